@@ -1,0 +1,30 @@
+"""Rooms for Flask: any route moves any socket, on whichever worker, and hears that it happened."""
+
+from flask_rooms.errors import (
+    BackendError,
+    BackendUnavailable,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidRoom,
+    InvalidSocket,
+    NotASocketRequest,
+    RoomsError,
+    Unconfirmed,
+)
+from flask_rooms.extension import Rooms, sockets
+from flask_rooms.outcome import Outcome
+
+__all__ = [
+    "BackendError",
+    "BackendUnavailable",
+    "ConfigurationError",
+    "InvalidArgument",
+    "InvalidRoom",
+    "InvalidSocket",
+    "NotASocketRequest",
+    "Outcome",
+    "Rooms",
+    "RoomsError",
+    "Unconfirmed",
+    "sockets",
+]

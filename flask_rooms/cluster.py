@@ -1,0 +1,365 @@
+"""Drives a Node over a Backend: one listener, one outbox, and the futures of what was asked."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from flask_rooms.backends.base import Backend
+from flask_rooms.errors import BackendError, RoomsError, Unconfirmed
+from flask_rooms.messages import (
+    BadMessage,
+    Change,
+    Close,
+    Codec,
+    Disconnect,
+    Done,
+    Emit,
+    Goodbye,
+    Operation,
+)
+from flask_rooms.node import Deliver, Event, Gone, Node, Outcast, Overdue, Settled
+from flask_rooms.outcome import Confirmation, Outcome
+from flask_rooms.sids import new_worker_name, owner_of
+from flask_rooms.stream import Limits
+
+logger = logging.getLogger("flask_rooms")
+
+#: Seconds before connecting again: the first, and the longest, which stays well below the
+#: time after which the others would count this worker as dead.
+_BACKOFF = (0.05, 2.0)
+#: Seconds between two warnings of the same kind.
+_WARN_EVERY = 60.0
+
+
+class Host(Protocol):
+    """What a cluster needs of the worker that it connects."""
+
+    def apply(self, operation: Operation, sender: str, number: int) -> Outcome:
+        """Carry out an operation on the sockets of this worker."""
+
+    def worker_gone(self, worker: str) -> None:
+        """Another worker has left; nothing will come from it any more."""
+
+    def expel(self) -> None:
+        """Disconnect every socket of this worker."""
+
+    def spawn(self, function: Callable[..., object], *args: object) -> object:
+        """Run *function* in the background."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """
+    How long a cluster waits.
+
+    Args:
+        heartbeat: Seconds between two heartbeats.
+        confirm: Seconds to wait for a confirmation at most.
+    """
+
+    heartbeat: float
+    confirm: float
+
+
+class Cluster:
+    """
+    This worker's connection to the others.
+
+    It joins at the first use, and again, under a new name, in a forked child. Every method
+    may be called from any thread, and none waits for the broker.
+
+    Args:
+        backend: Carries the bytes; not opened yet.
+        codec: Encodes and signs.
+        timing: Intervals and timeouts.
+        limits: The bounds of the outbox, the repair log and a message.
+    """
+
+    def __init__(self, backend: Backend, codec: Codec, timing: Timing, limits: Limits) -> None:
+        self._backend = backend
+        self._codec = codec
+        self._timing = timing
+        self._limits = limits
+        self._pid = 0
+        self.host: Host
+        self._starting = threading.Lock()
+        #: Payloads that were refused, by reason.
+        self.dropped: Counter[str] = Counter()
+        self._warned: dict[str, float] = {}
+
+    # -- joining and leaving --------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """This worker's name; joins the cluster if need be."""
+        self.start()
+        return self._node.name
+
+    @property
+    def peers(self) -> frozenset[str]:
+        """The names of the other workers that count as alive."""
+        with self._lock:
+            return self._node.peers
+
+    def start(self) -> None:
+        """
+        Join the cluster, once in each process.
+
+        Returns when this worker hears itself: then every other worker has its hello before
+        anything that is published from now on, and owes it that. Without a broker it returns
+        at once, and joins later.
+        """
+        if self._pid == os.getpid():
+            return
+        with self._starting:
+            if self._pid == os.getpid():
+                return
+            self._lock = threading.Lock()
+            self._publishing = threading.Lock()
+            self._stopping = threading.Event()
+            self._stopped = threading.Event()
+            self._listening = threading.Event()
+            self._asks: dict[int, Confirmation] = {}
+            self._down = False
+            try:
+                self._backend.open()
+            except BackendError as error:
+                self._lost(error)
+            self._node = self._new_node()
+            self._pid = os.getpid()
+            self.flush()
+            self.host.spawn(self._listen)
+            if not self._down:
+                self._listening.wait(self._timing.confirm)
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Say goodbye, send what waits, and disconnect, within about *timeout* seconds."""
+        if self._pid != os.getpid() or self._stopping.is_set():
+            return
+        try:
+            with self._lock:
+                self._node.submit(Goodbye())
+        except RoomsError:
+            pass  # a full outbox: the others will notice by the missing heartbeats
+        self.flush()
+        self._stopping.set()
+        self._backend.close()
+        self._stopped.wait(timeout)
+        for ask in list(self._asks.values()):
+            ask.fail(Unconfirmed((), 0.0))
+
+    def _new_node(self) -> Node:
+        return Node(
+            new_worker_name(),
+            time.monotonic(),
+            heartbeat=self._timing.heartbeat,
+            confirm=self._timing.confirm,
+            limits=self._limits,
+        )
+
+    # -- what this worker says ------------------------------------------------------------
+
+    def change(self, change: Change) -> Confirmation:
+        """
+        Carry out a membership change wherever its sockets are.
+
+        Returns:
+            The future of its outcome; complete on return when all sockets are of this worker.
+
+        Raises:
+            InvalidArgument: It does not fit into one message.
+            BackendUnavailable: The outbox is full; nothing has changed.
+        """
+        own, owners = self._split(change.sids)
+        future = Confirmation(1 + bool(owners), self._timing.confirm + 1.0, self.host.spawn)
+        if owners:
+            elsewhere = tuple(sid for sids in owners.values() for sid in sids)
+            with self._lock:
+                number, events = self._node.change(
+                    replace(change, sids=elsewhere), owners, time.monotonic()
+                )
+                self._asks[number] = future
+            self._handle(events)
+        future.contribute(self.host.apply(replace(change, sids=own), self._node.name, 0))
+        self.flush()
+        return future
+
+    def publish(self, operation: Operation) -> None:
+        """Submit an operation for the other workers, and send it."""
+        self.submit(operation)
+        self.flush()
+
+    def submit(self, operation: Operation) -> None:
+        """
+        Put an operation for the other workers into the outbox; flush() sends it.
+
+        Raises:
+            InvalidArgument: It does not fit into one message.
+            BackendUnavailable: The outbox is full.
+        """
+        self.start()
+        with self._lock:
+            self._node.submit(operation)
+
+    def _split(self, sids: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+        by_owner: defaultdict[str, list[str]] = defaultdict(list)
+        for sid in sids:
+            by_owner[owner_of(sid)].append(sid)
+        own = by_owner.pop(self.name, [])
+        return tuple(own), {name: tuple(theirs) for name, theirs in by_owner.items()}
+
+    def flush(self) -> None:
+        """
+        Send all that waits, unless somebody is at it already, who then sends this as well.
+
+        So a lone call costs one publish and many at once share one; while the broker is away
+        only the listener tries, and nobody else waits for it.
+        """
+        while not (self._down or self._stopping.is_set()) and self._publishing.acquire(
+            blocking=False
+        ):
+            try:
+                self._publish_all()
+            finally:
+                self._publishing.release()
+            with self._lock:
+                if not self._node.has_something_to_send(time.monotonic()):
+                    return
+
+    def _publish_all(self) -> None:
+        while True:
+            with self._lock:
+                frame = self._node.take(time.monotonic())
+            if frame is None:
+                return
+            payload = self._codec.encode(frame)
+            try:
+                try:
+                    self._backend.publish(payload)
+                except BackendError:
+                    self._backend.publish(payload)  # an idle connection may have gone stale
+            except BackendError as error:
+                with self._lock:
+                    self._node.give_back(frame, time.monotonic())
+                self._lost(error)
+                return
+
+    # -- what it hears --------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                payload = self._backend.receive(self._patience())
+            except BackendError as error:
+                failures += 1
+                self._lost(error)
+                # A random part, so that the workers do not all come back at once.
+                pause = min(_BACKOFF[0] * 2**failures, _BACKOFF[1]) * (0.5 + random.random() / 2)
+                self._stopping.wait(pause)
+                continue
+            if failures:
+                with self._lock:
+                    self._node.reconnected(time.monotonic())
+            failures = 0
+            self._down = False  # so that the outbox is tried, too
+            try:
+                self._hear(payload)
+            except Exception:  # whatever it is, a worker that stops listening is worse
+                logger.exception("A message from another worker could not be handled.")
+        self._stopped.set()
+
+    def _patience(self) -> float:
+        with self._lock:
+            wakes_at = self._node.wakes_at
+        longest = _BACKOFF[0] if self._down else self._timing.heartbeat
+        return min(max(wakes_at - time.monotonic(), 0.001), longest)
+
+    def _lost(self, error: BackendError) -> None:
+        self._down = True
+        self._warn("lost", "The broker cannot be reached, trying again: %s", error)
+
+    def _hear(self, payload: bytes | None) -> None:
+        events: list[Event] = []
+        if payload is not None:
+            try:
+                frame = self._codec.decode(payload)
+            except BadMessage as error:
+                self._refuse(error.reason)
+            else:
+                with self._lock:
+                    events += self._node.receive(frame, time.monotonic())
+                if frame.sender == self._node.name:
+                    self._listening.set()
+        with self._lock:
+            events += self._node.tick(time.monotonic())
+        self._handle(events)
+        self.flush()
+
+    def _refuse(self, reason: str) -> None:
+        self.dropped[reason] += 1
+        self._warn(
+            reason,
+            "Dropped a message on the channel (%s; %d so far). Does another application use "
+            "this ROOMS_CHANNEL, or a worker another SECRET_KEY?",
+            reason,
+            self.dropped[reason],
+        )
+
+    def _warn(self, kind: str, text: str, *args: object) -> None:
+        now = time.monotonic()
+        if now - self._warned.get(kind, float("-inf")) >= _WARN_EVERY:
+            self._warned[kind] = now
+            logger.warning(text, *args)
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Deliver):
+                self._deliver(event)
+            elif isinstance(event, Settled):
+                if ask := self._asks.pop(event.number, None):
+                    ask.contribute(Outcome(event.changed, event.unchanged, event.unknown))
+            elif isinstance(event, Overdue):
+                if ask := self._asks.pop(event.number, None):
+                    ask.fail(Unconfirmed(event.missing, self._timing.confirm))
+            elif isinstance(event, Gone):
+                self.host.worker_gone(event.worker)
+            elif isinstance(event, Outcast):
+                self._start_over(event.reason)
+
+    def _deliver(self, event: Deliver) -> None:
+        operation = event.operation
+        if not isinstance(operation, Change):
+            self.host.apply(operation, event.sender, event.number)
+            return
+        own = tuple(sid for sid in operation.sids if owner_of(sid) == self._node.name)
+        if not own:
+            return
+        outcome = self.host.apply(replace(operation, sids=own), event.sender, event.number)
+        answer = Done(
+            event.sender, event.number, outcome.changed, outcome.unchanged, outcome.unknown
+        )
+        with self._lock:
+            self._node.submit(answer)  # the listener sends it when it has handled the frame
+
+    def _start_over(self, reason: str) -> None:
+        """Go on under a new name and without sockets, so that no wrong membership stays."""
+        logger.warning("Disconnecting all sockets of this worker: %s.", reason)
+        with self._lock:
+            waiting = self._node.waiting()
+            self._node = self._new_node()
+            asks, self._asks = self._asks, {}
+            for operation in waiting:
+                if isinstance(operation, Change | Emit | Close | Disconnect):
+                    self._node.submit(operation)
+        for ask in asks.values():
+            ask.fail(Unconfirmed((), self._timing.confirm))
+        self.host.expel()

@@ -1,0 +1,60 @@
+"""Everything that Flask-Rooms raises, in one tree, ordered by who has to act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RoomsError(Exception):
+    """The root: catch this one to catch whatever Flask-Rooms raises."""
+
+
+class ConfigurationError(RoomsError):
+    """The application is not set up right; the message says what to change."""
+
+
+class InvalidArgument(RoomsError, ValueError):
+    """A call was given something that it cannot use; nothing has changed."""
+
+
+class InvalidRoom(InvalidArgument):
+    """A room name must be a non-empty string, and not another socket's ID."""
+
+
+class InvalidSocket(InvalidArgument):
+    """A socket must be a socket request, a socket ID, or an iterable of these."""
+
+
+class NotASocketRequest(InvalidArgument):
+    """An HTTP request has no socket: check `request.is_socket` first."""
+
+
+class BackendUnavailable(RoomsError):
+    """The outbox for the other workers is full because the broker is away."""
+
+
+class Unconfirmed(RoomsError):
+    """
+    The workers named in `workers` did not confirm in time; it may still happen.
+
+    Args:
+        workers: Names of the workers that have not answered.
+        timeout: Seconds that were waited.
+    """
+
+    def __init__(self, workers: Iterable[str], timeout: float) -> None:
+        self.workers = tuple(sorted(workers))
+        self.timeout = timeout
+        silent = ", ".join(self.workers) or "the broker"
+        super().__init__(
+            f"No confirmation within {timeout:g} seconds from {silent}. The change may still be "
+            "carried out: check the broker and those workers, or raise ROOMS_CONFIRM_TIMEOUT."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default would call Unconfirmed(message) on unpickling (Celery does that).
+        return (Unconfirmed, (self.workers, self.timeout))
+
+
+class BackendError(RoomsError):
+    """A backend lost its connection, or is closed; raised by backends to the cluster."""

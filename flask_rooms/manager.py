@@ -1,0 +1,406 @@
+"""python-socketio's client manager, over the registry of this worker and the cluster."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from engineio.packet import MESSAGE
+from engineio.packet import Packet as EnginePacket
+from socketio.manager import Manager
+from socketio.packet import ACK, EVENT
+
+from flask_rooms.arguments import room_name
+from flask_rooms.cluster import Cluster
+from flask_rooms.errors import InvalidArgument
+from flask_rooms.messages import Acknowledged, Change, Close, Disconnect, Emit, Operation, Room
+from flask_rooms.outcome import Outcome
+from flask_rooms.registry import Registry
+from flask_rooms.sids import is_sid, new_sid, owner_of
+
+logger = logging.getLogger("flask_rooms")
+
+_Packet = tuple["str | bytes", ...]
+
+
+class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typed
+    """
+    Keeps the sockets of this worker, and speaks to the other workers for python-socketio.
+
+    It is given to Flask-SocketIO as `client_manager=`, and takes the place of
+    `message_queue=`: whatever python-socketio's server asks about a socket of another worker
+    goes through the cluster.
+
+    Args:
+        registry: The sockets of this worker.
+        cluster: The way to the others.
+    """
+
+    def __init__(self, registry: Registry, cluster: Cluster) -> None:
+        super().__init__()
+        self._registry = registry
+        self._cluster = cluster
+        self._ack_ids = itertools.count(1)
+        self._remote_acks: dict[int, tuple[str, Callable[..., object]]] = {}
+        cluster.host = self
+
+    # -- what the cluster asks of this worker ---------------------------------------------
+
+    def apply(self, operation: Operation, sender: str, number: int) -> Outcome:
+        """Carry out an operation on the sockets of this worker."""
+        if isinstance(operation, Change):
+            return self._change(operation)
+        if isinstance(operation, Emit):
+            answer = partial(self._answer, sender, operation.ack) if operation.ack else None
+            self._deliver(operation, answer)
+        elif isinstance(operation, Acknowledged):
+            self._acknowledged(operation)
+        elif isinstance(operation, Close):
+            self.basic_close_room(operation.room, operation.namespace)
+        elif isinstance(operation, Disconnect):
+            # In the background, because the application's handler runs in it.
+            self.spawn(self._disconnect, operation.sid, operation.namespace)
+        return Outcome()
+
+    def worker_gone(self, worker: str) -> None:
+        """Let go of the callbacks that wait for a client of that worker."""
+        for ack, (owner, _) in list(self._remote_acks.items()):
+            if owner == worker:
+                self._remote_acks.pop(ack, None)
+
+    def expel(self) -> None:
+        """Close every connection of this worker, so that the clients connect again."""
+        # Not a Socket.IO disconnect: clients take that as final and stay away.
+        sessions = {
+            eio_sid
+            for namespace in self._registry.namespaces()
+            for eio_sid in self._registry.members(namespace, None).values()
+        }
+        self.spawn(lambda: [self.server.eio.disconnect(eio_sid) for eio_sid in sessions])
+
+    def spawn(self, function: Callable[..., object], *args: object) -> object:
+        """Run *function* in the background, in the way of the asynchronous mode."""
+        return self.server.start_background_task(function, *args)
+
+    # -- joining and leaving --------------------------------------------------------------
+
+    def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> None:
+        """Make a socket a member, wherever it is."""
+        self._move("join", sid, namespace, room)
+
+    def leave_room(self, sid: str, namespace: str, room: Room) -> None:
+        """End a membership, wherever the socket is."""
+        self._move("leave", sid, namespace, room)
+
+    def close_room(self, room: Room, namespace: str | None = None) -> None:
+        """Let everybody leave a room, on every worker."""
+        namespace = namespace or "/"
+        self.basic_close_room(room, namespace)
+        self._cluster.publish(Close(namespace, _name(room)))
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> bool:
+        """Make a socket of this worker a member; False when it was one."""
+        if is_sid_room(room, sid):
+            raise ValueError("cannot enter a sid room")
+        try:
+            return self._registry.join(namespace, sid, room)
+        except KeyError:
+            raise ValueError("sid is not connected to requested namespace") from None
+
+    def basic_leave_room(self, sid: str, namespace: str, room: Room) -> bool:
+        """End a membership of a socket of this worker; False when there was none."""
+        try:
+            return self._registry.leave(namespace, sid, room)
+        except KeyError:
+            return False
+
+    def basic_close_room(self, room: Room, namespace: str) -> None:
+        """Let everybody on this worker leave a room."""
+        if isinstance(room, str) and is_sid(room):
+            raise ValueError("cannot close a sid room")
+        for sid in self._registry.members(namespace, (room,)):
+            self.basic_leave_room(sid, namespace, room)
+
+    def _move(self, action: Any, sid: str, namespace: str, room: Room) -> None:
+        name = _name(room)
+        if self._registry.get(namespace, sid) is not None:
+            if action == "join":
+                self.basic_enter_room(sid, namespace, name)
+            else:
+                self.basic_leave_room(sid, namespace, name)
+        elif isinstance(sid, str) and is_sid(sid):
+            # Flask-SocketIO's calls have nothing to return it with: at least it is logged.
+            change = Change(action, namespace or "/", (sid,), (name,))
+            self._cluster.change(change).add_done_callback(_log_failure)
+
+    def _change(self, change: Change) -> Outcome:
+        act = self.basic_enter_room if change.action == "join" else self.basic_leave_room
+        changed = unchanged = 0
+        unknown = []
+        for sid in change.sids:
+            if self._registry.get(change.namespace, sid) is None:
+                unknown.append(sid)
+                continue
+            for room in change.rooms:
+                if change.action == "join" and is_sid_room(room, sid):
+                    continue
+                if act(sid, change.namespace, room):
+                    changed += 1
+                else:
+                    unchanged += 1
+        return Outcome(changed, unchanged, tuple(unknown))
+
+    # -- events ---------------------------------------------------------------------------
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str | None = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Callable[..., object] | None = None,
+        to: Any = None,
+        ignore_queue: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Send an event as python-socketio's server asks for it; send() in its words."""
+        rooms = _rooms(to or room)
+        if callback is not None and rooms is None:
+            raise ValueError("Cannot use callback without a room set.")
+        self.send(event, data, namespace or "/", rooms, _sids(skip_sid), callback, ignore_queue)
+
+    def send(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        rooms: tuple[Room, ...] | None,
+        skip: tuple[str, ...],
+        callback: Callable[..., object] | None = None,
+        ignore_queue: bool = False,
+    ) -> None:
+        """
+        Send an event to this worker's sockets first, then to those of the others.
+
+        Args:
+            event: Its name.
+            data: What JSON and bytes can express; a tuple is several arguments.
+            namespace: Where.
+            rooms: Names, or None for the whole namespace.
+            skip: Socket IDs to leave out.
+            callback: Called with what a client acknowledges.
+            ignore_queue: Whether to leave out the other workers.
+
+        Raises:
+            InvalidArgument: *data* cannot be encoded, or is too large for a message.
+            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
+        """
+        packet = self._encode(event, data, namespace)
+        emit = Emit(namespace, packet, rooms, skip, self._await_ack(callback, rooms))
+        if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
+            self._deliver(emit, callback)
+            return
+        try:
+            self._cluster.submit(emit)
+        finally:
+            # Whatever the way to the others is worth, this worker's sockets get theirs.
+            self._deliver(emit, callback)
+        self._cluster.flush()
+
+    def trigger_callback(self, sid: str, id: Any, data: Any) -> None:
+        """Hand a client's acknowledgement to whoever waits for it."""
+        callback = self.callbacks.get(sid, {}).pop(id, None) if type(id) is int else None
+        if callback is None:
+            self._get_logger().warning("Unknown callback received, ignoring.")
+        else:
+            callback(*(data if isinstance(data, list) else ()))
+
+    def _await_ack(self, callback: Any, rooms: tuple[Room, ...] | None) -> int:
+        if callback is None or not rooms:
+            return 0
+        ack = next(self._ack_ids)
+        self._remote_acks[ack] = (owner_of(str(rooms[0])), callback)
+        return ack
+
+    def _generate_ack_id(self, sid: str, callback: Callable[..., object]) -> int:
+        ack = next(self._ack_ids)
+        self.callbacks.setdefault(sid, {})[ack] = callback
+        return ack
+
+    def _encode(self, event: str, data: Any, namespace: str) -> _Packet:
+        if isinstance(data, tuple):
+            args = list(data)
+        else:
+            args = [] if data is None else [data]
+        try:
+            return self._packet(EVENT, [event, *args], namespace)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidArgument(f"This data cannot be sent to clients: {error}.") from error
+
+    def _packet(self, kind: int, data: list[Any], namespace: str) -> _Packet:
+        encoded = self.server.packet_class(kind, namespace=namespace, data=data).encode()
+        return tuple(encoded) if isinstance(encoded, list) else (encoded,)
+
+    def _unpack(self, encoded: _Packet) -> Any:
+        packet = self.server.packet_class(encoded_packet=encoded[0])
+        for attachment in encoded[1:]:
+            packet.add_attachment(attachment)
+        return packet
+
+    def _deliver(self, emit: Emit, callback: Callable[..., object] | None) -> None:
+        """Send to the sockets of this worker."""
+        members = self._registry.members(emit.namespace, emit.rooms)
+        for sid in emit.skip:
+            members.pop(sid, None)
+        if callback is None:
+            packets = [EnginePacket(MESSAGE, part) for part in emit.packet]
+            for eio_sid in members.values():
+                for packet in packets:
+                    self.server._send_eio_packet(eio_sid, packet)
+            return
+        for sid, eio_sid in members.items():
+            packet = self._unpack(emit.packet)
+            packet.id = self._generate_ack_id(sid, callback)
+            self.server._send_packet(eio_sid, packet)
+
+    def _answer(self, worker: str, ack: int, *args: Any) -> None:
+        packet = self._packet(ACK, list(args), "/")
+        self._cluster.publish(Acknowledged(worker, ack, packet))
+
+    def _acknowledged(self, answer: Acknowledged) -> None:
+        if answer.worker != self._cluster.name:
+            return
+        _, callback = self._remote_acks.pop(answer.ack, ("", None))
+        if callback is not None and answer.packet:
+            # In the background: it is the application's, and may take its time.
+            self.spawn(callback, *(self._unpack(answer.packet).data or ()))
+
+    def _is_own(self, room: Room) -> bool:
+        # Nobody but the socket itself can be in the room of its ID.
+        return isinstance(room, str) and is_sid(room) and owner_of(room) == self._cluster.name
+
+    # -- connecting and disconnecting -----------------------------------------------------
+
+    def initialize(self) -> None:
+        """Join the cluster: python-socketio calls this before it accepts the first client."""
+        self._cluster.start()
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        """Register a socket that is connecting; None when the client has one here already."""
+        sid = new_sid(self._cluster.name)
+        return sid if self._registry.add(namespace, sid, eio_sid) else None
+
+    def connect(self, sid: str, namespace: str) -> str | None:
+        """Register that the application has accepted the socket."""
+        socket = self._registry.get(namespace, sid)
+        if socket is None:
+            # python-socketio may also name the Engine.IO session here, all in one step.
+            new = self.pre_connect(sid, namespace)
+            return None if new is None else self.connect(new, namespace)
+        socket.connected = True
+        return sid
+
+    def is_pre_connected(self, sid: str, namespace: str) -> bool:
+        """Whether the socket is here and not, or no longer, accepted."""
+        socket = self._registry.get(namespace, sid)
+        return socket is not None and not socket.connected
+
+    def is_connected(self, sid: str, namespace: str) -> bool:
+        """Whether the socket is here and accepted."""
+        socket = self._registry.get(namespace, sid)
+        return socket is not None and socket.connected
+
+    def pre_disconnect(self, sid: str, namespace: str) -> str | None:
+        """Register that the socket is being disconnected; its rooms are kept for the handler."""
+        socket = self._registry.get(namespace, sid)
+        if socket is None:
+            return None
+        socket.connected = False
+        return socket.eio_sid
+
+    def can_disconnect(self, sid: str, namespace: str) -> bool:
+        """Whether the socket is here; if it is elsewhere, its owner is told to disconnect it."""
+        if self._registry.get(namespace, sid) is not None:
+            return self.is_connected(sid, namespace)
+        if isinstance(sid, str) and is_sid(sid) and owner_of(sid) != self._cluster.name:
+            self._cluster.publish(Disconnect(namespace or "/", sid))
+        return False
+
+    def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
+        """Forget a socket."""
+        self.basic_disconnect(sid, namespace)
+
+    def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
+        """Forget a socket of this worker, and tell who waits for its acknowledgement."""
+        self._registry.remove(namespace, sid)
+        for callback in self.callbacks.pop(sid, {}).values():
+            if isinstance(callback, partial) and callback.func == self._answer:
+                worker, ack = callback.args
+                self._cluster.publish(Acknowledged(worker, ack, ()))
+
+    def _disconnect(self, sid: str, namespace: str) -> None:
+        self.server.disconnect(sid, namespace=namespace, ignore_queue=True)
+
+    # -- what python-socketio wants to know -----------------------------------------------
+
+    def get_namespaces(self) -> list[str]:
+        """Return the namespaces that have a socket on this worker."""
+        return self._registry.namespaces()
+
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        """Return socket ID and Engine.IO session of the members of a room on this worker."""
+        return iter(self._registry.members(namespace, _rooms(room)).items())
+
+    def get_rooms(self, sid: str, namespace: str) -> list[Room]:
+        """Return the rooms of a socket of this worker."""
+        return list(self._registry.rooms_of(namespace, sid))
+
+    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
+        """Return the socket that an Engine.IO session has in a namespace."""
+        socket = self._registry.get_by_eio_sid(namespace, eio_sid)
+        return socket.sid if socket else None
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
+        """Return the Engine.IO session of a socket."""
+        socket = self._registry.get(namespace, sid)
+        return socket.eio_sid if socket else None
+
+    def is_sid_room(self, namespace: str, room: Any) -> bool:
+        """Whether a room is a socket's own."""
+        return isinstance(room, str) and is_sid(room)
+
+
+def is_sid_room(room: Room, sid: str) -> bool:
+    """Whether *room* is some other socket's own, where *sid* has no business."""
+    return isinstance(room, str) and room != sid and is_sid(room)
+
+
+def _rooms(room: Any) -> tuple[Room, ...] | None:
+    if room is None:
+        return None
+    if isinstance(room, Iterable) and not isinstance(room, str | bytes):
+        return tuple(_name(one) for one in room)
+    return (_name(room),)
+
+
+def _name(room: Any) -> Room:
+    # Flask-SocketIO's applications may use numbers, as long as a message can carry them.
+    if type(room) is int and abs(room) < 2**63:
+        return room
+    return room_name(room)
+
+
+def _sids(skip_sid: Any) -> tuple[str, ...]:
+    if skip_sid is None:
+        return ()
+    return (skip_sid,) if isinstance(skip_sid, str) else tuple(skip_sid)
+
+
+def _log_failure(future: Any) -> None:
+    error = future.exception()
+    if error is not None:
+        logger.warning("A room change for another worker's socket: %s", error)

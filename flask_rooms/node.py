@@ -1,0 +1,378 @@
+"""
+The protocol between workers as a state machine: no input or output, no threads, no clock.
+
+Whoever drives a Node feeds it frames and the time, and gets back what to apply, what is
+settled, and what to send. One worker's operations form one numbered stream to all workers; a
+receiver applies them in order, drops doubles, and asks for a repetition where a number is
+missing. `docs/protocol.md` says why each rule is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from flask_rooms.messages import (
+    Acquaintance,
+    BadMessage,
+    Change,
+    Done,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Operation,
+    decode_operation,
+    encode_operation,
+)
+from flask_rooms.stream import Limits, Stream
+
+#: A worker that was silent while so many of our own heartbeats came back is dead.
+DEATH = 3
+#: Whoever is alive has been heard after so many heartbeats of listening.
+SETTLED = 1.5
+#: A repetition is asked for again after this part of a heartbeat.
+ASK_AGAIN = 0.25
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """An operation of another worker, to be applied here, now and in this order."""
+
+    sender: str
+    number: int
+    operation: Operation
+
+
+@dataclass(frozen=True)
+class Settled:
+    """All owners have answered the Change *number* of this node, or are gone."""
+
+    number: int
+    changed: int
+    unchanged: int
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """These workers have not answered the Change *number* in time."""
+
+    number: int
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Another worker has left the cluster, or is dead; its sockets are gone with it."""
+
+    worker: str
+
+
+@dataclass(frozen=True)
+class Outcast:
+    """This worker missed something for good: its memberships are no longer to be trusted."""
+
+    reason: str
+
+
+Event: TypeAlias = "Deliver | Settled | Overdue | Gone | Outcast"
+
+
+@dataclass
+class _Peer:
+    owed_from: int  # our first operation that is meant for it
+    heard_from: int  # its first operation that we could have heard
+    silent: int = 0  # our own heartbeats that came back since we heard it
+    expected: int | None = None  # its next operation; None until it has said what it owes us
+    beat: int = 0
+    asked_at: float = float("-inf")
+
+
+@dataclass
+class _Pending:
+    deadline: float
+    waits: dict[str, tuple[str, ...]] = field(default_factory=dict)  # owner -> IDs asked of it
+    strangers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # ... never heard of
+    changed: int = 0
+    unchanged: int = 0
+    unknown: list[str] = field(default_factory=list)
+
+
+class Node:
+    """
+    One worker's part in the protocol.
+
+    Not for several threads at once. Times are seconds of one clock that never goes back.
+
+    Args:
+        name: The worker's name, new for each life of it.
+        now: The time.
+        heartbeat: Seconds between two heartbeats.
+        confirm: Seconds after which an unanswered Change is overdue.
+        limits: The bounds of the own stream.
+    """
+
+    def __init__(
+        self, name: str, now: float, *, heartbeat: float, confirm: float, limits: Limits
+    ) -> None:
+        self.name = name
+        self._interval = heartbeat
+        self._confirm = confirm
+        self._stream = Stream(limits)
+        self._echoed = 1  # our first operation that has not come back to us
+        self._echo_counted_at = now
+        self._settles_at = now + SETTLED * heartbeat
+        self._peers: dict[str, _Peer] = {}
+        self._dead: set[str] = set()
+        self._pending: dict[int, _Pending] = {}
+        self._wants: dict[str, int] = {}
+        self._beat = 0
+        self._beat_due = now
+
+    @property
+    def peers(self) -> frozenset[str]:
+        """The other workers that count as alive."""
+        return frozenset(self._peers)
+
+    @property
+    def wakes_at(self) -> float:
+        """When tick() has something to do at the latest."""
+        return min([self._beat_due, *(one.deadline for one in self._pending.values())])
+
+    def submit(self, operation: Operation) -> int:
+        """
+        Put an operation for the other workers into the outbox.
+
+        Returns:
+            Its number in this worker's stream.
+
+        Raises:
+            InvalidArgument: It is larger than a frame may be.
+            BackendUnavailable: The outbox is full.
+        """
+        return self._stream.append(encode_operation(operation))
+
+    def change(
+        self, operation: Change, owners: Mapping[str, tuple[str, ...]], now: float
+    ) -> tuple[int, list[Event]]:
+        """
+        Submit a Change and wait for its owners.
+
+        Args:
+            operation: What is to be done.
+            owners: Worker name -> its socket IDs among those of *operation*.
+            now: The time.
+
+        Returns:
+            The operation's number, and what is known of it already.
+
+        Raises:
+            InvalidArgument: It is larger than a frame may be.
+            BackendUnavailable: The outbox is full.
+        """
+        pending = _Pending(now + self._confirm)
+        for name, sids in owners.items():
+            if name in self._dead:
+                pending.unknown += sids
+            elif name in self._peers:
+                pending.waits[name] = sids
+            else:
+                pending.strangers[name] = sids
+        number = self.submit(operation)
+        self._pending[number] = pending
+        return number, self._settle([number], now)
+
+    def knows_dead(self, worker: str) -> bool:
+        """Whether no live worker can have this name, so that its socket IDs are nobody's."""
+        return worker in self._dead
+
+    def receive(self, frame: Frame, now: float) -> list[Event]:
+        """Take in a frame, from whomever; returns what to apply and what is settled."""
+        if frame.sender == self.name:
+            return self._hear_self(frame, now)
+        if frame.sender in self._dead:
+            return []
+        peer = self._peers.get(frame.sender)
+        if peer is None:
+            if frame.heartbeat is None:
+                self._beat_due = now  # whoever does not know us introduces itself then
+                return []
+            peer = self._meet(frame.sender, frame.heartbeat, now)
+        peer.silent = 0
+        if frame.heartbeat is not None:
+            outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
+            if outcast is not None:
+                return [outcast]
+        if self.name in frame.wants and not self._stream.repeat(frame.wants[self.name]):
+            self._beat_due = now  # the heartbeat says that we no longer have it
+        return self._apply(frame, peer, now)
+
+    def tick(self, now: float) -> list[Event]:
+        """Let time pass: waiting ends."""
+        events = self._settle(list(self._pending), now)
+        for number, pending in list(self._pending.items()):
+            if now >= pending.deadline:
+                del self._pending[number]
+                events.append(Overdue(number, (*pending.waits, *pending.strangers)))
+        return events
+
+    def take(self, now: float) -> Frame | None:
+        """Return the next frame to publish, or None when nothing waits."""
+        beat = self._heartbeat(now) if now >= self._beat_due else None
+        wants, self._wants = self._wants, {}
+        first, operations = self._stream.take()
+        if not (beat or wants or operations):
+            return None
+        return Frame(self.name, first, operations, beat, wants)
+
+    def has_something_to_send(self, now: float) -> bool:
+        """Whether take() would return a frame."""
+        return now >= self._beat_due or bool(self._wants) or self._stream.has_unsent
+
+    def give_back(self, frame: Frame, now: float) -> None:
+        """Take back a frame that could not be published; it goes out again later."""
+        self._stream.repeat(frame.first)
+        self._wants = {**frame.wants, **self._wants}
+        if frame.heartbeat is not None:
+            self._beat_due = now
+
+    def reconnected(self, now: float) -> None:
+        """Note that the connection is back: say so, and give the others time to say so."""
+        self._beat_due = now
+        self._settles_at = now + SETTLED * self._interval
+
+    def waiting(self) -> list[Operation]:
+        """Return the operations that were never handed over, in order."""
+        decoded = [decode_operation(data) for data in self._stream.waiting()]
+        return [operation for operation in decoded if operation is not None]
+
+    # -- ourselves ------------------------------------------------------------------------
+
+    def _heartbeat(self, now: float) -> Heartbeat:
+        self._beat += 1
+        self._beat_due = now + self._interval
+        knows = {n: Acquaintance(p.owed_from, p.heard_from) for n, p in self._peers.items()}
+        return Heartbeat(self._beat, self._stream.oldest, self._stream.fresh, knows)
+
+    def _hear_self(self, frame: Frame, now: float) -> list[Event]:
+        """
+        Take in what we published ourselves: the broker is there, and so are our ears.
+
+        Our own heartbeats are the clock by which others die: it stands still while we are
+        deaf or stopped, and what the others said meanwhile is heard before it goes on.
+        """
+        self._echoed = max(self._echoed, frame.first + len(frame.operations))
+        events: list[Event] = []
+        if frame.heartbeat is not None and now - self._echo_counted_at >= 0.9 * self._interval:
+            self._echo_counted_at = now
+            for name, peer in list(self._peers.items()):
+                peer.silent += 1
+                if peer.silent > DEATH:
+                    events += self._bury(name, now)
+        return events + self._settle(list(self._pending), now)
+
+    # -- the others -----------------------------------------------------------------------
+
+    def _meet(self, name: str, beat: Heartbeat, now: float) -> _Peer:
+        """
+        Count a worker in, and fix from which operation on it is owed our stream.
+
+        From the first that came back to us after its hello did, for that was published after
+        it, too. From an earlier one if we asked something of it before we had heard of it, or
+        if it was there first and heard us before we heard it.
+        """
+        owed_from = self._echoed
+        for number, pending in self._pending.items():
+            if name in pending.strangers:
+                pending.waits[name] = pending.strangers.pop(name)
+                owed_from = min(owed_from, number)
+        if self.name in beat.knows:
+            owed_from = min(owed_from, beat.knows[self.name].heard_from)
+        peer = _Peer(max(owed_from, self._stream.oldest), beat.fresh)
+        self._peers[name] = peer
+        self._beat_due = now  # so that it learns where our stream starts for it
+        return peer
+
+    def _hear_heartbeat(
+        self, name: str, peer: _Peer, beat: Heartbeat, now: float
+    ) -> Outcast | None:
+        if beat.beat <= peer.beat:
+            return None  # a late copy says nothing about now
+        peer.beat = beat.beat
+        us = beat.knows.get(self.name)
+        if us is None:
+            if peer.expected is not None:
+                return Outcast(f"worker {name} has counted this worker as dead")
+            self._beat_due = now
+        elif peer.expected is None:
+            peer.expected = us.owed_from
+        if peer.expected is not None and peer.expected < beat.oldest:
+            return Outcast(f"worker {name} can no longer repeat what this worker missed")
+        return None
+
+    def _apply(self, frame: Frame, peer: _Peer, now: float) -> list[Event]:
+        if peer.expected is None:
+            return []
+        if frame.first > peer.expected:
+            if now - peer.asked_at >= ASK_AGAIN * self._interval:
+                peer.asked_at = now
+                self._wants[frame.sender] = peer.expected
+            return []
+        events: list[Event] = []
+        for data in frame.operations[peer.expected - frame.first :]:
+            number, peer.expected = peer.expected, peer.expected + 1
+            peer.asked_at = float("-inf")
+            try:
+                operation = decode_operation(data)
+            except BadMessage:
+                continue  # signed by one of us and still wrong: skipping it keeps the stream
+            if operation is not None:
+                events += self._dispatch(frame.sender, number, operation, now)
+        return events
+
+    def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:
+        if isinstance(operation, Done):
+            return self._answered(sender, operation, now)
+        if isinstance(operation, Goodbye):
+            return self._bury(sender, now)
+        return [Deliver(sender, number, operation)]
+
+    def _answered(self, sender: str, answer: Done, now: float) -> list[Event]:
+        pending = self._pending.get(answer.number)
+        if answer.worker != self.name or pending is None or sender not in pending.waits:
+            return []
+        asked = pending.waits.pop(sender)
+        pending.changed += answer.changed
+        pending.unchanged += answer.unchanged
+        pending.unknown += [sid for sid in answer.unknown if sid in asked]
+        return self._settle([answer.number], now)
+
+    def _bury(self, name: str, now: float) -> list[Event]:
+        if self._peers.pop(name, None) is None:
+            return []
+        self._dead.add(name)
+        self._wants.pop(name, None)
+        for pending in self._pending.values():
+            pending.unknown += pending.waits.pop(name, ())
+        return [Gone(name), *self._settle(list(self._pending), now)]
+
+    def _settle(self, numbers: Iterable[int], now: float) -> list[Event]:
+        """
+        Complete what has all its answers.
+
+        A worker that nobody has heard of does not exist, once we have listened long enough to
+        have heard everybody, and our own question has come back: whoever could own that
+        socket said hello before it had one.
+        """
+        events: list[Event] = []
+        for number in numbers:
+            pending = self._pending[number]
+            if pending.strangers and now >= self._settles_at and number < self._echoed:
+                pending.unknown += [s for sids in pending.strangers.values() for s in sids]
+                pending.strangers.clear()
+            if not pending.waits and not pending.strangers:
+                del self._pending[number]
+                unknown = tuple(pending.unknown)
+                events.append(Settled(number, pending.changed, pending.unchanged, unknown))
+        return events

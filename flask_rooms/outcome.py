@@ -1,0 +1,106 @@
+"""What came of a membership call, and the future that says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import TypeVar
+
+from flask_rooms.errors import Unconfirmed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What a membership call did in the whole cluster.
+
+    Args:
+        changed: Memberships added or removed.
+        unchanged: Those that were so already.
+        unknown: Socket IDs that no worker holds.
+    """
+
+    changed: int = 0
+    unchanged: int = 0
+    unknown: tuple[str, ...] = ()
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            self.changed + other.changed,
+            self.unchanged + other.unchanged,
+            self.unknown + other.unknown,
+        )
+
+
+class Confirmation(Future[Outcome]):
+    """
+    The future of an Outcome that several places contribute to; it cannot be cancelled.
+
+    Args:
+        parts: How many contributions make it complete.
+        bound: Seconds that result() and exception() wait at the most.
+        spawn: Runs done-callbacks away from the thread that listens to the other workers,
+            which has to go on listening while they run.
+    """
+
+    def __init__(self, parts: int, bound: float, spawn: Callable[..., object]) -> None:
+        super().__init__()
+        self.set_running_or_notify_cancel()
+        self._parts = parts
+        self._bound = bound
+        self._spawn = spawn
+        self._sum = Outcome()
+        self._adding = threading.Lock()
+
+    def contribute(self, outcome: Outcome) -> None:
+        """Add one part; the last one completes the future."""
+        with self._adding:
+            self._sum += outcome
+            self._parts -= 1
+            complete = self._parts == 0 and not self.done()
+        if complete:
+            self.set_result(self._sum)
+
+    def fail(self, error: Exception) -> None:
+        """Complete the future with an error."""
+        if not self.done():
+            self.set_exception(error)
+
+    def add_done_callback(self, fn: Callable[[Future[Outcome]], object]) -> None:
+        """As in concurrent.futures; at once when it is done, in a thread of its own later."""
+        if self.done():
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(lambda future: self._spawn(fn, future))
+
+    def result(self, timeout: float | None = None) -> Outcome:
+        """
+        Wait for the outcome.
+
+        Args:
+            timeout: Seconds; never longer than the cluster's confirmation timeout.
+
+        Raises:
+            Unconfirmed: It is not known in time whether it happened.
+            concurrent.futures.TimeoutError: *timeout* was shorter than that and is over.
+        """
+        return self._wait(super().result, timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait as result() does, and return its error or None."""
+        return self._wait(super().exception, timeout)
+
+    def _wait(self, wait: Callable[[float], T], timeout: float | None) -> T:
+        if timeout is not None and timeout < self._bound:
+            return wait(timeout)
+        try:
+            return wait(self._bound)
+        except FutureTimeout:
+            if self.done():
+                return wait(0)
+            raise Unconfirmed((), self._bound) from None

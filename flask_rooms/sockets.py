@@ -1,0 +1,195 @@
+"""The calls: what an application does with sockets and rooms, whichever worker holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, Literal, TypeAlias
+
+from flask_rooms import arguments
+from flask_rooms.arguments import OneSocket
+from flask_rooms.cluster import Cluster
+from flask_rooms.errors import InvalidArgument, InvalidRoom
+from flask_rooms.manager import RoomsManager
+from flask_rooms.messages import Change
+from flask_rooms.outcome import Outcome
+from flask_rooms.sids import is_sid
+
+Callback: TypeAlias = "Callable[[BaseException | None], object]"
+
+#: As in Sails: the event of a broadcast that names none.
+DEFAULT_EVENT = "message"
+
+
+class Sockets:
+    """
+    The sockets of one application, on all workers.
+
+    Use it as `flask_rooms.sockets` inside an application context, and as `rooms.sockets`
+    elsewhere. Every method may be called from any thread.
+
+    A *socket* is `flask.request` in a socket request or a Socket.IO event handler, or a
+    socket ID. A *namespace* that is not given is that of the request, else "/".
+    """
+
+    def __init__(self, cluster: Cluster, manager: RoomsManager) -> None:
+        self._cluster = cluster
+        self._manager = manager
+
+    def join(
+        self,
+        socket: OneSocket | Iterable[OneSocket],
+        room: str | Iterable[str],
+        callback: Callback | None = None,
+        *,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Put sockets into rooms.
+
+        Args:
+            socket: A socket or an iterable of sockets.
+            room: A name or an iterable of names.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            namespace: The namespace of the sockets.
+
+        Returns:
+            The future of an Outcome; it is complete, and the membership in force, on return
+            where the sockets are of this worker.
+
+        Raises:
+            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            NotASocketRequest: *socket* is an HTTP request.
+            InvalidRoom: *room* is not a name, or is the room of another socket's ID.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        return self._change("join", socket, room, callback, namespace)
+
+    def leave(
+        self,
+        socket: OneSocket | Iterable[OneSocket],
+        room: str | Iterable[str],
+        callback: Callback | None = None,
+        *,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Take sockets out of rooms.
+
+        A socket that is no member, or that no worker holds, is not an error: the outcome
+        says so.
+
+        Args:
+            socket: A socket or an iterable of sockets.
+            room: A name or an iterable of names.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            namespace: The namespace of the sockets.
+
+        Returns:
+            The future of an Outcome; it is complete, and the membership over, on return where
+            the sockets are of this worker. What this caller broadcasts afterwards reaches none
+            of the sockets, whether it waited for the future or not.
+
+        Raises:
+            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            NotASocketRequest: *socket* is an HTTP request.
+            InvalidRoom: *room* is not a name.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        return self._change("leave", socket, room, callback, namespace)
+
+    def broadcast(
+        self,
+        rooms: str | Iterable[str],
+        *event_and_data: Any,
+        omit: OneSocket | Iterable[OneSocket] | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """
+        Send an event to everybody in a room, or in any of several; each socket gets it once.
+
+        Args:
+            rooms: A name or an iterable of names.
+            event_and_data: The data, or the event and the data. The event is "message" when
+                it is not given; a tuple as data is several arguments.
+            omit: A socket or sockets to leave out.
+            namespace: Where the rooms are.
+
+        Raises:
+            InvalidRoom: A room is not a name.
+            InvalidSocket: *omit* is neither a socket request nor a socket ID.
+            InvalidArgument: The event or the data cannot be sent.
+            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
+        """
+        self._emit(arguments.room_names(rooms), event_and_data, omit, namespace)
+
+    def blast(
+        self,
+        *event_and_data: Any,
+        omit: OneSocket | Iterable[OneSocket] | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """
+        Send an event to every socket of a namespace.
+
+        Args:
+            event_and_data: The data, or the event and the data. The event is "message" when
+                it is not given; a tuple as data is several arguments.
+            omit: A socket or sockets to leave out.
+            namespace: Whose sockets.
+
+        Raises:
+            InvalidSocket: *omit* is neither a socket request nor a socket ID.
+            InvalidArgument: The event or the data cannot be sent.
+            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
+        """
+        self._emit(None, event_and_data, omit, namespace)
+
+    def get_id(self, request: OneSocket) -> str:
+        """
+        Return the socket ID of a socket request.
+
+        Raises:
+            NotASocketRequest: It is an HTTP request.
+            InvalidSocket: It is not one request.
+        """
+        _, sids = arguments.socket_ids((request,), None)
+        return sids[0]
+
+    def _change(
+        self,
+        action: Literal["join", "leave"],
+        socket: Any,
+        room: Any,
+        callback: Any,
+        namespace: Any,
+    ) -> Future[Outcome]:
+        rooms = arguments.room_names(room)
+        space, sids = arguments.socket_ids(socket, namespace)
+        callback = arguments.check_callback(callback)
+        if action == "join":
+            _refuse_foreign_ids(rooms, sids)
+        future = self._cluster.change(Change(action, space, sids, rooms))
+        if callback is not None:
+            future.add_done_callback(lambda done: callback(done.exception()))
+        return future
+
+    def _emit(
+        self, rooms: tuple[str, ...] | None, event_and_data: Any, omit: Any, namespace: Any
+    ) -> None:
+        if len(event_and_data) not in (1, 2):
+            raise InvalidArgument("Give the data, or the event and the data.")
+        event = DEFAULT_EVENT if len(event_and_data) == 1 else event_and_data[0]
+        space = arguments.namespace_of_call(namespace)
+        skip = () if omit is None else arguments.socket_ids(omit, space)[1]
+        self._manager.send(arguments.event_name(event), event_and_data[-1], space, rooms, skip)
+
+
+def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:
+    for room in rooms:
+        if is_sid(room) and set(sids) != {room}:
+            raise InvalidRoom(
+                "The room named by a socket ID is that socket's alone: use another room's name."
+            )

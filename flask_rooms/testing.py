@@ -1,0 +1,427 @@
+"""
+Test suites for whoever writes a backend: the promise of `Backend`, spelled out in pytest.
+
+A backend's whole test file:
+
+    class TestMyBackend(BackendContract):
+        @pytest.fixture
+        def make_backend(self):
+            return lambda channel: MyBackend("my-broker.example", channel)
+
+For readable failures, say `pytest.register_assert_rewrite("flask_rooms.testing")` in
+conftest.py. No test sleeps: to show that something does not arrive, a fence is published
+after it, and has to be the first thing received.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TypeVar
+from uuid import uuid4
+
+import pytest
+
+from flask_rooms.backends.base import Backend
+from flask_rooms.errors import BackendError
+
+__all__ = ["BackendContract", "BreakConnection", "MakeBackend", "ReconnectContract", "Workers"]
+
+MakeBackend = Callable[[str], Backend]
+BreakConnection = Callable[[Backend], None]
+
+T = TypeVar("T")
+
+PAYLOADS = {
+    "empty": b"",
+    "one byte": b"\x00",
+    "every byte": bytes(range(256)),
+    "not UTF-8": b"\xff\xfe\x80 caf\xe9",
+    "64 KiB": os.urandom(64 * 1024),
+    "1 MiB": os.urandom(1024 * 1024),
+}
+
+#: Channels that are easily taken for the one that they are made of.
+RENAMES: dict[str, Callable[[str], str]] = {
+    "longer": lambda channel: channel + "-b",
+    "dotted": lambda channel: channel + ".b",
+    "path": lambda channel: channel + "/b",
+    "pattern": lambda channel: channel[:-1] + "*",
+    "upper case": str.upper,
+}
+
+
+class Workers:
+    """
+    The workers of one test: opened as it asks, closed when it ends.
+
+    Args:
+        make: Makes a fresh, unopened backend on the channel that it is given.
+        patience: Seconds to wait for what must come.
+    """
+
+    def __init__(self, make: MakeBackend, *, patience: float) -> None:
+        self.channel = f"rooms-{uuid4().hex}"
+        self.patience = patience
+        self._make = make
+        self._made: list[Backend] = []
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for backend in self._made:
+            backend.close()
+
+    def make(self, channel: str | None = None) -> Backend:
+        """Return a backend that is not opened yet, of the test's channel unless told otherwise."""
+        backend = self._make(self.channel if channel is None else channel)
+        self._made.append(backend)
+        return backend
+
+    def open(self, count: int = 1, channel: str | None = None) -> list[Backend]:
+        """Return *count* opened backends."""
+        backends = [self.make(channel) for _ in range(count)]
+        for backend in backends:
+            backend.open()
+        return backends
+
+    def next(self, worker: Backend) -> bytes:
+        """Return the next payload of *worker*, or fail when none comes."""
+        payload = worker.receive(self.patience)
+        assert payload is not None, f"nothing was received within {self.patience:g} seconds"
+        return payload
+
+    def take(self, worker: Backend, count: int) -> list[bytes]:
+        """Return the next *count* payloads of *worker*, or fail when fewer come."""
+        return [self.next(worker) for _ in range(count)]
+
+    def start(self, function: Callable[[], T]) -> Future[T]:
+        """Run *function* in a thread that cannot keep a failed test from ending."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - finish() raises it
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+    def finish(self, future: Future[T]) -> T:
+        """Return what the thread returned, or fail when it hangs."""
+        return future.result(2 * self.patience)
+
+
+class _Suite:
+    #: Seconds to wait for what must come; a longer one costs nothing while tests pass.
+    patience = 10.0
+
+    @pytest.fixture
+    def make_backend(self) -> MakeBackend:
+        """Return a callable that makes a fresh, unopened backend on the channel given to it."""
+        raise NotImplementedError("Override the fixture `make_backend` in your test class.")
+
+    @pytest.fixture
+    def workers(self, make_backend: MakeBackend) -> Iterator[Workers]:
+        """The workers of this test, on a channel that no other test uses."""
+        with Workers(make_backend, patience=self.patience) as workers:
+            yield workers
+
+
+class BackendContract(_Suite):
+    """What every backend has to do; inherit it and override the fixture `make_backend`."""
+
+    def test_message_reaches_another_worker(self, workers: Workers) -> None:
+        """What one worker publishes, another receives."""
+        publisher, other = workers.open(2)
+        publisher.publish(b"hello")
+        assert workers.next(other) == b"hello"
+
+    def test_message_reaches_every_worker(self, workers: Workers) -> None:
+        """Whoever publishes, every worker receives it, the publisher included."""
+        everyone = workers.open(3)
+        for number, publisher in enumerate(everyone):
+            publisher.publish(b"%d" % number)
+            assert [workers.next(worker) for worker in everyone] == [b"%d" % number] * 3
+
+    def test_payloads_arrive_in_order(self, workers: Workers) -> None:
+        """What one worker publishes arrives everywhere in the order published."""
+        publisher, other = workers.open(2)
+        sent = [b"%d" % number for number in range(200)]
+        for payload in sent:
+            publisher.publish(payload)
+        assert workers.take(other, len(sent)) == sent
+        assert workers.take(publisher, len(sent)) == sent
+
+    def test_nothing_published_after_open_is_lost(self, workers: Workers) -> None:
+        """A worker receives everything from the moment that open() has returned."""
+        (publisher,) = workers.open()
+        for number in range(5):
+            (newcomer,) = workers.open()
+            sent = [b"%d, %d" % (number, step) for step in range(3)]
+            for payload in sent:
+                publisher.publish(payload)
+            assert workers.take(newcomer, len(sent)) == sent
+
+    def test_nothing_published_before_open_is_replayed(self, workers: Workers) -> None:
+        """A worker receives nothing from before its open()."""
+        (publisher,) = workers.open()
+        publisher.publish(b"before")
+        assert workers.next(publisher) == b"before"
+        (newcomer,) = workers.open()
+        publisher.publish(b"fence")
+        assert workers.next(newcomer) == b"fence"
+
+    def test_opening_again_starts_afresh(self, workers: Workers) -> None:
+        """Neither what was unread at close() nor what came after it is received on reopening."""
+        publisher, other = workers.open(2)
+        publisher.publish(b"unread")
+        assert workers.next(publisher) == b"unread"
+        other.close()
+        publisher.publish(b"missed")
+        assert workers.next(publisher) == b"missed"
+        other.open()
+        publisher.publish(b"fence")
+        assert workers.next(other) == b"fence"
+        other.publish(b"reply")
+        assert workers.take(publisher, 2) == [b"fence", b"reply"]
+
+    def test_one_publish_is_one_message(self, workers: Workers) -> None:
+        """Equal payloads are neither merged, nor is one of them received twice."""
+        everyone = workers.open(2)
+        sent = [b"same", b"same", b"fence"]
+        for payload in sent:
+            everyone[0].publish(payload)
+        for worker in everyone:
+            assert workers.take(worker, len(sent)) == sent
+
+    @pytest.mark.parametrize("rename", RENAMES.values(), ids=RENAMES)
+    def test_channels_do_not_mix(self, workers: Workers, rename: Callable[[str], str]) -> None:
+        """A worker hears its own channel only, however similar another one is named."""
+        ours = workers.open(2)
+        theirs = workers.open(2, channel=rename(workers.channel))
+        theirs[0].publish(b"theirs")
+        assert [workers.next(worker) for worker in theirs] == [b"theirs"] * 2
+        ours[0].publish(b"ours")
+        assert [workers.next(worker) for worker in ours] == [b"ours"] * 2
+        theirs[0].publish(b"fence")
+        assert [workers.next(worker) for worker in theirs] == [b"fence"] * 2
+
+    @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
+    def test_payload_arrives_unchanged(self, workers: Workers, payload: bytes) -> None:
+        """Any bytes arrive as they were sent, none and very many included."""
+        everyone = workers.open(2)
+        everyone[0].publish(payload)
+        everyone[0].publish(b"fence")
+        for worker in everyone:
+            # Not ==: a megabyte that differs is no readable message.
+            received = workers.next(worker)
+            assert type(received) is bytes
+            assert len(received) == len(payload)
+            assert (received == payload) is True
+            assert workers.next(worker) == b"fence"
+
+    def test_receive_returns_none_after_timeout(self, workers: Workers) -> None:
+        """receive() gives up after its timeout, without an error, and works afterwards."""
+        publisher, other = workers.open(2)
+        assert workers.finish(workers.start(lambda: other.receive(0.05))) is None
+        assert workers.finish(workers.start(lambda: other.receive(0.05))) is None
+        publisher.publish(b"later")
+        assert workers.next(other) == b"later"
+
+    def test_threads_may_publish_together(self, workers: Workers) -> None:
+        """Threads that share a worker lose nothing, and all workers hear the same order."""
+        everyone = workers.open(2)
+        sent = [[b"%d, %d" % (thread, step) for step in range(50)] for thread in range(4)]
+
+        def publish(payloads: list[bytes]) -> Callable[[], None]:
+            return lambda: [everyone[0].publish(payload) for payload in payloads].clear()
+
+        for future in [workers.start(publish(payloads)) for payloads in sent]:
+            workers.finish(future)
+        received = [workers.take(worker, 4 * 50) for worker in everyone]
+        for payloads in sent:
+            assert [payload for payload in received[0] if payload in payloads] == payloads
+        assert received[0] == received[1]
+
+    def test_a_worker_publishes_while_it_waits(self, workers: Workers) -> None:
+        """publish() is not held up by a receive() that waits in another thread."""
+        everyone = workers.open(2)
+        waiting = [workers.start(lambda w=worker: workers.next(w)) for worker in everyone]  # type: ignore[misc]
+        workers.finish(workers.start(lambda: everyone[0].publish(b"hello")))
+        assert [workers.finish(future) for future in waiting] == [b"hello"] * 2
+
+    def test_close_wakes_a_blocked_receive(self, workers: Workers) -> None:
+        """close() ends a receive() that waits in another thread, which returns None."""
+        publisher, other = workers.open(2)
+        about_to_wait = threading.Event()
+
+        def receive() -> bytes | None:
+            about_to_wait.set()
+            return other.receive(60 * workers.patience)
+
+        waiting = workers.start(receive)
+        assert about_to_wait.wait(workers.patience)
+        other.close()
+        assert workers.finish(waiting) is None
+        publisher.publish(b"still here")
+        assert workers.next(publisher) == b"still here"
+
+    def test_closed_backend_receives_nothing(self, workers: Workers) -> None:
+        """receive() of a closed worker returns None, even for what came before the close()."""
+        publisher, other = workers.open(2)
+        publisher.publish(b"unread")
+        assert workers.next(publisher) == b"unread"
+        other.close()
+        assert workers.finish(workers.start(lambda: other.receive(0.05))) is None
+
+    def test_close_twice_is_harmless(self, workers: Workers) -> None:
+        """close() may be called before open(), and again, and the others do not notice."""
+        publisher, other = workers.open(2)
+        workers.make().close()
+        other.close()
+        other.close()
+        publisher.publish(b"still here")
+        assert workers.next(publisher) == b"still here"
+
+    def test_closed_backend_refuses_to_publish(self, workers: Workers) -> None:
+        """publish() of a closed worker raises BackendError, and nobody receives it."""
+        publisher, other = workers.open(2)
+        publisher.close()
+        with pytest.raises(BackendError):
+            publisher.publish(b"refused")
+        with pytest.raises(BackendError):
+            workers.make().publish(b"refused too")
+        other.publish(b"fence")
+        assert workers.next(other) == b"fence"
+
+    def test_a_closed_worker_leaves_the_others_connected(self, workers: Workers) -> None:
+        """The workers that remain hear each other when one has gone."""
+        leaving, *staying = workers.open(3)
+        leaving.close()
+        for publisher in staying:
+            publisher.publish(b"still here")
+            assert [workers.next(worker) for worker in staying] == [b"still here"] * 2
+
+
+class ReconnectContract(_Suite):
+    """
+    What a backend over a network has to do when its connections are cut.
+
+    Inherit it and override `make_backend` and `break_connection`. Around the cut,
+    payloads may be lost or doubled; afterwards everything holds again.
+    """
+
+    @pytest.fixture
+    def break_connection(self) -> BreakConnection:
+        """Return a callable that cuts a backend's connections from the broker's side."""
+        raise NotImplementedError("Override the fixture `break_connection` in your test class.")
+
+    def test_workers_recover_from_a_cut(
+        self, workers: Workers, break_connection: BreakConnection
+    ) -> None:
+        """After a cut, everything published once all are back arrives once and in order."""
+        everyone = workers.open(2)
+        for number in range(3):
+            for worker in everyone:
+                break_connection(worker)
+            self.recover(workers, everyone)
+            sent = [b"%d, %d" % (number, step) for step in range(20)]
+            for payload in sent:
+                everyone[0].publish(payload)
+            for worker in everyone:
+                assert self.take_after_probes(workers, worker, len(sent)) == sent
+
+    def test_a_waiting_receive_survives_a_cut(
+        self, workers: Workers, break_connection: BreakConnection
+    ) -> None:
+        """receive() that waits during a cut raises BackendError or carries on; nothing else."""
+        everyone = workers.open(2)
+        stop = threading.Event()
+
+        def listen() -> bool:
+            while not stop.is_set():
+                try:
+                    if everyone[1].receive(0.1) == b"fence":
+                        return True
+                except BackendError:
+                    pass
+            return False
+
+        listening = workers.start(listen)
+        break_connection(everyone[1])
+        try:
+            while not listening.done() and time.monotonic() < self.deadline(workers):
+                self.publish(everyone[0], b"fence")
+                self.receive(everyone[0], 0.1)
+        finally:
+            stop.set()
+        assert workers.finish(listening)
+
+    def test_close_after_a_cut_is_harmless(
+        self, workers: Workers, break_connection: BreakConnection
+    ) -> None:
+        """A worker that was cut off can be closed, and opened again."""
+        staying, leaving = workers.open(2)
+        break_connection(leaving)
+        leaving.close()
+        with pytest.raises(BackendError):
+            leaving.publish(b"refused")
+        leaving.open()
+        self.recover(workers, [staying, leaving])
+
+    # What follows helps the tests; a lost connection is met with another try, at once.
+
+    _deadline = 0.0
+
+    def deadline(self, workers: Workers) -> float:
+        """Return until when the broker has to be back, on the monotonic clock."""
+        self._deadline = self._deadline or time.monotonic() + 3 * workers.patience
+        return self._deadline
+
+    def publish(self, worker: Backend, payload: bytes) -> bool:
+        try:
+            worker.publish(payload)
+        except BackendError:
+            return False
+        return True
+
+    def receive(self, worker: Backend, timeout: float) -> bytes | None:
+        try:
+            return worker.receive(timeout)
+        except BackendError:
+            return None
+
+    def recover(self, workers: Workers, everyone: list[Backend]) -> None:
+        """Return when every worker has heard a new probe of every worker."""
+        for listener in everyone:
+            for speaker in everyone:
+                probe = b"probe %s" % uuid4().hex.encode()
+                heard: bytes | None = None
+                while heard != probe:
+                    assert time.monotonic() < self.deadline(workers), (
+                        "the worker stays deaf or mute"
+                    )
+                    if heard is None:
+                        self.publish(speaker, probe)
+                    heard = self.receive(listener, 0.2)
+
+    def take_after_probes(self, workers: Workers, worker: Backend, count: int) -> list[bytes]:
+        """Return the next *count* payloads that are not left over from recovering."""
+        taken: list[bytes] = []
+        while len(taken) < count:
+            payload = workers.next(worker)
+            if not payload.startswith(b"probe "):
+                taken.append(payload)
+        return taken
