@@ -8,6 +8,7 @@ is what travels: some consecutive operations of one sender, and its heartbeat wh
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -112,8 +113,9 @@ class Acquaintance:
     What a heartbeat says of another worker.
 
     Args:
-        owed_from: The sender's first operation that is meant for that worker.
-        heard_from: That worker's first operation that the sender could have heard.
+        owed_from: The sender's first operation that is meant for that worker; 0 until the
+            sender knows.
+        heard_from: That worker's first operation that the sender counts as meant for it.
     """
 
     owed_from: int
@@ -127,12 +129,14 @@ class Heartbeat:
 
     Args:
         beat: Counts the sender's heartbeats, so that a late copy is told from a new one.
+        age: Seconds that the sender has lived, by which the older of two is known.
         oldest: The sender's first operation that it can still repeat.
         fresh: The sender's first operation that it had not sent before this frame.
         knows: The workers that it counts as alive.
     """
 
     beat: int
+    age: float
     oldest: int
     fresh: int
     knows: Mapping[str, Acquaintance]
@@ -253,10 +257,16 @@ def _acquaintance(value: Any) -> Acquaintance:
 
 
 def _heartbeat(value: Any) -> Heartbeat:
-    if type(value) is not list or len(value) < 4:
+    if type(value) is not list or len(value) < 5:
         raise BadMessage("malformed")
     beat, oldest, fresh = (_number(one) for one in value[:3])
-    return Heartbeat(beat, oldest, fresh, _table(_acquaintance)(value[3]))
+    return Heartbeat(beat, _age(value[3]), oldest, fresh, _table(_acquaintance)(value[4]))
+
+
+def _age(value: Any) -> float:
+    if type(value) is not float or not 0 <= value < math.inf:
+        raise BadMessage("malformed")
+    return value
 
 
 class Codec:
@@ -284,7 +294,7 @@ class Codec:
         body = [VERSION, frame.sender, frame.first, frame.operations, None, dict(frame.wants)]
         if beat is not None:
             knows = {name: astuple(one) for name, one in beat.knows.items()}
-            body[4] = [beat.beat, beat.oldest, beat.fresh, knows]
+            body[4] = [beat.beat, beat.oldest, beat.fresh, float(beat.age), knows]
         return self._signer.sign(_pack(body))
 
     def decode(self, payload: bytes) -> Frame:

@@ -81,8 +81,9 @@ Event: TypeAlias = "Deliver | Settled | Overdue | Gone | Outcast"
 
 @dataclass
 class _Peer:
-    owed_from: int  # our first operation that is meant for it
-    heard_from: int  # its first operation that we could have heard
+    heard_from: int  # its first operation that is meant for us, as far as we can tell
+    owed_from: int = 0  # our first operation that is meant for it; 0 until that is known
+    asked_from: float = float("inf")  # our first operation that waited for it to appear
     silent: int = 0  # our own heartbeats that came back since we heard it
     expected: int | None = None  # its next operation; None until it has said what it owes us
     beat: int = 0
@@ -120,11 +121,15 @@ class Node:
         self._interval = heartbeat
         self._confirm = confirm
         self._stream = Stream(limits)
+        self._born = now
         self._echoed = 1  # our first operation that has not come back to us
+        self._echoed_at = now
         self._echo_counted_at = now
         self._settles_at = now + SETTLED * heartbeat
         self._peers: dict[str, _Peer] = {}
         self._dead: set[str] = set()
+        self._condemned: dict[str, int] = {}  # the heartbeat that first leaves it out
+        self._rumours: dict[str, frozenset[str]] = {}  # peer -> workers that only it has heard
         self._pending: dict[int, _Pending] = {}
         self._wants: dict[str, int] = {}
         self._beat = 0
@@ -173,10 +178,10 @@ class Node:
         """
         pending = _Pending(now + self._confirm)
         for name, sids in owners.items():
-            if name in self._dead:
-                pending.unknown += sids
-            elif name in self._peers:
+            if name in self._peers or name in self._condemned:
                 pending.waits[name] = sids
+            elif name in self._dead:
+                pending.unknown += sids
             else:
                 pending.strangers[name] = sids
         number = self.submit(operation)
@@ -238,9 +243,8 @@ class Node:
             self._beat_due = now
 
     def reconnected(self, now: float) -> None:
-        """Note that the connection is back: say so, and give the others time to say so."""
+        """Note that the connection is back, and let the next frame say so."""
         self._beat_due = now
-        self._settles_at = now + SETTLED * self._interval
 
     def waiting(self) -> list[Operation]:
         """Return the operations that were never handed over, in order."""
@@ -253,7 +257,8 @@ class Node:
         self._beat += 1
         self._beat_due = now + self._interval
         knows = {n: Acquaintance(p.owed_from, p.heard_from) for n, p in self._peers.items()}
-        return Heartbeat(self._beat, self._stream.oldest, self._stream.fresh, knows)
+        age = now - self._born
+        return Heartbeat(self._beat, age, self._stream.oldest, self._stream.fresh, knows)
 
     def _hear_self(self, frame: Frame, now: float) -> list[Event]:
         """
@@ -262,34 +267,50 @@ class Node:
         Our own heartbeats are the clock by which others die: it stands still while we are
         deaf or stopped, and what the others said meanwhile is heard before it goes on.
         """
+        if now - self._echoed_at >= SETTLED * self._interval:
+            # After an outage the others need time to be heard again.
+            self._settles_at = now + SETTLED * self._interval
+        self._echoed_at = now
         self._echoed = max(self._echoed, frame.first + len(frame.operations))
         events: list[Event] = []
-        if frame.heartbeat is not None and now - self._echo_counted_at >= 0.9 * self._interval:
-            self._echo_counted_at = now
-            for name, peer in list(self._peers.items()):
-                peer.silent += 1
-                if peer.silent > DEATH:
-                    events += self._bury(name, now)
+        if frame.heartbeat is not None:
+            # If one of them lives after all, it has heard by now that it is left out.
+            for name in [n for n, b in self._condemned.items() if b <= frame.heartbeat.beat]:
+                del self._condemned[name]
+                events += self._bury(name, now)
+            if now - self._echo_counted_at >= 0.9 * self._interval:
+                self._echo_counted_at = now
+                self._count_silence(now)
         return events + self._settle(list(self._pending), now)
+
+    def _count_silence(self, now: float) -> None:
+        for name, peer in list(self._peers.items()):
+            peer.silent += 1
+            if peer.silent > DEATH:
+                self._remove(name)
+                self._condemned[name] = self._beat + 1
+                self._beat_due = now
 
     # -- the others -----------------------------------------------------------------------
 
     def _meet(self, name: str, beat: Heartbeat, now: float) -> _Peer:
         """
-        Count a worker in, and fix from which operation on it is owed our stream.
+        Count a worker in, and settle from which operation on it is owed our stream.
 
-        From the first that came back to us after its hello did, for that was published after
-        it, too. From an earlier one if we asked something of it before we had heard of it, or
-        if it was there first and heard us before we heard it.
+        If this is its hello: from our first operation that came back to us after it, for that
+        was published after it, too. If it was there before us, it says itself from where on
+        it has heard us, at once or later. And it is owed what we asked of it before we had
+        heard of it.
         """
-        owed_from = self._echoed
+        older = now - self._born > beat.age
+        peer = _Peer(heard_from=1 if older else beat.fresh)
         for number, pending in self._pending.items():
             if name in pending.strangers:
                 pending.waits[name] = pending.strangers.pop(name)
-                owed_from = min(owed_from, number)
-        if self.name in beat.knows:
-            owed_from = min(owed_from, beat.knows[self.name].heard_from)
-        peer = _Peer(max(owed_from, self._stream.oldest), beat.fresh)
+                if number >= self._stream.oldest:
+                    peer.asked_from = min(peer.asked_from, number)
+        if beat.beat == 1:
+            peer.owed_from = int(min(self._echoed, peer.asked_from))
         self._peers[name] = peer
         self._beat_due = now  # so that it learns where our stream starts for it
         return peer
@@ -305,8 +326,13 @@ class Node:
             if peer.expected is not None:
                 return Outcast(f"worker {name} has counted this worker as dead")
             self._beat_due = now
-        elif peer.expected is None:
-            peer.expected = us.owed_from
+        else:
+            if not peer.owed_from:
+                peer.owed_from = int(min(us.heard_from, peer.asked_from))
+                self._beat_due = now
+            if us.owed_from and peer.expected is None:
+                peer.expected = us.owed_from
+        self._rumours[name] = frozenset(beat.knows) - self._peers.keys() - self._dead - {self.name}
         if peer.expected is not None and peer.expected < beat.oldest:
             return Outcast(f"worker {name} can no longer repeat what this worker missed")
         return None
@@ -348,11 +374,14 @@ class Node:
         pending.unknown += [sid for sid in answer.unknown if sid in asked]
         return self._settle([answer.number], now)
 
-    def _bury(self, name: str, now: float) -> list[Event]:
-        if self._peers.pop(name, None) is None:
-            return []
-        self._dead.add(name)
+    def _remove(self, name: str) -> None:
+        self._peers.pop(name, None)
+        self._rumours.pop(name, None)
         self._wants.pop(name, None)
+        self._dead.add(name)
+
+    def _bury(self, name: str, now: float) -> list[Event]:
+        self._remove(name)
         for pending in self._pending.values():
             pending.unknown += pending.waits.pop(name, ())
         return [Gone(name), *self._settle(list(self._pending), now)]
@@ -369,8 +398,9 @@ class Node:
         for number in numbers:
             pending = self._pending[number]
             if pending.strangers and now >= self._settles_at and number < self._echoed:
-                pending.unknown += [s for sids in pending.strangers.values() for s in sids]
-                pending.strangers.clear()
+                heard_of = frozenset().union(*self._rumours.values())
+                for name in pending.strangers.keys() - heard_of:
+                    pending.unknown += pending.strangers.pop(name)
             if not pending.waits and not pending.strangers:
                 del self._pending[number]
                 unknown = tuple(pending.unknown)
