@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError, RoomsError, Unconfirmed
+from flask_rooms.listener import SHORTEST, Listener
 from flask_rooms.messages import (
     BadMessage,
     Change,
@@ -22,6 +22,7 @@ from flask_rooms.messages import (
     Disconnect,
     Done,
     Emit,
+    Frame,
     Goodbye,
     Operation,
 )
@@ -32,9 +33,6 @@ from flask_rooms.stream import Limits
 
 logger = logging.getLogger("flask_rooms")
 
-#: Seconds before connecting again: the first, and the longest, which stays well below the
-#: time after which the others would count this worker as dead.
-_BACKOFF = (0.05, 2.0)
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
 
@@ -124,25 +122,24 @@ class Cluster:
                 return
             self._lock = threading.Lock()
             self._publishing = threading.Lock()
-            self._stopping = threading.Event()
-            self._stopped = threading.Event()
+            self._listener = Listener(self, self._backend)
             self._listening = threading.Event()
             self._asks: dict[int, Confirmation] = {}
             self._down = False
             try:
                 self._backend.open()
             except BackendError as error:
-                self._lost(error)
+                self.lost(error)
             self._node = self._new_node()
             self._pid = os.getpid()
             self.flush()
-            self.host.spawn(self._listen)
+            self.host.spawn(self._listener.run)
             if not self._down:
                 self._listening.wait(self._timing.confirm)
 
     def stop(self, timeout: float = 2.0) -> None:
         """Say goodbye, send what waits, and disconnect, within about *timeout* seconds."""
-        if self._pid != os.getpid() or self._stopping.is_set():
+        if self._pid != os.getpid() or self._listener.stopping.is_set():
             return
         try:
             with self._lock:
@@ -150,9 +147,9 @@ class Cluster:
         except RoomsError:
             pass  # a full outbox: the others will notice by the missing heartbeats
         self.flush()
-        self._stopping.set()
+        self._listener.stopping.set()
         self._backend.close()
-        self._stopped.wait(timeout)
+        self._listener.stopped.wait(timeout)
         for ask in list(self._asks.values()):
             ask.fail(Unconfirmed((), 0.0))
 
@@ -223,7 +220,7 @@ class Cluster:
         So a lone call costs one publish and many at once share one; while the broker is away
         only the listener tries, and nobody else waits for it.
         """
-        while not (self._down or self._stopping.is_set()) and self._publishing.acquire(
+        while not (self._down or self._listener.stopping.is_set()) and self._publishing.acquire(
             blocking=False
         ):
             try:
@@ -249,60 +246,44 @@ class Cluster:
             except BackendError as error:
                 with self._lock:
                     self._node.give_back(frame, time.monotonic())
-                self._lost(error)
+                self.lost(error)
                 return
 
     # -- what it hears --------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                payload = self._backend.receive(self._patience())
-            except BackendError as error:
-                failures += 1
-                self._lost(error)
-                # A random part, so that the workers do not all come back at once.
-                pause = min(_BACKOFF[0] * 2**failures, _BACKOFF[1]) * (0.5 + random.random() / 2)
-                self._stopping.wait(pause)
-                continue
-            if failures:
-                with self._lock:
-                    self._node.reconnected(time.monotonic())
-            failures = 0
-            self._down = False  # so that the outbox is tried, too
-            try:
-                self._hear(payload)
-            except Exception:  # whatever it is, a worker that stops listening is worse
-                logger.exception("A message from another worker could not be handled.")
-        self._stopped.set()
-
-    def _patience(self) -> float:
+    def patience(self) -> float:
+        """Return how many seconds the listener may wait for the next payload."""
         with self._lock:
             wakes_at = self._node.wakes_at
-        longest = _BACKOFF[0] if self._down else self._timing.heartbeat
+        longest = SHORTEST if self._down else self._timing.heartbeat
         return min(max(wakes_at - time.monotonic(), 0.001), longest)
 
-    def _lost(self, error: BackendError) -> None:
+    def lost(self, error: BackendError) -> None:
+        """Take notice that the broker cannot be reached; only the listener tries it now."""
         self._down = True
         self._warn("lost", "The broker cannot be reached, trying again: %s", error)
 
-    def _hear(self, payload: bytes | None) -> None:
-        events: list[Event] = []
-        if payload is not None:
-            try:
-                frame = self._codec.decode(payload)
-            except BadMessage as error:
-                self._refuse(error.reason)
-            else:
-                with self._lock:
-                    events += self._node.receive(frame, time.monotonic())
-                if frame.sender == self._node.name:
-                    self._listening.set()
+    def hear(self, payload: bytes | None, reconnected: bool) -> None:
+        """Take in what the listener has received, and let time pass."""
+        self._down = False  # so that the outbox is tried, too
+        frame = None if payload is None else self._decode(payload)
+        now = time.monotonic()
         with self._lock:
-            events += self._node.tick(time.monotonic())
+            if reconnected:
+                self._node.reconnected(now)
+            events = [] if frame is None else self._node.receive(frame, now)
+            events += self._node.tick(now)
+        if frame is not None and frame.sender == self._node.name:
+            self._listening.set()
         self._handle(events)
         self.flush()
+
+    def _decode(self, payload: bytes) -> Frame | None:
+        try:
+            return self._codec.decode(payload)
+        except BadMessage as error:
+            self._refuse(error.reason)
+            return None
 
     def _refuse(self, reason: str) -> None:
         self.dropped[reason] += 1
@@ -336,6 +317,12 @@ class Cluster:
                 self._start_over(event.reason)
 
     def _deliver(self, event: Deliver) -> None:
+        try:
+            self._apply(event)
+        except Exception:  # one operation that fails must not take the next ones with it
+            logger.exception("An operation of another worker could not be carried out.")
+
+    def _apply(self, event: Deliver) -> None:
         operation = event.operation
         if not isinstance(operation, Change):
             self.host.apply(operation, event.sender, event.number)

@@ -131,6 +131,7 @@ class Node:
         self._condemned: dict[str, int] = {}  # the heartbeat that first leaves it out
         self._rumours: dict[str, frozenset[str]] = {}  # peer -> workers that only it has heard
         self._pending: dict[int, _Pending] = {}
+        self._strange: set[int] = set()  # those of them that ask a worker never heard of
         self._wants: dict[str, int] = {}
         self._beat = 0
         self._beat_due = now
@@ -143,7 +144,8 @@ class Node:
     @property
     def wakes_at(self) -> float:
         """When tick() has something to do at the latest."""
-        return min([self._beat_due, *(one.deadline for one in self._pending.values())])
+        first = next(iter(self._pending.values()), None)  # they all wait equally long
+        return self._beat_due if first is None else min(self._beat_due, first.deadline)
 
     def submit(self, operation: Operation) -> int:
         """
@@ -186,6 +188,8 @@ class Node:
                 pending.strangers[name] = sids
         number = self.submit(operation)
         self._pending[number] = pending
+        if pending.strangers:
+            self._strange.add(number)
         return number, self._settle([number], now)
 
     def knows_dead(self, worker: str) -> bool:
@@ -215,11 +219,14 @@ class Node:
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass: waiting ends."""
-        events = self._settle(list(self._pending), now)
-        for number, pending in list(self._pending.items()):
-            if now >= pending.deadline:
-                del self._pending[number]
-                events.append(Overdue(number, (*pending.waits, *pending.strangers)))
+        events = self._settle(self._asked_of_strangers(), now)
+        while self._pending:
+            number, pending = next(iter(self._pending.items()))
+            if now < pending.deadline:
+                break
+            del self._pending[number]
+            self._strange.discard(number)
+            events.append(Overdue(number, (*pending.waits, *pending.strangers)))
         return events
 
     def take(self, now: float) -> Frame | None:
@@ -281,7 +288,10 @@ class Node:
             if now - self._echo_counted_at >= 0.9 * self._interval:
                 self._echo_counted_at = now
                 self._count_silence(now)
-        return events + self._settle(list(self._pending), now)
+        return events + self._settle(self._asked_of_strangers(), now)
+
+    def _asked_of_strangers(self) -> list[int]:
+        return sorted(self._strange)
 
     def _count_silence(self, now: float) -> None:
         for name, peer in list(self._peers.items()):
@@ -403,6 +413,7 @@ class Node:
                     pending.unknown += pending.strangers.pop(name)
             if not pending.waits and not pending.strangers:
                 del self._pending[number]
+                self._strange.discard(number)
                 unknown = tuple(pending.unknown)
                 events.append(Settled(number, pending.changed, pending.unchanged, unknown))
         return events

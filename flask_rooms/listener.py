@@ -1,0 +1,88 @@
+"""The one thread of a worker that receives: it must neither die nor keep a dead worker alive."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import weakref
+from typing import Protocol
+
+from flask_rooms.backends.base import Backend
+from flask_rooms.errors import BackendError
+
+logger = logging.getLogger("flask_rooms")
+
+#: Seconds before connecting again: the first pause, and the longest, which stays well below
+#: the time after which the others would count this worker as dead.
+SHORTEST, LONGEST = 0.05, 2.0
+
+
+class Hearer(Protocol):
+    """Who the listener listens for."""
+
+    def patience(self) -> float:
+        """Return how many seconds to wait for the next payload."""
+
+    def hear(self, payload: bytes | None, reconnected: bool) -> None:
+        """Take in a payload, or None when only time has passed."""
+
+    def lost(self, error: BackendError) -> None:
+        """Take notice that the connection is lost."""
+
+
+class Listener:
+    """
+    Receives for a cluster, until that is stopped or nobody uses it any more.
+
+    Args:
+        hearer: Held weakly, since a test suite may make and drop hundreds of applications.
+        backend: An opened backend, or one that connects when receive() is called.
+    """
+
+    def __init__(self, hearer: Hearer, backend: Backend) -> None:
+        self._hearer = weakref.ref(hearer)
+        self._backend = backend
+        self._failures = 0
+        self.stopping = threading.Event()
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        """Receive and pass on; returns after `stopping` is set."""
+        while not self.stopping.is_set():
+            patience = self._patience()
+            if patience is None:
+                self._backend.close()
+                break
+            try:
+                payload = self._backend.receive(patience)
+            except BackendError as error:
+                self._pause(error)
+            else:
+                self._pass_on(payload)
+        self.stopped.set()
+
+    def _patience(self) -> float | None:
+        hearer = self._hearer()
+        return None if hearer is None else hearer.patience()
+
+    def _pass_on(self, payload: bytes | None) -> None:
+        hearer = self._hearer()
+        reconnected, self._failures = self._failures > 0, 0
+        if hearer is None or self.stopping.is_set():
+            return
+        try:
+            hearer.hear(payload, reconnected)
+        except Exception:  # whatever it is, a worker that stops listening is worse
+            logger.exception("A message from another worker could not be handled.")
+
+    def _pause(self, error: BackendError) -> None:
+        hearer = self._hearer()
+        if hearer is None or self.stopping.is_set():
+            return
+        hearer.lost(error)
+        del hearer
+        seconds = min(SHORTEST * 2 ** min(self._failures, 10), LONGEST)
+        self._failures += 1
+        # A random part, so that the workers do not all come back at once.
+        self.stopping.wait(seconds * random.uniform(0.5, 1))
