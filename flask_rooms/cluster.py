@@ -122,7 +122,6 @@ class Cluster:
                 return
             self._lock = threading.Lock()
             self._publishing = threading.Lock()
-            self._listener = Listener(self, self._backend)
             self._listening = threading.Event()
             self._asks: dict[int, Confirmation] = {}
             self._down = False
@@ -130,6 +129,7 @@ class Cluster:
                 self._backend.open()
             except BackendError as error:
                 self.lost(error)
+            self._listener = Listener(self, self._backend, opened=not self._down)
             self._node = self._new_node()
             self._pid = os.getpid()
             self.flush()

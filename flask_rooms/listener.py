@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 import weakref
 from typing import Protocol
 
@@ -37,12 +38,14 @@ class Listener:
 
     Args:
         hearer: Held weakly, since a test suite may make and drop hundreds of applications.
-        backend: An opened backend, or one that connects when receive() is called.
+        backend: What to receive from.
+        opened: Whether it is open; otherwise the broker was away, and is tried until it is back.
     """
 
-    def __init__(self, hearer: Hearer, backend: Backend) -> None:
+    def __init__(self, hearer: Hearer, backend: Backend, *, opened: bool) -> None:
         self._hearer = weakref.ref(hearer)
         self._backend = backend
+        self._opened = opened
         self._failures = 0
         self.stopping = threading.Event()
         self.stopped = threading.Event()
@@ -55,16 +58,23 @@ class Listener:
                 self._backend.close()
                 break
             try:
-                payload = self._backend.receive(patience)
+                payload = self._receive(patience)
             except BackendError as error:
                 self._pause(error)
             else:
                 self._pass_on(payload)
+                time.sleep(0)  # a green thread that always has something to do lets nobody else
         self.stopped.set()
 
     def _patience(self) -> float | None:
         hearer = self._hearer()
         return None if hearer is None else hearer.patience()
+
+    def _receive(self, patience: float) -> bytes | None:
+        if not self._opened:
+            self._backend.open()
+            self._opened = True
+        return self._backend.receive(patience)
 
     def _pass_on(self, payload: bytes | None) -> None:
         hearer = self._hearer()

@@ -1,0 +1,58 @@
+"""Backends carry bytes between workers; a URL says which one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask_rooms.backends.base import Backend
+from flask_rooms.backends.memory import MemoryBackend
+from flask_rooms.errors import ConfigurationError
+
+__all__ = ["Backend", "MemoryBackend", "from_url"]
+
+
+def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, Any]) -> Backend:
+    """
+    Return the backend that *url* names, not opened yet.
+
+    `memory://` connects workers inside this process, `memory://name` those of the hub of that
+    name. Tested through Kombu are `redis://` and `amqp://`; `rediss://`, `sentinel://`, `amqps://`
+    and whatever else Kombu speaks are handed to it untested.
+
+    Args:
+        url: A URL; or several to try in turn, as a list or separated by semicolons.
+        channel: Only workers of the same channel hear each other.
+        options: Passed to Kombu as its transport options; `memory://` has none.
+
+    Raises:
+        ConfigurationError: The URL is malformed, or what it needs is not installed.
+    """
+    urls = _split(url)
+    if any(one.startswith("memory://") for one in urls):
+        if len(urls) > 1:
+            raise ConfigurationError("`memory://` stands alone: it has nothing to fail over to.")
+        return MemoryBackend(channel, hub=urls[0].removeprefix("memory://").strip("/"))
+    try:
+        from flask_rooms.backends.kombu import KombuBackend
+    except ImportError as error:
+        raise ConfigurationError(
+            f"This backend needs Kombu ({error}): pip install flask-rooms[redis] for Redis, "
+            "pip install kombu for RabbitMQ."
+        ) from error
+    return KombuBackend(urls, channel=channel, options=options)
+
+
+def _split(url: str | Sequence[str]) -> list[str]:
+    """Return the URLs of a list, or of a text that separates them by semicolons."""
+    listed: Sequence[Any] = url.split(";") if isinstance(url, str) else url
+    if not isinstance(listed, (list, tuple)):
+        listed = [listed]
+    urls = [one.strip() for one in listed if isinstance(one, str)]
+    # The URL itself stays out of the message: it may hold a password.
+    if len(urls) != len(listed) or not urls or not all("://" in one for one in urls):
+        raise ConfigurationError(
+            "A backend URL looks like memory://, redis://host:6379/0 or "
+            "amqp://user:password@host:5672//; several are given as a list or separated by `;`."
+        )
+    return urls

@@ -1,0 +1,85 @@
+"""A hub inside one process: the default, and what an in-process test cluster runs on."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+
+from flask_rooms.backends.base import Backend
+from flask_rooms.errors import BackendError
+
+# None is what close() puts in, to wake receive().
+_Inbox = queue.Queue["bytes | None"]
+
+# (process, hub, channel) -> the open inboxes, as an ordered set. There is no lock on purpose: one
+# made at import would be a native lock even where eventlet or gevent patch later, and
+# each step below is a single dict operation, which is atomic. The process is part of the
+# key because a forked child must not fill the inboxes of a parent that it cannot reach.
+_hubs: dict[tuple[int, str, str], dict[_Inbox, None]] = {}
+
+
+class MemoryBackend(Backend):
+    """
+    Connects the backends of one hub and channel inside this process.
+
+    Args:
+        channel: Only backends of the same channel hear each other.
+        hub: And only those of the same hub: a name, or empty for the common one.
+    """
+
+    def __init__(self, channel: str, *, hub: str = "") -> None:
+        self._hub = hub
+        self._channel = channel
+        self._inbox: _Inbox | None = None
+
+    def __repr__(self) -> str:
+        return f"<MemoryBackend {self._channel!r} on memory://{self._hub}>"
+
+    def open(self) -> None:
+        """Take part in the channel: whatever is published after the return is received."""
+        self.close()
+        # Made here, not at import or construction, so that a patched process gets green ones.
+        self._publishing = threading.Lock()
+        self._inboxes = _hubs.setdefault((os.getpid(), self._hub, self._channel), {})
+        self._inbox = queue.Queue()
+        self._inboxes[self._inbox] = None
+
+    def publish(self, payload: bytes) -> None:
+        """
+        Put *payload* into the inbox of every open backend of the channel, this one included.
+
+        Raises:
+            BackendError: The backend is closed.
+            TypeError: The payload is not bytes.
+        """
+        if not isinstance(payload, bytes):
+            raise TypeError(f"A payload must be bytes, not {type(payload).__name__}.")
+        if self._inbox is None:
+            raise BackendError("The backend is closed; call open() first.")
+        # Without the lock two threads could be heard in one order here and in another there.
+        with self._publishing:
+            for inbox in list(self._inboxes):
+                inbox.put(payload)
+
+    def receive(self, timeout: float) -> bytes | None:
+        """
+        Return the next payload, waiting at most *timeout* seconds.
+
+        Returns:
+            The payload, or None when nothing came in time or the backend was closed.
+        """
+        inbox = self._inbox
+        if inbox is None:
+            return None
+        try:
+            return inbox.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        """Leave the channel and wake a receive() that waits; closing twice is harmless."""
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            self._inboxes.pop(inbox, None)
+            inbox.put(None)

@@ -1,0 +1,36 @@
+"""Brokers for the tests, started once in a run and only when a test asks for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support import brokers
+
+# Its assertions are to explain themselves as those of a test file do.
+pytest.register_assert_rewrite("flask_rooms.testing")
+
+
+def _started(kind: brokers.Kind) -> Iterator[brokers.Broker]:
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(brokers.start(kind))
+        except brokers.BrokerMissing as missing:
+            # An absent broker must never make continuous integration green.
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def redis_broker() -> Iterator[brokers.Broker]:
+    """A Redis server, shared by the run."""
+    yield from _started("redis")
+
+
+@pytest.fixture(scope="session")
+def amqp_broker() -> Iterator[brokers.Broker]:
+    """A RabbitMQ server, shared by the run."""
+    yield from _started("amqp")
