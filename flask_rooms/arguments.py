@@ -9,6 +9,7 @@ from flask import Request, has_request_context, request
 from werkzeug.local import LocalProxy
 
 from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket, NotASocketRequest
+from flask_rooms.messages import Room
 from flask_rooms.sids import is_sid
 
 #: Characters that a room's name may have.
@@ -16,7 +17,6 @@ ROOM_LENGTH = 1024
 
 #: `flask.request` in a socket request or event handler, or a socket ID.
 OneSocket: TypeAlias = "Request | str"
-Sockets: TypeAlias = "OneSocket | Iterable[OneSocket]"
 
 # Socket.IO clients tell their own application of these, so no server may imitate them.
 # https://socket.io/docs/v4/emit-cheatsheet/#reserved-events
@@ -42,9 +42,25 @@ def room_name(room: Any) -> str:
 
 def room_names(rooms: Any) -> tuple[str, ...]:
     """Return the names in *rooms*, one or an iterable of them, each once."""
-    if isinstance(rooms, str | bytes | Mapping) or not isinstance(rooms, Iterable):
+    if isinstance(rooms, LocalProxy | str | bytes | Mapping) or not isinstance(rooms, Iterable):
         return (room_name(rooms),)
     return tuple(dict.fromkeys(room_name(one) for one in rooms))
+
+
+def any_room(room: Any) -> Room:
+    """Return *room* as Flask-SocketIO's calls allow it: also a number, if a message holds it."""
+    if type(room) is int and abs(room) < 2**63:
+        return room
+    return room_name(room)
+
+
+def any_rooms(rooms: Any) -> tuple[Room, ...] | None:
+    """Return what Flask-SocketIO's `to` names, which may be nothing, one room or several."""
+    if rooms is None:
+        return None
+    if isinstance(rooms, str | bytes) or not isinstance(rooms, Iterable):
+        return (any_room(rooms),)
+    return tuple(dict.fromkeys(any_room(one) for one in rooms))
 
 
 def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...]]:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from socketio.manager import Manager
-from socketio.packet import ACK, EVENT
 
-from flask_rooms.arguments import room_name
+from flask_rooms.arguments import any_room, any_rooms
 from flask_rooms.cluster import Cluster
-from flask_rooms.errors import InvalidArgument
 from flask_rooms.messages import Acknowledged, Change, Close, Disconnect, Emit, Operation, Room
 from flask_rooms.outcome import Outcome
+from flask_rooms.packets import decode, encode_acknowledgement, encode_event
 from flask_rooms.registry import Registry
 from flask_rooms.sids import is_sid, new_sid, owner_of
 
 logger = logging.getLogger("flask_rooms")
-
-_Packet = tuple["str | bytes", ...]
 
 
 class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typed
@@ -99,7 +96,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """Let everybody leave a room, on every worker."""
         namespace = namespace or "/"
         self.basic_close_room(room, namespace)
-        self._cluster.publish(Close(namespace, _name(room)))
+        self._cluster.publish(Close(namespace, any_room(room)))
 
     def basic_enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> bool:
         """Make a socket of this worker a member; False when it was one."""
@@ -125,7 +122,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             self.basic_leave_room(sid, namespace, room)
 
     def _move(self, action: Any, sid: str, namespace: str, room: Room) -> None:
-        name = _name(room)
+        name = any_room(room)
         if self._registry.get(namespace, sid) is not None:
             if action == "join":
                 self.basic_enter_room(sid, namespace, name)
@@ -168,7 +165,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         **kwargs: Any,
     ) -> None:
         """Send an event as python-socketio's server asks for it; send() in its words."""
-        rooms = _rooms(to or room)
+        rooms = any_rooms(to or room)
         if callback is not None and rooms is None:
             raise ValueError("Cannot use callback without a room set.")
         self.send(event, data, namespace or "/", rooms, _sids(skip_sid), callback, ignore_queue)
@@ -199,7 +196,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             InvalidArgument: *data* cannot be encoded, or is too large for a message.
             BackendUnavailable: The outbox is full; this worker's sockets have got the event.
         """
-        packet = self._encode(event, data, namespace)
+        packet = encode_event(self.server.packet_class, event, data, namespace)
         emit = Emit(namespace, packet, rooms, skip, self._await_ack(callback, rooms))
         if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
             self._deliver(emit, callback)
@@ -231,26 +228,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self.callbacks.setdefault(sid, {})[ack] = callback
         return ack
 
-    def _encode(self, event: str, data: Any, namespace: str) -> _Packet:
-        if isinstance(data, tuple):
-            args = list(data)
-        else:
-            args = [] if data is None else [data]
-        try:
-            return self._packet(EVENT, [event, *args], namespace)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidArgument(f"This data cannot be sent to clients: {error}.") from error
-
-    def _packet(self, kind: int, data: list[Any], namespace: str) -> _Packet:
-        encoded = self.server.packet_class(kind, namespace=namespace, data=data).encode()
-        return tuple(encoded) if isinstance(encoded, list) else (encoded,)
-
-    def _unpack(self, encoded: _Packet) -> Any:
-        packet = self.server.packet_class(encoded_packet=encoded[0])
-        for attachment in encoded[1:]:
-            packet.add_attachment(attachment)
-        return packet
-
     def _deliver(self, emit: Emit, callback: Callable[..., object] | None) -> None:
         """Send to the sockets of this worker."""
         members = self._registry.members(emit.namespace, emit.rooms)
@@ -263,12 +240,12 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
                     self.server._send_eio_packet(eio_sid, packet)
             return
         for sid, eio_sid in members.items():
-            packet = self._unpack(emit.packet)
+            packet = decode(self.server.packet_class, emit.packet)
             packet.id = self._generate_ack_id(sid, callback)
             self.server._send_packet(eio_sid, packet)
 
     def _answer(self, worker: str, ack: int, *args: Any) -> None:
-        packet = self._packet(ACK, list(args), "/")
+        packet = encode_acknowledgement(self.server.packet_class, args)
         self._cluster.publish(Acknowledged(worker, ack, packet))
 
     def _acknowledged(self, answer: Acknowledged) -> None:
@@ -277,7 +254,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         _, callback = self._remote_acks.pop(answer.ack, ("", None))
         if callback is not None and answer.packet:
             # In the background: it is the application's, and may take its time.
-            self.spawn(callback, *(self._unpack(answer.packet).data or ()))
+            self.spawn(callback, *(decode(self.server.packet_class, answer.packet).data or ()))
 
     def _is_own(self, room: Room) -> bool:
         # Nobody but the socket itself can be in the room of its ID.
@@ -353,7 +330,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
         """Return socket ID and Engine.IO session of the members of a room on this worker."""
-        return iter(self._registry.members(namespace, _rooms(room)).items())
+        return iter(self._registry.members(namespace, any_rooms(room)).items())
 
     def get_rooms(self, sid: str, namespace: str) -> list[Room]:
         """Return the rooms of a socket of this worker."""
@@ -377,21 +354,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 def is_sid_room(room: Room, sid: str) -> bool:
     """Whether *room* is some other socket's own, where *sid* has no business."""
     return isinstance(room, str) and room != sid and is_sid(room)
-
-
-def _rooms(room: Any) -> tuple[Room, ...] | None:
-    if room is None:
-        return None
-    if isinstance(room, Iterable) and not isinstance(room, str | bytes):
-        return tuple(_name(one) for one in room)
-    return (_name(room),)
-
-
-def _name(room: Any) -> Room:
-    # Flask-SocketIO's applications may use numbers, as long as a message can carry them.
-    if type(room) is int and abs(room) < 2**63:
-        return room
-    return room_name(room)
 
 
 def _sids(skip_sid: Any) -> tuple[str, ...]:

@@ -29,8 +29,10 @@ from flask_rooms.stream import Limits, Stream
 
 #: A worker that was silent while so many of our own heartbeats came back is dead.
 DEATH = 3
-#: Whoever is alive has been heard after so many heartbeats of listening.
-SETTLED = 1.5
+#: Whoever is alive has been heard when so many of our own heartbeats came back.
+SETTLED = 2
+#: After so many heartbeats without hearing ourselves, that count starts again.
+DEAF = 1.5
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
 
@@ -124,8 +126,8 @@ class Node:
         self._born = now
         self._echoed = 1  # our first operation that has not come back to us
         self._echoed_at = now
-        self._echo_counted_at = now
-        self._settles_at = now + SETTLED * heartbeat
+        self._echoes = 0  # our own heartbeats that came back, an interval apart
+        self._echo_counted_at = float("-inf")
         self._peers: dict[str, _Peer] = {}
         self._dead: set[str] = set()
         self._condemned: dict[str, int] = {}  # the heartbeat that first leaves it out
@@ -274,9 +276,8 @@ class Node:
         Our own heartbeats are the clock by which others die: it stands still while we are
         deaf or stopped, and what the others said meanwhile is heard before it goes on.
         """
-        if now - self._echoed_at >= SETTLED * self._interval:
-            # After an outage the others need time to be heard again.
-            self._settles_at = now + SETTLED * self._interval
+        if now - self._echoed_at >= DEAF * self._interval:
+            self._echoes = 0  # after an outage the others need time to be heard again
         self._echoed_at = now
         self._echoed = max(self._echoed, frame.first + len(frame.operations))
         events: list[Event] = []
@@ -287,6 +288,7 @@ class Node:
                 events += self._bury(name, now)
             if now - self._echo_counted_at >= 0.9 * self._interval:
                 self._echo_counted_at = now
+                self._echoes += 1
                 self._count_silence(now)
         return events + self._settle(self._asked_of_strangers(), now)
 
@@ -407,7 +409,7 @@ class Node:
         events: list[Event] = []
         for number in numbers:
             pending = self._pending[number]
-            if pending.strangers and now >= self._settles_at and number < self._echoed:
+            if pending.strangers and self._echoes >= SETTLED and number < self._echoed:
                 heard_of = frozenset().union(*self._rumours.values())
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)

@@ -6,7 +6,6 @@ from collections import defaultdict
 
 from flask_rooms.messages import Done, Emit
 from flask_rooms.sids import owner_of
-
 from tests.simulation.world import Ask, Worker, World
 
 
@@ -23,7 +22,7 @@ class Promises:
     def __init__(self, world: World) -> None:
         self._world = world
         self._tags = 0
-        self.astray = 0  # leaves of sockets that a worker cut off still held
+        self._doomed: set[str] = set()  # counted dead, and about to find out
         # (sid, room) -> the first broadcast that must not arrive any more, since a leave
         self._fenced: dict[tuple[str, str], int] = {}
         # The same for one caller, who need not wait: (caller, sid, room) -> broadcast
@@ -62,20 +61,26 @@ class Promises:
 
     def _settled(self, ask: Ask) -> None:
         assert ask.settled is not None
+        astray = set()
         for sid in ask.settled.unknown:
             owner = self._world.workers.get(owner_of(sid))
             if owner is None or sid not in owner.memberships:
                 continue
-            # Promise 2: unknown means that nobody holds it. Who is cut off, or stopped, may be
-            # counted dead; the first thing it hears then is that, and it disconnects.
+            # Promise 2: unknown means that nobody holds it. A worker that was cut off may be
+            # counted dead; it finds that in its queue, before anything that is sent later.
+            asker = self._world.workers[ask.worker]
             damage = self._world.bus.damage
-            excused = damage[owner.name] or damage[ask.worker] or owner.paused
-            assert excused, f"{sid} is not unknown"
-            self.astray += 1
+            cut_off = damage[owner.name] or damage[asker.name]
+            everybody = [*self._world.workers.values(), *self._world.buried.values()]
+            counted_dead = any(one.node.knows_dead(owner.name) for one in everybody)
+            assert cut_off or counted_dead, f"{sid} is not unknown"
+            self._doomed.add(owner.name)
+            if cut_off:
+                astray.add(sid)
         if ask.change.action != "leave":
             return
         room = str(ask.change.rooms[0])
-        for sid in ask.change.sids:
+        for sid in set(ask.change.sids) - astray:
             if (ask.worker, sid, room) in self._behind and not self._may_still_join(sid, room):
                 self._fenced.setdefault((sid, room), self._tags)
 
@@ -88,6 +93,8 @@ class Promises:
 
     def _received(self, sid: str, tag: int) -> None:
         caller, room = self._sent[tag]
+        if caller == owner_of(sid) and caller in self._doomed:
+            return
         # Promise 3: the fence, and program order.
         fence = self._fenced.get((sid, room))
         assert fence is None or tag < fence, f"{sid} got {tag} after a confirmed leave of {room}"

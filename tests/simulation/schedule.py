@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask_rooms.errors import BackendUnavailable
-
 from tests.simulation.bus import Faults
 from tests.simulation.promises import Promises
 from tests.simulation.world import NodeFactory, World, make_node

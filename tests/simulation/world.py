@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from flask_rooms.errors import BackendUnavailable
@@ -15,7 +16,6 @@ from flask_rooms.messages import Change, Done, Emit, Frame, Goodbye, Operation
 from flask_rooms.node import Deliver, Event, Gone, Node, Outcast, Overdue, Settled
 from flask_rooms.sids import owner_of
 from flask_rooms.stream import Limits
-
 from tests.simulation.bus import Bus
 
 HEARTBEAT = 2.0
@@ -172,7 +172,7 @@ class World:
         """Bring the broker back; every worker notices by itself, a little later."""
         self.bus.faults.down = False
         for name in list(self.workers):
-            self._after(self.rng.uniform(0, 1), lambda name=name: self._reconnected(name))
+            self._after(self.rng.uniform(0, 1), partial(self._reconnected, name))
 
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
@@ -287,16 +287,14 @@ class World:
             return 0, 0, ()
         assert isinstance(operation, Change)
         changed = unchanged = 0
-        unknown = []
+        unknown: list[str] = []
+        room = str(operation.rooms[0])
         for sid in operation.sids:
-            rooms = worker.memberships.get(sid)
-            if rooms is None:
+            if sid not in worker.memberships:
                 unknown.append(sid)
-                continue
-            room = str(operation.rooms[0])
-            if (room in rooms) == (operation.action == "join"):
+            elif (room in worker.memberships[sid]) == (operation.action == "join"):
                 unchanged += 1
             else:
                 changed += 1
-                rooms.symmetric_difference_update({room})
+                worker.memberships[sid] ^= {room}
         return changed, unchanged, tuple(unknown)

@@ -1,0 +1,52 @@
+"""Socket.IO packets as workers pass them on: encoded once, by the sender's own serializer."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from socketio.packet import ACK, EVENT
+
+from flask_rooms.errors import InvalidArgument
+
+#: The encoded packet, and its binary attachments.
+Encoded: TypeAlias = "tuple[str | bytes, ...]"
+
+
+def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> Encoded:
+    """
+    Return an event as clients will get it.
+
+    Args:
+        packet_class: The server's, which knows its JSON module or serializer.
+        event: The name.
+        data: What JSON and bytes can express; a tuple is several arguments, None is none.
+        namespace: Where.
+
+    Raises:
+        InvalidArgument: *data* cannot be encoded.
+    """
+    if data is None:
+        data = ()
+    arguments = data if isinstance(data, tuple) else (data,)
+    try:
+        packet = packet_class(EVENT, namespace=namespace, data=[event, *arguments])
+        return _parts(packet.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"This data cannot be sent to clients: {error}.") from error
+
+
+def encode_acknowledgement(packet_class: Any, arguments: tuple[Any, ...]) -> Encoded:
+    """Return what a client acknowledged, for the worker that wants to know it."""
+    return _parts(packet_class(ACK, namespace="/", data=list(arguments)).encode())
+
+
+def decode(packet_class: Any, encoded: Encoded) -> Any:
+    """Return the packet again."""
+    packet = packet_class(encoded_packet=encoded[0])
+    for attachment in encoded[1:]:
+        packet.add_attachment(attachment)
+    return packet
+
+
+def _parts(encoded: Any) -> Encoded:
+    return tuple(encoded) if isinstance(encoded, list) else (encoded,)
