@@ -29,15 +29,13 @@ def room_name(room: Any) -> str:
     """Return *room*, which has to be a room's name, or raise InvalidRoom."""
     if not isinstance(room, str):
         raise InvalidRoom(f"A room is named by a string, not by {_type_of(room)}.")
-    if not room:
+    if not room.strip():
         raise InvalidRoom("A room's name cannot be empty.")
     if len(room) > ROOM_LENGTH:
         raise InvalidRoom(f"A room's name has at most {ROOM_LENGTH} characters, not {len(room)}.")
-    try:
-        room.encode()
-    except UnicodeEncodeError:
-        raise InvalidRoom("A room's name has to be encodable as UTF-8.") from None
-    return str(room)
+    if not _is_text(room):
+        raise InvalidRoom("A room's name has to be encodable as UTF-8.")
+    return _plain(room)
 
 
 def room_names(rooms: Any) -> tuple[str, ...]:
@@ -112,7 +110,7 @@ def event_name(event: Any) -> str:
         )
     if event in _RESERVED_EVENTS:
         raise InvalidArgument(f"{event!r} is Socket.IO's own event: name yours otherwise.")
-    return event
+    return _plain(event)
 
 
 def check_callback(callback: Any) -> Callable[[BaseException | None], object] | None:
@@ -137,7 +135,7 @@ def _socket_id(value: str) -> str:
             "This string does not have the form of a socket ID (and a room is never taken for "
             "a socket): pass `request`, or the ID that `request.sid` gave."
         )
-    return str(value)
+    return _plain(value)
 
 
 def _socket_request(value: Any) -> Any:
@@ -160,9 +158,22 @@ def _socket_request(value: Any) -> Any:
 
 
 def _namespace(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/"):
+    if not isinstance(value, str) or not value.startswith("/") or not _is_text(value):
         raise InvalidArgument('A namespace is a string that starts with "/".')
-    return value
+    return _plain(value)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False  # lone surrogates, which JSON lets through
+    return True
+
+
+def _plain(value: str) -> str:
+    # A member of a string enumeration prints as its name, and travels as its value.
+    return str.__str__(value)
 
 
 def _type_of(value: Any) -> str:

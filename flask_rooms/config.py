@@ -67,25 +67,29 @@ class Config:
         config._check()
         return config
 
-    def keys(self, app: Flask) -> list[str | bytes]:
-        """Return the keys that messages are signed with, newest first."""
+    def keys(self, app: Flask, *, in_process: bool) -> list[str | bytes]:
+        """
+        Return the keys that messages are signed with, newest first.
+
+        Args:
+            app: Its `SECRET_KEY` is taken where there is no `ROOMS_SECRET_KEYS`.
+            in_process: Whether all workers are in this process, so that it may make up a key.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
         if self.secret_keys is not None:
             return list(self.secret_keys)
         own = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or [])]
         found = [key for key in own if key]
         if found:
             return found
-        if self.in_process:
+        if in_process:
             return [_PROCESS_KEY]
         raise ConfigurationError(
             "Messages between workers are signed: set SECRET_KEY (the same on every worker) "
             "before Rooms is initialised, or ROOMS_SECRET_KEYS."
         )
-
-    @property
-    def in_process(self) -> bool:
-        """Whether the workers can only be in this process."""
-        return isinstance(self.backend_url, str) and self.backend_url.startswith("memory:")
 
     def _check(self) -> None:
         for name in ("confirm_timeout", "heartbeat_interval"):
@@ -98,10 +102,14 @@ class Config:
                 raise _wrong(name, "a number of bytes greater than 0", value)
         if not isinstance(self.channel, str) or not self.channel:
             raise _wrong("channel", "a string that is not empty", self.channel)
-        if self.secret_keys is not None and (
-            isinstance(self.secret_keys, str | bytes)
-            or not self.secret_keys
-            or not all(isinstance(key, str | bytes) and key for key in self.secret_keys)
+        if self.backend_options is not None and not isinstance(self.backend_options, Mapping):
+            # The value stays out of the message, as below: it may hold a password.
+            raise _wrong("backend_options", "a dictionary", type(self.backend_options))
+        keys = self.secret_keys
+        if keys is not None and (
+            not isinstance(keys, list | tuple)
+            or not keys
+            or not all(isinstance(key, str | bytes) and key for key in keys)
         ):
             # The value stays out of the message: it is a secret.
             raise _wrong("secret_keys", "a list of keys, newest first", "what was given")

@@ -12,7 +12,7 @@ from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
 from werkzeug.local import LocalProxy
 
-from flask_rooms.backends import from_url
+from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.cluster import Cluster, Timing
 from flask_rooms.config import Config
@@ -123,10 +123,15 @@ class Rooms:
 
     def _make_cluster(self, app: Flask, config: Config) -> Cluster:
         # Made now and only opened later, so that a wrong URL is an error at the start.
+        if self._backend is not None and self._apps:
+            raise ConfigurationError(
+                "One backend= connects one worker: give each application a Rooms of its own, or "
+                "use backend_url=."
+            )
         backend = self._backend or from_url(
             config.backend_url, channel=config.channel, options=config.backend_options or {}
         )
-        keys = config.keys(app)
+        keys = config.keys(app, in_process=type(backend) is MemoryBackend)
         # Room for the operations' framing and for a heartbeat that names a large cluster.
         codec = Codec(keys, config.channel, 2 * config.message_bytes + 2**16)
         timing = Timing(config.heartbeat_interval, config.confirm_timeout)
@@ -135,6 +140,11 @@ class Rooms:
 
     def _initialise(self, app: Flask, manager: RoomsManager) -> SocketIO:
         socketio = self._socketio
+        if socketio.server_options.get("message_queue"):
+            raise ConfigurationError(
+                "Rooms takes the place of message_queue=: leave it out, and give its URL as "
+                "ROOMS_BACKEND_URL."
+            )
         if socketio.server is not None:
             if not isinstance(socketio, TemplateSocketIO):
                 raise ConfigurationError(
@@ -143,11 +153,6 @@ class Rooms:
                     "each application needs its own."
                 )
             socketio = socketio.copy()
-        if socketio.server_options.get("message_queue"):
-            raise ConfigurationError(
-                "Rooms takes the place of message_queue=: leave it out, and give its URL as "
-                "ROOMS_BACKEND_URL."
-            )
         mode = choose_mode(socketio.server_options.get("async_mode"))
         socketio.init_app(app, client_manager=manager, async_mode=mode)
         return socketio

@@ -14,6 +14,7 @@ from socketio.manager import Manager
 
 from flask_rooms.arguments import any_room, any_rooms
 from flask_rooms.cluster import Cluster
+from flask_rooms.errors import BackendUnavailable
 from flask_rooms.messages import Acknowledged, Change, Close, Disconnect, Emit, Operation, Room
 from flask_rooms.outcome import Outcome
 from flask_rooms.packets import decode, encode_acknowledgement, encode_event
@@ -203,9 +204,11 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             return
         try:
             self._cluster.submit(emit)
-        finally:
+        except BackendUnavailable:
             # Whatever the way to the others is worth, this worker's sockets get theirs.
             self._deliver(emit, callback)
+            raise
+        self._deliver(emit, callback)
         self._cluster.flush()
 
     def trigger_callback(self, sid: str, id: Any, data: Any) -> None:

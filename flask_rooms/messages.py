@@ -310,7 +310,7 @@ class Codec:
             body = _unpack(self._signer.unsign(payload), 1)
         except BadSignature:
             raise BadMessage("unsigned") from None
-        if body[0] != VERSION:
+        if type(body[0]) is not int or body[0] != VERSION:
             raise BadMessage("version")
         if len(body) < 6:
             raise BadMessage("malformed")

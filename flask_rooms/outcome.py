@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flask_rooms.errors import Unconfirmed
+
+logger = logging.getLogger("flask_rooms")
 
 T = TypeVar("T")
 
@@ -76,7 +79,7 @@ class Confirmation(Future[Outcome]):
         if self.done():
             super().add_done_callback(fn)
         else:
-            super().add_done_callback(lambda future: self._spawn(fn, future))
+            super().add_done_callback(lambda future: self._spawn(_call, fn, future))
 
     def result(self, timeout: float | None = None) -> Outcome:
         """
@@ -104,3 +107,10 @@ class Confirmation(Future[Outcome]):
             if self.done():
                 return wait(0)
             raise Unconfirmed((), self._bound) from None
+
+
+def _call(fn: Callable[[Future[Outcome]], object], future: Future[Outcome]) -> None:
+    try:
+        fn(future)
+    except Exception:  # the application's own, which concurrent.futures would log as well
+        logger.exception("A callback for the outcome of a room change has failed.")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlencode
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from flask import Flask, Request
 from flask_socketio import SocketIO
@@ -29,14 +29,15 @@ _SOCKET = "flask_rooms.socket"
 # Said by the connection or by proxies in front of it, never by a single request: a client that
 # could say these could pretend to be somebody else, or smuggle a second request.
 _NOT_THE_CLIENTS = re.compile(
-    r"cookie|host|origin|forwarded|x-forwarded-.*|x-real-ip|remote-.*|via|"
-    r"connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|"
+    r"cookie|host|origin|forwarded|x-forwarded-.*|.*-ip|remote-.*|via|"
+    r"connection|keep-alive|proxy|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|"
     r"content-length|content-type|sec-websocket-.*|accept-encoding",
     re.IGNORECASE,
 )
 # https://www.rfc-editor.org/rfc/rfc9110#name-tokens, less what WSGI cannot tell from a dash
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # Headers of the handshake that were about the handshake.
 _OF_THE_HANDSHAKE = re.compile(
     r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
@@ -102,9 +103,10 @@ def parse(verb: str, args: tuple[Any, ...]) -> Payload:
     url = args[0].get("url")
     if not isinstance(url, str):
         raise Malformed("`url` is required and has to be a string.")
-    if not url.startswith("/") or url.startswith("//") or _CONTROL.search(url):
+    if not url.startswith("/") or url.startswith("//") or _NOT_IN_A_URL.search(url):
         raise Malformed('`url` has to be a path that starts with one "/".')
     path, _, query = url.partition("#")[0].partition("?")
+    query = quote(query, safe="!$%&'()*+,/:;=?@~[]")  # what is beyond ASCII, as browsers do
     headers = _headers(args[0].get("headers"))
     data = args[0].get("data")
     try:
@@ -124,7 +126,8 @@ def _headers(given: Any) -> dict[str, str]:
         raise Malformed("`headers` has to be an object.")
     headers = {}
     for name, value in given.items():
-        if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str | int | float):
+        named = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
+        if not named or not isinstance(value, str | int | float):
             raise Malformed("`headers` has to be an object of names and strings.")
         text = str(value)
         if _CONTROL.search(text) or not text.isascii():
@@ -171,7 +174,8 @@ class SocketRequests:
         self._engine_path = socketio.sockio_mw.engineio_path.encode()
         for verb in VERBS:
             # For every namespace, after whatever handler of this name the application has.
-            self._server.on(verb, partial(self._serve, verb), namespace="*")
+            if verb not in self._server.handlers.get("*", {}):
+                self._server.on(verb, partial(self._serve, verb), namespace="*")
 
     def _serve(self, verb: str, namespace: str, sid: str, *args: Any) -> Any:
         """Handle the event; what is returned is the acknowledgement."""

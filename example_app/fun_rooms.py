@@ -1,0 +1,74 @@
+"""
+The routes that join, leave, and speak to rooms.
+
+`leave_fun_room` is the documented example of Sails.js' sails.sockets.leave(), in Flask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+
+from example_app import people
+from flask_rooms import sockets
+
+bp = Blueprint("fun_rooms", __name__)
+
+
+@bp.put("/leave-fun-room")
+def leave_fun_room() -> ResponseReturnValue:
+    """Take the socket that asks out of a room."""
+    room = param("roomName")
+    if room is None:
+        return {"message": "`roomName` is required."}, 400
+    if not request.is_socket:
+        return {"message": "This endpoints only supports socket requests."}, 400
+    sockets.leave(request, room).result()
+    return {"message": f"Left a fun room called {room}!"}
+
+
+@bp.put("/join-fun-room")
+def join_fun_room() -> ResponseReturnValue:
+    """Put the socket that asks into a room."""
+    room = param("roomName")
+    if room is None:
+        return {"message": "`roomName` is required."}, 400
+    if not request.is_socket:
+        return {"message": "This endpoints only supports socket requests."}, 400
+    people.enter(request, room)
+    return {"message": f"Joined a fun room called {room}!"}
+
+
+@bp.put("/leave-fun-room-by-id")
+def leave_fun_room_by_id() -> ResponseReturnValue:
+    """Take other sockets out of a room, by their IDs, over HTTP as well."""
+    room, socket_ids = param("roomName"), param("socketIds")
+    if room is None:
+        return {"message": "`roomName` is required."}, 400
+    if socket_ids is None:
+        return {"message": "`socketIds` is required."}, 400
+    outcome = sockets.leave(socket_ids, room).result()
+    people.forget(outcome.unknown)
+    return {"message": f"{outcome.changed} left a fun room called {room}!"}
+
+
+@bp.post("/speak")
+def speak() -> ResponseReturnValue:
+    """Say something to everybody in a room, or to one socket by its ID."""
+    room, text = param("roomName"), param("text")
+    if room is None:
+        return {"message": "`roomName` is required."}, 400
+    if not request.is_socket:
+        return {"message": "This endpoints only supports socket requests."}, 400
+    speaker = people.allowed(sockets.get_id(request))
+    sockets.broadcast(room, {"from": speaker.name, "room": room, "text": str(text or "")})
+    return {"message": f"Said it in a fun room called {room}!"}
+
+
+def param(name: str) -> Any:
+    """Return what the request calls *name*, in its body or its query; None without it."""
+    body = request.get_json(silent=True)
+    value = body.get(name) if isinstance(body, dict) else None
+    return request.values.get(name) if value is None else value

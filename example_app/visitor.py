@@ -1,0 +1,66 @@
+"""A person with a real Socket.IO client, as the demonstration and the tests need some."""
+
+from __future__ import annotations
+
+import queue
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import socketio
+
+TIMEOUT = 10.0  # seconds for anything that is waited for
+
+
+class Answer(NamedTuple):
+    """What a request was answered."""
+
+    status: int
+    body: Any
+
+
+class Visitor:
+    """
+    One Socket.IO client over a WebSocket, as a context manager.
+
+    Args:
+        name: The person's name.
+        url: The worker to connect to.
+    """
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+        self._heard: queue.Queue[str] = queue.Queue()
+        self._client = socketio.Client(handle_sigint=False, reconnection=False)
+        self._client.on("message", lambda said: self._heard.put(said["text"]))
+
+    def __enter__(self) -> Visitor:
+        self._client.connect(
+            self.url,
+            auth={"name": self.name},
+            transports=["websocket"],
+            wait_timeout=TIMEOUT,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._client.disconnect()
+
+    @property
+    def socket_id(self) -> str:
+        """The ID of this person's socket."""
+        return str(self._client.get_sid())
+
+    def request(self, verb: str, url: str, **data: Any) -> Answer:
+        """Send a socket request and return what it was answered."""
+        answer = self._client.call(verb, {"url": url, "data": data}, timeout=TIMEOUT)
+        return Answer(answer["statusCode"], answer["body"])
+
+    def hears(self) -> str:
+        """Return what is said next to this person; raise queue.Empty when nothing is in time."""
+        return self._heard.get(timeout=TIMEOUT)

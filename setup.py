@@ -1,0 +1,58 @@
+"""The package's metadata; pyproject.toml configures the tools."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+# Lower bounds only: an upper one would decide for the application. tests/minimum.txt pins
+# exactly these versions, and tox's py310-min runs the tests on them.
+INSTALL_REQUIRES = [
+    "eventlet>=0.39.1",
+    "Flask>=2.2.5",
+    "Flask-SocketIO>=5.3.6",
+    "itsdangerous>=2.1.0",
+    "kombu>=5.3.0",
+    "msgpack>=1.0.5",
+    "python-socketio>=5.12.0",
+    "simple-websocket>=1.0.0",
+]
+
+EXAMPLE = ["Flask-SQLAlchemy>=3.1.0", "python-socketio[client]>=5.12.0"]
+REDIS = ["kombu[redis]>=5.3.0"]
+GEVENT = ["gevent>=22.10.2", "gevent-websocket>=0.10.1"]
+
+setup(
+    name="Flask-Rooms",
+    version="0.1.0",
+    description="Rooms for Socket.IO clients, from any Flask route, on any worker, confirmed.",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The Flask-Rooms contributors",
+    license="BSD-3-Clause",
+    packages=["flask_rooms", "flask_rooms.backends"],
+    package_data={"flask_rooms": ["py.typed"]},
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=INSTALL_REQUIRES,
+    extras_require={
+        "redis": REDIS,
+        "gevent": GEVENT,
+        "example": EXAMPLE + REDIS,
+        "test": EXAMPLE + REDIS + ["hypothesis>=6.80.0", "pytest>=9.0.0", "selenium>=4.20.0"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Web Environment",
+        "Framework :: Flask",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Communications",
+        "Topic :: Internet :: WWW/HTTP :: WSGI",
+        "Typing :: Typed",
+    ],
+)

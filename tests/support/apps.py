@@ -1,0 +1,188 @@
+"""Applications with Rooms, their clients, and clusters of them, all inside this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from flask import Flask
+
+from flask_rooms import Rooms
+from flask_rooms.backends import MemoryBackend
+from flask_rooms.messages import Codec, Emit, Operation, decode_operation
+from flask_rooms.sockets import Sockets
+
+T = TypeVar("T")
+
+#: Seconds that a test waits for what must come.
+PATIENCE = 20.0
+
+#: Seconds; short, because an ID of a worker that never was is unknown only after 1.5 of them.
+HEARTBEAT = 0.2
+
+SECRET = "of the tests"
+
+_FENCE = "fence"
+
+
+class Client:
+    """
+    One socket of a worker, by Flask-SocketIO's own test client.
+
+    Args:
+        worker: Whom to connect to.
+        namespace: Where.
+        options: As Flask-SocketIO's test client takes them.
+    """
+
+    def __init__(self, worker: Worker, namespace: str = "/", **options: Any) -> None:
+        self.namespace = namespace
+        self._client = worker.socketio.test_client(worker.app, namespace=namespace, **options)
+        manager = worker.socketio.server.manager
+        self.sid: str = manager.sid_from_eio_sid(self._client.eio_sid, namespace)
+
+    def emit(self, event: str, *args: Any) -> Any:
+        """Send an event, and return what the worker acknowledges."""
+        return self._client.emit(event, *args, namespace=self.namespace, callback=True)
+
+    def ask(self, verb: str, url: str, data: Any = None, **headers: str) -> Any:
+        """Make a socket request, and return its acknowledgement."""
+        payload: dict[str, Any] = {"url": url}
+        if data is not None:
+            payload["data"] = data
+        if headers:
+            payload["headers"] = headers
+        return self.emit(verb, payload)
+
+    def received(self) -> list[tuple[str, Any]]:
+        """Return the events that came since the last call, each with its arguments."""
+        events = self._client.get_received(self.namespace)
+        return [(event["name"], event["args"]) for event in events]
+
+    def disconnect(self) -> None:
+        """Go away."""
+        self._client.disconnect(self.namespace)
+
+
+class Worker:
+    """One worker of a cluster in this process: an application with its Rooms."""
+
+    def __init__(self, app: Flask, rooms: Rooms) -> None:
+        self.app = app
+        self.rooms = rooms
+        self.cluster = app.extensions["rooms_parts"].cluster
+        self.socketio = app.extensions["socketio"]
+
+    @property
+    def name(self) -> str:
+        return str(self.cluster.name)
+
+    @property
+    def sockets(self) -> Sockets:
+        with self.app.app_context():
+            return self.rooms.sockets
+
+    def connect(self, namespace: str = "/", **options: Any) -> Client:
+        """Return a new socket of this worker."""
+        return Client(self, namespace, **options)
+
+    def rooms_of(self, client: Client) -> set[str]:
+        """Return where a socket of this worker is a member, the room of its own ID apart."""
+        rooms = self.socketio.server.rooms(client.sid, client.namespace)
+        return set(rooms) - {client.sid}
+
+
+class LocalCluster:
+    """Workers that meet in this process; its end stops them."""
+
+    def __init__(self) -> None:
+        self.hub = f"memory://{uuid4().hex}"
+        self._workers: list[Worker] = []
+
+    def __enter__(self) -> LocalCluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.cluster.stop()
+
+    def worker(self, app: Flask | None = None, **options: Any) -> Worker:
+        """Return a new worker; *options* are those of Rooms."""
+        app = app or make_app()
+        options = {"backend_url": self.hub, "heartbeat_interval": HEARTBEAT, **options}
+        return self.adopt(app, Rooms(app, **options))
+
+    def adopt(self, app: Flask, rooms: Rooms) -> Worker:
+        """Return the worker that a test has made itself, and stop it as the others."""
+        self._workers.append(Worker(app, rooms))
+        return self._workers[-1]
+
+    def listen(self) -> Wire:
+        """Return an ear on what the workers say from now on."""
+        return Wire(self.hub)
+
+
+class Wire:
+    """Hears what the workers of a cluster publish."""
+
+    def __init__(self, hub: str) -> None:
+        self._codec = Codec([SECRET], "flask-rooms", 2**24)
+        self._backend = MemoryBackend("flask-rooms", hub=hub.removeprefix("memory://"))
+        self._backend.open()
+
+    def next_speaker(self) -> str:
+        """Return the name of the worker that publishes next."""
+        payload = self._backend.receive(PATIENCE)
+        assert payload is not None, "no worker has published anything"
+        return self._codec.decode(payload).sender
+
+    def said_by(self, worker: Worker) -> list[Operation]:
+        """Return the operations that *worker* has published since the last call."""
+        worker.sockets.broadcast(_FENCE, None)
+        said: list[Operation] = []
+        while True:
+            payload = self._backend.receive(PATIENCE)
+            assert payload is not None, "the worker has not published the fence"
+            frame = self._codec.decode(payload)
+            if frame.sender != worker.name:
+                continue
+            for operation in map(decode_operation, frame.operations):
+                if isinstance(operation, Emit) and operation.rooms == (_FENCE,):
+                    return said
+                if operation is not None:
+                    said.append(operation)
+
+
+def make_app(name: str = "application") -> Flask:
+    """Return an application that Rooms does not know yet."""
+    app = Flask(name)
+    app.config["SECRET_KEY"] = SECRET
+    return app
+
+
+def fence(speaker: Worker, listener: Client) -> None:
+    """Return when *listener*, of another worker, has all that *speaker* has sent so far."""
+    speaker.sockets.leave(listener.sid, _FENCE, namespace=listener.namespace).result(PATIENCE)
+
+
+def in_thread(function: Callable[[], T]) -> Future[T]:
+    """Run *function* in a thread of its own, outside of any context."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised by result()
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

@@ -1,0 +1,193 @@
+"""Real Socket.IO clients for the tests: python-socketio's, and the JavaScript one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import Queue
+from types import TracebackType
+from typing import Any
+
+import engineio
+import socketio
+
+#: Seconds for anything that is waited for.
+TIMEOUT = 20.0
+
+JAVASCRIPT = Path(__file__).parent / "js" / "client.js"
+
+
+class _InOrder(engineio.Client):
+    """
+    An Engine.IO client that handles one message after the other.
+
+    python-engineio's own starts a thread for each, so that a fence could overtake what it is
+    to come after, and parts of binary messages each other.
+    """
+
+    def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
+        return super()._trigger_event(event, *args, **{**kwargs, "run_async": False})
+
+
+class _SocketIOClient(socketio.Client):
+    def _engineio_client_class(self) -> type[_InOrder]:
+        return _InOrder
+
+
+class Client:
+    """
+    A Python client that is connected over a WebSocket.
+
+    Args:
+        url: The worker to connect to.
+        namespaces: Where to connect; the methods speak of the first unless told otherwise.
+        answer: Returns what an event is acknowledged with.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *namespaces: str,
+        answer: Callable[..., Any] = lambda event, *args: None,
+    ) -> None:
+        self._client = _SocketIOClient(handle_sigint=False, reconnection=False)
+        self._namespaces = list(namespaces) or ["/"]
+        self._answer = answer
+        self._received: dict[str, Queue[list[Any]]] = {}
+        for namespace in self._namespaces:
+            self._received[namespace] = Queue()
+            self._listen(namespace)
+        self._client.connect(
+            url, transports=["websocket"], namespaces=self._namespaces, wait_timeout=TIMEOUT
+        )
+        self._websocket = self._client.eio.ws
+        # Not every server says goodbye, and the client's own close would wait three seconds for it.
+        self._websocket.close = self._hang_up
+        self.sid = self.sid_in(self._namespaces[0])
+
+    def sid_in(self, namespace: str) -> str:
+        """Return the socket ID of a namespace."""
+        return str(self._client.get_sid(namespace))
+
+    def call(self, event: str, *args: Any, namespace: str | None = None) -> Any:
+        """Send an event, and return what it is acknowledged with."""
+        namespace = namespace or self._namespaces[0]
+        return self._client.call(event, args, namespace=namespace, timeout=TIMEOUT)
+
+    def request(self, verb: str, url: str, *, namespace: str | None = None, **data: Any) -> Any:
+        """Send a socket request, and return the body of a good answer."""
+        answer = self.call(verb, {"url": url, "data": data}, namespace=namespace)
+        assert answer["statusCode"] == 200, answer
+        return answer["body"]
+
+    def receive(self, namespace: str | None = None) -> list[Any]:
+        """Return the next event with its arguments; ["disconnect"] when the socket has ended."""
+        return self._received[namespace or self._namespaces[0]].get(timeout=TIMEOUT)
+
+    def disconnect(self) -> None:
+        """Leave."""
+        self._client.disconnect()
+        self._websocket.shutdown()
+
+    def _hang_up(self) -> None:
+        if self._websocket.sock is not None:
+            # The socket itself stays until the thread that reads from it has noticed.
+            with suppress(OSError):
+                self._websocket.sock.shutdown(socket.SHUT_RDWR)
+
+    def _listen(self, namespace: str) -> None:
+        received = self._received[namespace]
+
+        def hear(event: str, *args: Any) -> Any:
+            received.put([event, *args])
+            return self._answer(event, *args)
+
+        self._client.on("*", hear, namespace=namespace)
+        self._client.on("disconnect", lambda *_: received.put(["disconnect"]), namespace=namespace)
+
+
+class JavaScriptClient:
+    """
+    The JavaScript client of npm, in a Node process that does as it is told, as a context manager.
+
+    Args:
+        url: The worker to connect to.
+        node_modules: Where npm has put socket.io-client.
+    """
+
+    def __init__(self, url: str, node_modules: Path) -> None:
+        node = shutil.which("node")
+        assert node is not None
+        self._received: deque[list[Any]] = deque()
+        self._process = subprocess.Popen(
+            [node, str(JAVASCRIPT), str(node_modules / "socket.io-client"), url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.sid = ""
+
+    def __enter__(self) -> JavaScriptClient:
+        try:
+            self.sid = self._next("connected")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def call(self, event: str, *args: Any) -> Any:
+        """Send an event, and return what it is acknowledged with."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([event, *args]) + "\n")
+        self._process.stdin.flush()
+        return self._next("acknowledged")
+
+    def request(self, verb: str, url: str, **data: Any) -> Any:
+        """Send a socket request, and return the body of a good answer."""
+        answer = self.call(verb, {"url": url, "data": data})
+        assert answer["statusCode"] == 200, answer
+        return answer["body"]
+
+    def receive(self) -> list[Any]:
+        """Return the next event with its arguments; ["disconnect"] when the socket has ended."""
+        return self._received.popleft() if self._received else self._next("received")
+
+    def close(self) -> None:
+        """End the process; it has nothing to lose."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _next(self, kind: str) -> Any:
+        """Return what the process says next of *kind*; what it has received meanwhile is kept."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            said = json.loads(line)
+            if kind in said:
+                return said[kind]
+            self._received.append(said["received"])
+        raise EOFError("The JavaScript client has ended; it says why on the standard error.")
+
+
+def find_node_modules() -> Path | None:
+    """Return the directory with socket.io-client, or None when Node or the client is missing."""
+    named = os.environ.get("ROOMS_NODE_MODULES")
+    checkout = Path(__file__).parents[2] / ".dev" / "node" / "node_modules"
+    directory = Path(named) if named else checkout
+    if shutil.which("node") is None or not (directory / "socket.io-client").is_dir():
+        return None
+    return directory

@@ -1,0 +1,34 @@
+"""A backend that goes wrong when a test wants it to."""
+
+from __future__ import annotations
+
+from flask_rooms import BackendError
+from flask_rooms.backends import MemoryBackend
+
+
+class FaultyBackend(MemoryBackend):
+    """
+    In-memory backend with a connection that can be half open.
+
+    Attributes:
+        deaf: Nothing is heard any more, and no error says so.
+        mute: What is published reaches nobody, and no error says so.
+        down: What is published is refused, as without a broker.
+    """
+
+    deaf = False
+    mute = False
+    down = False
+
+    def __init__(self, hub: str) -> None:
+        super().__init__("flask-rooms", hub=hub.removeprefix("memory://"))
+
+    def publish(self, payload: bytes) -> None:
+        if self.down:
+            raise BackendError("The test has switched the broker off.")
+        if not self.mute:
+            super().publish(payload)
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        return None if self.deaf else payload

@@ -1,0 +1,127 @@
+"""
+The application that the tests drive: each call of `sockets` as a route.
+
+Every route can be reached over HTTP, where `sids` say whose rooms to change, and as a socket
+request, where that is the request itself unless there are `sids`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from queue import Queue
+from typing import Any
+
+from flask import Blueprint, Flask, request
+
+from flask_rooms import Rooms, sockets
+
+TIMEOUT = 20.0  # seconds for a callback, which comes in milliseconds
+
+bp = Blueprint("rooms", __name__)
+
+
+def create_app(**config: Any) -> Flask:
+    """Return the application."""
+    app = Flask(__name__)
+    app.config.update(SECRET_KEY="of the tests", **config)
+    app.register_blueprint(bp)
+    rooms = Rooms(app)
+    # A namespace is there only when it has a handler.
+    rooms.socketio.on("connect", namespace="/chat")(lambda: None)
+    return app
+
+
+@bp.get("/id")
+def get_id() -> dict[str, Any]:
+    """Say whose request it is."""
+    return {"sid": sockets.get_id(request), "is_socket": request.is_socket}  # type: ignore[attr-defined]
+
+
+@bp.post("/join")
+def join() -> dict[str, Any]:
+    """Put sockets into rooms, and wait for the outcome."""
+    data = request.get_json()
+    future = sockets.join(data.get("sids", request), data["rooms"], namespace=data.get("namespace"))
+    return asdict(future.result())
+
+
+@bp.post("/leave")
+def leave() -> dict[str, Any]:
+    """Take sockets out of rooms, and wait for the outcome."""
+    data = request.get_json()
+    future = sockets.leave(
+        data.get("sids", request), data["rooms"], namespace=data.get("namespace")
+    )
+    return asdict(future.result())
+
+
+@bp.post("/leave-one-by-one")
+def leave_one_by_one() -> list[dict[str, Any]]:
+    """Take each socket out with a call of its own, and wait for all of them together."""
+    data = request.get_json()
+    futures = [sockets.leave(sid, data["rooms"]) for sid in data["sids"]]
+    return [asdict(future.result()) for future in futures]
+
+
+@bp.post("/leave-with-callbacks")
+def leave_with_callbacks() -> dict[str, Any]:
+    """Leave so many `times` with a callback each; say what they were given, and how many again."""
+    data = request.get_json()
+    called: list[Queue[BaseException | None]] = [Queue() for _ in range(data["times"])]
+    for one in called:
+        sockets.leave(data.get("sids", request), data["rooms"], one.put)
+    errors = [one.get(timeout=TIMEOUT) for one in called]
+    fence: Queue[BaseException | None] = Queue()
+    sockets.leave(data.get("sids", request), data["rooms"], fence.put)
+    fence.get(timeout=TIMEOUT)
+    return {"errors": [error and repr(error) for error in errors], "again": _sizes(called)}
+
+
+@bp.post("/broadcast")
+def broadcast() -> dict[str, Any]:
+    """Say something to rooms."""
+    data = request.get_json()
+    namespace = data.get("namespace")
+    sockets.broadcast(data["rooms"], *data["say"], omit=data.get("omit"), namespace=namespace)
+    return {}
+
+
+@bp.post("/blast")
+def blast() -> dict[str, Any]:
+    """Say something to everybody."""
+    data = request.get_json()
+    sockets.blast(*data["say"], omit=data.get("omit"), namespace=data.get("namespace"))
+    return {}
+
+
+@bp.post("/count")
+def count() -> dict[str, Any]:
+    """Count up to `times`, aloud, in a room."""
+    data = request.get_json()
+    for number in range(data["times"]):
+        sockets.broadcast(data["rooms"], "count", number)
+    return {}
+
+
+@bp.post("/leave-then-broadcast")
+def leave_then_broadcast() -> dict[str, Any]:
+    """
+    So many `times`: let a socket join, and take it out and speak to the room without waiting.
+
+    What is said "in" the room is for the socket, what comes "late" is not, and the "fence"
+    goes to the socket itself.
+    """
+    data = request.get_json()
+    sid, room = data.get("sids", request), data["rooms"]
+    own_room = data["sids"] if "sids" in data else sockets.get_id(request)
+    for number in range(data["times"]):
+        sockets.join(sid, room).result()
+        sockets.broadcast(room, "in", number)
+        sockets.leave(sid, room)
+        sockets.broadcast(room, "late", number)
+        sockets.broadcast(own_room, "fence", number)
+    return {}
+
+
+def _sizes(queues: list[Queue[BaseException | None]]) -> int:
+    return sum(one.qsize() for one in queues)
