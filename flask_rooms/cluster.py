@@ -146,7 +146,9 @@ class Cluster:
                 self._node.submit(Goodbye())
         except RoomsError:
             pass  # a full outbox: the others will notice by the missing heartbeats
-        self.flush()
+        if self._publishing.acquire(timeout=timeout):  # whoever is sending may not know of it
+            self._publishing.release()
+            self.flush()
         self._listener.stopping.set()
         self._backend.close()
         self._listener.stopped.wait(timeout)
@@ -176,7 +178,7 @@ class Cluster:
             BackendUnavailable: The outbox is full; nothing has changed.
         """
         own, owners = self._split(change.sids)
-        future = Confirmation(1 + bool(owners), self._timing.confirm + 1.0, self.host.spawn)
+        future = Confirmation(1 + bool(owners), self._timing.confirm, self.host.spawn, self._silent)
         if owners:
             elsewhere = tuple(sid for sids in owners.values() for sid in sids)
             with self._lock:
@@ -188,6 +190,11 @@ class Cluster:
         future.contribute(self.host.apply(replace(change, sids=own), self._node.name, 0))
         self.flush()
         return future
+
+    def _silent(self, future: Confirmation) -> tuple[str, ...]:
+        with self._lock:
+            numbers = [number for number, ask in self._asks.items() if ask is future]
+            return self._node.waits_for(numbers[0]) if numbers else ()
 
     def publish(self, operation: Operation) -> None:
         """Submit an operation for the other workers, and send it."""
@@ -260,6 +267,8 @@ class Cluster:
 
     def lost(self, error: BackendError) -> None:
         """Take notice that the broker cannot be reached; only the listener tries it now."""
+        if self._pid == os.getpid() and self._listener.stopping.is_set():
+            return  # it is we who have closed it
         self._down = True
         self._warn("lost", "The broker cannot be reached, trying again: %s", error)
 

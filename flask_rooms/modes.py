@@ -25,6 +25,11 @@ def choose_mode(asked: str | None = None) -> str:
         ConfigurationError: It is one that the process has not been patched for.
     """
     patched = patched_for()
+    if patched is not None and not _threads_patched(patched):
+        raise ConfigurationError(
+            f"{patched} has patched the sockets of this process and not its threads, so that "
+            f"waiting would stop everything: let `{_PATCH[patched]}` be its first line."
+        )
     if asked is None:
         return patched or "threading"
     library = asked.partition("_")[0]  # gevent_uwsgi is gevent
@@ -45,3 +50,9 @@ def patched_for() -> str | None:
     if gevent is not None and gevent.is_module_patched("socket"):
         return "gevent"
     return None
+
+
+def _threads_patched(library: str) -> bool:
+    if library == "eventlet":
+        return bool(sys.modules["eventlet.patcher"].is_monkey_patched("thread"))
+    return bool(sys.modules["gevent.monkey"].is_module_patched("threading"))

@@ -194,6 +194,11 @@ class Node:
             self._strange.add(number)
         return number, self._settle([number], now)
 
+    def waits_for(self, number: int) -> tuple[str, ...]:
+        """Return the workers that have not answered the Change *number* yet."""
+        pending = self._pending.get(number)
+        return (*pending.waits, *pending.strangers) if pending else ()
+
     def knows_dead(self, worker: str) -> bool:
         """Whether no live worker can have this name, so that its socket IDs are nobody's."""
         return worker in self._dead
@@ -226,9 +231,10 @@ class Node:
             number, pending = next(iter(self._pending.items()))
             if now < pending.deadline:
                 break
+            missing = self.waits_for(number)
             del self._pending[number]
             self._strange.discard(number)
-            events.append(Overdue(number, (*pending.waits, *pending.strangers)))
+            events.append(Overdue(number, missing))
         return events
 
     def take(self, now: float) -> Frame | None:
@@ -246,7 +252,7 @@ class Node:
 
     def give_back(self, frame: Frame, now: float) -> None:
         """Take back a frame that could not be published; it goes out again later."""
-        self._stream.repeat(frame.first)
+        self._stream.give_back(frame.first)
         self._wants = {**frame.wants, **self._wants}
         if frame.heartbeat is not None:
             self._beat_due = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -47,17 +47,26 @@ class Confirmation(Future[Outcome]):
     Args:
         parts: How many contributions make it complete.
         bound: Seconds that result() and exception() wait at the most.
+        silent: Names the workers that have not answered.
         spawn: Runs done-callbacks away from the thread that listens to the other workers,
             which has to go on listening while they run.
     """
 
-    def __init__(self, parts: int, bound: float, spawn: Callable[..., object]) -> None:
+    def __init__(
+        self,
+        parts: int,
+        bound: float,
+        spawn: Callable[..., object],
+        silent: Callable[[Confirmation], Iterable[str]],
+    ) -> None:
         super().__init__()
         self.set_running_or_notify_cancel()
         self._parts = parts
         self._bound = bound
         self._spawn = spawn
+        self._silent = silent
         self._sum = Outcome()
+        self._complete = False
         self._adding = threading.Lock()
 
     def contribute(self, outcome: Outcome) -> None:
@@ -65,14 +74,18 @@ class Confirmation(Future[Outcome]):
         with self._adding:
             self._sum += outcome
             self._parts -= 1
-            complete = self._parts == 0 and not self.done()
-        if complete:
-            self.set_result(self._sum)
+            if self._parts > 0 or self._complete:
+                return
+            self._complete = True
+        self.set_result(self._sum)
 
     def fail(self, error: Exception) -> None:
         """Complete the future with an error."""
-        if not self.done():
-            self.set_exception(error)
+        with self._adding:
+            if self._complete:
+                return
+            self._complete = True
+        self.set_exception(error)
 
     def add_done_callback(self, fn: Callable[[Future[Outcome]], object]) -> None:
         """As in concurrent.futures; at once when it is done, in a thread of its own later."""
@@ -106,7 +119,7 @@ class Confirmation(Future[Outcome]):
         except FutureTimeout:
             if self.done():
                 return wait(0)
-            raise Unconfirmed((), self._bound) from None
+            raise Unconfirmed(self._silent(self), self._bound) from None
 
 
 def _call(fn: Callable[[Future[Outcome]], object], future: Future[Outcome]) -> None:

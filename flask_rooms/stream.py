@@ -83,7 +83,12 @@ class Stream:
         return number
 
     def take(self) -> tuple[int, tuple[bytes, ...]]:
-        """Return the number of the next operation to send, and as many as one frame holds."""
+        """
+        Return the number of the next operation to send, and as many as one frame holds.
+
+        What was taken before counts as sent from now on, unless give_back() was called.
+        """
+        self._trim()
         first = self._cursor
         taken: list[bytes] = []
         room = self._limits.frame
@@ -94,8 +99,16 @@ class Stream:
                 break
             taken.append(data)
             self._advance(len(data))
-        self._trim()
         return first, tuple(taken)
+
+    def give_back(self, number: int) -> None:
+        """Let what was taken from *number* on wait again, as it could not be sent."""
+        while self.fresh > max(number, self.oldest):
+            self.fresh -= 1
+            size = len(self._entries[self.fresh - self.oldest])
+            self._waiting_bytes += size
+            self._sent_bytes -= size
+        self.repeat(number)
 
     def repeat(self, number: int) -> bool:
         """Send again from *number* on; False when that is no longer possible."""
