@@ -6,9 +6,29 @@ import queue
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import engineio
 import socketio
 
 TIMEOUT = 10.0  # seconds for anything that is waited for
+
+
+class _InOrder(engineio.Client):
+    """
+    An Engine.IO client that handles one message after the other.
+
+    python-engineio's own starts a thread for each, so that one message could overtake another,
+    and parts of binary messages each other.
+    """
+
+    def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
+        return super()._trigger_event(event, *args, **{**kwargs, "run_async": False})
+
+
+class OrderedClient(socketio.Client):
+    """python-socketio's client, which here hears everything in the order in which it was sent."""
+
+    def _engineio_client_class(self) -> type[_InOrder]:
+        return _InOrder
 
 
 class Answer(NamedTuple):
@@ -31,7 +51,7 @@ class Visitor:
         self.name = name
         self.url = url
         self._heard: queue.Queue[str] = queue.Queue()
-        self._client = socketio.Client(handle_sigint=False, reconnection=False)
+        self._client = OrderedClient(handle_sigint=False, reconnection=False)
         self._client.on("message", lambda said: self._heard.put(said["text"]))
 
     def __enter__(self) -> Visitor:

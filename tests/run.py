@@ -26,8 +26,6 @@ def main() -> int:
     parser.add_argument("--mode", choices=modes, default=default)
     options, pytest_arguments = parser.parse_known_args()
     os.environ["ROOMS_TEST_MODE"] = options.mode
-    # Hypothesis would import trio (selenium's), which cannot be where eventlet has patched.
-    os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"
     patch(options.mode)
     return run(pytest_arguments)
 

@@ -15,30 +15,12 @@ from queue import Queue
 from types import TracebackType
 from typing import Any
 
-import engineio
-import socketio
+from example_app.visitor import OrderedClient
 
 #: Seconds for anything that is waited for.
 TIMEOUT = 20.0
 
 JAVASCRIPT = Path(__file__).parent / "js" / "client.js"
-
-
-class _InOrder(engineio.Client):
-    """
-    An Engine.IO client that handles one message after the other.
-
-    python-engineio's own starts a thread for each, so that a fence could overtake what it is
-    to come after, and parts of binary messages each other.
-    """
-
-    def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
-        return super()._trigger_event(event, *args, **{**kwargs, "run_async": False})
-
-
-class _SocketIOClient(socketio.Client):
-    def _engineio_client_class(self) -> type[_InOrder]:
-        return _InOrder
 
 
 class Client:
@@ -57,7 +39,7 @@ class Client:
         *namespaces: str,
         answer: Callable[..., Any] = lambda event, *args: None,
     ) -> None:
-        self._client = _SocketIOClient(handle_sigint=False, reconnection=False)
+        self._client = OrderedClient(handle_sigint=False, reconnection=False)
         self._namespaces = list(namespaces) or ["/"]
         self._answer = answer
         self._received: dict[str, Queue[list[Any]]] = {}
