@@ -86,7 +86,8 @@ class Cluster:
         self._codec = codec
         self._timing = timing
         self._limits = limits
-        self._pid = 0
+        self._joined_in = 0  # the process in which this worker has a name
+        self._ready_in = 0  # the process in which it hears itself
         self.host: Host
         self._starting = threading.Lock()
         #: Payloads that were refused, by reason.
@@ -98,7 +99,7 @@ class Cluster:
     @property
     def name(self) -> str:
         """This worker's name; joins the cluster if need be."""
-        self.start()
+        self._join()
         return self._node.name
 
     @property
@@ -115,10 +116,10 @@ class Cluster:
         anything that is published from now on, and owes it that. Without a broker it returns
         at once, and joins later.
         """
-        if self._pid == os.getpid():
+        if self._ready_in == os.getpid():
             return
         with self._starting:
-            if self._pid == os.getpid():
+            if self._ready_in == os.getpid():
                 return
             self._lock = threading.Lock()
             self._publishing = threading.Lock()
@@ -131,15 +132,21 @@ class Cluster:
                 self.lost(error)
             self._listener = Listener(self, self._backend, opened=not self._down)
             self._node = self._new_node()
-            self._pid = os.getpid()
+            self._joined_in = os.getpid()
             self.flush()
             self.host.spawn(self._listener.run)
             if not self._down:
                 self._listening.wait(self._timing.confirm)
+            self._ready_in = os.getpid()
+
+    def _join(self) -> None:
+        # The listener itself comes by here while start() still waits for it.
+        if self._joined_in != os.getpid():
+            self.start()
 
     def stop(self, timeout: float = 2.0) -> None:
         """Say goodbye, send what waits, and disconnect, within about *timeout* seconds."""
-        if self._pid != os.getpid() or self._listener.stopping.is_set():
+        if self._ready_in != os.getpid() or self._listener.stopping.is_set():
             return
         try:
             with self._lock:
@@ -209,7 +216,7 @@ class Cluster:
             InvalidArgument: It does not fit into one message.
             BackendUnavailable: The outbox is full.
         """
-        self.start()
+        self._join()
         with self._lock:
             self._node.submit(operation)
 
@@ -267,13 +274,13 @@ class Cluster:
 
     def lost(self, error: BackendError) -> None:
         """Take notice that the broker cannot be reached; only the listener tries it now."""
-        if self._pid == os.getpid() and self._listener.stopping.is_set():
+        if self._joined_in == os.getpid() and self._listener.stopping.is_set():
             return  # it is we who have closed it
         self._down = True
         self._warn("lost", "The broker cannot be reached, trying again: %s", error)
 
-    def hear(self, payload: bytes | None, reconnected: bool) -> None:
-        """Take in what the listener has received, and let time pass."""
+    def hear(self, payload: bytes | None, reconnected: bool) -> bool:
+        """Take in what the listener has received, and let time pass; False when it is deaf."""
         self._down = False  # so that the outbox is tried, too
         frame = None if payload is None else self._decode(payload)
         now = time.monotonic()
@@ -282,10 +289,12 @@ class Cluster:
                 self._node.reconnected(now)
             events = [] if frame is None else self._node.receive(frame, now)
             events += self._node.tick(now)
+            deaf = payload is None and self._node.is_deaf(now)
         if frame is not None and frame.sender == self._node.name:
             self._listening.set()
         self._handle(events)
         self.flush()
+        return not deaf
 
     def _decode(self, payload: bytes) -> Frame | None:
         try:

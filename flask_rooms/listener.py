@@ -25,8 +25,8 @@ class Hearer(Protocol):
     def patience(self) -> float:
         """Return how many seconds to wait for the next payload."""
 
-    def hear(self, payload: bytes | None, reconnected: bool) -> None:
-        """Take in a payload, or None when only time has passed."""
+    def hear(self, payload: bytes | None, reconnected: bool) -> bool:
+        """Take in a payload, or None when only time has passed; False when it should have come."""
 
     def lost(self, error: BackendError) -> None:
         """Take notice that the connection is lost."""
@@ -82,9 +82,16 @@ class Listener:
         if hearer is None or self.stopping.is_set():
             return
         try:
-            hearer.hear(payload, reconnected)
+            well = hearer.hear(payload, reconnected)
         except Exception:  # whatever it is, a worker that stops listening is worse
             logger.exception("A message from another worker could not be handled.")
+            return
+        if not well:
+            # A connection can be dead without an error, and would stay so for ever.
+            del hearer
+            self._backend.close()
+            self._opened = False
+            self._pause(BackendError("this worker does not hear itself any more"))
 
     def _pause(self, error: BackendError) -> None:
         hearer = self._hearer()

@@ -137,6 +137,7 @@ class Node:
         self._wants: dict[str, int] = {}
         self._beat = 0
         self._beat_due = now
+        self._beat_sent: float | None = None  # the first heartbeat that has not come back
 
     @property
     def peers(self) -> frozenset[str]:
@@ -256,10 +257,17 @@ class Node:
         self._wants = {**frame.wants, **self._wants}
         if frame.heartbeat is not None:
             self._beat_due = now
+            self._beat_sent = None
 
     def reconnected(self, now: float) -> None:
         """Note that the connection is back, and let the next frame say so."""
         self._beat_due = now
+        self._beat_sent = None
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether a heartbeat of our own should have come back long ago, if we heard anything."""
+        patience = DEATH * self._interval
+        return self._beat_sent is not None and now - self._beat_sent > patience
 
     def waiting(self) -> list[Operation]:
         """Return the operations that were never handed over, in order."""
@@ -271,6 +279,8 @@ class Node:
     def _heartbeat(self, now: float) -> Heartbeat:
         self._beat += 1
         self._beat_due = now + self._interval
+        if self._beat_sent is None:
+            self._beat_sent = now
         knows = {n: Acquaintance(p.owed_from, p.heard_from) for n, p in self._peers.items()}
         age = now - self._born
         return Heartbeat(self._beat, age, self._stream.oldest, self._stream.fresh, knows)
@@ -285,6 +295,7 @@ class Node:
         if now - self._echoed_at >= DEAF * self._interval:
             self._echoes = 0  # after an outage the others need time to be heard again
         self._echoed_at = now
+        self._beat_sent = None
         self._echoed = max(self._echoed, frame.first + len(frame.operations))
         events: list[Event] = []
         if frame.heartbeat is not None:

@@ -1,0 +1,207 @@
+"""The driver of the protocol: outages, deafness, goodbyes, and what must not stop the listener."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from flask_rooms import BackendError, BackendUnavailable, Outcome, Unconfirmed
+from flask_rooms.backends import MemoryBackend
+from tests.support.apps import PATIENCE, LocalCluster, Worker, fence, in_thread, make_app
+from tests.support.faults import FaultyBackend
+
+
+class HalfOpenBackend(FaultyBackend):
+    """Deaf until it is opened again, as a connection that died without a word."""
+
+    def open(self) -> None:
+        super().open()
+        self.deaf = False
+
+
+class AwayBackend(FaultyBackend):
+    """Cannot be opened while it is down."""
+
+    def open(self) -> None:
+        if self.down:
+            raise BackendError("The test has switched the broker off.")
+        super().open()
+
+
+@pytest.fixture(name="cluster")
+def _cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+def _with(cluster: LocalCluster, backend: FaultyBackend) -> Worker:
+    return cluster.worker(make_app(), backend=backend, backend_url="memory://")
+
+
+def _ask_until_refused(worker: Worker, sid: str) -> None:
+    for _ in range(100):
+        worker.sockets.leave(sid, "red")
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for what a background thread brings about, in bounded time."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE / 0.01)):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it has not come about")
+
+
+def test_a_worker_that_does_not_hear_itself_connects_again(cluster: LocalCluster) -> None:
+    here, there = cluster.worker(), _with(cluster, backend := HalfOpenBackend(cluster.hub))
+    sid = there.connect().sid
+    here.sockets.join(sid, "red").result(PATIENCE)
+
+    backend.deaf = True
+    _wait_for(lambda: not backend.deaf)
+
+    assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_while_the_broker_is_down_own_sockets_are_served(cluster: LocalCluster) -> None:
+    here, there = _with(cluster, backend := FaultyBackend(cluster.hub)), cluster.worker()
+    client, elsewhere = here.connect(), there.connect()
+    here.sockets.join([client.sid, elsewhere.sid], "red").result(PATIENCE)
+
+    backend.down = True
+    here.sockets.broadcast("red", "before")
+    leave = here.sockets.leave(elsewhere.sid, "red")
+    here.sockets.broadcast("red", "after")
+
+    assert client.received() == [("message", "before"), ("message", "after")]
+    assert not leave.done()
+    backend.down = False
+    assert leave.result(PATIENCE) == Outcome(1)
+    fence(here, elsewhere)
+    assert elsewhere.received() == [("message", "before")]
+
+
+def test_a_full_outbox_raises_and_nothing_has_changed(cluster: LocalCluster) -> None:
+    backend = FaultyBackend(cluster.hub)
+    here = cluster.worker(make_app(), backend=backend, outbox_bytes=2000)
+    client, elsewhere = here.connect(), cluster.worker().connect()
+    backend.down = True
+
+    with pytest.raises(BackendUnavailable, match="ROOMS_OUTBOX_BYTES"):
+        _ask_until_refused(here, elsewhere.sid)
+    with pytest.raises(BackendUnavailable):
+        here.sockets.join([client.sid, elsewhere.sid], "a room " * 100)
+
+    assert here.rooms_of(client) == set()
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalCluster) -> None:
+    there = cluster.worker()
+    elsewhere = there.connect()
+    backend = AwayBackend(cluster.hub)
+    backend.down = True
+    here = _with(cluster, backend)
+
+    assert here.sockets.join(here.connect().sid, "red").result(0) == Outcome(1)
+    join = here.sockets.join(elsewhere.sid, "red")
+    backend.down = False
+
+    assert join.result(PATIENCE) == Outcome(1)
+
+
+def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
+    here, there = cluster.worker(), cluster.worker(make_app(), heartbeat_interval=60)
+    sid = there.connect().sid
+    fence(here, there.connect())
+
+    there.cluster.stop()
+
+    assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(unknown=(sid,))
+
+
+def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster) -> None:
+    sending, go_on = threading.Event(), threading.Event()
+
+    class SlowBackend(FaultyBackend):
+        """Takes as long as the test wants over one payload."""
+
+        slow = False
+
+        def publish(self, payload: bytes) -> None:
+            if self.slow:
+                self.slow = False
+                sending.set()
+                assert go_on.wait(PATIENCE)
+            super().publish(payload)
+
+    backend = SlowBackend(cluster.hub)
+    here, there = cluster.worker(), _with(cluster, backend)
+    sid = there.connect().sid
+    fence(here, there.connect())
+    backend.slow = True
+    in_thread(lambda: there.sockets.broadcast("red", "slowly"))
+    assert sending.wait(PATIENCE)
+
+    stopping = in_thread(there.cluster.stop)
+    go_on.set()
+
+    stopping.result(PATIENCE)
+    assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(unknown=(sid,))
+
+
+def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:
+    here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
+    sid = there.connect().sid
+    fence(here, there.connect())
+    backend.deaf = True
+    leave = here.sockets.leave(sid, "red")
+
+    here.cluster.stop()
+
+    with pytest.raises(Unconfirmed):
+        leave.result(0)
+
+
+def test_an_operation_that_fails_does_not_take_others_with_it(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = cluster.worker(), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    # The application's own event class breaks while an event is being delivered.
+    send = there.socketio.server._send_eio_packet
+    there.socketio.server._send_eio_packet = None
+
+    here.sockets.broadcast("red", "lost with the application")
+    fence(here, client)
+    there.socketio.server._send_eio_packet = send
+    here.sockets.broadcast("red", "well again")
+    fence(here, client)
+
+    assert client.received() == [("message", "well again")]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+@pytest.mark.parametrize("payload", [b"", b"nonsense", b"\x00" * 5_000_000, "é".encode() * 99])
+def test_what_is_not_ours_is_dropped_counted_and_warned_of_once(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture, payload: bytes
+) -> None:
+    here, there = cluster.worker(), cluster.worker()
+    client = there.connect()
+    fence(here, client)
+    intruder = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    intruder.open()
+
+    for _ in range(3):
+        intruder.publish(payload)
+
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert sum(there.cluster.dropped.values()) == 3
+    about = [record for record in caplog.records if "Dropped a message" in record.message]
+    assert len(about) == len({here, there})
+    intruder.close()
