@@ -115,7 +115,8 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
 
 
 def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
-    here, there = cluster.worker(), cluster.worker(make_app(), heartbeat_interval=60)
+    # By its heartbeats `here` would notice only after minutes.
+    here, there = cluster.worker(make_app(), heartbeat_interval=60), cluster.worker()
     sid = there.connect().sid
     fence(here, there.connect())
 
@@ -124,34 +125,35 @@ def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
     assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(unknown=(sid,))
 
 
+class SlowBackend(FaultyBackend):
+    """Takes its time over the next payload, when told to; `sending` is set meanwhile."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.slow = False
+        self.sending = threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        if self.slow:
+            self.slow = False
+            self.sending.set()
+            threading.Event().wait(0.3)
+        super().publish(payload)
+
+
 def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster) -> None:
-    sending, go_on = threading.Event(), threading.Event()
-
-    class SlowBackend(FaultyBackend):
-        """Takes as long as the test wants over one payload."""
-
-        slow = False
-
-        def publish(self, payload: bytes) -> None:
-            if self.slow:
-                self.slow = False
-                sending.set()
-                assert go_on.wait(PATIENCE)
-            super().publish(payload)
-
-    backend = SlowBackend(cluster.hub)
-    here, there = cluster.worker(), _with(cluster, backend)
+    here = cluster.worker(make_app(), heartbeat_interval=60)
+    there = _with(cluster, backend := SlowBackend(cluster.hub))
     sid = there.connect().sid
     fence(here, there.connect())
     backend.slow = True
     in_thread(lambda: there.sockets.broadcast("red", "slowly"))
-    assert sending.wait(PATIENCE)
+    assert backend.sending.wait(PATIENCE)
 
-    stopping = in_thread(there.cluster.stop)
-    go_on.set()
+    there.cluster.stop()
 
-    stopping.result(PATIENCE)
-    assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(unknown=(sid,))
+    _wait_for(lambda: there.name not in here.cluster.peers)
+    assert here.sockets.leave(sid, "red").result(0) == Outcome(unknown=(sid,))
 
 
 def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:
@@ -168,22 +170,27 @@ def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) 
 
 
 def test_an_operation_that_fails_does_not_take_others_with_it(
-    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, there = cluster.worker(), cluster.worker()
+    here, there = _with(cluster, backend := SlowBackend(cluster.hub)), cluster.worker()
     client = there.connect()
     here.sockets.join(client.sid, "red").result(PATIENCE)
-    # The application's own event class breaks while an event is being delivered.
-    send = there.socketio.server._send_eio_packet
-    there.socketio.server._send_eio_packet = None
 
-    here.sockets.broadcast("red", "lost with the application")
-    fence(here, client)
-    there.socketio.server._send_eio_packet = send
-    here.sockets.broadcast("red", "well again")
-    fence(here, client)
+    def fail_once(*args: object) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError
 
-    assert client.received() == [("message", "well again")]
+    monkeypatch.setattr(there.socketio.server, "_send_eio_packet", fail_once)
+    backend.slow = True
+    slowly = in_thread(lambda: here.sockets.broadcast("green", "lets the next two share a frame"))
+    assert backend.sending.wait(PATIENCE)
+
+    here.sockets.broadcast("red", "one that fails")
+    here.sockets.broadcast("red", "one that does not")
+
+    slowly.result(PATIENCE)
+    fence(here, client)
+    assert client.received() == [("message", "one that does not")]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
