@@ -33,6 +33,8 @@ DEATH = 3
 SETTLED = 2
 #: After so many heartbeats without hearing ourselves, that count starts again.
 DEAF = 1.5
+#: Between two heartbeats is at least this part of the interval, however many have to be greeted.
+GREET = 0.01
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
 
@@ -136,6 +138,7 @@ class Node:
         self._strange: set[int] = set()  # those of them that ask a worker never heard of
         self._wants: dict[str, int] = {}
         self._beat = 0
+        self._beat_at = float("-inf")
         self._beat_due = now
         self._beat_sent: float | None = None  # the first heartbeat that has not come back
 
@@ -213,7 +216,7 @@ class Node:
         peer = self._peers.get(frame.sender)
         if peer is None:
             if frame.heartbeat is None:
-                self._beat_due = now  # whoever does not know us introduces itself then
+                self._greet(now)  # whoever does not know us introduces itself then
                 return []
             peer = self._meet(frame.sender, frame.heartbeat, now)
         peer.silent = 0
@@ -222,7 +225,7 @@ class Node:
             if outcast is not None:
                 return [outcast]
         if self.name in frame.wants and not self._stream.repeat(frame.wants[self.name]):
-            self._beat_due = now  # the heartbeat says that we no longer have it
+            self._greet(now)  # the heartbeat says that we no longer have it
         return self._apply(frame, peer, now)
 
     def tick(self, now: float) -> list[Event]:
@@ -261,6 +264,7 @@ class Node:
 
     def reconnected(self, now: float) -> None:
         """Note that the connection is back, and let the next frame say so."""
+        self._beat_at = float("-inf")
         self._beat_due = now
         self._beat_sent = None
 
@@ -278,12 +282,17 @@ class Node:
 
     def _heartbeat(self, now: float) -> Heartbeat:
         self._beat += 1
+        self._beat_at = now
         self._beat_due = now + self._interval
         if self._beat_sent is None:
             self._beat_sent = now
         knows = {n: Acquaintance(p.owed_from, p.heard_from) for n, p in self._peers.items()}
         age = now - self._born
         return Heartbeat(self._beat, age, self._stream.oldest, self._stream.fresh, knows)
+
+    def _greet(self, now: float) -> None:
+        # Not at once each time: many workers that start together would drown in greetings.
+        self._beat_due = min(self._beat_due, max(now, self._beat_at + GREET * self._interval))
 
     def _hear_self(self, frame: Frame, now: float) -> list[Event]:
         """
@@ -341,7 +350,7 @@ class Node:
         if beat.beat == 1:
             peer.owed_from = int(min(self._echoed, peer.asked_from))
         self._peers[name] = peer
-        self._beat_due = now  # so that it learns where our stream starts for it
+        self._greet(now)  # so that it learns where our stream starts for it
         return peer
 
     def _hear_heartbeat(
@@ -354,11 +363,11 @@ class Node:
         if us is None:
             if peer.expected is not None:
                 return Outcast(f"worker {name} has counted this worker as dead")
-            self._beat_due = now
+            self._greet(now)
         else:
             if not peer.owed_from:
                 peer.owed_from = int(min(us.heard_from, peer.asked_from))
-                self._beat_due = now
+                self._greet(now)
             if us.owed_from and peer.expected is None:
                 peer.expected = us.owed_from
         self._rumours[name] = frozenset(beat.knows) - self._peers.keys() - self._dead - {self.name}

@@ -183,6 +183,20 @@ ALL: dict[str, type[Node]] = {
 }
 
 
+#: Those that the first schedules catch. The others need more than a test has time for;
+#: tests/test_node.py has a case of its own for each.
+QUICK = [
+    "NoRepair",
+    "NoOrder",
+    "NoDedupe",
+    "ForgetsTheTail",
+    "HastyUnknown",
+    "DeathByClock",
+    "AnswersForOthers",
+    "GoodbyeIgnored",
+]
+
+
 def first_failure(name: str, seeds: int) -> tuple[int, int, str] | None:
     """Return seed, steps and message of the first schedule that a mutant fails, or None."""
     mutant = ALL[name]

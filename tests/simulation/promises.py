@@ -28,6 +28,7 @@ class Promises:
         # The same for one caller, who need not wait: (caller, sid, room) -> broadcast
         self._behind: dict[tuple[str, str, str], int] = {}
         self._joins: defaultdict[tuple[str, str], list[Ask]] = defaultdict(list)
+        self._joins_before: dict[int, dict[str, int]] = {}  # leave -> socket -> joins asked before
         self._sent: dict[int, tuple[str, str]] = {}  # broadcast -> caller, room
         world.on_settled.append(self._settled)
         world.on_receive.append(self._received)
@@ -43,7 +44,13 @@ class Promises:
 
     def leave(self, worker: Worker, sids: tuple[str, ...], room: str) -> Ask:
         """Leave; from now on this caller's broadcasts, and after the outcome all, stay away."""
+        joins = {
+            sid: len(self._joins[sid, room])
+            for sid in sids
+            if not self._may_still_join(sid, room, worker)
+        }
         ask = self._world.change(worker, "leave", sids, room)
+        self._joins_before[id(ask)] = joins
         for sid in sids:
             if not self._may_still_join(sid, room, worker):
                 self._behind[worker.name, sid, room] = self._tags
@@ -77,11 +84,11 @@ class Promises:
             self._doomed.add(owner.name)
             if cut_off:
                 astray.add(sid)
-        if ask.change.action != "leave":
-            return
+        if ask.change.action != "leave" or id(ask) not in self._joins_before:
+            return  # one that settles before change() returns comes by again
         room = str(ask.change.rooms[0])
         for sid in set(ask.change.sids) - astray:
-            if (ask.worker, sid, room) in self._behind and not self._may_still_join(sid, room):
+            if len(self._joins[sid, room]) == self._joins_before[id(ask)].get(sid):
                 self._fenced.setdefault((sid, room), self._tags)
 
     def _may_still_join(self, sid: str, room: str, but: Worker | None = None) -> bool:

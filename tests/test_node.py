@@ -1,0 +1,387 @@
+"""The rules of the protocol one by one, with nodes that talk to each other by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flask_rooms.errors import BackendUnavailable, InvalidArgument
+from flask_rooms.messages import Change, Done, Frame, Goodbye, encode_operation
+from flask_rooms.node import Deliver, Event, Gone, Node, Outcast, Overdue, Settled
+from flask_rooms.stream import Limits
+
+HEARTBEAT, CONFIRM = 2.0, 5.0
+
+
+class Table:
+    """Some nodes around a table: what one says all hear, unless they are left out."""
+
+    def __init__(self, *names: str) -> None:
+        self.now = 1000.0
+        self.nodes: dict[str, Node] = {}
+        self.events: dict[str, list[Event]] = {}
+        for name in names:
+            self.add(name)
+            self.talk()
+
+    def add(self, name: str, limits: Limits | None = None) -> Node:
+        """Let one more sit down."""
+        limits = limits or Limits(outbox=10_000, log=10_000, frame=1_000)
+        node = Node(name, self.now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=limits)
+        self.nodes[name], self.events[name] = node, []
+        return node
+
+    def talk(self, *, deaf: tuple[str, ...] = (), mute: tuple[str, ...] = ()) -> None:
+        """Let everybody say what they have to say, until nobody has anything more for a while."""
+        quiet_since = self.now
+        while self.now - quiet_since < 0.1:
+            for name in self.nodes:
+                if self.say(name, deaf=deaf, mute=mute):
+                    quiet_since = self.now
+            self.now += 0.01
+
+    def say(self, name: str, *, deaf: tuple[str, ...] = (), mute: tuple[str, ...] = ()) -> bool:
+        """Let one say a frame; False when it has nothing to say."""
+        frame = self.nodes[name].take(self.now)
+        if frame is None:
+            return False
+        for other in self.nodes:
+            if other not in deaf and (name not in mute or other == name):
+                self.hear(other, frame)
+        return True
+
+    def hear(self, name: str, frame: Frame) -> list[Event]:
+        """Let one hear a frame; it answers what it is asked."""
+        node = self.nodes[name]
+        heard = node.receive(frame, self.now)
+        self.events[name] += heard
+        for event in heard:
+            if isinstance(event, Deliver) and isinstance(event.operation, Change):
+                own = [sid for sid in event.operation.sids if sid.startswith(f"{name}.")]
+                node.submit(Done(event.sender, event.number, len(own), 0, ()))
+        return heard
+
+    def let_pass(self, seconds: float, **left_out: tuple[str, ...]) -> None:
+        """Let time pass, heartbeat by heartbeat."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(self.now + HEARTBEAT, end)
+            for name, node in self.nodes.items():
+                self.events[name] += node.tick(self.now)
+            self.talk(**left_out)
+
+    def ask(self, name: str, *owners: str) -> int:
+        """Let one ask that a socket of each of the owners leaves a room."""
+        sids = {owner: (f"{owner}.s",) for owner in owners}
+        change = Change("leave", "/", tuple(f"{owner}.s" for owner in owners), ("room",))
+        number, events = self.nodes[name].change(change, sids, self.now)
+        self.events[name] += events
+        return number
+
+    def delivered(self, name: str) -> list[tuple[str, int]]:
+        """Return sender and number of what one was to carry out."""
+        return [(e.sender, e.number) for e in self.events[name] if isinstance(e, Deliver)]
+
+    def outcome(self, name: str) -> Event:
+        """Return the one thing that became of what one asked."""
+        outcomes = [e for e in self.events[name] if isinstance(e, Settled | Overdue)]
+        assert len(outcomes) == 1
+        return outcomes[0]
+
+
+def test_the_owner_is_told_and_its_answer_settles_it() -> None:
+    table = Table("a", "b", "c")
+
+    number = table.ask("a", "b")
+    table.talk()
+
+    assert table.delivered("b") == table.delivered("c") == [("a", number)]
+    assert table.outcome("a") == Settled(number, 1, 0, ())
+
+
+def test_all_owners_have_to_answer() -> None:
+    table = Table("a", "b", "c")
+
+    number = table.ask("a", "b", "c")
+    table.talk(mute=("c",))
+    assert not [e for e in table.events["a"] if isinstance(e, Settled)]
+    table.let_pass(HEARTBEAT)
+
+    assert table.outcome("a") == Settled(number, 2, 0, ())
+
+
+def test_what_was_missed_is_repeated_in_order_and_once() -> None:
+    table = Table("a", "b")
+
+    numbers = [table.ask("a", "b")]
+    table.talk(deaf=("b",))
+    numbers.append(table.ask("a", "b"))
+    table.let_pass(HEARTBEAT)
+
+    assert table.delivered("b") == [("a", number) for number in numbers]
+
+
+def test_a_heartbeat_shows_what_was_missed_at_the_end() -> None:
+    table = Table("a", "b")
+
+    number = table.ask("a", "b")
+    table.talk(deaf=("b",))
+    table.let_pass(2 * HEARTBEAT)
+
+    assert table.delivered("b") == [("a", number)]
+
+
+def test_a_double_changes_nothing() -> None:
+    table = Table("a", "b")
+    number = table.ask("a", "b")
+    frame = table.nodes["a"].take(table.now)
+    assert frame is not None
+
+    heard = [table.hear("b", frame) for _ in range(3)]
+
+    assert [len(events) for events in heard] == [1, 0, 0]
+    assert table.delivered("b") == [("a", number)]
+
+
+def test_what_could_not_be_published_goes_out_later_and_first() -> None:
+    table = Table("a", "b")
+    node = table.nodes["a"]
+    numbers = [table.ask("a", "b")]
+    frame = node.take(table.now)
+    assert frame is not None
+
+    node.give_back(frame, table.now)
+    numbers.append(table.ask("a", "b"))
+    again = node.take(table.now)
+
+    assert again is not None
+    assert (again.first, len(again.operations)) == (numbers[0], 2)
+
+
+def test_a_frame_of_a_worker_that_has_not_named_us_is_not_applied() -> None:
+    """It may be a copy from before we were born."""
+    table = Table("a", "b")
+    table.ask("a", "b")
+    old = table.nodes["a"].take(table.now)
+    assert old is not None
+    table.hear("a", old)
+    table.add("c")
+
+    heard = table.hear("c", old)
+    table.talk()
+
+    assert heard == []
+    assert table.delivered("c") == []
+
+
+def test_a_newcomer_is_owed_what_is_sent_after_its_hello() -> None:
+    table = Table("a")
+    before = table.ask("a", "a")
+    table.talk()
+    table.add("b")
+    hello = table.nodes["b"].take(table.now)
+    assert hello is not None
+    table.hear("b", hello)
+
+    after = table.ask("a", "a")  # a has not heard the hello yet
+    frame = table.nodes["a"].take(table.now)
+    assert frame is not None
+    table.hear("a", hello)
+    table.hear("a", frame)
+    table.hear("b", frame)
+    table.talk()
+
+    assert before < after
+    assert table.delivered("b") == [("a", after)]
+
+
+def test_an_elder_is_owed_everything_by_a_worker_born_without_a_broker() -> None:
+    table = Table("a")
+    table.now += 1
+    table.add("b")
+    numbers = [table.ask("b", "a"), table.ask("b", "a")]
+    table.let_pass(CONFIRM + 1, deaf=("a", "b"))  # and both are overdue
+
+    table.let_pass(2 * HEARTBEAT)
+
+    assert table.delivered("a") == [("b", number) for number in numbers]
+
+
+def test_a_socket_of_a_worker_nobody_has_heard_of_is_unknown_once_that_is_certain() -> None:
+    table = Table("a", "b")
+
+    number = table.ask("a", "nobody")
+    table.talk()
+    assert not [e for e in table.events["a"] if isinstance(e, Settled)]
+    table.let_pass(HEARTBEAT)
+
+    assert table.outcome("a") == Settled(number, 0, 0, ("nobody.s",))
+
+
+def test_a_worker_that_others_know_is_not_unknown() -> None:
+    table = Table("a", "b")
+    table.add("c")
+
+    number = table.ask("c", "a")
+    table.let_pass(HEARTBEAT, mute=("a",))  # c hears of a by b only
+    assert not [e for e in table.events["c"] if isinstance(e, Settled)]
+    table.let_pass(HEARTBEAT)
+
+    assert table.outcome("c") == Settled(number, 1, 0, ())
+
+
+def test_a_silent_worker_is_dead_and_what_waits_for_it_completes() -> None:
+    table = Table("a", "b", "c")
+    del table.nodes["b"]
+    table.let_pass(3 * HEARTBEAT)
+
+    number = table.ask("a", "b", "c")
+    table.let_pass(2 * HEARTBEAT)
+
+    assert table.outcome("a") == Settled(number, 1, 0, ("b.s",))
+    assert Gone("b") in table.events["a"]
+
+
+def test_waiting_for_the_dead_ends_only_when_they_have_been_told() -> None:
+    table = Table("a", "b")
+    del table.nodes["b"]
+    number = table.ask("a", "b")
+    table.say("a")
+    for _ in range(4):
+        table.now += HEARTBEAT
+        table.say("a")
+    assert "b" not in table.nodes["a"].peers
+    assert table.events["a"] == []
+
+    left_out = table.nodes["a"].take(table.now)
+
+    assert left_out is not None
+    assert left_out.heartbeat is not None
+    assert "b" not in left_out.heartbeat.knows
+    heard = table.hear("a", left_out)
+    assert heard == [Gone("b"), Settled(number, 0, 0, ("b.s",))]
+
+
+def test_nobody_dies_while_we_are_deaf_ourselves() -> None:
+    table = Table("a", "b")
+
+    table.let_pass(10 * HEARTBEAT, deaf=("a", "b"))
+    table.let_pass(HEARTBEAT)
+
+    assert table.nodes["a"].peers == {"b"}
+    assert not [e for e in table.events["a"] if isinstance(e, Gone | Outcast)]
+
+
+def test_a_goodbye_ends_waiting_at_once() -> None:
+    table = Table("a", "b")
+    number = table.ask("a", "b")
+    table.say("a", deaf=("b",))
+
+    table.nodes["b"].submit(Goodbye())
+    table.say("b")
+
+    assert table.events["a"] == [Gone("b"), Settled(number, 0, 0, ("b.s",))]
+
+
+def test_an_id_of_the_dead_is_unknown_at_once() -> None:
+    table = Table("a", "b")
+    table.nodes.pop("b").submit(Goodbye())
+    table.events["a"].clear()
+    table.let_pass(5 * HEARTBEAT)
+    table.events["a"].clear()
+
+    number = table.ask("a", "b")
+
+    assert table.outcome("a") == Settled(number, 0, 0, ("b.s",))
+
+
+def test_who_does_not_answer_is_named_in_time() -> None:
+    table = Table("a", "b", "c")
+
+    number = table.ask("a", "b", "c")
+    table.let_pass(CONFIRM, mute=("c",))
+
+    assert table.outcome("a") == Overdue(number, ("c",))
+
+
+def test_who_was_counted_dead_while_it_lived_starts_again() -> None:
+    table = Table("a", "b")
+
+    table.let_pass(6 * HEARTBEAT, mute=("b",))
+
+    assert {type(event) for event in table.events["b"]} == {Outcast}
+    assert table.nodes["b"].receive(Frame("a", 1), table.now) == []
+
+
+def test_who_missed_more_than_the_log_holds_starts_again() -> None:
+    table = Table("a")
+    small = table.add("b", Limits(outbox=10_000, log=100, frame=1_000))
+    table.talk()
+    for _ in range(20):
+        small.submit(Change("leave", "/", ("a.s",), ("room",)))
+        table.say("b", deaf=("a",))
+
+    table.let_pass(2 * HEARTBEAT)
+
+    assert {type(event) for event in table.events["a"]} == {Outcast}
+
+
+def test_a_late_heartbeat_is_no_news() -> None:
+    """One from before we were named does not mean that we are counted dead."""
+    table = Table("a")
+    old = table.nodes["a"].take(table.now + HEARTBEAT)
+    assert old is not None
+    assert old.heartbeat is not None
+    table.add("b")
+    table.let_pass(2 * HEARTBEAT)
+
+    for copy in (old, replace(old, heartbeat=replace(old.heartbeat, oldest=10**6))):
+        assert table.hear("b", copy) == []
+
+
+def test_an_answer_counts_once_and_only_from_who_was_asked() -> None:
+    table = Table("a", "b", "c")
+    number = table.ask("a", "b")
+    table.say("a", deaf=("b",))
+
+    table.nodes["c"].submit(Done("a", number, 99, 0, ("b.s",)))
+    table.say("c")
+    assert table.events["a"] == []
+    table.nodes["b"].submit(Done("a", number, 0, 1, ("b.s", "c.s")))
+    table.nodes["b"].submit(Done("a", number, 99, 0, ()))
+    table.say("b")
+
+    assert table.outcome("a") == Settled(number, 0, 1, ("b.s",))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", encode_operation(Goodbye())[:-1] + b"\x63"])
+def test_an_operation_that_cannot_be_understood_does_not_stop_the_stream(data: bytes) -> None:
+    """It may be of a later version; the ones after it count all the same."""
+    table = Table("a", "b")
+    number = table.ask("a", "b")
+    frame = table.nodes["a"].take(table.now)
+    assert frame is not None
+
+    heard = table.hear("b", replace(frame, operations=(data, *frame.operations)))
+
+    assert [event.number for event in heard if isinstance(event, Deliver)] == [number + 1]
+
+
+def test_the_outbox_and_a_message_are_bounded() -> None:
+    node = Node("a", 0.0, heartbeat=1, confirm=1, limits=Limits(outbox=300, log=1, frame=200))
+
+    with pytest.raises(InvalidArgument, match="ROOMS_MESSAGE_BYTES"):
+        node.submit(Change("leave", "/", ("a.s",), ("r" * 200,)))
+    node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+    with pytest.raises(BackendUnavailable, match="ROOMS_OUTBOX_BYTES"):
+        node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+
+    frame = node.take(0.0)
+    assert frame is not None
+    node.give_back(frame, 0.0)
+    with pytest.raises(BackendUnavailable):  # what came back waits again
+        node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+    assert node.take(0.0) is not None
+    node.take(0.0)
+    node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
