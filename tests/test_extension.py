@@ -200,7 +200,7 @@ def test_one_rooms_serves_every_application_of_a_factory(cluster: LocalCluster) 
     class Chat(flask_socketio.Namespace):
         def on_join(self) -> list[Any]:
             outcome = sockets.join(request, "red").result(0)
-            self.emit("joined", current_app.name, to=sockets.get_id(request))
+            self.emit("joined", current_app.name, room=sockets.get_id(request))
             return [current_app.name, outcome.changed]
 
     rooms.socketio.on_namespace(Chat("/chat"))
