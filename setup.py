@@ -29,7 +29,7 @@ setup(
     long_description_content_type="text/markdown",
     author="The Flask-Rooms contributors",
     license="BSD-3-Clause",
-    packages=["flask_rooms", "flask_rooms.backends"],
+    packages=["flask_rooms", "flask_rooms.backends", "flask_rooms.testing"],
     package_data={"flask_rooms": ["py.typed"]},
     zip_safe=False,
     python_requires=">=3.10",

@@ -196,6 +196,8 @@ class Cluster:
             self._handle(events)
         future.contribute(self.host.apply(replace(change, sids=own), self._node.name, 0))
         self.flush()
+        if owners and self._listener.stopping.is_set():
+            future.fail(Unconfirmed(owners, 0.0))  # nobody would hear the answer any more
         return future
 
     def _silent(self, future: Confirmation) -> tuple[str, ...]:
@@ -248,7 +250,8 @@ class Cluster:
     def _publish_all(self) -> None:
         while True:
             with self._lock:
-                frame = self._node.take(time.monotonic())
+                node = self._node  # which may be another one by the time this has failed
+                frame = node.take(time.monotonic())
             if frame is None:
                 return
             payload = self._codec.encode(frame)
@@ -259,7 +262,7 @@ class Cluster:
                     self._backend.publish(payload)  # an idle connection may have gone stale
             except BackendError as error:
                 with self._lock:
-                    self._node.give_back(frame, time.monotonic())
+                    node.give_back(frame, time.monotonic())
                 self.lost(error)
                 return
 
@@ -269,7 +272,9 @@ class Cluster:
         """Return how many seconds the listener may wait for the next payload."""
         with self._lock:
             wakes_at = self._node.wakes_at
-        longest = SHORTEST if self._down else self._timing.heartbeat
+        longest = min(self._timing.heartbeat, self._timing.confirm)
+        if self._down:
+            longest = SHORTEST
         return min(max(wakes_at - time.monotonic(), 0.001), longest)
 
     def lost(self, error: BackendError) -> None:

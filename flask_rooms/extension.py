@@ -21,6 +21,7 @@ from flask_rooms.manager import RoomsManager
 from flask_rooms.messages import Codec
 from flask_rooms.modes import choose_mode
 from flask_rooms.registry import Registry
+from flask_rooms.rehearsal import rehearsal
 from flask_rooms.requests import SocketRequest, SocketRequests
 from flask_rooms.sockets import Sockets
 from flask_rooms.stream import Limits
@@ -86,8 +87,7 @@ class Rooms:
                 "Rooms is registered with this application already: call init_app() once, or "
                 "give the application to Rooms(), not both."
             )
-        config = Config.of(app, self._options)
-        cluster = self._make_cluster(app, config)
+        cluster = self._make_cluster(app)
         manager = RoomsManager(Registry(), cluster)
         socketio = self._initialise(app, manager)
         app.request_class = _request_class(app)
@@ -112,18 +112,20 @@ class Rooms:
 
     def _parts(self) -> _Parts:
         if has_app_context() and current_app.extensions.get("rooms") is self:
-            return _parts_of(current_app)
+            return parts_of(current_app)
         apps = list(self._apps)
         if len(apps) == 1:
-            return _parts_of(apps[0])
+            return parts_of(apps[0])
         raise ConfigurationError(
             "Rooms serves several applications, and none of them is current: use "
             "`with app.app_context():`."
         )
 
-    def _make_cluster(self, app: Flask, config: Config) -> Cluster:
+    def _make_cluster(self, app: Flask) -> Cluster:
+        rehearsed = rehearsal.get()
+        config = Config.of(app, {**self._options, **(rehearsed.options if rehearsed else {})})
         # Made now and only opened later, so that a wrong URL is an error at the start.
-        if self._backend is not None and self._apps:
+        if self._backend is not None and self._apps and rehearsed is None:
             raise ConfigurationError(
                 "One backend= connects one worker: give each application a Rooms of its own, or "
                 "use backend_url=."
@@ -132,6 +134,8 @@ class Rooms:
             config.backend_url, channel=config.channel, options=config.backend_options or {}
         )
         keys = config.keys(app, in_process=type(backend) is MemoryBackend)
+        if rehearsed is not None:  # after all checks, so that a test finds what production would
+            backend = rehearsed.connect(app, config.channel)
         # Room for the operations' framing and for a heartbeat that names a large cluster.
         codec = Codec(keys, config.channel, 2 * config.message_bytes + 2**16)
         timing = Timing(config.heartbeat_interval, config.confirm_timeout)
@@ -178,7 +182,8 @@ def _request_class(app: Flask) -> type[SocketRequest]:
     return type(own.__name__, (SocketRequest, own), {})
 
 
-def _parts_of(app: Flask) -> _Parts:
+def parts_of(app: Flask) -> _Parts:
+    """Return what an application that Rooms knows is made of."""
     parts: _Parts = app.extensions[_PARTS]
     return parts
 
@@ -199,7 +204,7 @@ def _current_sockets() -> Sockets:
         raise ConfigurationError(
             "This application has no Rooms: call Rooms(app), or init_app(app) in its factory."
         )
-    return _parts_of(current_app).sockets
+    return parts_of(current_app).sockets
 
 
 #: The `Sockets` of the current application, as `flask.current_app` is the application.

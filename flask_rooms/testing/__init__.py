@@ -1,0 +1,42 @@
+"""For tests: clusters of your own application in one process, and the contract of a backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask_rooms.testing.bus import Faults
+from flask_rooms.testing.client import Client, Response
+from flask_rooms.testing.local_cluster import LocalCluster, cluster
+from flask_rooms.testing.worker import Worker
+
+if TYPE_CHECKING:
+    from flask_rooms.testing.contract import (
+        BackendContract,
+        BreakConnection,
+        MakeBackend,
+        ReconnectContract,
+        Workers,
+    )
+
+__all__ = [
+    "BackendContract",
+    "BreakConnection",
+    "Client",
+    "Faults",
+    "LocalCluster",
+    "MakeBackend",
+    "ReconnectContract",
+    "Response",
+    "Worker",
+    "Workers",
+    "cluster",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The contract is written in pytest, which cluster() does without.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from flask_rooms.testing import contract
+
+    return getattr(contract, name)
