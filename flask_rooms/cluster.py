@@ -33,6 +33,10 @@ from flask_rooms.stream import Limits
 
 logger = logging.getLogger("flask_rooms")
 
+#: How much one caller sends for all before the listener goes on with it.
+_FRAMES_AT_ONCE = 8
+#: Seconds in which a stale connection shows itself.
+_AT_ONCE = 0.5
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
 
@@ -46,8 +50,11 @@ class Host(Protocol):
     def worker_gone(self, worker: str) -> None:
         """Another worker has left; nothing will come from it any more."""
 
+    def holds(self, namespace: str, sid: str) -> bool:
+        """Whether a socket is of this worker."""
+
     def expel(self) -> None:
-        """Disconnect every socket of this worker."""
+        """End every membership of this worker's sockets, and disconnect them."""
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run *function* in the background."""
@@ -124,6 +131,7 @@ class Cluster:
             self._lock = threading.Lock()
             self._publishing = threading.Lock()
             self._listening = threading.Event()
+            self._unheard = False
             self._asks: dict[int, Confirmation] = {}
             self._down = False
             try:
@@ -137,6 +145,7 @@ class Cluster:
             self.host.spawn(self._listener.run)
             if not self._down:
                 self._listening.wait(self._timing.confirm)
+            self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
 
     def _join(self) -> None:
@@ -184,7 +193,7 @@ class Cluster:
             InvalidArgument: It does not fit into one message.
             BackendUnavailable: The outbox is full; nothing has changed.
         """
-        own, owners = self._split(change.sids)
+        own, owners = self._split(change)
         future = Confirmation(1 + bool(owners), self._timing.confirm, self.host.spawn, self._silent)
         if owners:
             elsewhere = tuple(sid for sids in owners.values() for sid in sids)
@@ -195,7 +204,8 @@ class Cluster:
                 self._asks[number] = future
             self._handle(events)
         future.contribute(self.host.apply(replace(change, sids=own), self._node.name, 0))
-        self.flush()
+        if owners:
+            self.flush()
         if owners and self._listener.stopping.is_set():
             future.fail(Unconfirmed(owners, 0.0))  # nobody would hear the answer any more
         return future
@@ -222,49 +232,62 @@ class Cluster:
         with self._lock:
             self._node.submit(operation)
 
-    def _split(self, sids: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    def _split(self, change: Change) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
         by_owner: defaultdict[str, list[str]] = defaultdict(list)
-        for sid in sids:
-            by_owner[owner_of(sid)].append(sid)
+        for sid in change.sids:
+            # What this worker had under a name of before is still here for a moment.
+            here = self.host.holds(change.namespace, sid)
+            by_owner[self.name if here else owner_of(sid)].append(sid)
         own = by_owner.pop(self.name, [])
         return tuple(own), {name: tuple(theirs) for name, theirs in by_owner.items()}
 
     def flush(self) -> None:
         """
-        Send all that waits, unless somebody is at it already, who then sends this as well.
+        Send what waits, unless somebody is at it already, who then sends this as well.
 
         So a lone call costs one publish and many at once share one; while the broker is away
-        only the listener tries, and nobody else waits for it.
+        only the listener tries, and nobody else waits for it. Nobody sends for the others for
+        ever, either: after some frames the listener goes on, which hears them come back.
         """
         while not (self._down or self._listener.stopping.is_set()) and self._publishing.acquire(
             blocking=False
         ):
             try:
-                self._publish_all()
+                full = self._publish_all()
             finally:
                 self._publishing.release()
             with self._lock:
-                if not self._node.has_something_to_send(time.monotonic()):
-                    return
+                waiting = self._node.has_something_to_send(time.monotonic())
+            if not waiting or full:
+                return
 
-    def _publish_all(self) -> None:
-        while True:
+    def _publish_all(self) -> bool:
+        """Send frames until nothing waits; True when that was too much for one caller."""
+        for _ in range(_FRAMES_AT_ONCE):
             with self._lock:
                 node = self._node  # which may be another one by the time this has failed
                 frame = node.take(time.monotonic())
             if frame is None:
-                return
+                return False
             payload = self._codec.encode(frame)
             try:
-                try:
-                    self._backend.publish(payload)
-                except BackendError:
-                    self._backend.publish(payload)  # an idle connection may have gone stale
+                self._publish(payload)
             except BackendError as error:
                 with self._lock:
                     node.give_back(frame, time.monotonic())
                 self.lost(error)
-                return
+                return False
+        return True
+
+    def _publish(self, payload: bytes) -> None:
+        began = time.monotonic()
+        try:
+            self._backend.publish(payload)
+        except BackendError:
+            # A connection that went stale while idle says so at once; it is worth another try.
+            if time.monotonic() - began > _AT_ONCE:
+                raise
+            self._backend.publish(payload)
 
     # -- what it hears --------------------------------------------------------------------
 
@@ -272,9 +295,9 @@ class Cluster:
         """Return how many seconds the listener may wait for the next payload."""
         with self._lock:
             wakes_at = self._node.wakes_at
-        longest = min(self._timing.heartbeat, self._timing.confirm)
         if self._down:
-            longest = SHORTEST
+            return SHORTEST
+        longest = min(self._timing.heartbeat, self._timing.confirm)
         return min(max(wakes_at - time.monotonic(), 0.001), longest)
 
     def lost(self, error: BackendError) -> None:
@@ -296,10 +319,18 @@ class Cluster:
             events += self._node.tick(now)
             deaf = payload is None and self._node.is_deaf(now)
         if frame is not None and frame.sender == self._node.name:
-            self._listening.set()
+            self._heard_itself()
         self._handle(events)
         self.flush()
         return not deaf
+
+    def _heard_itself(self) -> None:
+        if self._unheard:
+            # It has accepted sockets of which the others could not know; they may have told
+            # somebody that these do not exist.
+            self._unheard = False
+            self.host.expel()
+        self._listening.set()
 
     def _decode(self, payload: bytes) -> Frame | None:
         try:
@@ -353,7 +384,11 @@ class Cluster:
         own = tuple(sid for sid in operation.sids if owner_of(sid) == self._node.name)
         if not own:
             return
-        outcome = self.host.apply(replace(operation, sids=own), event.sender, event.number)
+        try:
+            outcome = self.host.apply(replace(operation, sids=own), event.sender, event.number)
+        except Exception:  # the asker has to be answered all the same
+            logger.exception("A room change of another worker could not be carried out.")
+            outcome = Outcome(unknown=own)
         answer = Done(
             event.sender, event.number, outcome.changed, outcome.unchanged, outcome.unknown
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
@@ -47,12 +48,14 @@ class Listener:
         self._backend = backend
         self._opened = opened
         self._failures = 0
+        self._process = os.getpid()
         self.stopping = threading.Event()
         self.stopped = threading.Event()
 
     def run(self) -> None:
         """Receive and pass on; returns after `stopping` is set."""
-        while not self.stopping.is_set():
+        # A green thread survives in a forked child, where it has no business.
+        while not self.stopping.is_set() and self._process == os.getpid():
             patience = self._patience()
             if patience is None:
                 self._backend.close()

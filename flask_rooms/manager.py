@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from socketio.manager import Manager
 
 from flask_rooms.arguments import any_room, any_rooms
 from flask_rooms.cluster import Cluster
-from flask_rooms.errors import BackendUnavailable
+from flask_rooms.errors import BackendUnavailable, InvalidArgument, RoomsError
 from flask_rooms.messages import Acknowledged, Change, Close, Disconnect, Emit, Operation, Room
 from flask_rooms.outcome import Outcome
 from flask_rooms.packets import decode, encode_acknowledgement, encode_event
@@ -22,6 +27,9 @@ from flask_rooms.registry import Registry
 from flask_rooms.sids import is_sid, new_sid, owner_of
 
 logger = logging.getLogger("flask_rooms")
+
+#: Callbacks that may wait for clients of other workers.
+REMOTE_ACKS = 10_000
 
 
 class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typed
@@ -42,6 +50,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self._registry = registry
         self._cluster = cluster
         self._ack_ids = itertools.count(1)
+        self._sending_parts = threading.Lock()
         self._remote_acks: dict[int, tuple[str, Callable[..., object]]] = {}
         cluster.host = self
 
@@ -52,8 +61,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         if isinstance(operation, Change):
             return self._change(operation)
         if isinstance(operation, Emit):
-            answer = partial(self._answer, sender, operation.ack) if operation.ack else None
-            self._deliver(operation, answer)
+            self._emit(operation, sender)
         elif isinstance(operation, Acknowledged):
             self._acknowledged(operation)
         elif isinstance(operation, Close):
@@ -63,25 +71,44 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             self.spawn(self._disconnect, operation.sid, operation.namespace)
         return Outcome()
 
+    def _emit(self, emit: Emit, sender: str) -> None:
+        if not emit.ack:
+            self._deliver(emit, None)
+            return
+        self._deliver(emit, partial(self._answer, sender, emit.ack))
+        sid = str(emit.rooms[0]) if emit.rooms else ""
+        if owner_of(sid) == self._cluster.name and not self.holds(emit.namespace, sid):
+            self._cluster.publish(Acknowledged(sender, emit.ack, ()))  # nobody will answer
+
     def worker_gone(self, worker: str) -> None:
         """Let go of the callbacks that wait for a client of that worker."""
         for ack, (owner, _) in list(self._remote_acks.items()):
             if owner == worker:
                 self._remote_acks.pop(ack, None)
 
+    def holds(self, namespace: str, sid: str) -> bool:
+        """Whether a socket is of this worker."""
+        return self._registry.get(namespace, sid) is not None
+
     def expel(self) -> None:
-        """Close every connection of this worker, so that the clients connect again."""
-        # Not a Socket.IO disconnect: clients take that as final and stay away.
-        sessions = {
-            eio_sid
-            for namespace in self._registry.namespaces()
-            for eio_sid in self._registry.members(namespace, None).values()
-        }
-        self.spawn(lambda: [self.server.eio.disconnect(eio_sid) for eio_sid in sessions])
+        """End every membership of this worker's sockets, and let their clients connect again."""
+        for eio_sid in self._registry.leave_all():
+            self.spawn(self._hang_up, eio_sid)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run *function* in the background, in the way of the asynchronous mode."""
-        return self.server.start_background_task(function, *args)
+        try:
+            return self.server.start_background_task(function, *args)
+        except RuntimeError:  # the interpreter is shutting down and starts no more threads
+            return function(*args)
+
+    def _hang_up(self, eio_sid: str) -> None:
+        # Not a Socket.IO disconnect: clients take that as final and stay away.
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is None:
+            self._session_ended(eio_sid, self.server.reason.SERVER_DISCONNECT)
+        else:
+            session.close(wait=False)  # its client may never read what waits for it
 
     # -- joining and leaving --------------------------------------------------------------
 
@@ -135,21 +162,21 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             self._cluster.change(change).add_done_callback(_log_failure)
 
     def _change(self, change: Change) -> Outcome:
-        act = self.basic_enter_room if change.action == "join" else self.basic_leave_room
-        changed = unchanged = 0
-        unknown = []
+        outcome = Outcome()
         for sid in change.sids:
-            if self._registry.get(change.namespace, sid) is None:
-                unknown.append(sid)
-                continue
-            for room in change.rooms:
-                if change.action == "join" and is_sid_room(room, sid):
-                    continue
-                if act(sid, change.namespace, room):
-                    changed += 1
-                else:
-                    unchanged += 1
-        return Outcome(changed, unchanged, tuple(unknown))
+            try:
+                outcome += self._change_one(change, sid)
+            except KeyError:  # it is not here, or has just gone
+                outcome += Outcome(unknown=(sid,))
+        return outcome
+
+    def _change_one(self, change: Change, sid: str) -> Outcome:
+        if self._registry.get(change.namespace, sid) is None:
+            raise KeyError(sid)
+        act = self._registry.join if change.action == "join" else self._registry.leave
+        rooms = [r for r in change.rooms if change.action == "leave" or not is_sid_room(r, sid)]
+        done = [act(change.namespace, sid, room) for room in rooms]
+        return Outcome(done.count(True), done.count(False))
 
     # -- events ---------------------------------------------------------------------------
 
@@ -198,18 +225,32 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             BackendUnavailable: The outbox is full; this worker's sockets have got the event.
         """
         packet = encode_event(self.server.packet_class, event, data, namespace)
-        emit = Emit(namespace, packet, rooms, skip, self._await_ack(callback, rooms))
+        emit = Emit(namespace, packet, rooms, skip, 0)
         if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
             self._deliver(emit, callback)
             return
         try:
-            self._cluster.submit(emit)
+            self._submit(emit, callback)
         except BackendUnavailable:
             # Whatever the way to the others is worth, this worker's sockets get theirs.
             self._deliver(emit, callback)
             raise
         self._deliver(emit, callback)
         self._cluster.flush()
+
+    def _submit(self, emit: Emit, callback: Callable[..., object] | None) -> None:
+        if callback is None or not emit.rooms:
+            self._cluster.submit(emit)
+            return
+        ack = next(self._ack_ids)
+        self._remote_acks[ack] = (owner_of(str(emit.rooms[0])), callback)
+        try:
+            self._cluster.submit(replace(emit, ack=ack))
+        except RoomsError:
+            del self._remote_acks[ack]
+            raise
+        while len(self._remote_acks) > REMOTE_ACKS:  # the oldest go, which nobody will answer
+            self._remote_acks.pop(next(iter(self._remote_acks)), None)
 
     def trigger_callback(self, sid: str, id: Any, data: Any) -> None:
         """Hand a client's acknowledgement to whoever waits for it."""
@@ -218,13 +259,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             self._get_logger().warning("Unknown callback received, ignoring.")
         else:
             callback(*(data if isinstance(data, list) else ()))
-
-    def _await_ack(self, callback: Any, rooms: tuple[Room, ...] | None) -> int:
-        if callback is None or not rooms:
-            return 0
-        ack = next(self._ack_ids)
-        self._remote_acks[ack] = (owner_of(str(rooms[0])), callback)
-        return ack
 
     def _generate_ack_id(self, sid: str, callback: Callable[..., object]) -> int:
         ack = next(self._ack_ids)
@@ -239,17 +273,36 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         if callback is None:
             packets = [EnginePacket(MESSAGE, part) for part in emit.packet]
             for eio_sid in members.values():
-                for packet in packets:
-                    self.server._send_eio_packet(eio_sid, packet)
+                self._send(eio_sid, packets)
             return
         for sid, eio_sid in members.items():
             packet = decode(self.server.packet_class, emit.packet)
             packet.id = self._generate_ack_id(sid, callback)
-            self.server._send_packet(eio_sid, packet)
+            encoded = packet.encode()
+            parts = encoded if isinstance(encoded, list) else [encoded]
+            self._send(eio_sid, [EnginePacket(MESSAGE, part) for part in parts])
+
+    def _send(self, eio_sid: str, packets: list[EnginePacket]) -> None:
+        """Send one client the parts of an event; one that is gone is nobody else's business."""
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is not None and _timed_out(session, self.server.eio.ping_timeout):
+            # Sending would close it here and now, and run the application's handler for that.
+            self.spawn(session.close, False)
+            return
+        with contextlib.suppress(SocketIsClosedError):
+            if len(packets) == 1:
+                self.server._send_eio_packet(eio_sid, packets[0])
+                return
+            with self._sending_parts:  # the parts of two events must not mix
+                for packet in packets:
+                    self.server._send_eio_packet(eio_sid, packet)
 
     def _answer(self, worker: str, ack: int, *args: Any) -> None:
         packet = encode_acknowledgement(self.server.packet_class, args)
-        self._cluster.publish(Acknowledged(worker, ack, packet))
+        try:
+            self._cluster.publish(Acknowledged(worker, ack, packet))
+        except InvalidArgument:  # too large: then no answer will come, and that is said
+            self._cluster.publish(Acknowledged(worker, ack, ()))
 
     def _acknowledged(self, answer: Acknowledged) -> None:
         if answer.worker != self._cluster.name:
@@ -269,14 +322,50 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """Join the cluster: python-socketio calls this before it accepts the first client."""
         self._cluster.start()
 
+    def set_server(self, server: Any) -> None:
+        """Take charge of a server's sockets: python-socketio calls this."""
+        super().set_server(server)
+        # python-socketio forgets a socket when all of the application's handlers went well;
+        # here it is forgotten in any case, or it would be a member for ever.
+        self._handle_connect = server._handle_connect
+        server._handle_connect = self._connecting
+        server.eio.on("disconnect", self._session_ended)
+
+    def _connecting(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        try:
+            self._handle_connect(eio_sid, namespace, data)
+        except BaseException:
+            self._forget(eio_sid, namespace or "/")
+            raise
+
+    def _session_ended(self, eio_sid: str, reason: Any) -> None:
+        try:
+            self.server._handle_eio_disconnect(eio_sid, reason)
+        finally:
+            for namespace in self._registry.namespaces():
+                self._forget(eio_sid, namespace)
+
+    def _forget(self, eio_sid: str, namespace: str) -> None:
+        socket = self._registry.get_by_eio_sid(namespace, eio_sid)
+        if socket is not None:
+            self.basic_disconnect(socket.sid, namespace)
+
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         """Register a socket that is connecting; None when the client has one here already."""
-        sid = new_sid(self._cluster.name)
-        return sid if self._registry.add(namespace, sid, eio_sid) else None
+        worker = self._cluster.name
+        sid = new_sid(worker)
+        if not self._registry.add(namespace, sid, eio_sid):
+            return None
+        if eio_sid not in self.server.environ or worker != self._cluster.name:
+            self._registry.remove(namespace, sid)  # the client, or this life, has just ended
+            return None
+        return sid
 
     def connect(self, sid: str, namespace: str) -> str | None:
         """Register that the application has accepted the socket."""
         socket = self._registry.get(namespace, sid)
+        if socket is None and is_sid(sid):
+            return None  # the client has left while the connect handler was running
         if socket is None:
             # python-socketio may also name the Engine.IO session here, all in one step.
             new = self.pre_connect(sid, namespace)
@@ -320,7 +409,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         for callback in self.callbacks.pop(sid, {}).values():
             if isinstance(callback, partial) and callback.func == self._answer:
                 worker, ack = callback.args
-                self._cluster.publish(Acknowledged(worker, ack, ()))
+                with contextlib.suppress(RoomsError):  # it is told, or gives up by itself
+                    self._cluster.publish(Acknowledged(worker, ack, ()))
 
     def _disconnect(self, sid: str, namespace: str) -> None:
         self.server.disconnect(sid, namespace=namespace, ignore_queue=True)
@@ -359,10 +449,14 @@ def is_sid_room(room: Room, sid: str) -> bool:
     return isinstance(room, str) and room != sid and is_sid(room)
 
 
+def _timed_out(session: Any, ping_timeout: float) -> bool:
+    return bool(session.last_ping) and time.time() - session.last_ping > ping_timeout
+
+
 def _sids(skip_sid: Any) -> tuple[str, ...]:
     if skip_sid is None:
         return ()
-    return (skip_sid,) if isinstance(skip_sid, str) else tuple(skip_sid)
+    return (skip_sid,) if isinstance(skip_sid, str) else tuple(filter(None, skip_sid))
 
 
 def _log_failure(future: Any) -> None:

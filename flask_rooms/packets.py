@@ -32,9 +32,9 @@ def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> En
     try:
         packet = packet_class(EVENT, namespace=namespace, data=[event, *arguments])
         encoded = _parts(packet.encode())
-        _refuse_nan(encoded[0])
+        _refuse_nan(encoded[0], namespace)
         return encoded
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidArgument(f"This data cannot be sent to clients: {error}.") from error
 
 
@@ -51,10 +51,11 @@ def decode(packet_class: Any, encoded: Encoded) -> Any:
     return packet
 
 
-def _refuse_nan(text: str | bytes) -> None:
+def _refuse_nan(text: str | bytes, namespace: str) -> None:
     # Python writes NaN and Infinity, which are not JSON: browsers would drop the connection.
     if isinstance(text, str) and ("NaN" in text or "Infinity" in text):
-        json.loads(text[text.index("[") :], parse_constant=_not_json)
+        data = text.partition(",")[2] if namespace != "/" else text[text.index("[") :]
+        json.loads(data, parse_constant=_not_json)
 
 
 def _not_json(constant: str) -> None:

@@ -95,6 +95,18 @@ class Registry:
             _drop(space, room, sid)
             return True
 
+    def leave_all(self) -> set[str]:
+        """End every membership but that in the own room; returns the Engine.IO sessions."""
+        with self._lock:
+            sessions = set()
+            for space in self._namespaces.values():
+                for socket in space.sockets.values():
+                    for room in socket.rooms - {socket.sid}:
+                        _drop(space, room, socket.sid)
+                    socket.rooms &= {socket.sid}
+                    sessions.add(socket.eio_sid)
+            return sessions
+
     def members(self, namespace: str, rooms: Iterable[Room] | None) -> dict[str, str]:
         """
         Return socket ID -> Engine.IO session for everybody in any of *rooms*, each once.

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +21,8 @@ logger = logging.getLogger("flask_rooms")
 
 #: The events that are socket requests, as in Sails.
 VERBS = ("get", "post", "put", "patch", "delete", "options", "head")
+#: What a response may have at most: it is acknowledged in one piece.
+RESPONSE_BYTES = 16 * 2**20
 # Their data belongs into the query string: they have no body.
 _WITHOUT_BODY = frozenset({"get", "head", "delete"})
 
@@ -29,11 +31,15 @@ _SOCKET = "flask_rooms.socket"
 # Said by the connection or by proxies in front of it, never by a single request: a client that
 # could say these could pretend to be somebody else, or smuggle a second request.
 _NOT_THE_CLIENTS = re.compile(
-    r"cookie|host|origin|forwarded|x-forwarded-.*|.*-ip|remote-.*|via|"
+    r"cookie|host|origin|forwarded|x-forwarded.*|.*-ip|remote-.*|via|"
+    r"x-(remote|auth|auth-request|authenticated|webauth|client|consumer|credential|ssl|amzn|goog"
+    r"|ms-client)-.*|cf-.*|ssl-.*|tailscale-.*|"
     r"connection|keep-alive|proxy|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|"
     r"content-length|content-type|sec-websocket-.*|accept-encoding",
     re.IGNORECASE,
 )
+# Said by each request anew; for the rest the handshake's word stands.
+_EACH_TIME = re.compile(r"accept.*|authorization|prefer|x-requested-with|x-[cx]srf-?token", re.I)
 # https://www.rfc-editor.org/rfc/rfc9110#name-tokens, less what WSGI cannot tell from a dash
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -50,11 +56,13 @@ class SocketRequest(Request):
     The application's request class: knows whether the request came over a socket.
 
     `sid` and `namespace` are set in socket requests here, and in Socket.IO event handlers by
-    Flask-SocketIO; over HTTP they are None.
+    Flask-SocketIO.
     """
 
-    sid: str | None = None
-    namespace: str | None = None
+    # Over HTTP there are none, not even None: Flask-SocketIO's emit() would take that for
+    # "no addressee" and send to everybody.
+    sid: str
+    namespace: str
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(environ, *args, **kwargs)
@@ -64,7 +72,7 @@ class SocketRequest(Request):
     @property
     def is_socket(self) -> bool:
         """True in a socket request and in a Socket.IO event handler, False over HTTP."""
-        return self.sid is not None
+        return "sid" in self.__dict__
 
 
 class Malformed(Exception):
@@ -163,6 +171,9 @@ class SocketRequests:
     """
     Serves the routes of an application to the clients of its Socket.IO server.
 
+    An event handler that the application has for one of the verbs comes first, and so does its
+    catch-all handler in the namespace for which it is.
+
     Args:
         app: The application.
         socketio: Its Flask-SocketIO, initialised.
@@ -195,11 +206,29 @@ class SocketRequests:
         environ[_SOCKET] = (sid, namespace)
         return self._run(environ)
 
+    def _read(self, chunks: Iterable[bytes], sid: str, namespace: str) -> bytes:
+        """Return the whole response; one without an end is given up with its socket."""
+        body = bytearray()
+        try:
+            for chunk in chunks:
+                body += chunk
+                if len(body) > RESPONSE_BYTES:
+                    raise ValueError(
+                        f"A response over a socket has {RESPONSE_BYTES} bytes at most."
+                    )
+                if not self._server.manager.is_connected(sid, namespace):
+                    break
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+        return bytes(body)
+
     def _run(self, environ: dict[str, Any]) -> Any:
         try:
             # From the outside, so that middleware put around the application sees it too.
-            chunks, status, headers = run_wsgi_app(self._app.wsgi_app, environ, buffered=True)
-            body = b"".join(chunks)
+            chunks, status, headers = run_wsgi_app(self._app.wsgi_app, environ)
+            body = self._read(chunks, *environ[_SOCKET])
         except Exception:  # the application's own, which is in debug or testing mode
             logger.exception("A socket request for %s failed.", environ["PATH_INFO"])
             return _answer(500, {"message": "Internal Server Error"})
@@ -241,7 +270,9 @@ def _environ(verb: str, payload: Payload, handshake: Mapping[str, Any]) -> dict[
     if media_type:
         environ["CONTENT_TYPE"] = media_type
     for name, value in payload.headers.items():
-        environ["HTTP_" + name.upper().replace("-", "_")] = value
+        key = "HTTP_" + name.upper().replace("-", "_")
+        if key not in handshake or _EACH_TIME.fullmatch(name):
+            environ[key] = value
     return environ
 
 
@@ -250,7 +281,8 @@ def _decode(body: bytes, content_type: str | None) -> Any:
     media_type = (content_type or "text/plain").partition(";")[0].strip().lower()
     try:
         if media_type == "application/json" or media_type.endswith("+json"):
-            return json.loads(body) if body else ""
+            # NaN is not JSON, and a client in a browser would drop the connection over it.
+            return json.loads(body, parse_constant=int) if body else ""
         if media_type.startswith("text/"):
             return body.decode()
     except ValueError:

@@ -357,7 +357,8 @@ def test_a_stream_that_breaks_off_is_a_500(worker: Worker) -> None:
 
 def test_is_socket_sid_and_namespace(worker: Worker) -> None:
     def who() -> list[Any]:
-        return [request.is_socket, request.sid, request.namespace]  # type: ignore[attr-defined]
+        names = ("is_socket", "sid", "namespace")
+        return [getattr(request, name, "nothing") for name in names]
 
     worker.app.add_url_rule("/who", view_func=who)
     worker.socketio.on("who")(who)
@@ -368,7 +369,51 @@ def test_is_socket_sid_and_namespace(worker: Worker) -> None:
         expected = [True, connected.sid, namespace]
         assert connected.ask("get", "/who")["body"] == expected
         assert connected.emit("who") == expected
-    assert worker.app.test_client().get("/who").json == [False, None, None]
+    assert worker.app.test_client().get("/who").json == [False, "nothing", "nothing"]
+
+
+def test_over_http_flask_socketios_calls_fail_instead_of_addressing_everybody(
+    worker: Worker,
+) -> None:
+    worker.app.add_url_rule("/tell", view_func=lambda: flask_socketio.emit("secret", "mine") or "")
+    stranger = worker.connect()
+
+    assert worker.app.test_client().get("/tell").status_code == 500
+    assert stranger.ask("get", "/tell")["statusCode"] == 200
+    assert stranger.received() == [("secret", ["mine"])]
+
+
+def test_a_response_without_an_end_is_given_up(worker: Worker) -> None:
+    closed = []
+
+    def stream() -> Any:
+        try:
+            while True:
+                yield "more" * 100_000
+        finally:
+            closed.append(True)
+
+    worker.app.add_url_rule("/stream", view_func=lambda: worker.app.response_class(stream()))
+
+    assert worker.connect().ask("get", "/stream")["statusCode"] == 500
+    assert closed == [True]
+
+
+def test_an_answer_that_is_not_json_does_not_pass_for_it(worker: Worker) -> None:
+    """A browser drops the connection over NaN, which Python writes."""
+    worker.app.add_url_rule("/average", view_func=lambda: {"average": float("nan")})
+
+    assert b"NaN" in worker.connect().ask("get", "/average")["body"]
+
+
+def test_what_the_handshake_says_stands(worker: Worker) -> None:
+    """A proxy in front authenticates the connection; it never sees a socket request."""
+    worker.app.add_url_rule("/user", view_func=lambda: [request.headers.get("X-User", "nobody")])
+    connected = worker.connect(headers={"X-User": "mallory"})
+
+    answer = connected.ask("get", "/user", **{"X-User": "admin", "X-Auth-Request-User": "admin"})
+
+    assert answer["body"] == ["mallory"]
 
 
 def test_over_http_nobody_can_pretend_to_be_a_socket(worker: Worker) -> None:

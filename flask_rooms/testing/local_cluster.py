@@ -11,7 +11,7 @@ from typing import Any, overload
 from flask import Flask
 
 from flask_rooms.backends.base import Backend
-from flask_rooms.errors import ConfigurationError, Unconfirmed
+from flask_rooms.errors import BackendUnavailable, ConfigurationError, Unconfirmed
 from flask_rooms.rehearsal import Rehearsal, rehearsal
 from flask_rooms.testing.bus import Bus, BusBackend, Faults
 from flask_rooms.testing.worker import Worker
@@ -137,10 +137,15 @@ class LocalCluster(Sequence[Worker]):
         """Return when all that have a way to each other know each other, and have answered."""
         deadline = time.monotonic() + _PATIENCE
         while not self._settled():
+            for worker in self._reachable():
+                if worker.refused:
+                    raise ConfigurationError(
+                        f"The workers refuse each other's messages ({worker.refused}): the "
+                        "factory has to give each the same SECRET_KEY."
+                    )
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    "The workers do not hear each other: do they have the same SECRET_KEY and "
-                    "ROOMS_CHANNEL?"
+                    "The workers do not hear each other: have they the same ROOMS_CHANNEL?"
                 )
             threading.Event().wait(0.01)
 
@@ -150,8 +155,8 @@ class LocalCluster(Sequence[Worker]):
         everybody = self._reachable()
         try:
             self._ask([(one, other) for one in everybody for other in everybody])
-        except Unconfirmed:
-            return False  # one of them was counted dead, and starts again
+        except (BackendUnavailable, Unconfirmed):
+            return False  # an outbox is still full; or one was counted dead, and starts again
         return self._acquainted()
 
     def _acquainted(self) -> bool:

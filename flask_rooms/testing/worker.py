@@ -110,6 +110,11 @@ class Worker:
         """Whether it lives, and has a way to the others."""
         return not self._crashed and self._backend.reachable
 
+    @property
+    def refused(self) -> str:
+        """Why it could not take what another worker said, or empty."""
+        return next(iter(self._parts.cluster.dropped), "")
+
     def start(self) -> None:
         """Join the cluster."""
         self._parts.cluster.start()
