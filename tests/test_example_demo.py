@@ -64,7 +64,7 @@ def test_a_worker_that_cannot_start_fails_the_demonstration() -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """A shell that runs the tests in its background has them, and what they start, ignore SIGINT."""
+    """A shell that runs the tests in its background has them and their children ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
