@@ -8,18 +8,18 @@ from setuptools import setup
 # exactly these versions, and tox's py310-min runs the tests on them.
 INSTALL_REQUIRES = [
     "eventlet>=0.39.1",
-    "Flask>=2.2.5",
-    "Flask-SocketIO>=5.3.6",
-    "itsdangerous>=2.1.0",
+    "Flask>=2.3.0",
+    "Flask-SocketIO>=5.6.0",
+    "itsdangerous>=2.1.2",
     "kombu>=5.3.0",
     "msgpack>=1.0.5",
-    "python-socketio>=5.12.0",
+    "python-socketio>=5.15.0",
     "simple-websocket>=1.0.0",
 ]
 
-EXAMPLE = ["Flask-SQLAlchemy>=3.1.0", "python-socketio[client]>=5.12.0"]
+EXAMPLE = ["Flask-SQLAlchemy>=3.1.0", "python-socketio[client]>=5.15.0"]
 REDIS = ["kombu[redis]>=5.3.0"]
-GEVENT = ["gevent>=22.10.2", "gevent-websocket>=0.10.1"]
+GEVENT = ["gevent>=23.9.0", "gevent-websocket>=0.10.1"]
 
 setup(
     name="Flask-Rooms",
