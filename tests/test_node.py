@@ -219,6 +219,19 @@ def test_a_socket_of_a_worker_nobody_has_heard_of_is_unknown_once_that_is_certai
     assert table.outcome("a") == Settled(number, 0, 0, ("nobody.s",))
 
 
+def test_nobody_is_unknown_before_the_question_has_come_back() -> None:
+    """A worker may have said hello meanwhile, and what it said is on its way to us."""
+    table = Table("a", "b")
+    table.let_pass(3 * HEARTBEAT)
+
+    number = table.ask("a", "nobody")
+    table.events["a"] += table.nodes["a"].tick(table.now)
+    assert table.events["a"] == []
+    table.say("a")
+
+    assert table.outcome("a") == Settled(number, 0, 0, ("nobody.s",))
+
+
 def test_a_worker_that_others_know_is_not_unknown() -> None:
     table = Table("a", "b")
     table.add("c")

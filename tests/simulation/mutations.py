@@ -109,9 +109,12 @@ class DeathByClock(Node):
 class BuriedAtOnce(Node):
     """Waiting ends before the worker counted dead has been told."""
 
-    def _count_silence(self, now: float) -> None:
-        super()._count_silence(now)
-        self._condemned = dict.fromkeys(self._condemned, 0)
+    def _hear_self(self, frame: Frame, now: float) -> list[Event]:
+        events = super()._hear_self(frame, now)
+        for name in list(self._condemned):
+            del self._condemned[name]
+            events += self._bury(name, now)
+        return events
 
 
 class NeverOutcast(Node):
