@@ -44,7 +44,7 @@ _WARN_EVERY = 60.0
 class Host(Protocol):
     """What a cluster needs of the worker that it connects."""
 
-    def apply(self, operation: Operation, sender: str, number: int) -> Outcome:
+    def apply(self, operation: Operation, sender: str) -> Outcome:
         """Carry out an operation on the sockets of this worker."""
 
     def worker_gone(self, worker: str) -> None:
@@ -203,7 +203,7 @@ class Cluster:
                 )
                 self._asks[number] = future
             self._handle(events)
-        future.contribute(self.host.apply(replace(change, sids=own), self._node.name, 0))
+        future.contribute(self.host.apply(replace(change, sids=own), self._node.name))
         if owners:
             self.flush()
         if owners and self._listener.stopping.is_set():
@@ -379,16 +379,13 @@ class Cluster:
     def _apply(self, event: Deliver) -> None:
         operation = event.operation
         if not isinstance(operation, Change):
-            self.host.apply(operation, event.sender, event.number)
+            self.host.apply(operation, event.sender)
             return
         own = tuple(sid for sid in operation.sids if owner_of(sid) == self._node.name)
         if not own:
             return
-        try:
-            outcome = self.host.apply(replace(operation, sids=own), event.sender, event.number)
-        except Exception:  # the asker has to be answered all the same
-            logger.exception("A room change of another worker could not be carried out.")
-            outcome = Outcome(unknown=own)
+        # If this fails there is no answer, and the asker hears that it is unconfirmed.
+        outcome = self.host.apply(replace(operation, sids=own), event.sender)
         answer = Done(
             event.sender, event.number, outcome.changed, outcome.unchanged, outcome.unknown
         )

@@ -56,7 +56,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     # -- what the cluster asks of this worker ---------------------------------------------
 
-    def apply(self, operation: Operation, sender: str, number: int) -> Outcome:
+    def apply(self, operation: Operation, sender: str) -> Outcome:
         """Carry out an operation on the sockets of this worker."""
         if isinstance(operation, Change):
             return self._change(operation)

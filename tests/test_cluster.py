@@ -194,6 +194,23 @@ def test_an_operation_that_fails_does_not_take_others_with_it(
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
+def test_a_change_that_fails_at_the_owner_is_not_confirmed(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = cluster.worker(make_app(), confirm_timeout=1), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(there.socketio.server.manager._registry, "leave", fail)
+
+    with pytest.raises(Unconfirmed, match=there.name):
+        here.sockets.leave(client.sid, "red").result(PATIENCE)
+    assert there.rooms_of(client) == {"red"}
+
+
 @pytest.mark.parametrize("payload", [b"", b"nonsense", b"\x00" * 5_000_000, "é".encode() * 99])
 def test_what_is_not_ours_is_dropped_counted_and_warned_of_once(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture, payload: bytes

@@ -21,7 +21,7 @@ T = TypeVar("T")
 #: Seconds that a test waits for what must come.
 PATIENCE = 20.0
 
-#: Seconds; short, because an ID of a worker that never was is unknown only after 1.5 of them.
+#: Seconds; short, because an ID of a worker that never was is unknown only after one of them.
 HEARTBEAT = 0.2
 
 SECRET = "of the tests"
