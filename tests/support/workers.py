@@ -36,6 +36,7 @@ class Worker:
         backend: The URL of the backend.
         channel: What it shares with the other workers of the cluster.
         application: The module whose `create_app` it serves.
+        config: Besides, in the Flask configuration; what JSON can express.
 
     Attributes:
         backend: As given.
@@ -44,11 +45,12 @@ class Worker:
         url: Where it serves.
     """
 
-    def __init__(self, backend: str, channel: str, application: str) -> None:
+    def __init__(self, backend: str, channel: str, application: str, **config: Any) -> None:
         self.backend, self.channel = backend, channel
         self.name = self.url = ""
         self._command = [sys.executable, "-m", "tests.support.worker"]
         self._command += ["--backend", backend, "--channel", channel, "--application", application]
+        self._command += ["--config", json.dumps(config)]
         self._process = subprocess.Popen(
             self._command,
             cwd=ROOT,
@@ -92,6 +94,14 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.close()
 
+    def pause(self) -> None:
+        """Stop the worker from doing anything; its connections stay."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused worker go on."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End the worker without a warning, and whatever it may have started."""
         with contextlib.suppress(ProcessLookupError):
@@ -103,14 +113,14 @@ class Worker:
 
 @contextlib.contextmanager
 def cluster(
-    backend: str, count: int, application: str = ROOMS_APP, channel: str = ""
+    backend: str, count: int, application: str = ROOMS_APP, channel: str = "", **config: Any
 ) -> Iterator[list[Worker]]:
     """Run *count* workers for as long as the context lasts, on a new channel if none is given."""
     channel = channel or f"tests-{uuid4().hex}"
     workers: list[Worker] = []
     try:
         for _ in range(count):
-            workers.append(Worker(backend, channel, application))
+            workers.append(Worker(backend, channel, application, **config))
         for worker in workers:
             worker.wait_until_listening()
         yield workers
