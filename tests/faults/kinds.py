@@ -45,6 +45,10 @@ class Scene:
         """Return one worker."""
         return self.rng.choice(self.seats)
 
+    def directions(self) -> Sequence[str]:
+        """Return what a connection stops to carry."""
+        return self.rng.choice([(UP,), (DOWN,), (UP, DOWN)])
+
 
 def broker_killed(scene: Scene) -> None:
     """The broker dies without a word, and starts again."""
@@ -99,13 +103,20 @@ def refused(scene: Scene) -> None:
 def silence(scene: Scene) -> None:
     """Connections stay, and carry nothing: to the broker, from it, or both."""
     seats = scene.some()
-    directions = scene.rng.choice([(UP,), (DOWN,), (UP, DOWN)])
-    newcomers = scene.rng.random() < 0.7
+    directions = scene.directions()
     for seat in seats:
-        seat.proxy.silence(*directions, newcomers=newcomers)
+        seat.proxy.silence(*directions)
     scene.last((DEATH + 1) * scene.heartbeat, 2 * DEATH * scene.heartbeat)
     for seat in seats:
         seat.proxy.heal()
+
+
+def half_open(scene: Scene) -> None:
+    """Connections die without a word, and stay so for whoever does not open others."""
+    directions = scene.directions()
+    for seat in scene.some():
+        seat.proxy.silence(*directions, newcomers=False)
+    scene.last(0, DEATH * scene.heartbeat)
 
 
 def slowness(scene: Scene) -> None:
@@ -155,6 +166,7 @@ FAULTS: Sequence[Fault] = (
     broken_off,
     refused,
     silence,
+    half_open,
     slowness,
     worker_held_up,
     worker_stopped,

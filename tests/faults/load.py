@@ -13,7 +13,7 @@ from tests.faults.seats import Seat, Unanswered
 from tests.faults.slots import Slot
 
 #: Seconds between two calls of one caller, in the mean.
-CHANGE_EVERY, SAY_EVERY = 0.8, 0.12
+CHANGE_EVERY, SAY_EVERY = 0.8, 0.06
 
 #: Characters in a broadcast beside its number.
 PADDING = "." * 100
@@ -36,8 +36,9 @@ class Load:
     Attributes:
         says: The broadcasts since the last check.
         fates: What calls came to, counted.
-        block: Seconds that the longest call took since the last check; calls of a worker that
-            was stopped itself are left out.
+        block: Seconds that the longest call has kept its caller since the last check; calls of
+            a worker that was stopped itself are left out.
+        wait: The same with the wait for the outcome.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Load:
         self._stopping = False
         self.says: list[Say] = []
         self.fates: Counter[str] = Counter()
-        self.block = 0.0
+        self.block = self.wait = 0.0
         steps: list[tuple[float, Callable[[random.Random], None]]] = []
         for slot in slots:
             steps += [(CHANGE_EVERY, _caller(self, slot, room)) for room in rooms]
@@ -77,7 +78,7 @@ class Load:
     def begin_again(self) -> None:
         """Forget what has been checked."""
         self.says = []
-        self.block = 0.0
+        self.block = self.wait = 0.0
 
     def change(self, life: Life, room: str, *, joins: bool) -> Change:
         """Join or leave, and keep what came of it."""
@@ -89,13 +90,17 @@ class Load:
                 "/change", sid=life.sid, room=room, action="join" if joins else "leave"
             )
         except Unanswered:
-            self._count(f"changes {change.fate}", 0.0)
+            self._count(f"changes {change.fate}")
             return change
         change.fate = answer["fate"]
         if change.fate == "confirmed":
             change.figures = tuple(answer["figures"])
         change.ended = time.monotonic()
-        self._count(f"changes {change.fate}", 0.0 if log.via.paused else answer["block"])
+        if log.via.paused:
+            self._count(f"changes {change.fate}")
+        else:
+            wait = change.ended - change.began
+            self._count(f"changes {change.fate}", answer["block"], wait)
         return change
 
     def say(self, seat: Seat, number: int, room: str) -> None:
@@ -106,16 +111,17 @@ class Load:
             args = [seat.index, number, PADDING]
             answer = seat.post("/say", room=room, event="said", args=args)
         except Unanswered:
-            self._count(f"broadcasts {say.fate}", 0.0)
+            self._count(f"broadcasts {say.fate}")
             return
         say.fate = answer["fate"]
         say.ended = time.monotonic()
         self._count(f"broadcasts {say.fate}", 0.0 if seat.paused else answer["block"])
 
-    def _count(self, fate: str, block: float) -> None:
+    def _count(self, fate: str, block: float = 0.0, wait: float = 0.0) -> None:
         with self._idle:
             self.fates[fate] += 1
             self.block = max(self.block, block)
+            self.wait = max(self.wait, wait)
 
     def _repeat(
         self, every: float, step: Callable[[random.Random], None], rng: random.Random

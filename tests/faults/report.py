@@ -22,6 +22,7 @@ def as_json(run: Run) -> dict[str, Any]:
             name: {
                 "times": row.times,
                 "longest block": _ms(row.block),
+                "longest wait": _ms(row.wait),
                 "longest until rest": _ms(row.rest),
                 **dict(sorted(row.fates.items())),
             }
@@ -44,12 +45,12 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         for name, count in report[title].items():
             yield f"  {count:>10,}  {name}"
     yield ""
-    yield f"{'fault':<20} {'times':>5} {'longest block':>14} {'rest after':>11}  changes"
+    yield f"{'fault':<18} {'times':>5} {'block':>8} {'wait':>8} {'rest':>8}  changes"
     for name, row in report["by fault"].items():
         fates = [f"{n} {fate.split()[1]}" for fate, n in row.items() if fate.startswith("changes")]
         yield (
-            f"{name:<20} {row['times']:>5} {row['longest block']:>11} ms "
-            f"{row['longest until rest']:>8} ms  {', '.join(fates)}"
+            f"{name:<18} {row['times']:>5} {row['longest block']:>8} {row['longest wait']:>8} "
+            f"{row['longest until rest']:>8}  {', '.join(fates)}"
         )
     yield from ("", *report["examples"])
 

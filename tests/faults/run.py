@@ -53,6 +53,7 @@ class Row:
 
     times: int = 0
     block: float = 0.0  # seconds of the longest call
+    wait: float = 0.0  # ... and of the longest wait for an outcome
     rest: float = 0.0  # seconds until all was at rest again, at the longest
     fates: Counter[str] = field(default_factory=Counter)
 
@@ -149,6 +150,7 @@ class Run:
         row.times += 1
         row.rest = max(row.rest, time.monotonic() - began)
         row.block = max(row.block, self._load.block)
+        row.wait = max(row.wait, self._load.wait)
         self._check(name)
         row.fates += self._load.fates - fates
 
@@ -180,4 +182,5 @@ class Run:
         for slot in self._slots:
             slot.begin_again()
         for seat in self._seats:
+            seat.proxy.heal()  # now what a dead connection held comes, far too late
             seat.restarted = seat.paused = False

@@ -72,6 +72,9 @@ class Settling:
             self._missing = "a leave that is confirmed"
             if not all(threads.map(lambda pair: _reaches(*pair), pairs)):
                 return False
+            self._missing = "the certainty that a socket has ended"
+            if not all(threads.map(lambda pair: _is_unknown(*pair), self._ended())):
+                return False
             self._missing = "a fence"
             heard = list(threads.map(lambda life: self._hears_all(life), lives))
         if names != self._names() or not all(_is_present(slot) for slot in self._slots):
@@ -88,6 +91,11 @@ class Settling:
             fences.add(fence := f"{seat.index}/{next(_numbers)}")
             seat.post("/say", room=life.sid, event="fence", args=[fence])
         return life.wait_for(fences, FENCE)
+
+    def _ended(self) -> list[tuple[Seat, Life]]:
+        """Return the sockets that have ended, one of each worker, with every worker."""
+        last = {life.seat: life for slot in self._slots for life in slot.lives if life.ended}
+        return list(itertools.product(self._seats, last.values()))
 
     def _names(self) -> list[str]:
         return [str(seat.post("/state")["name"]) for seat in self._seats]
@@ -118,8 +126,19 @@ def resolve(lives: Sequence[Life], load: Load) -> None:
 
 def _reaches(seat: Seat, life: Life) -> bool:
     """Whether a worker can change the memberships of a socket."""
+    return _leave(seat, life) == [0, 1, 0]
+
+
+def _is_unknown(seat: Seat, life: Life) -> bool:
+    """Whether a worker knows that a socket is no more."""
+    return _leave(seat, life) == [0, 0, 1]
+
+
+def _leave(seat: Seat, life: Life) -> list[int] | None:
+    """Leave a room where nobody is; return the figures of the outcome, if there is one."""
     answer = seat.post("/change", sid=life.sid, room=NOWHERE, action="leave")
-    return (answer["fate"], answer.get("figures")) == ("confirmed", [0, 1, 0])
+    figures: list[int] | None = answer.get("figures")
+    return figures
 
 
 def _is_present(slot: Slot) -> bool:
