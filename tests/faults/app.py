@@ -22,9 +22,6 @@ from flask_rooms import BackendUnavailable, Rooms, Unconfirmed, sockets
 #: The room of leaves that are asked for their confirmation alone: nobody is ever in it.
 NOWHERE = "nowhere"
 
-#: Little enough for an outage of some seconds to fill it once in a while.
-OUTBOX_BYTES = 16 * 2**10
-
 bp = Blueprint("faults", __name__)
 
 
@@ -81,7 +78,7 @@ class Alarms(logging.Handler):
 def create_app(**config: Any) -> Flask:
     """Return the application."""
     app = Flask(__name__)
-    app.config.update(SECRET_KEY="of the tests", ROOMS_OUTBOX_BYTES=OUTBOX_BYTES, **config)
+    app.config.update(SECRET_KEY="of the tests", **config)
     app.register_blueprint(bp)
     app.extensions["fates"] = Fates()
     app.extensions["alarms"] = alarms = Alarms()

@@ -21,6 +21,9 @@ from tests.support.brokers import Broker
 #: Seconds that callers wait for a confirmation, the library's default.
 CONFIRM = 5.0
 
+#: What may wait for the broker: so little that an outage of some seconds fills it now and then.
+OUTBOX_BYTES = 32 * 2**10
+
 #: Seconds of load before a fault and after it, at least and at most.
 CALM = 0.3, 2.0
 
@@ -104,7 +107,11 @@ class Run:
 
     def _start(self, broker: Broker) -> None:
         plan, channel = self._plan, f"faults-{uuid4().hex}"
-        config = {"ROOMS_HEARTBEAT_INTERVAL": plan.heartbeat, "ROOMS_CONFIRM_TIMEOUT": CONFIRM}
+        config = {
+            "ROOMS_HEARTBEAT_INTERVAL": plan.heartbeat,
+            "ROOMS_CONFIRM_TIMEOUT": CONFIRM,
+            "ROOMS_OUTBOX_BYTES": OUTBOX_BYTES,
+        }
         self._seats: list[Seat] = []
         for index in range(plan.workers):
             self._seats.append(seat := Seat(index, broker.url, channel, config))
