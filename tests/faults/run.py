@@ -22,7 +22,7 @@ from tests.support.brokers import Broker
 CONFIRM = 5.0
 
 #: What may wait for the broker: so little that an outage of some seconds fills it now and then.
-OUTBOX_BYTES = 32 * 2**10
+OUTBOX_BYTES = 8 * 2**10
 
 #: Seconds of load before a fault and after it, at least and at most.
 CALM = 0.3, 2.0
