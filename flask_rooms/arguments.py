@@ -93,6 +93,32 @@ def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...
     return (namespaces.pop() if namespaces else namespace_of_call(None)), tuple(dict.fromkeys(sids))
 
 
+def room_or_sockets(given: Any, namespace: str | None) -> tuple[str, tuple[str, ...], str | None]:
+    """
+    Return the namespace of a call, and the sockets or the room whose members it is for.
+
+    A string of the form of a socket ID is that socket, any other one a room.
+    """
+    if isinstance(given, str) and not is_sid(given):
+        return namespace_of_call(namespace), (), room_name(given)
+    return (*socket_ids(given, namespace), None)
+
+
+def room_prefix(prefix: Any) -> str:
+    """Return *prefix*, which has to be the beginning of rooms' names, or raise InvalidRoom."""
+    if not isinstance(prefix, str) or len(prefix) > ROOM_LENGTH or not _is_text(prefix):
+        raise InvalidRoom(f"A prefix is a string of at most {ROOM_LENGTH} characters.")
+    return _plain(prefix)
+
+
+def seconds(timeout: Any) -> float | None:
+    """Return *timeout*, which has to be None or a number of seconds, or raise InvalidArgument."""
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and timeout >= 0):
+        raise InvalidArgument("A timeout is a number of seconds, 0 or more, or None.")
+    return timeout  # type: ignore[no-any-return]  # one of these two, as was just checked
+
+
 def namespace_of_call(namespace: Any) -> str:
     """Return the namespace given, else the current socket request's, else the default one."""
     if namespace is not None:

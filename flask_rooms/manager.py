@@ -16,15 +16,25 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from socketio.manager import Manager
+from socketio.packet import DISCONNECT
 
 from flask_rooms.arguments import any_room, any_rooms
 from flask_rooms.cluster import Cluster
 from flask_rooms.errors import BackendUnavailable, InvalidArgument, RoomsError
-from flask_rooms.messages import Acknowledged, Change, Close, Disconnect, Emit, Operation, Room
+from flask_rooms.memberships import Socket, is_own
+from flask_rooms.messages import (
+    Acknowledged,
+    Audience,
+    Change,
+    Emit,
+    Operation,
+    Question,
+    Room,
+)
 from flask_rooms.outcome import Outcome
 from flask_rooms.packets import decode, encode_acknowledgement, encode_event
-from flask_rooms.registry import Registry
-from flask_rooms.sids import is_sid, new_sid, owner_of
+from flask_rooms.registry import Changed, Registry
+from flask_rooms.sids import is_sid, is_sid_room, new_sid, owner_of
 
 logger = logging.getLogger("flask_rooms")
 
@@ -64,12 +74,11 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             self._emit(operation, sender)
         elif isinstance(operation, Acknowledged):
             self._acknowledged(operation)
-        elif isinstance(operation, Close):
-            self.basic_close_room(operation.room, operation.namespace)
-        elif isinstance(operation, Disconnect):
-            # In the background, because the application's handler runs in it.
-            self.spawn(self._disconnect, operation.sid, operation.namespace)
         return Outcome()
+
+    def answer(self, question: Question) -> tuple[list[Room], list[int]]:
+        """Return the names and counts that another worker, or this one, asks for."""
+        return self._registry.answer(question)
 
     def _emit(self, emit: Emit, sender: str) -> None:
         if not emit.ack:
@@ -92,7 +101,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def expel(self) -> None:
         """End every membership of this worker's sockets, and let their clients connect again."""
-        for eio_sid in self._registry.leave_all():
+        _, sessions = self._registry.leave_all()
+        for eio_sid in sessions:
             self.spawn(self._hang_up, eio_sid)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
@@ -110,6 +120,22 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         else:
             session.close(wait=False)  # its client may never read what waits for it
 
+    def _end(self, sockets: list[Socket], namespace: str) -> None:
+        """Tell the clients of sockets that have ended, and then the application's handler."""
+        server = self.server
+        for socket in sockets:
+            server._binary_packet.pop(socket.eio_sid, None)
+            packet = server.packet_class(DISCONNECT, namespace=namespace)
+            self._send(socket.eio_sid, [EnginePacket(MESSAGE, packet.encode())])
+        reason = server.reason.SERVER_DISCONNECT
+        for socket in sockets:
+            try:
+                server._trigger_event("disconnect", namespace, socket.sid, reason)
+            except Exception:  # the application's own, and no business of the other sockets
+                logger.exception("A disconnect handler has failed.")
+            finally:
+                self.basic_disconnect(socket.sid, namespace)
+
     # -- joining and leaving --------------------------------------------------------------
 
     def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> None:
@@ -122,32 +148,29 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def close_room(self, room: Room, namespace: str | None = None) -> None:
         """Let everybody leave a room, on every worker."""
-        namespace = namespace or "/"
-        self.basic_close_room(room, namespace)
-        self._cluster.publish(Close(namespace, any_room(room)))
+        if is_own(room):
+            raise ValueError("cannot close a sid room")
+        room = any_room(room)
+        self._ask(Change("leave", namespace or "/", (), (room,), source=room))
 
     def basic_enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> bool:
         """Make a socket of this worker a member; False when it was one."""
         if is_sid_room(room, sid):
             raise ValueError("cannot enter a sid room")
-        try:
-            return self._registry.join(namespace, sid, room)
-        except KeyError:
-            raise ValueError("sid is not connected to requested namespace") from None
+        done = self._carry_out(Change("join", namespace, (sid,), (room,)))
+        if done.unknown:
+            raise ValueError("sid is not connected to requested namespace")
+        return bool(done.moved)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Room) -> bool:
         """End a membership of a socket of this worker; False when there was none."""
-        try:
-            return self._registry.leave(namespace, sid, room)
-        except KeyError:
-            return False
+        return bool(self._carry_out(Change("leave", namespace, (sid,), (room,))).moved)
 
     def basic_close_room(self, room: Room, namespace: str) -> None:
         """Let everybody on this worker leave a room."""
-        if isinstance(room, str) and is_sid(room):
+        if is_own(room):
             raise ValueError("cannot close a sid room")
-        for sid in self._registry.members(namespace, (room,)):
-            self.basic_leave_room(sid, namespace, room)
+        self._carry_out(Change("leave", namespace, (), (room,), source=room))
 
     def _move(self, action: Any, sid: str, namespace: str, room: Room) -> None:
         name = any_room(room)
@@ -157,26 +180,24 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             else:
                 self.basic_leave_room(sid, namespace, name)
         elif isinstance(sid, str) and is_sid(sid):
-            # Flask-SocketIO's calls have nothing to return it with: at least it is logged.
-            change = Change(action, namespace or "/", (sid,), (name,))
-            self._cluster.change(change).add_done_callback(_log_failure)
+            self._ask(Change(action, namespace or "/", (sid,), (name,)))
+
+    def _ask(self, change: Change) -> None:
+        # Flask-SocketIO's calls have nothing to return the outcome with: at least it is logged.
+        self._cluster.change(change).add_done_callback(_log_failure)
 
     def _change(self, change: Change) -> Outcome:
-        outcome = Outcome()
-        for sid in change.sids:
-            try:
-                outcome += self._change_one(change, sid)
-            except KeyError:  # it is not here, or has just gone
-                outcome += Outcome(unknown=(sid,))
-        return outcome
+        done = self._carry_out(change)
+        changed = len(done.ended) if change.action == "disconnect" else len(done.moved)
+        return Outcome(changed, done.unchanged, tuple(done.unknown))
 
-    def _change_one(self, change: Change, sid: str) -> Outcome:
-        if self._registry.get(change.namespace, sid) is None:
-            raise KeyError(sid)
-        act = self._registry.join if change.action == "join" else self._registry.leave
-        rooms = [r for r in change.rooms if change.action == "leave" or not is_sid_room(r, sid)]
-        done = [act(change.namespace, sid, room) for room in rooms]
-        return Outcome(done.count(True), done.count(False))
+    def _carry_out(self, change: Change) -> Changed:
+        """Change memberships on this worker, and see to what follows from it."""
+        done = self._registry.change(change)
+        if done.ended:
+            # In the background, because the application's handlers run in it.
+            self.spawn(self._end, done.ended, change.namespace)
+        return done
 
     # -- events ---------------------------------------------------------------------------
 
@@ -203,7 +224,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         event: str,
         data: Any,
         namespace: str,
-        rooms: tuple[Room, ...] | None,
+        rooms: tuple[Audience, ...] | None,
         skip: tuple[str, ...],
         callback: Callable[..., object] | None = None,
         ignore_queue: bool = False,
@@ -312,7 +333,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             # In the background: it is the application's, and may take its time.
             self.spawn(callback, *(decode(self.server.packet_class, answer.packet).data or ()))
 
-    def _is_own(self, room: Room) -> bool:
+    def _is_own(self, room: Audience) -> bool:
         # Nobody but the socket itself can be in the room of its ID.
         return isinstance(room, str) and is_sid(room) and owner_of(room) == self._cluster.name
 
@@ -396,7 +417,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         if self._registry.get(namespace, sid) is not None:
             return self.is_connected(sid, namespace)
         if isinstance(sid, str) and is_sid(sid) and owner_of(sid) != self._cluster.name:
-            self._cluster.publish(Disconnect(namespace or "/", sid))
+            self._ask(Change("disconnect", namespace or "/", (sid,), ()))
         return False
 
     def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
@@ -411,9 +432,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
                 worker, ack = callback.args
                 with contextlib.suppress(RoomsError):  # it is told, or gives up by itself
                     self._cluster.publish(Acknowledged(worker, ack, ()))
-
-    def _disconnect(self, sid: str, namespace: str) -> None:
-        self.server.disconnect(sid, namespace=namespace, ignore_queue=True)
 
     # -- what python-socketio wants to know -----------------------------------------------
 
@@ -442,11 +460,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def is_sid_room(self, namespace: str, room: Any) -> bool:
         """Whether a room is a socket's own."""
         return isinstance(room, str) and is_sid(room)
-
-
-def is_sid_room(room: Room, sid: str) -> bool:
-    """Whether *room* is some other socket's own, where *sid* has no business."""
-    return isinstance(room, str) and room != sid and is_sid(room)
 
 
 def _timed_out(session: Any, ping_timeout: float) -> bool:

@@ -1,4 +1,4 @@
-"""Who is in which room on this worker: two indexes in memory, no input or output."""
+"""Who is in which room on this worker; no input or output."""
 
 from __future__ import annotations
 
@@ -6,33 +6,26 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from flask_rooms.messages import Room
+from flask_rooms.memberships import Moved, Socket, Space
+from flask_rooms.messages import Audience, Change, Question, Room, User
 
 
 @dataclass
-class Socket:
+class Changed:
     """
-    One connected client in one namespace.
+    What a Change did on this worker.
 
     Args:
-        sid: The socket ID.
-        eio_sid: The Engine.IO session that carries it (several namespaces may share one).
-        connected: False while the connect handler has not accepted it yet, and again from
-            the moment it is being disconnected.
-        rooms: Where it is a member, the room of its own ID included.
+        moved: The memberships that have begun or ended.
+        unchanged: How many were so already.
+        unknown: Socket IDs that are not here.
+        ended: The sockets that are being disconnected, with all their memberships over.
     """
 
-    sid: str
-    eio_sid: str
-    connected: bool = False
-    rooms: set[Room] = field(default_factory=set)
-
-
-@dataclass
-class _Namespace:
-    sockets: dict[str, Socket] = field(default_factory=dict)
-    by_eio_sid: dict[str, Socket] = field(default_factory=dict)
-    members: dict[Room, dict[str, Socket]] = field(default_factory=dict)
+    moved: list[Moved] = field(default_factory=list)
+    unchanged: int = 0
+    unknown: list[str] = field(default_factory=list)
+    ended: list[Socket] = field(default_factory=list)
 
 
 class Registry:
@@ -46,68 +39,75 @@ class Registry:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._namespaces: dict[str, _Namespace] = {}
+        self._spaces: dict[str, Space] = {}
 
-    def add(self, namespace: str, sid: str, eio_sid: str) -> bool:
+    def add(self, namespace: str, sid: str, eio_sid: str, user: User | None = None) -> bool:
         """Register a socket that is connecting; False when *eio_sid* has one here already."""
         with self._lock:
-            space = self._namespaces.setdefault(namespace, _Namespace())
+            space = self._spaces.setdefault(namespace, Space(namespace))
             if eio_sid in space.by_eio_sid:
                 return False
-            socket = Socket(sid, eio_sid, rooms={sid})
-            space.sockets[sid] = space.by_eio_sid[eio_sid] = socket
-            space.members.setdefault(sid, {})[sid] = socket
+            space.add(Socket(sid, eio_sid, rooms={sid}, user=user))
             return True
 
-    def remove(self, namespace: str, sid: str) -> frozenset[Room]:
-        """Forget a socket; returns the rooms that it was in (none when it is not here)."""
+    def remove(self, namespace: str, sid: str) -> list[Moved]:
+        """Forget a socket; returns the memberships that end with it."""
         with self._lock:
-            space = self._namespaces.get(namespace)
-            socket = space.sockets.pop(sid, None) if space else None
-            if space is None or socket is None:
-                return frozenset()
-            del space.by_eio_sid[socket.eio_sid]
-            for room in socket.rooms:
-                _drop(space, room, sid)
+            space = self._space(namespace)
+            socket = space.sockets.get(sid)
+            if socket is None:
+                return []
+            moved = space.remove(socket)
             if not space.sockets:
-                del self._namespaces[namespace]
-            return frozenset(socket.rooms)
+                del self._spaces[namespace]
+            return moved
 
-    def join(self, namespace: str, sid: str, room: Room) -> bool:
-        """Make a socket a member; False when it was one, KeyError when it is not here."""
+    def change(self, change: Change) -> Changed:
+        """Do what *change* asks with the sockets that are here, all in one step."""
+        done = Changed()
         with self._lock:
-            space = self._namespaces[namespace]
-            socket = space.sockets[sid]
-            if room in socket.rooms:
-                return False
-            socket.rooms.add(room)
-            space.members.setdefault(room, {})[sid] = socket
-            return True
+            space = self._space(change.namespace)
+            members = () if change.source is None else space.members.get(change.source, ())
+            for sid in (*change.sids, *members):
+                socket = space.living(sid)
+                if socket is None:
+                    done.unknown.append(sid)
+                    continue
+                moved = space.change(change.action, socket, change.rooms)
+                done.moved += filter(None, moved)
+                done.unchanged += moved.count(None)
+                if change.action == "disconnect":
+                    done.ended.append(socket)
+        return done
 
-    def leave(self, namespace: str, sid: str, room: Room) -> bool:
-        """End a membership; False when there was none, KeyError when the socket is not here."""
+    def leave_all(self) -> tuple[list[Moved], set[str]]:
+        """End every membership but those in own rooms; also returns the Engine.IO sessions."""
         with self._lock:
-            space = self._namespaces[namespace]
-            socket = space.sockets[sid]
-            if room not in socket.rooms:
-                return False
-            socket.rooms.remove(room)
-            _drop(space, room, sid)
-            return True
+            spaces = self._spaces.values()
+            everybody = [(space, socket) for space in spaces for socket in space.sockets.values()]
+            moved = [one for space, socket in everybody for one in space.leave_all(socket)]
+            return moved, {socket.eio_sid for _, socket in everybody}
 
-    def leave_all(self) -> set[str]:
-        """End every membership but that in the own room; returns the Engine.IO sessions."""
+    def answer(self, question: Question) -> tuple[list[Room], list[int]]:
+        """Return the names and counts that *question* asks for, all of one moment."""
+        about = question.about
         with self._lock:
-            sessions = set()
-            for space in self._namespaces.values():
-                for socket in space.sockets.values():
-                    for room in socket.rooms - {socket.sid}:
-                        _drop(space, room, socket.sid)
-                    socket.rooms &= {socket.sid}
-                    sessions.add(socket.eio_sid)
-            return sessions
+            space = self._space(question.namespace)
+            if question.kind == "rooms":
+                rooms = space.rooms(str(about))
+                return list(rooms), list(rooms.values())
+            if question.kind == "rooms_of":
+                socket = space.living(str(about))
+                return ([], []) if socket is None else ([*(socket.rooms - {socket.sid})], [])
+            everybody = space.sockets if about is None else space.members.get(about, {})
+            living = [socket for socket in everybody.values() if not socket.ended]
+        if question.kind == "count":
+            return [], [len(living)]
+        if question.kind == "users":
+            return list({socket.user.id for socket in living if socket.user is not None}), []
+        return [socket.sid for socket in living], []
 
-    def members(self, namespace: str, rooms: Iterable[Room] | None) -> dict[str, str]:
+    def members(self, namespace: str, rooms: Iterable[Audience] | None) -> dict[str, str]:
         """
         Return socket ID -> Engine.IO session for everybody in any of *rooms*, each once.
 
@@ -116,11 +116,9 @@ class Registry:
             rooms: Names, or None for every socket of the namespace.
         """
         with self._lock:
-            space = self._namespaces.get(namespace)
-            if space is None:
-                return {}
+            space = self._space(namespace)
             if rooms is None:
-                return {sid: socket.eio_sid for sid, socket in space.sockets.items()}
+                return {s.sid: s.eio_sid for s in space.sockets.values() if not s.ended}
             found: dict[str, str] = {}
             for room in rooms:
                 for sid, socket in space.members.get(room, {}).items():
@@ -130,32 +128,23 @@ class Registry:
     def rooms_of(self, namespace: str, sid: str) -> frozenset[Room]:
         """Return the rooms of a socket, its own included; none when it is not here."""
         with self._lock:
-            socket = self._find(namespace, sid)
+            socket = self._space(namespace).sockets.get(sid)
             return frozenset(socket.rooms) if socket else frozenset()
 
     def namespaces(self) -> list[str]:
         """Return the namespaces that have a socket here."""
         with self._lock:
-            return list(self._namespaces)
+            return list(self._spaces)
 
     def get(self, namespace: str, sid: str) -> Socket | None:
         """Return the socket with this ID, or None."""
         with self._lock:
-            return self._find(namespace, sid)
+            return self._space(namespace).sockets.get(sid)
 
     def get_by_eio_sid(self, namespace: str, eio_sid: str) -> Socket | None:
         """Return the socket that this Engine.IO session has in *namespace*, or None."""
         with self._lock:
-            space = self._namespaces.get(namespace)
-            return space.by_eio_sid.get(eio_sid) if space else None
+            return self._space(namespace).by_eio_sid.get(eio_sid)
 
-    def _find(self, namespace: str, sid: str) -> Socket | None:
-        space = self._namespaces.get(namespace)
-        return space.sockets.get(sid) if space else None
-
-
-def _drop(space: _Namespace, room: Room, sid: str) -> None:
-    members = space.members[room]
-    del members[sid]
-    if not members:
-        del space.members[room]
+    def _space(self, namespace: str) -> Space:
+        return self._spaces.get(namespace) or Space(namespace)

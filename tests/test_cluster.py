@@ -204,7 +204,7 @@ def test_a_change_that_fails_at_the_owner_is_not_confirmed(
     def fail(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(there.socketio.server.manager._registry, "leave", fail)
+    monkeypatch.setattr(there.socketio.server.manager._registry, "change", fail)
 
     with pytest.raises(Unconfirmed, match=there.name):
         here.sockets.leave(client.sid, "red").result(PATIENCE)
