@@ -16,6 +16,7 @@ from typing import Protocol
 from flask_rooms.answers import Gathered, pages
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError, RoomsError, Unconfirmed
+from flask_rooms.forks import begin_afresh_in_children
 from flask_rooms.listener import SHORTEST, Listener
 from flask_rooms.messages import (
     BadMessage,
@@ -39,8 +40,16 @@ logger = logging.getLogger("flask_rooms")
 
 #: How much one caller sends for all before the listener goes on with it.
 _FRAMES_AT_ONCE = 8
+#: Seconds without a look at whether it is time to leave.
+_LONGEST = 1.0
 #: Seconds in which a stale connection shows itself.
 _AT_ONCE = 0.5
+_FOREIGN = "Does another application use this ROOMS_CHANNEL, or a worker another SECRET_KEY?"
+_REMEDIES = {
+    "version": "A worker has another version of Flask-Rooms, and neither understands the other: "
+    "calls for its sockets will be Unconfirmed until all workers have the same.",
+    "oversized": "Give all workers the same ROOMS_MESSAGE_BYTES.",
+}
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
 
@@ -56,6 +65,9 @@ class Host(Protocol):
 
     def worker_gone(self, worker: str) -> None:
         """Another worker has left; nothing will come from it any more."""
+
+    def forked(self) -> None:
+        """Forget, in a forked child, what is the parent's."""
 
     def holds(self, namespace: str, sid: str) -> bool:
         """Whether a socket is of this worker."""
@@ -107,6 +119,7 @@ class Cluster:
         #: Payloads that were refused, by reason.
         self.dropped: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
+        begin_afresh_in_children(self)
 
     # -- joining and leaving --------------------------------------------------------------
 
@@ -161,18 +174,30 @@ class Cluster:
         if self._joined_in != os.getpid():
             self.start()
 
+    @property
+    def is_member(self) -> bool:
+        """Whether this process has joined, and has not left again."""
+        return self._ready_in == os.getpid() and not self._listener.stopping.is_set()
+
+    def leave_soon(self, then: Callable[[], object]) -> None:
+        """Have the listener say goodbye, within a heartbeat, and then call *then*."""
+        self._listener.leaving = then
+
+    def forked(self) -> None:
+        """Begin afresh in a forked child, which is no member until it joins by itself."""
+        self._starting = threading.Lock()
+        self.host.forked()
+
     def stop(self, timeout: float = 2.0) -> None:
         """Say goodbye, send what waits, and disconnect, within about *timeout* seconds."""
-        if self._ready_in != os.getpid() or self._listener.stopping.is_set():
+        if not self.is_member:
             return
         try:
             with self._lock:
                 self._node.submit(Goodbye())
         except RoomsError:
             pass  # a full outbox: the others will notice by the missing heartbeats
-        if self._publishing.acquire(timeout=timeout):  # whoever is sending may not know of it
-            self._publishing.release()
-            self.flush()
+        self._send_last(time.monotonic() + timeout)
         self._listener.stopping.set()
         self._backend.close()
         self._listener.stopped.wait(timeout)
@@ -180,6 +205,21 @@ class Cluster:
             ask.fail(Unconfirmed((), 0.0))
         for number in list(self._inquiries):
             self._give_up(number)
+
+    def _send_last(self, deadline: float) -> None:
+        """Empty the outbox if that is possible until then; nobody will do it any more."""
+        # Whoever is sending may not know yet of the last things, so it is waited for.
+        while self._publishing.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            try:
+                more = not self._down and self._publish_all()
+            finally:
+                self._publishing.release()
+            if not more or time.monotonic() > deadline:
+                break
+        with self._lock:
+            lost = len(self._node.waiting())
+        if lost:
+            logger.warning("Leaving the cluster with %d operations unsent.", lost)
 
     def _new_node(self) -> Node:
         return Node(
@@ -368,7 +408,7 @@ class Cluster:
             wakes_at = self._node.wakes_at
         if self._down:
             return SHORTEST
-        longest = min(self._timing.heartbeat, self._timing.confirm)
+        longest = min(self._timing.heartbeat, self._timing.confirm, _LONGEST)
         return min(max(wakes_at - time.monotonic(), 0.001), longest)
 
     def lost(self, error: BackendError) -> None:
@@ -386,6 +426,7 @@ class Cluster:
         with self._lock:
             if reconnected:
                 self._node.reconnected(now)
+            self._node.alone = getattr(self._backend, "alone", False)
             events = [] if frame is None else self._node.receive(frame, now)
             events += self._node.tick(now)
             deaf = payload is None and self._node.is_deaf(now)
@@ -417,10 +458,10 @@ class Cluster:
         self.dropped[reason] += 1
         self._warn(
             reason,
-            "Dropped a message on the channel (%s; %d so far). Does another application use "
-            "this ROOMS_CHANNEL, or a worker another SECRET_KEY?",
+            "Dropped a message on the channel (%s; %d so far). %s",
             reason,
             self.dropped[reason],
+            _REMEDIES.get(reason, _FOREIGN),
         )
 
     def _warn(self, kind: str, text: str, *args: object) -> None:

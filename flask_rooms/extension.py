@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from flask_rooms.backends.base import Backend
 from flask_rooms.cluster import Cluster, Timing
 from flask_rooms.config import Config
 from flask_rooms.errors import ConfigurationError
+from flask_rooms.farewell import attend
 from flask_rooms.manager import RoomsManager
 from flask_rooms.messages import Codec
 from flask_rooms.modes import choose_mode
@@ -96,7 +96,7 @@ class Rooms:
         app.extensions["rooms"] = self
         app.extensions[_PARTS] = _Parts(socketio, cluster, Sockets(cluster, manager))
         self._apps.add(app)
-        atexit.register(_stop, weakref.ref(cluster))
+        attend(cluster)
 
     @property
     def socketio(self) -> SocketIO:
@@ -186,12 +186,6 @@ def parts_of(app: Flask) -> _Parts:
     """Return what an application that Rooms knows is made of."""
     parts: _Parts = app.extensions[_PARTS]
     return parts
-
-
-def _stop(cluster: weakref.ref[Cluster]) -> None:
-    alive = cluster()
-    if alive is not None:
-        alive.stop()
 
 
 def _current_sockets() -> Sockets:

@@ -95,6 +95,13 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             if owner == worker:
                 self._remote_acks.pop(ack, None)
 
+    def forked(self) -> None:
+        """Begin afresh in a forked child: sockets and all that waits for them are the parent's."""
+        self._registry.clear()
+        self._sending_parts = threading.Lock()
+        self._remote_acks.clear()
+        self.callbacks.clear()
+
     def holds(self, namespace: str, sid: str) -> bool:
         """Whether a socket is of this worker."""
         return self._registry.get(namespace, sid) is not None

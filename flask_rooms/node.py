@@ -131,6 +131,8 @@ class Node:
         self, name: str, now: float, *, heartbeat: float, confirm: float, limits: Limits
     ) -> None:
         self.name = name
+        #: Whether there is certainly nobody else: set by who knows, before receive().
+        self.alone = False
         self._interval = heartbeat
         self._confirm = confirm
         self._stream = Stream(limits)
@@ -487,7 +489,7 @@ class Node:
         heard_of -= self._dead | self._peers.keys() | self._condemned.keys()
         for number in numbers:
             pending = self._pending[number]
-            if self._echoes >= SETTLED and number < self._echoed:
+            if (self._echoes >= SETTLED or self.alone) and number < self._echoed:
                 if pending.everybody:
                     pending.strangers |= dict.fromkeys(heard_of, ())
                     pending.everybody = False

@@ -41,6 +41,11 @@ class Registry:
         self._lock = threading.Lock()
         self._spaces: dict[str, Space] = {}
 
+    def clear(self) -> None:
+        """Forget everything, whoever may hold the lock: for a forked child."""
+        self._lock = threading.Lock()
+        self._spaces = {}
+
     def add(self, namespace: str, sid: str, eio_sid: str, user: User | None = None) -> bool:
         """Register a socket that is connecting; False when *eio_sid* has one here already."""
         with self._lock:

@@ -36,6 +36,7 @@ class Worker:
         backend: The URL of the backend.
         channel: What it shares with the other workers of the cluster.
         application: The module whose `create_app` it serves.
+        options: Further arguments of its command line.
 
     Attributes:
         backend: As given.
@@ -44,11 +45,12 @@ class Worker:
         url: Where it serves.
     """
 
-    def __init__(self, backend: str, channel: str, application: str) -> None:
+    def __init__(self, backend: str, channel: str, application: str, *options: str) -> None:
         self.backend, self.channel = backend, channel
         self.name = self.url = ""
         self._command = [sys.executable, "-m", "tests.support.worker"]
         self._command += ["--backend", backend, "--channel", channel, "--application", application]
+        self._command += options
         self._process = subprocess.Popen(
             self._command,
             cwd=ROOT,
@@ -92,6 +94,11 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.close()
 
+    def terminate(self) -> int:
+        """Send SIGTERM as a supervisor does, and return how the worker has ended."""
+        self._process.terminate()
+        return self._process.wait(TIMEOUT)
+
     def kill(self) -> None:
         """End the worker without a warning, and whatever it may have started."""
         with contextlib.suppress(ProcessLookupError):
@@ -103,14 +110,14 @@ class Worker:
 
 @contextlib.contextmanager
 def cluster(
-    backend: str, count: int, application: str = ROOMS_APP, channel: str = ""
+    backend: str, count: int, application: str = ROOMS_APP, channel: str = "", *options: str
 ) -> Iterator[list[Worker]]:
     """Run *count* workers for as long as the context lasts, on a new channel if none is given."""
     channel = channel or f"tests-{uuid4().hex}"
     workers: list[Worker] = []
     try:
         for _ in range(count):
-            workers.append(Worker(backend, channel, application))
+            workers.append(Worker(backend, channel, application, *options))
         for worker in workers:
             worker.wait_until_listening()
         yield workers
