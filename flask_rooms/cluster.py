@@ -32,7 +32,7 @@ from flask_rooms.messages import (
     Room,
 )
 from flask_rooms.node import Deliver, Event, Gone, Node, Outcast, Overdue, Settled
-from flask_rooms.outcome import Confirmation, Outcome
+from flask_rooms.outcome import Confirmation, Outcome, Part
 from flask_rooms.sids import new_worker_name, owner_of
 from flask_rooms.stream import Limits
 
@@ -57,8 +57,14 @@ _WARN_EVERY = 60.0
 class Host(Protocol):
     """What a cluster needs of the worker that it connects."""
 
-    def apply(self, operation: Operation, sender: str) -> Outcome:
-        """Carry out an operation on the sockets of this worker."""
+    def change(self, change: Change) -> Part:
+        """Carry out a change of this worker's own on its sockets."""
+
+    def change_for(self, change: Change, sender: str, tell: Callable[[Part], object]) -> None:
+        """Carry out another worker's change on the sockets here, and *tell* what was done."""
+
+    def apply(self, operation: Operation, sender: str) -> None:
+        """Carry out another operation on the sockets of this worker."""
 
     def answer(self, question: Question) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a question asks for."""
@@ -252,7 +258,7 @@ class Cluster:
                 number, events = self._node.ask(there, whom, time.monotonic())
                 self._asks[number] = future
             self._handle(events)
-        future.contribute(self.host.apply(here, self._node.name))
+        future.contribute(self.host.change(here))
         if there is not None:
             self._sent(lambda: future.fail(Unconfirmed(whom or (), 0.0)))
         return future
@@ -486,7 +492,8 @@ class Cluster:
             inquiry.set_result(event)
         if ask := self._asks.pop(event.number, None):
             if isinstance(event, Settled):
-                ask.contribute(Outcome(event.changed, event.unchanged, event.unknown))
+                outcome = Outcome(event.changed, event.unchanged, event.unknown)
+                ask.contribute(Part(outcome, event.refused))
             else:
                 ask.fail(Unconfirmed(event.missing, self._timing.confirm))
 
@@ -511,13 +518,19 @@ class Cluster:
             if not own:
                 return
             change = replace(change, sids=own)
+        listener = threading.get_ident()
+
+        def tell(done: Part) -> None:
+            did = done.outcome
+            answer = Done(
+                event.sender, event.number, did.changed, did.unchanged, did.unknown, done.refused
+            )
+            self.submit(answer)
+            if threading.get_ident() != listener:  # which sends when it has handled the frame
+                self.flush()
+
         # If this fails there is no answer, and the asker hears that it is unconfirmed.
-        outcome = self.host.apply(change, event.sender)
-        answer = Done(
-            event.sender, event.number, outcome.changed, outcome.unchanged, outcome.unknown
-        )
-        with self._lock:
-            self._node.submit(answer)  # the listener sends it when it has handled the frame
+        self.host.change_for(change, event.sender, tell)
 
     def _reply(self, event: Deliver, question: Question) -> None:
         if question.kind == "rooms_of" and owner_of(str(question.about)) != self._node.name:

@@ -62,6 +62,7 @@ class Settled:
     unchanged: int
     unknown: tuple[str, ...]
     replies: tuple[Reply, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class _Pending:
     changed: int = 0
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its parts
 
 
@@ -451,6 +453,7 @@ class Node:
         pending.changed += answer.changed
         pending.unchanged += answer.unchanged
         pending.unknown += [sid for sid in answer.unknown if sid in asked]
+        pending.refused += answer.refused
         return self._settle([answer.number], now)
 
     def _replied(self, sender: str, reply: Reply, now: float) -> list[Event]:
@@ -497,13 +500,23 @@ class Node:
                     pending.unknown += pending.strangers.pop(name)
             if not (pending.waits or pending.strangers or pending.everybody):
                 self._forget(number)
-                unknown, replies = tuple(pending.unknown), _all_of(pending)
-                events.append(Settled(number, pending.changed, pending.unchanged, unknown, replies))
+                events.append(_settled(number, pending))
         return events
 
     def _forget(self, number: int) -> None:
         del self._pending[number]
         self._strange.discard(number)
+
+
+def _settled(number: int, pending: _Pending) -> Settled:
+    return Settled(
+        number,
+        pending.changed,
+        pending.unchanged,
+        tuple(pending.unknown),
+        _all_of(pending),
+        tuple(pending.refused),
+    )
 
 
 def _all_of(pending: _Pending, but: tuple[str, ...] = ()) -> tuple[Reply, ...]:
