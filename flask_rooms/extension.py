@@ -140,7 +140,7 @@ class Rooms:
         those of its handshake. It returns whether the socket may join; raising is refusing.
 
         Args:
-            rule: As in `app.route()`, without a "/" in front: `"team:<int:id>"`.
+            rule: As in `app.route()`, over the whole name: `"team:<int:id>"`.
 
         Raises:
             ConfigurationError: *rule* is not a rule, or the guard not a function.

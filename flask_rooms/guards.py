@@ -35,12 +35,13 @@ class Guards:
             ConfigurationError: *rule* is not one of werkzeug's routing rules.
         """
         try:
-            # Names of rooms are matched as paths are, and paths begin with a slash.
-            self._rules.add(Rule(f"/{rule}", endpoint=guard))
-        except (LookupError, TypeError, ValueError) as error:
+            if not isinstance(rule, str):
+                raise TypeError("it is not a string")
+            self._rules.add(Rule(_as_path(rule), endpoint=guard))
+        except (LookupError, SyntaxError, TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"{rule!r} is not a rule for the names of rooms ({error}): write it as in "
-                'app.route(), without a "/" in front, such as "team:<int:id>".'
+                'app.route(), such as "team:<int:id>".'
             ) from error
 
     def guarded(self, rooms: Iterable[Room]) -> list[tuple[Guard, dict[str, Any]]]:
@@ -52,10 +53,15 @@ class Guards:
 
     def _match(self, room: str) -> tuple[Guard, dict[str, Any]] | None:
         try:
-            guard, arguments = self._matcher.match(f"/{room}", method="GET")
+            guard, arguments = self._matcher.match(_as_path(room), method="GET")
         except HTTPException:  # not found, or a redirect to something else
             return None
         return guard, dict(arguments)
+
+
+def _as_path(name: str) -> str:
+    # Paths begin with a slash, and werkzeug takes away what slashes a name begins with.
+    return f"/={name}"
 
 
 def may_join(
