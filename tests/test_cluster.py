@@ -290,3 +290,41 @@ def _saying(say: Callable[[], object]) -> Iterator[None]:
     finally:
         enough.set()
         speaking.result(PATIENCE)
+
+
+# -- what somebody with the broker, and without the key, can do ----------------------------------
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_recorded_copies_change_nothing(cluster: LocalCluster, order: int) -> None:
+    """Neither for those who heard the originals, nor for a worker that was born later."""
+    tape = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    tape.open()
+    here, there, gone = cluster.worker(), cluster.worker(), cluster.worker()
+    mine, other = here.connect(), there.connect()
+    for room in ("red", "blue"):
+        gone.sockets.join([mine.sid, other.sid], room).result(PATIENCE)
+        gone.sockets.broadcast(room, room)
+        gone.sockets.leave([mine.sid, other.sid], room).result(PATIENCE)
+    here.sockets.join(other.sid, "green").result(PATIENCE)
+    gone.cluster.stop()
+    later = cluster.worker()
+    theirs = later.connect()
+    for speaker, listener in ((here, other), (there, mine), (here, theirs), (there, theirs)):
+        fence(speaker, listener)
+    before = [client.received() for client in (mine, other, theirs)]
+
+    recorded = []
+    while (payload := tape.receive(0.01)) is not None:
+        recorded.append(payload)
+    assert len(recorded) > 10
+    for payload in 2 * recorded[::order]:
+        tape.publish(payload)
+
+    for speaker, listener in ((here, other), (there, mine), (here, theirs), (later, mine)):
+        fence(speaker, listener)
+    assert [said for _, said in before[0]] == ["red", "blue"]
+    assert [client.received() for client in (mine, other, theirs)] == [[], [], []]
+    assert there.sockets.rooms_of(other.sid) == Answer(frozenset({"green"}), True)
+    assert here.rooms_of(mine) == later.rooms_of(theirs) == set()
+    tape.close()
