@@ -302,10 +302,10 @@ def test_recorded_copies_change_nothing(cluster: LocalCluster, order: int) -> No
     tape.open()
     here, there, gone = cluster.worker(), cluster.worker(), cluster.worker()
     mine, other = here.connect(), there.connect()
-    for room in ("red", "blue"):
-        gone.sockets.join([mine.sid, other.sid], room).result(PATIENCE)
-        gone.sockets.broadcast(room, room)
-        gone.sockets.leave([mine.sid, other.sid], room).result(PATIENCE)
+    for speaker, room in ((gone, "red"), (here, "blue")):
+        speaker.sockets.join([mine.sid, other.sid], room).result(PATIENCE)
+        speaker.sockets.broadcast(room, room)
+        speaker.sockets.leave([mine.sid, other.sid], room).result(PATIENCE)
     here.sockets.join(other.sid, "green").result(PATIENCE)
     gone.cluster.stop()
     later = cluster.worker()
