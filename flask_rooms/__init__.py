@@ -1,5 +1,6 @@
 """Rooms for Flask: any route moves any socket, on whichever worker, and hears that it happened."""
 
+from flask_rooms.answers import Answer
 from flask_rooms.errors import (
     BackendError,
     BackendUnavailable,
@@ -8,6 +9,7 @@ from flask_rooms.errors import (
     InvalidRoom,
     InvalidSocket,
     NotASocketRequest,
+    Refused,
     RoomsError,
     Unconfirmed,
 )
@@ -15,6 +17,7 @@ from flask_rooms.extension import Rooms, sockets
 from flask_rooms.outcome import Outcome
 
 __all__ = [
+    "Answer",
     "BackendError",
     "BackendUnavailable",
     "ConfigurationError",
@@ -23,6 +26,7 @@ __all__ = [
     "InvalidSocket",
     "NotASocketRequest",
     "Outcome",
+    "Refused",
     "Rooms",
     "RoomsError",
     "Unconfirmed",

@@ -9,11 +9,18 @@ from flask import Request, has_request_context, request
 from werkzeug.local import LocalProxy
 
 from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket, NotASocketRequest
-from flask_rooms.messages import Room
+from flask_rooms.messages import Room, User
 from flask_rooms.sids import is_sid
 
 #: Characters that a room's name may have.
 ROOM_LENGTH = 1024
+
+
+class NotGiven:
+    """What an argument is that was left out, where None would be a mistake."""
+
+
+NOT_GIVEN = NotGiven()
 
 #: `flask.request` in a socket request or event handler, or a socket ID.
 OneSocket: TypeAlias = "Request | str"
@@ -93,6 +100,56 @@ def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...
     return (namespaces.pop() if namespaces else namespace_of_call(None)), tuple(dict.fromkeys(sids))
 
 
+def sockets_or_user(
+    sockets: Any, user: Any, namespace: str | None
+) -> tuple[str, tuple[str, ...], User | None]:
+    """Return the namespace of a call, and the sockets or the user that it is for."""
+    if user is None:
+        if sockets is NOT_GIVEN:
+            raise InvalidSocket("Give a socket, or `user=` for all sockets of a user.")
+        return (*socket_ids(sockets, namespace), None)
+    if sockets is not NOT_GIVEN:
+        raise InvalidSocket("Give either a socket or `user=`, not both.")
+    return namespace_of_call(namespace), (), user_id(user)
+
+
+def room_or_user(room: Any, user: Any) -> str | User:
+    """Return the room or the user that a question is about."""
+    if user is None:
+        if room is NOT_GIVEN:
+            raise InvalidRoom("Give a room, or `user=` for the sockets of a user.")
+        return room_name(room)
+    if room is not NOT_GIVEN:
+        raise InvalidRoom("Give either a room or `user=`, not both.")
+    return user_id(user)
+
+
+def room_or_sockets(given: Any, namespace: str | None) -> tuple[str, tuple[str, ...], str | None]:
+    """
+    Return the namespace of a call, and the sockets or the room whose members it is for.
+
+    A string of the form of a socket ID is that socket, any other one a room.
+    """
+    if isinstance(given, str) and not is_sid(given):
+        return namespace_of_call(namespace), (), room_name(given)
+    return (*socket_ids(given, namespace), None)
+
+
+def room_prefix(prefix: Any) -> str:
+    """Return *prefix*, which has to be the beginning of rooms' names, or raise InvalidRoom."""
+    if not isinstance(prefix, str) or len(prefix) > ROOM_LENGTH or not _is_text(prefix):
+        raise InvalidRoom(f"A prefix is a string of at most {ROOM_LENGTH} characters.")
+    return _plain(prefix)
+
+
+def seconds(timeout: Any) -> float | None:
+    """Return *timeout*, which has to be None or a number of seconds, or raise InvalidArgument."""
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and timeout >= 0):
+        raise InvalidArgument("A timeout is a number of seconds, 0 or more, or None.")
+    return timeout  # type: ignore[no-any-return]  # one of these two, as was just checked
+
+
 def namespace_of_call(namespace: Any) -> str:
     """Return the namespace given, else the current socket request's, else the default one."""
     if namespace is not None:
@@ -100,6 +157,24 @@ def namespace_of_call(namespace: Any) -> str:
     if has_request_context() and getattr(request, "is_socket", False):
         return str(request.namespace)  # type: ignore[attr-defined]  # set on socket requests
     return "/"
+
+
+def user_id(user: Any) -> User:
+    """Return the user with this ID, a string or a number, or raise InvalidArgument."""
+    text = str(user) if type(user) is int else user
+    if not isinstance(text, str) or not text or len(text) > ROOM_LENGTH or not _is_text(text):
+        raise InvalidArgument(
+            "A user's ID is a number, or a string that is not empty and has at most "
+            f"{ROOM_LENGTH} characters, not {_type_of(user)}."
+        )
+    return User(_plain(text))
+
+
+def asking_socket() -> str:
+    """Return the ID of the socket whose request or event is being handled here, or nothing."""
+    if has_request_context() and getattr(request, "is_socket", False):
+        return str(request.sid)  # type: ignore[attr-defined]  # set on socket requests
+    return ""
 
 
 def event_name(event: Any) -> str:

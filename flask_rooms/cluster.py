@@ -8,26 +8,31 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from flask_rooms.answers import Gathered, pages
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError, RoomsError, Unconfirmed
+from flask_rooms.forks import begin_afresh_in_children
 from flask_rooms.listener import SHORTEST, Listener
 from flask_rooms.messages import (
     BadMessage,
     Change,
-    Close,
     Codec,
-    Disconnect,
     Done,
     Emit,
     Frame,
     Goodbye,
     Operation,
+    Question,
+    Reply,
+    Room,
 )
 from flask_rooms.node import Deliver, Event, Gone, Node, Outcast, Overdue, Settled
-from flask_rooms.outcome import Confirmation, Outcome
+from flask_rooms.outcome import Confirmation, Outcome, Part
 from flask_rooms.sids import new_worker_name, owner_of
 from flask_rooms.stream import Limits
 
@@ -35,8 +40,16 @@ logger = logging.getLogger("flask_rooms")
 
 #: How much one caller sends for all before the listener goes on with it.
 _FRAMES_AT_ONCE = 8
+#: Seconds without a look at whether it is time to leave.
+_LONGEST = 1.0
 #: Seconds in which a stale connection shows itself.
 _AT_ONCE = 0.5
+_FOREIGN = "Does another application use this ROOMS_CHANNEL, or a worker another SECRET_KEY?"
+_REMEDIES = {
+    "version": "A worker has another version of Flask-Rooms, and neither understands the other: "
+    "calls for its sockets will be Unconfirmed until all workers have the same.",
+    "oversized": "Give all workers the same ROOMS_MESSAGE_BYTES.",
+}
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
 
@@ -44,11 +57,23 @@ _WARN_EVERY = 60.0
 class Host(Protocol):
     """What a cluster needs of the worker that it connects."""
 
-    def apply(self, operation: Operation, sender: str) -> Outcome:
-        """Carry out an operation on the sockets of this worker."""
+    def change(self, change: Change) -> Part:
+        """Carry out a change of this worker's own on its sockets."""
+
+    def change_for(self, change: Change, sender: str, tell: Callable[[Part], object]) -> None:
+        """Carry out another worker's change on the sockets here, and *tell* what was done."""
+
+    def apply(self, operation: Operation, sender: str) -> None:
+        """Carry out another operation on the sockets of this worker."""
+
+    def answer(self, question: Question) -> tuple[list[Room], list[int]]:
+        """Return the names and counts that a question asks for."""
 
     def worker_gone(self, worker: str) -> None:
         """Another worker has left; nothing will come from it any more."""
+
+    def forked(self) -> None:
+        """Forget, in a forked child, what is the parent's."""
 
     def holds(self, namespace: str, sid: str) -> bool:
         """Whether a socket is of this worker."""
@@ -100,6 +125,7 @@ class Cluster:
         #: Payloads that were refused, by reason.
         self.dropped: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
+        begin_afresh_in_children(self)
 
     # -- joining and leaving --------------------------------------------------------------
 
@@ -133,6 +159,7 @@ class Cluster:
             self._listening = threading.Event()
             self._unheard = False
             self._asks: dict[int, Confirmation] = {}
+            self._inquiries: dict[int, Future[Settled | Overdue]] = {}
             self._down = False
             try:
                 self._backend.open()
@@ -153,23 +180,52 @@ class Cluster:
         if self._joined_in != os.getpid():
             self.start()
 
+    @property
+    def is_member(self) -> bool:
+        """Whether this process has joined, and has not left again."""
+        return self._ready_in == os.getpid() and not self._listener.stopping.is_set()
+
+    def leave_soon(self, then: Callable[[], object]) -> None:
+        """Have the listener say goodbye, within a heartbeat, and then call *then*."""
+        self._listener.leaving = then
+
+    def forked(self) -> None:
+        """Begin afresh in a forked child, which is no member until it joins by itself."""
+        self._starting = threading.Lock()
+        self.host.forked()
+
     def stop(self, timeout: float = 2.0) -> None:
         """Say goodbye, send what waits, and disconnect, within about *timeout* seconds."""
-        if self._ready_in != os.getpid() or self._listener.stopping.is_set():
+        if not self.is_member:
             return
         try:
             with self._lock:
                 self._node.submit(Goodbye())
         except RoomsError:
             pass  # a full outbox: the others will notice by the missing heartbeats
-        if self._publishing.acquire(timeout=timeout):  # whoever is sending may not know of it
-            self._publishing.release()
-            self.flush()
+        self._send_last(time.monotonic() + timeout)
         self._listener.stopping.set()
         self._backend.close()
         self._listener.stopped.wait(timeout)
         for ask in list(self._asks.values()):
             ask.fail(Unconfirmed((), 0.0))
+        for number in list(self._inquiries):
+            self._give_up(number)
+
+    def _send_last(self, deadline: float) -> None:
+        """Empty the outbox if that is possible until then; nobody will do it any more."""
+        # Whoever is sending may not know yet of the last things, so it is waited for.
+        while self._publishing.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            try:
+                more = not self._down and self._publish_all()
+            finally:
+                self._publishing.release()
+            if not more or time.monotonic() > deadline:
+                break
+        with self._lock:
+            lost = len(self._node.waiting())
+        if lost:
+            logger.warning("Leaving the cluster with %d operations unsent.", lost)
 
     def _new_node(self) -> Node:
         return Node(
@@ -187,33 +243,103 @@ class Cluster:
         Carry out a membership change wherever its sockets are.
 
         Returns:
-            The future of its outcome; complete on return when all sockets are of this worker.
+            The future of its outcome; complete on return when all sockets are named and of
+            this worker.
 
         Raises:
             InvalidArgument: It does not fit into one message.
             BackendUnavailable: The outbox is full; nothing has changed.
         """
-        own, owners = self._split(change)
-        future = Confirmation(1 + bool(owners), self._timing.confirm, self.host.spawn, self._silent)
-        if owners:
-            elsewhere = tuple(sid for sids in owners.values() for sid in sids)
+        here, there, whom = self._split(change)
+        parts = 1 + (there is not None)
+        future = Confirmation(parts, self._timing.confirm, self.host.spawn, self._silent)
+        if there is not None:
             with self._lock:
-                number, events = self._node.change(
-                    replace(change, sids=elsewhere), owners, time.monotonic()
-                )
+                number, events = self._node.ask(there, whom, time.monotonic())
                 self._asks[number] = future
             self._handle(events)
-        future.contribute(self.host.apply(replace(change, sids=own), self._node.name))
-        if owners:
-            self.flush()
-        if owners and self._listener.stopping.is_set():
-            future.fail(Unconfirmed(owners, 0.0))  # nobody would hear the answer any more
+        future.contribute(self.host.change(here))
+        if there is not None:
+            self._sent(lambda: future.fail(Unconfirmed(whom or (), 0.0)))
         return future
+
+    def _split(
+        self, change: Change
+    ) -> tuple[Change, Change | None, dict[str, tuple[str, ...]] | None]:
+        """Return what this worker does, what others do, and whom of them to ask (None: all)."""
+        me = self.name
+        if change.source is not None:
+            return change, change, None
+        owners: defaultdict[str, list[str]] = defaultdict(list)
+        for sid in change.sids:
+            # What this worker had under a name of before is still here for a moment.
+            here = self.host.holds(change.namespace, sid)
+            owners[me if here else owner_of(sid)].append(sid)
+        own = replace(change, sids=tuple(owners.pop(me, ())))
+        if not owners:
+            return own, None, {}
+        whom = {name: tuple(sids) for name, sids in owners.items()}
+        rest = tuple(sid for sids in whom.values() for sid in sids)
+        return own, replace(change, sids=rest), whom
+
+    def _sent(self, nobody_listens: Callable[[], object]) -> None:
+        """Send what was just submitted; an answer to it can be heard unless we are stopping."""
+        self.flush()
+        if self._listener.stopping.is_set():
+            nobody_listens()
 
     def _silent(self, future: Confirmation) -> tuple[str, ...]:
         with self._lock:
             numbers = [number for number, ask in self._asks.items() if ask is future]
             return self._node.waits_for(numbers[0]) if numbers else ()
+
+    def inquire(self, question: Question, timeout: float | None) -> Gathered:
+        """
+        Ask every worker, or the owner of a socket, and put the replies together.
+
+        Args:
+            question: What to ask; with "rooms_of" it is for the owner of that socket alone.
+            timeout: Seconds to wait; never longer than the confirmation timeout.
+
+        Raises:
+            BackendUnavailable: The outbox is full.
+        """
+        me = self.name
+        whom: dict[str, tuple[str, ...]] | None = None
+        if question.kind == "rooms_of":
+            sid = str(question.about)
+            here = self.host.holds(question.namespace, sid)
+            whom = {me if here else owner_of(sid): (sid,)}
+        names, counts = self.host.answer(question)
+        own = (tuple(names), tuple(counts))
+        if whom is not None and me in whom:
+            return Gathered((own,), True, ())
+        replies, missing, complete = self._ask_others(question, whom, timeout)
+        parts = tuple((reply.names, reply.counts) for reply in replies)
+        return Gathered((own, *parts), complete, missing)
+
+    def _ask_others(
+        self, question: Question, whom: dict[str, tuple[str, ...]] | None, timeout: float | None
+    ) -> tuple[tuple[Reply, ...], tuple[str, ...], bool]:
+        future: Future[Settled | Overdue] = Future()
+        with self._lock:
+            number, events = self._node.ask(question, whom, time.monotonic())
+            self._inquiries[number] = future
+        self._handle(events)
+        self._sent(lambda: self._give_up(number))
+        bound = self._timing.confirm
+        try:
+            event = future.result(bound if timeout is None else min(timeout, bound))
+        except FutureTimeout:
+            self._give_up(number)
+            event = future.result(bound)
+        missing = event.missing if isinstance(event, Overdue) else ()
+        return event.replies, missing, isinstance(event, Settled)
+
+    def _give_up(self, number: int) -> None:
+        with self._lock:
+            events = self._node.give_up(number)
+        self._handle(events)
 
     def publish(self, operation: Operation) -> None:
         """Submit an operation for the other workers, and send it."""
@@ -231,15 +357,6 @@ class Cluster:
         self._join()
         with self._lock:
             self._node.submit(operation)
-
-    def _split(self, change: Change) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-        by_owner: defaultdict[str, list[str]] = defaultdict(list)
-        for sid in change.sids:
-            # What this worker had under a name of before is still here for a moment.
-            here = self.host.holds(change.namespace, sid)
-            by_owner[self.name if here else owner_of(sid)].append(sid)
-        own = by_owner.pop(self.name, [])
-        return tuple(own), {name: tuple(theirs) for name, theirs in by_owner.items()}
 
     def flush(self) -> None:
         """
@@ -297,7 +414,7 @@ class Cluster:
             wakes_at = self._node.wakes_at
         if self._down:
             return SHORTEST
-        longest = min(self._timing.heartbeat, self._timing.confirm)
+        longest = min(self._timing.heartbeat, self._timing.confirm, _LONGEST)
         return min(max(wakes_at - time.monotonic(), 0.001), longest)
 
     def lost(self, error: BackendError) -> None:
@@ -315,6 +432,7 @@ class Cluster:
         with self._lock:
             if reconnected:
                 self._node.reconnected(now)
+            self._node.alone = getattr(self._backend, "alone", False)
             events = [] if frame is None else self._node.receive(frame, now)
             events += self._node.tick(now)
             deaf = payload is None and self._node.is_deaf(now)
@@ -336,6 +454,9 @@ class Cluster:
         try:
             return self._codec.decode(payload)
         except BadMessage as error:
+            if error.sender:
+                with self._lock:
+                    self._node.hear_foreign(error.sender)
             self._refuse(error.reason)
             return None
 
@@ -343,10 +464,10 @@ class Cluster:
         self.dropped[reason] += 1
         self._warn(
             reason,
-            "Dropped a message on the channel (%s; %d so far). Does another application use "
-            "this ROOMS_CHANNEL, or a worker another SECRET_KEY?",
+            "Dropped a message on the channel (%s; %d so far). %s",
             reason,
             self.dropped[reason],
+            _REMEDIES.get(reason, _FOREIGN),
         )
 
     def _warn(self, kind: str, text: str, *args: object) -> None:
@@ -359,16 +480,22 @@ class Cluster:
         for event in events:
             if isinstance(event, Deliver):
                 self._deliver(event)
-            elif isinstance(event, Settled):
-                if ask := self._asks.pop(event.number, None):
-                    ask.contribute(Outcome(event.changed, event.unchanged, event.unknown))
-            elif isinstance(event, Overdue):
-                if ask := self._asks.pop(event.number, None):
-                    ask.fail(Unconfirmed(event.missing, self._timing.confirm))
+            elif isinstance(event, Settled | Overdue):
+                self._complete(event)
             elif isinstance(event, Gone):
                 self.host.worker_gone(event.worker)
             elif isinstance(event, Outcast):
                 self._start_over(event.reason)
+
+    def _complete(self, event: Settled | Overdue) -> None:
+        if inquiry := self._inquiries.pop(event.number, None):
+            inquiry.set_result(event)
+        if ask := self._asks.pop(event.number, None):
+            if isinstance(event, Settled):
+                outcome = Outcome(event.changed, event.unchanged, event.unknown)
+                ask.contribute(Part(outcome, event.refused))
+            else:
+                ask.fail(Unconfirmed(event.missing, self._timing.confirm))
 
     def _deliver(self, event: Deliver) -> None:
         try:
@@ -378,19 +505,40 @@ class Cluster:
 
     def _apply(self, event: Deliver) -> None:
         operation = event.operation
-        if not isinstance(operation, Change):
+        if isinstance(operation, Question):
+            self._reply(event, operation)
+        elif isinstance(operation, Change):
+            self._carry_out(event, operation)
+        else:
             self.host.apply(operation, event.sender)
-            return
-        own = tuple(sid for sid in operation.sids if owner_of(sid) == self._node.name)
-        if not own:
-            return
+
+    def _carry_out(self, event: Deliver, change: Change) -> None:
+        if change.source is None:
+            own = tuple(sid for sid in change.sids if owner_of(sid) == self._node.name)
+            if not own:
+                return
+            change = replace(change, sids=own)
+        listener = threading.get_ident()
+
+        def tell(done: Part) -> None:
+            did = done.outcome
+            answer = Done(
+                event.sender, event.number, did.changed, did.unchanged, did.unknown, done.refused
+            )
+            self.submit(answer)
+            if threading.get_ident() != listener:  # which sends when it has handled the frame
+                self.flush()
+
         # If this fails there is no answer, and the asker hears that it is unconfirmed.
-        outcome = self.host.apply(replace(operation, sids=own), event.sender)
-        answer = Done(
-            event.sender, event.number, outcome.changed, outcome.unchanged, outcome.unknown
-        )
-        with self._lock:
-            self._node.submit(answer)  # the listener sends it when it has handled the frame
+        self.host.change_for(change, event.sender, tell)
+
+    def _reply(self, event: Deliver, question: Question) -> None:
+        if question.kind == "rooms_of" and owner_of(str(question.about)) != self._node.name:
+            return
+        answer = self.host.answer(question)
+        for reply in pages(event.sender, event.number, answer, self._limits.frame):
+            with self._lock:
+                self._node.submit(reply)
 
     def _start_over(self, reason: str) -> None:
         """Go on under a new name and without sockets, so that no wrong membership stays."""
@@ -399,9 +547,12 @@ class Cluster:
             waiting = self._node.waiting()
             self._node = self._new_node()
             asks, self._asks = self._asks, {}
+            inquiries, self._inquiries = self._inquiries, {}
             for operation in waiting:
-                if isinstance(operation, Change | Emit | Close | Disconnect):
+                if isinstance(operation, Change | Emit):
                     self._node.submit(operation)
         for ask in asks.values():
             ask.fail(Unconfirmed((), self._timing.confirm))
+        for number, inquiry in inquiries.items():
+            inquiry.set_result(Overdue(number, ()))
         self.host.expel()

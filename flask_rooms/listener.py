@@ -8,6 +8,7 @@ import random
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 from flask_rooms.backends.base import Backend
@@ -32,6 +33,9 @@ class Hearer(Protocol):
     def lost(self, error: BackendError) -> None:
         """Take notice that the connection is lost."""
 
+    def stop(self) -> None:
+        """Say goodbye, and disconnect."""
+
 
 class Listener:
     """
@@ -51,11 +55,16 @@ class Listener:
         self._process = os.getpid()
         self.stopping = threading.Event()
         self.stopped = threading.Event()
+        #: What to do after saying goodbye, which is to be said next; set by a signal handler.
+        self.leaving: Callable[[], object] | None = None
 
     def run(self) -> None:
         """Receive and pass on; returns after `stopping` is set."""
         # A green thread survives in a forked child, where it has no business.
         while not self.stopping.is_set() and self._process == os.getpid():
+            if self.leaving is not None:
+                self._leave(self.leaving)
+                break
             patience = self._patience()
             if patience is None:
                 self._backend.close()
@@ -68,6 +77,13 @@ class Listener:
                 self._pass_on(payload)
                 time.sleep(0)  # a green thread that always has something to do lets nobody else
         self.stopped.set()
+
+    def _leave(self, then: Callable[[], object]) -> None:
+        self.stopped.set()  # nobody is to wait for us to return from here
+        hearer = self._hearer()
+        if hearer is not None:
+            hearer.stop()
+        then()
 
     def _patience(self) -> float | None:
         hearer = self._hearer()

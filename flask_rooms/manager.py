@@ -16,15 +16,30 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from socketio.manager import Manager
+from socketio.packet import DISCONNECT
 
-from flask_rooms.arguments import any_room, any_rooms
+from flask_rooms.arguments import any_room, any_rooms, asking_socket
+from flask_rooms.changes import Changes
 from flask_rooms.cluster import Cluster
-from flask_rooms.errors import BackendUnavailable, InvalidArgument, RoomsError
-from flask_rooms.messages import Acknowledged, Change, Close, Disconnect, Emit, Operation, Room
-from flask_rooms.outcome import Outcome
+from flask_rooms.errors import BackendUnavailable, InvalidArgument, Refused, RoomsError
+from flask_rooms.guards import Guards, InContext
+from flask_rooms.memberships import Origin, Socket, is_own
+from flask_rooms.messages import (
+    Acknowledged,
+    Action,
+    Audience,
+    Change,
+    Emit,
+    Operation,
+    Question,
+    Room,
+    User,
+)
+from flask_rooms.outcome import Part
 from flask_rooms.packets import decode, encode_acknowledgement, encode_event
 from flask_rooms.registry import Registry
-from flask_rooms.sids import is_sid, new_sid, owner_of
+from flask_rooms.sids import is_sid, is_sid_room, new_sid, owner_of
+from flask_rooms.signals import Announcer
 
 logger = logging.getLogger("flask_rooms")
 
@@ -43,12 +58,25 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     Args:
         registry: The sockets of this worker.
         cluster: The way to the others.
+        guards: Decide who may join.
+        announcer: Sends the signals, of which *registry* tells it.
     """
 
-    def __init__(self, registry: Registry, cluster: Cluster) -> None:
+    def __init__(
+        self, registry: Registry, cluster: Cluster, guards: Guards, announcer: Announcer
+    ) -> None:
         super().__init__()
         self._registry = registry
         self._cluster = cluster
+        self._announcer = announcer
+        self._changes = Changes(
+            registry, guards, announcer, call=self._call, end=self._ended, spawn=self.spawn
+        )
+        #: Calls a function in the context of a socket: set by who knows Flask.
+        self.in_context: InContext
+        #: Returns whose socket is connecting, given its environment and `auth`; likewise.
+        self.load_user: Callable[[dict[str, Any], Any], User | None]
+        self._users: dict[tuple[str, str], User | None] = {}  # of the sockets that are connecting
         self._ack_ids = itertools.count(1)
         self._sending_parts = threading.Lock()
         self._remote_acks: dict[int, tuple[str, Callable[..., object]]] = {}
@@ -56,20 +84,24 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     # -- what the cluster asks of this worker ---------------------------------------------
 
-    def apply(self, operation: Operation, sender: str) -> Outcome:
-        """Carry out an operation on the sockets of this worker."""
-        if isinstance(operation, Change):
-            return self._change(operation)
+    def change(self, change: Change) -> Part:
+        """Carry out a change of this worker's own on its sockets."""
+        return self._changes.carry_out(change, Origin("call", self._cluster.name, change.by))
+
+    def change_for(self, change: Change, sender: str, tell: Callable[[Part], object]) -> None:
+        """Carry out another worker's change on the sockets here, and *tell* what was done."""
+        self._changes.carry_out_for(change, Origin("remote", sender, change.by), tell)
+
+    def apply(self, operation: Operation, sender: str) -> None:
+        """Carry out another operation on the sockets of this worker."""
         if isinstance(operation, Emit):
             self._emit(operation, sender)
         elif isinstance(operation, Acknowledged):
             self._acknowledged(operation)
-        elif isinstance(operation, Close):
-            self.basic_close_room(operation.room, operation.namespace)
-        elif isinstance(operation, Disconnect):
-            # In the background, because the application's handler runs in it.
-            self.spawn(self._disconnect, operation.sid, operation.namespace)
-        return Outcome()
+
+    def answer(self, question: Question) -> tuple[list[Room], list[int]]:
+        """Return the names and counts that another worker, or this one, asks for."""
+        return self._registry.answer(question)
 
     def _emit(self, emit: Emit, sender: str) -> None:
         if not emit.ack:
@@ -86,14 +118,23 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             if owner == worker:
                 self._remote_acks.pop(ack, None)
 
+    def forked(self) -> None:
+        """Begin afresh in a forked child: sockets and all that waits for them are the parent's."""
+        self._registry.clear()
+        self._announcer.forked()
+        self._sending_parts = threading.Lock()
+        self._remote_acks.clear()
+        self.callbacks.clear()
+
     def holds(self, namespace: str, sid: str) -> bool:
         """Whether a socket is of this worker."""
         return self._registry.get(namespace, sid) is not None
 
     def expel(self) -> None:
         """End every membership of this worker's sockets, and let their clients connect again."""
-        for eio_sid in self._registry.leave_all():
+        for eio_sid in self._registry.leave_all(Origin("expelled")):
             self.spawn(self._hang_up, eio_sid)
+        self.spawn(self._announcer.send)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run *function* in the background, in the way of the asynchronous mode."""
@@ -110,6 +151,22 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         else:
             session.close(wait=False)  # its client may never read what waits for it
 
+    def _end(self, sockets: list[Socket], namespace: str) -> None:
+        """Tell the clients of sockets that have ended, and then the application's handler."""
+        server = self.server
+        for socket in sockets:
+            server._binary_packet.pop(socket.eio_sid, None)
+            packet = server.packet_class(DISCONNECT, namespace=namespace)
+            self._send(socket.eio_sid, [EnginePacket(MESSAGE, packet.encode())])
+        reason = server.reason.SERVER_DISCONNECT
+        for socket in sockets:
+            try:
+                server._trigger_event("disconnect", namespace, socket.sid, reason)
+            except Exception:  # the application's own, and no business of the other sockets
+                logger.exception("A disconnect handler has failed.")
+            finally:
+                self.basic_disconnect(socket.sid, namespace)
+
     # -- joining and leaving --------------------------------------------------------------
 
     def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> None:
@@ -122,32 +179,31 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def close_room(self, room: Room, namespace: str | None = None) -> None:
         """Let everybody leave a room, on every worker."""
-        namespace = namespace or "/"
-        self.basic_close_room(room, namespace)
-        self._cluster.publish(Close(namespace, any_room(room)))
+        if is_own(room):
+            raise ValueError("cannot close a sid room")
+        room = any_room(room)
+        self._ask("leave", namespace, (), (room,), room)
 
     def basic_enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> bool:
         """Make a socket of this worker a member; False when it was one."""
         if is_sid_room(room, sid):
             raise ValueError("cannot enter a sid room")
-        try:
-            return self._registry.join(namespace, sid, room)
-        except KeyError:
-            raise ValueError("sid is not connected to requested namespace") from None
+        done = self._change("join", namespace, (sid,), room)
+        if done.refused:
+            raise Refused(done.refused)
+        if done.outcome.unknown:
+            raise ValueError("sid is not connected to requested namespace")
+        return bool(done.outcome.changed)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Room) -> bool:
         """End a membership of a socket of this worker; False when there was none."""
-        try:
-            return self._registry.leave(namespace, sid, room)
-        except KeyError:
-            return False
+        return bool(self._change("leave", namespace, (sid,), room).outcome.changed)
 
     def basic_close_room(self, room: Room, namespace: str) -> None:
         """Let everybody on this worker leave a room."""
-        if isinstance(room, str) and is_sid(room):
+        if is_own(room):
             raise ValueError("cannot close a sid room")
-        for sid in self._registry.members(namespace, (room,)):
-            self.basic_leave_room(sid, namespace, room)
+        self._change("leave", namespace, (), room, source=room)
 
     def _move(self, action: Any, sid: str, namespace: str, room: Room) -> None:
         name = any_room(room)
@@ -157,26 +213,36 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             else:
                 self.basic_leave_room(sid, namespace, name)
         elif isinstance(sid, str) and is_sid(sid):
-            # Flask-SocketIO's calls have nothing to return it with: at least it is logged.
-            change = Change(action, namespace or "/", (sid,), (name,))
-            self._cluster.change(change).add_done_callback(_log_failure)
+            self._ask(action, namespace, (sid,), (name,))
 
-    def _change(self, change: Change) -> Outcome:
-        outcome = Outcome()
-        for sid in change.sids:
-            try:
-                outcome += self._change_one(change, sid)
-            except KeyError:  # it is not here, or has just gone
-                outcome += Outcome(unknown=(sid,))
-        return outcome
+    def _ask(
+        self,
+        action: Action,
+        namespace: str | None,
+        sids: tuple[str, ...],
+        rooms: tuple[Room, ...] = (),
+        source: Room | None = None,
+    ) -> None:
+        # Flask-SocketIO's calls have nothing to return the outcome with: at least it is logged.
+        change = Change(action, namespace or "/", sids, rooms, source, asking_socket())
+        self._cluster.change(change).add_done_callback(_log_failure)
 
-    def _change_one(self, change: Change, sid: str) -> Outcome:
-        if self._registry.get(change.namespace, sid) is None:
-            raise KeyError(sid)
-        act = self._registry.join if change.action == "join" else self._registry.leave
-        rooms = [r for r in change.rooms if change.action == "leave" or not is_sid_room(r, sid)]
-        done = [act(change.namespace, sid, room) for room in rooms]
-        return Outcome(done.count(True), done.count(False))
+    def _change(
+        self,
+        action: Action,
+        namespace: str,
+        sids: tuple[str, ...],
+        room: Room,
+        source: Room | None = None,
+    ) -> Part:
+        return self.change(Change(action, namespace, sids, (room,), source, asking_socket()))
+
+    def _call(self, function: Callable[[], object], namespace: str, sid: str) -> object:
+        return self.in_context(function, namespace, sid)
+
+    def _ended(self, sockets: list[Socket], namespace: str) -> None:
+        # In the background, because the application's handlers run in it.
+        self.spawn(self._end, sockets, namespace)
 
     # -- events ---------------------------------------------------------------------------
 
@@ -203,7 +269,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         event: str,
         data: Any,
         namespace: str,
-        rooms: tuple[Room, ...] | None,
+        rooms: tuple[Audience, ...] | None,
         skip: tuple[str, ...],
         callback: Callable[..., object] | None = None,
         ignore_queue: bool = False,
@@ -312,7 +378,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             # In the background: it is the application's, and may take its time.
             self.spawn(callback, *(decode(self.server.packet_class, answer.packet).data or ()))
 
-    def _is_own(self, room: Room) -> bool:
+    def _is_own(self, room: Audience) -> bool:
         # Nobody but the socket itself can be in the room of its ID.
         return isinstance(room, str) and is_sid(room) and owner_of(room) == self._cluster.name
 
@@ -332,11 +398,21 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         server.eio.on("disconnect", self._session_ended)
 
     def _connecting(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        space = namespace or "/"
+        arriving = (space, eio_sid)
+        self._registry.arrive(space, eio_sid)
+        try:
+            self._users[arriving] = self.load_user(self.server.environ[eio_sid], data)
+        except Exception:  # the application's own: pre_connect() finds no user, and says no
+            logger.exception("It could not be found out whose socket this is: it is refused.")
         try:
             self._handle_connect(eio_sid, namespace, data)
         except BaseException:
-            self._forget(eio_sid, namespace or "/")
+            self._forget(eio_sid, space)
             raise
+        finally:
+            self._users.pop(arriving, None)
+            self._registry.turn_away(space, eio_sid)
 
     def _session_ended(self, eio_sid: str, reason: Any) -> None:
         try:
@@ -352,10 +428,15 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         """Register a socket that is connecting; None when the client has one here already."""
+        if (namespace, eio_sid) not in self._users:
+            return None  # its user could not be loaded
         worker = self._cluster.name
         sid = new_sid(worker)
-        if not self._registry.add(namespace, sid, eio_sid):
+        user = self._users[namespace, eio_sid]
+        joining = self._registry.add(namespace, sid, eio_sid, user)
+        if joining is None:
             return None
+        self._changes.welcome(joining, Origin("call", worker))
         if eio_sid not in self.server.environ or worker != self._cluster.name:
             self._registry.remove(namespace, sid)  # the client, or this life, has just ended
             return None
@@ -396,7 +477,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         if self._registry.get(namespace, sid) is not None:
             return self.is_connected(sid, namespace)
         if isinstance(sid, str) and is_sid(sid) and owner_of(sid) != self._cluster.name:
-            self._cluster.publish(Disconnect(namespace or "/", sid))
+            self._ask("disconnect", namespace, (sid,))
         return False
 
     def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
@@ -405,15 +486,13 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         """Forget a socket of this worker, and tell who waits for its acknowledgement."""
-        self._registry.remove(namespace, sid)
+        self._registry.remove(namespace, sid, Origin("disconnect"))
+        self._announcer.send()
         for callback in self.callbacks.pop(sid, {}).values():
             if isinstance(callback, partial) and callback.func == self._answer:
                 worker, ack = callback.args
                 with contextlib.suppress(RoomsError):  # it is told, or gives up by itself
                     self._cluster.publish(Acknowledged(worker, ack, ()))
-
-    def _disconnect(self, sid: str, namespace: str) -> None:
-        self.server.disconnect(sid, namespace=namespace, ignore_queue=True)
 
     # -- what python-socketio wants to know -----------------------------------------------
 
@@ -442,11 +521,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def is_sid_room(self, namespace: str, room: Any) -> bool:
         """Whether a room is a socket's own."""
         return isinstance(room, str) and is_sid(room)
-
-
-def is_sid_room(room: Room, sid: str) -> bool:
-    """Whether *room* is some other socket's own, where *sid* has no business."""
-    return isinstance(room, str) and room != sid and is_sid(room)
 
 
 def _timed_out(session: Any, ping_timeout: float) -> bool:

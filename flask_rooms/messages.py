@@ -19,8 +19,18 @@ from itsdangerous import BadSignature, Signer, want_bytes
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
 VERSION = 1
 
+
+@dataclass(frozen=True)
+class User:
+    """All sockets of one user: a room that nobody joins or leaves, and no name can be taken for."""
+
+    id: str
+
+
 #: `sockets` takes names only; integers are here for Flask-SocketIO's `join_room(42)`.
 Room: TypeAlias = "str | int"
+#: Where a message goes to.
+Audience: TypeAlias = "Room | User"
 
 
 class BadMessage(Exception):
@@ -29,32 +39,83 @@ class BadMessage(Exception):
 
     Args:
         reason: One word for the counter: oversized, unsigned, version or malformed.
+        sender: The worker that has sent it, where its signature is good and it can be read.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, sender: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.sender = sender
+
+
+Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """These sockets join or leave these rooms; each owner answers with Done."""
+    """
+    Sockets join or leave rooms, leave all, or end; each worker concerned answers with Done.
 
-    action: Literal["join", "leave"]
+    Args:
+        action: What is done; with "leave_all" each keeps the room of its own ID, with "recheck"
+            those leave whom the rooms' guards no longer let in.
+        namespace: Where.
+        sids: Whose memberships change, where there is no *source*.
+        rooms: What they join or leave; none for the other actions.
+        source: In place of *sids*: all members of this room, on every worker.
+        by: The socket in whose request the call was made, or empty.
+    """
+
+    action: Action
     namespace: str
     sids: tuple[str, ...]
     rooms: tuple[Room, ...]
+    source: Audience | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)
 class Done:
-    """The sender has carried out its part of operation *number* of *worker*."""
+    """
+    The sender has carried out its part of operation *number* of *worker*.
+
+    Or it has done nothing, because a guard has refused those in *refused*.
+    """
 
     worker: str
     number: int
     changed: int
     unchanged: int
     unknown: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """
+    What every worker concerned answers with Replies from one look at its registry.
+
+    Args:
+        kind: "members" of a room, or the "users" among them; "rooms" that begin with a prefix,
+            with the number of their members; "rooms_of" a socket; the "count" of a room.
+        namespace: Where.
+        about: The room, prefix or socket ID; None for all sockets of the namespace.
+    """
+
+    kind: Literal["members", "users", "rooms", "rooms_of", "count"]
+    namespace: str
+    about: Audience | None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Part of the sender's answer to Question *number* of *worker*: names, and counts of them."""
+
+    worker: str
+    number: int
+    names: tuple[Room, ...]
+    counts: tuple[int, ...]
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +130,7 @@ class Emit:
 
     namespace: str
     packet: tuple[str | bytes, ...]
-    rooms: tuple[Room, ...] | None
+    rooms: tuple[Audience, ...] | None
     skip: tuple[str, ...]
     ack: int
 
@@ -84,27 +145,11 @@ class Acknowledged:
 
 
 @dataclass(frozen=True)
-class Close:
-    """Everybody leaves this room."""
-
-    namespace: str
-    room: Room
-
-
-@dataclass(frozen=True)
-class Disconnect:
-    """The owner disconnects this socket."""
-
-    namespace: str
-    sid: str
-
-
-@dataclass(frozen=True)
 class Goodbye:
     """The sender leaves the cluster in good order; its sockets are gone."""
 
 
-Operation: TypeAlias = "Change | Done | Emit | Acknowledged | Close | Disconnect | Goodbye"
+Operation: TypeAlias = "Change | Done | Question | Reply | Emit | Acknowledged | Goodbye"
 
 
 @dataclass(frozen=True)
@@ -174,9 +219,18 @@ def _exactly(kind: type) -> _Check:
     return check
 
 
-def _one_of(*allowed: type | str) -> _Check:
+def _one_of(*allowed: type) -> _Check:
     def check(value: Any) -> Any:
-        if type(value) in allowed or (type(value) is str and value in allowed):
+        if type(value) in allowed:
+            return value
+        raise BadMessage("malformed")
+
+    return check
+
+
+def _word(*allowed: str) -> _Check:
+    def check(value: Any) -> Any:
+        if type(value) is str and value in allowed:
             return value
         raise BadMessage("malformed")
 
@@ -207,19 +261,27 @@ def _table(item: _Check) -> _Check:
     return check
 
 
+def _audience(value: Any) -> Any:
+    if type(value) is list and len(value) == 1:
+        return User(_text(value[0]))
+    return _room(value)
+
+
 _text = _exactly(str)
 _room = _one_of(str, int)
 _packet = _many(_one_of(str, bytes))
+_action = _word("join", "leave", "leave_all", "disconnect", "recheck")
+_kind = _word("members", "users", "rooms", "rooms_of", "count")
 
 #: Operation -> its number on the wire and a check for each field. Numbers are never reused.
 _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
-    Change: (1, (_one_of("join", "leave"), _text, _many(_text), _many(_room))),
-    Done: (2, (_text, _number, _number, _number, _many(_text))),
-    Emit: (3, (_text, _packet, _optional(_many(_room)), _many(_text), _number)),
+    Change: (1, (_action, _text, _many(_text), _many(_room), _optional(_audience), _text)),
+    Done: (2, (_text, _number, _number, _number, _many(_text), _many(_text))),
+    Emit: (3, (_text, _packet, _optional(_many(_audience)), _many(_text), _number)),
     Acknowledged: (4, (_text, _number, _packet)),
-    Close: (5, (_text, _room)),
-    Disconnect: (6, (_text, _text)),
-    Goodbye: (7, ()),
+    Goodbye: (5, ()),
+    Question: (6, (_kind, _text, _optional(_audience))),
+    Reply: (7, (_text, _number, _many(_room), _many(_number), _exactly(bool))),
 }
 _BY_CODE = {code: (kind, checks) for kind, (code, checks) in _WIRE.items()}
 
@@ -311,7 +373,8 @@ class Codec:
         except BadSignature:
             raise BadMessage("unsigned") from None
         if type(body[0]) is not int or body[0] != VERSION:
-            raise BadMessage("version")
+            sender = body[1] if len(body) > 1 and type(body[1]) is str else ""
+            raise BadMessage("version", sender)
         if len(body) < 6:
             raise BadMessage("malformed")
         return Frame(
@@ -324,8 +387,14 @@ class Codec:
 
 
 def _pack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    packed: bytes = msgpack.packb(value, use_bin_type=True, default=_plain)
     return packed
+
+
+def _plain(value: object) -> list[str]:
+    if isinstance(value, User):
+        return [value.id]
+    raise TypeError(f"{type(value).__name__} is not data")
 
 
 def _unpack(data: bytes, least: int) -> list[Any]:

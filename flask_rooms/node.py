@@ -9,6 +9,7 @@ missing. `docs/protocol.md` says why each rule is there.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -22,6 +23,8 @@ from flask_rooms.messages import (
     Goodbye,
     Heartbeat,
     Operation,
+    Question,
+    Reply,
     decode_operation,
     encode_operation,
 )
@@ -35,6 +38,8 @@ SETTLED = 2
 DEAF = 1.5
 #: Between two heartbeats is at least this part of the interval, however many have to be greeted.
 GREET = 0.01
+#: What came back to us so many heartbeats ago is repeated no more: who could miss it is dead.
+REMEMBERED = 30
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
 
@@ -50,20 +55,23 @@ class Deliver:
 
 @dataclass(frozen=True)
 class Settled:
-    """All owners have answered the Change *number* of this node, or are gone."""
+    """Who was asked with operation *number* of this node has answered, or is gone."""
 
     number: int
     changed: int
     unchanged: int
     unknown: tuple[str, ...]
+    replies: tuple[Reply, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Overdue:
-    """These workers have not answered the Change *number* in time."""
+    """These workers have not answered operation *number* in time; *replies* are of the others."""
 
     number: int
     missing: tuple[str, ...]
+    replies: tuple[Reply, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,14 @@ class _Peer:
 @dataclass
 class _Pending:
     deadline: float
-    waits: dict[str, tuple[str, ...]] = field(default_factory=dict)  # owner -> IDs asked of it
+    waits: dict[str, tuple[str, ...]] = field(default_factory=dict)  # worker -> IDs asked of it
     strangers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # ... never heard of
+    everybody: bool = False  # it is also for workers that we may not have heard of yet
     changed: int = 0
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its parts
 
 
 class Node:
@@ -114,7 +125,7 @@ class Node:
         name: The worker's name, new for each life of it.
         now: The time.
         heartbeat: Seconds between two heartbeats.
-        confirm: Seconds after which an unanswered Change is overdue.
+        confirm: Seconds after which an unanswered operation is overdue.
         limits: The bounds of the own stream.
     """
 
@@ -122,6 +133,8 @@ class Node:
         self, name: str, now: float, *, heartbeat: float, confirm: float, limits: Limits
     ) -> None:
         self.name = name
+        #: Whether there is certainly nobody else: set by who knows, before receive().
+        self.alone = False
         self._interval = heartbeat
         self._confirm = confirm
         self._stream = Stream(limits)
@@ -130,12 +143,14 @@ class Node:
         self._echoed_at = now
         self._echoes = 0  # our own heartbeats that came back, an interval apart
         self._echo_counted_at = float("-inf")
+        self._echoed_then: deque[int] = deque()  # what had come back, at each heartbeat counted
         self._peers: dict[str, _Peer] = {}
         self._dead: set[str] = set()
         self._condemned: dict[str, int] = {}  # the heartbeat that first leaves it out
         self._rumours: dict[str, frozenset[str]] = {}  # peer -> workers that only it has heard
+        self._foreign: dict[str, int] = {}  # speaks another version -> own heartbeats since then
         self._pending: dict[int, _Pending] = {}
-        self._strange: set[int] = set()  # those of them that ask a worker never heard of
+        self._strange: set[int] = set()  # those of them that may ask a worker never heard of
         self._wants: dict[str, int] = {}
         self._beat = 0
         self._beat_at = float("-inf")
@@ -166,15 +181,19 @@ class Node:
         """
         return self._stream.append(encode_operation(operation))
 
-    def change(
-        self, operation: Change, owners: Mapping[str, tuple[str, ...]], now: float
+    def ask(
+        self,
+        operation: Change | Question,
+        whom: Mapping[str, tuple[str, ...]] | None,
+        now: float,
     ) -> tuple[int, list[Event]]:
         """
-        Submit a Change and wait for its owners.
+        Submit an operation and wait for the workers that it is for.
 
         Args:
-            operation: What is to be done.
-            owners: Worker name -> its socket IDs among those of *operation*.
+            operation: What is to be done or answered.
+            whom: Worker name -> its socket IDs among those of *operation*; None asks every
+                worker.
             now: The time.
 
         Returns:
@@ -184,24 +203,40 @@ class Node:
             InvalidArgument: It is larger than a frame may be.
             BackendUnavailable: The outbox is full.
         """
-        pending = _Pending(now + self._confirm)
-        for name, sids in owners.items():
-            if name in self._peers or name in self._condemned:
-                pending.waits[name] = sids
-            elif name in self._dead:
-                pending.unknown += sids
-            else:
-                pending.strangers[name] = sids
         number = self.submit(operation)
+        pending = _Pending(now + self._confirm, everybody=whom is None)
+        if whom is None:
+            whom = dict.fromkeys([*self._peers, *self._condemned], ())
+        for name, sids in whom.items():
+            self._wait_for(name, sids, pending, number)
         self._pending[number] = pending
-        if pending.strangers:
+        if pending.strangers or pending.everybody:
             self._strange.add(number)
         return number, self._settle([number], now)
 
+    def _wait_for(self, name: str, sids: tuple[str, ...], pending: _Pending, number: int) -> None:
+        peer = self._peers.get(name)
+        if peer is not None or name in self._condemned:
+            pending.waits[name] = sids
+            if peer is not None and not peer.owed_from:
+                peer.asked_from = min(peer.asked_from, number)
+        elif name in self._dead:
+            pending.unknown += sids
+        else:
+            pending.strangers[name] = sids
+
     def waits_for(self, number: int) -> tuple[str, ...]:
-        """Return the workers that have not answered the Change *number* yet."""
+        """Return the workers that have not answered operation *number* yet."""
         pending = self._pending.get(number)
         return (*pending.waits, *pending.strangers) if pending else ()
+
+    def give_up(self, number: int) -> list[Event]:
+        """Wait for operation *number* no longer, as if its time were over."""
+        if number not in self._pending:
+            return []
+        pending, missing = self._pending[number], self.waits_for(number)
+        self._forget(number)
+        return [Overdue(number, missing, _all_of(pending, but=missing))]
 
     def knows_dead(self, worker: str) -> bool:
         """Whether no live worker can have this name, so that its socket IDs are nobody's."""
@@ -228,17 +263,18 @@ class Node:
             self._greet(now)  # the heartbeat says that we no longer have it
         return self._apply(frame, peer, now)
 
+    def hear_foreign(self, name: str) -> None:
+        """Take notice of a worker whose messages are of another version: it exists."""
+        self._foreign[name] = 0
+
     def tick(self, now: float) -> list[Event]:
         """Let time pass: waiting ends."""
-        events = self._settle(self._asked_of_strangers(), now)
+        events = self._settle(sorted(self._strange), now)
         while self._pending:
             number, pending = next(iter(self._pending.items()))
             if now < pending.deadline:
                 break
-            missing = self.waits_for(number)
-            del self._pending[number]
-            self._strange.discard(number)
-            events.append(Overdue(number, missing))
+            events += self.give_up(number)
         return events
 
     def take(self, now: float) -> Frame | None:
@@ -316,10 +352,8 @@ class Node:
                 self._echo_counted_at = now
                 self._echoes += 1
                 self._count_silence(now)
-        return events + self._settle(self._asked_of_strangers(), now)
-
-    def _asked_of_strangers(self) -> list[int]:
-        return sorted(self._strange)
+                self._age()
+        return events + self._settle(sorted(self._strange), now)
 
     def _count_silence(self, now: float) -> None:
         for name, peer in list(self._peers.items()):
@@ -328,6 +362,13 @@ class Node:
                 self._remove(name)
                 self._condemned[name] = self._beat + 1
                 self._beat_due = now
+        self._foreign = {n: silent + 1 for n, silent in self._foreign.items() if silent < DEATH}
+
+    def _age(self) -> None:
+        # Counted in own echoes, as death is: while the broker is away nothing gets too old.
+        self._echoed_then.append(self._echoed)
+        if len(self._echoed_then) > REMEMBERED:
+            self._stream.forget(self._echoed_then.popleft())
 
     # -- the others -----------------------------------------------------------------------
 
@@ -343,8 +384,8 @@ class Node:
         older = now - self._born > beat.age
         peer = _Peer(heard_from=1 if older else beat.fresh)
         for number, pending in self._pending.items():
-            if name in pending.strangers:
-                pending.waits[name] = pending.strangers.pop(name)
+            if name in pending.strangers or pending.everybody:
+                pending.waits[name] = pending.strangers.pop(name, ())
                 if number >= self._stream.oldest:
                     peer.asked_from = min(peer.asked_from, number)
         if beat.beat == 1:
@@ -398,6 +439,8 @@ class Node:
     def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:
         if isinstance(operation, Done):
             return self._answered(sender, operation, now)
+        if isinstance(operation, Reply):
+            return self._replied(sender, operation, now)
         if isinstance(operation, Goodbye):
             return self._bury(sender, now)
         return [Deliver(sender, number, operation)]
@@ -410,7 +453,17 @@ class Node:
         pending.changed += answer.changed
         pending.unchanged += answer.unchanged
         pending.unknown += [sid for sid in answer.unknown if sid in asked]
+        pending.refused += answer.refused
         return self._settle([answer.number], now)
+
+    def _replied(self, sender: str, reply: Reply, now: float) -> list[Event]:
+        pending = self._pending.get(reply.number)
+        if reply.worker != self.name or pending is None or sender not in pending.waits:
+            return []
+        pending.replies.setdefault(sender, []).append(reply)
+        if reply.last:
+            del pending.waits[sender]
+        return self._settle([reply.number], now)
 
     def _remove(self, name: str) -> None:
         self._peers.pop(name, None)
@@ -421,7 +474,9 @@ class Node:
     def _bury(self, name: str, now: float) -> list[Event]:
         self._remove(name)
         for pending in self._pending.values():
-            pending.unknown += pending.waits.pop(name, ())
+            if name in pending.waits:
+                pending.unknown += pending.waits.pop(name)
+                pending.replies.pop(name, None)
         return [Gone(name), *self._settle(list(self._pending), now)]
 
     def _settle(self, numbers: Iterable[int], now: float) -> list[Event]:
@@ -433,15 +488,37 @@ class Node:
         socket said hello before it had one.
         """
         events: list[Event] = []
+        heard_of = frozenset(self._foreign).union(*self._rumours.values())
+        heard_of -= self._dead | self._peers.keys() | self._condemned.keys()
         for number in numbers:
             pending = self._pending[number]
-            if pending.strangers and self._echoes >= SETTLED and number < self._echoed:
-                heard_of = frozenset().union(*self._rumours.values())
+            if (self._echoes >= SETTLED or self.alone) and number < self._echoed:
+                if pending.everybody:
+                    pending.strangers |= dict.fromkeys(heard_of, ())
+                    pending.everybody = False
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)
-            if not pending.waits and not pending.strangers:
-                del self._pending[number]
-                self._strange.discard(number)
-                unknown = tuple(pending.unknown)
-                events.append(Settled(number, pending.changed, pending.unchanged, unknown))
+            if not (pending.waits or pending.strangers or pending.everybody):
+                self._forget(number)
+                events.append(_settled(number, pending))
         return events
+
+    def _forget(self, number: int) -> None:
+        del self._pending[number]
+        self._strange.discard(number)
+
+
+def _settled(number: int, pending: _Pending) -> Settled:
+    return Settled(
+        number,
+        pending.changed,
+        pending.unchanged,
+        tuple(pending.unknown),
+        _all_of(pending),
+        tuple(pending.refused),
+    )
+
+
+def _all_of(pending: _Pending, but: tuple[str, ...] = ()) -> tuple[Reply, ...]:
+    """Return the replies of all workers that have given theirs to the end."""
+    return tuple(r for name, parts in pending.replies.items() if name not in but for r in parts)

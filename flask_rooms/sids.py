@@ -30,3 +30,8 @@ def is_sid(value: str) -> bool:
 def owner_of(sid: str) -> str:
     """Return the name of the worker that issued *sid*."""
     return sid.partition(".")[0]
+
+
+def is_sid_room(room: object, sid: str) -> bool:
+    """Whether *room* is some other socket's own, where *sid* has no business."""
+    return isinstance(room, str) and room != sid and is_sid(room)

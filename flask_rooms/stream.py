@@ -116,6 +116,11 @@ class Stream:
         self._cursor = min(self._cursor, max(number, self.oldest))
         return known
 
+    def forget(self, number: int) -> None:
+        """Keep nothing before *number* for repetition, unless it is being repeated now."""
+        while self.oldest < min(number, self._cursor):
+            self._sent_bytes -= len(self._entries.popleft())
+
     def waiting(self) -> list[bytes]:
         """Return what was never handed over, in order."""
         return [self._entries[n - self.oldest] for n in range(self.fresh, self.next)]

@@ -5,12 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import msgpack
 import pytest
 
-from flask_rooms import BackendError, BackendUnavailable, Outcome, Unconfirmed
+from flask_rooms import Answer, BackendError, BackendUnavailable, Outcome, Unconfirmed
 from flask_rooms.backends import MemoryBackend
-from tests.support.apps import PATIENCE, LocalCluster, Worker, fence, in_thread, make_app
+from flask_rooms.messages import VERSION, Codec
+from flask_rooms.sids import new_sid, new_worker_name
+from tests.support.apps import (
+    HEARTBEAT,
+    PATIENCE,
+    SECRET,
+    LocalCluster,
+    Worker,
+    fence,
+    in_thread,
+    make_app,
+)
 from tests.support.faults import FaultyBackend
 
 
@@ -204,7 +218,7 @@ def test_a_change_that_fails_at_the_owner_is_not_confirmed(
     def fail(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(there.socketio.server.manager._registry, "leave", fail)
+    monkeypatch.setattr(there.socketio.server.manager._registry, "change", fail)
 
     with pytest.raises(Unconfirmed, match=there.name):
         here.sockets.leave(client.sid, "red").result(PATIENCE)
@@ -229,3 +243,88 @@ def test_what_is_not_ours_is_dropped_counted_and_warned_of_once(
     about = [record for record in caplog.records if "Dropped a message" in record.message]
     assert len(about) == len({here, there})
     intruder.close()
+
+
+# -- a rolling upgrade ------------------------------------------------------------------------
+
+
+def test_a_worker_of_another_version_is_silent_and_not_unknown(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it says is dropped, and what would need its answer says that it has none."""
+    here, there = cluster.worker(make_app(), confirm_timeout=2), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    later = Codec([SECRET], "flask-rooms", 2**20)
+    voice = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    voice.open()
+    name = new_worker_name()
+
+    def say(body: list[Any]) -> None:
+        voice.publish(later._signer.sign(msgpack.packb([VERSION + 1, name, *body])))
+
+    with _saying(lambda: say([{"first": 1}, "a body of whatever form"])):
+        _wait_for(lambda: here.cluster.dropped["version"] > 0)
+        with pytest.raises(Unconfirmed, match=name):
+            here.sockets.leave(new_sid(name), "red").result(PATIENCE)
+        answer = here.sockets.members("red")
+
+    assert answer == Answer(frozenset({client.sid}), False, (name,))
+    assert here.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert "another version of Flask-Rooms" in caplog.text
+    voice.close()
+
+
+@contextmanager
+def _saying(say: Callable[[], object]) -> Iterator[None]:
+    """Say something again and again, as often as a heartbeat, while the context lasts."""
+    enough = threading.Event()
+
+    def go_on() -> None:
+        while not enough.wait(HEARTBEAT / 2):
+            say()
+
+    speaking = in_thread(go_on)
+    try:
+        yield
+    finally:
+        enough.set()
+        speaking.result(PATIENCE)
+
+
+# -- what somebody with the broker, and without the key, can do ----------------------------------
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_recorded_copies_change_nothing(cluster: LocalCluster, order: int) -> None:
+    """Neither for those who heard the originals, nor for a worker that was born later."""
+    tape = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    tape.open()
+    here, there, gone = cluster.worker(), cluster.worker(), cluster.worker()
+    mine, other = here.connect(), there.connect()
+    for speaker, room in ((gone, "red"), (here, "blue")):
+        speaker.sockets.join([mine.sid, other.sid], room).result(PATIENCE)
+        speaker.sockets.broadcast(room, room)
+        speaker.sockets.leave([mine.sid, other.sid], room).result(PATIENCE)
+    here.sockets.join(other.sid, "green").result(PATIENCE)
+    gone.cluster.stop()
+    later = cluster.worker()
+    theirs = later.connect()
+    for speaker, listener in ((here, other), (there, mine), (here, theirs), (there, theirs)):
+        fence(speaker, listener)
+    before = [client.received() for client in (mine, other, theirs)]
+
+    recorded = []
+    while (payload := tape.receive(0.01)) is not None:
+        recorded.append(payload)
+    assert len(recorded) > 10
+    for payload in 2 * recorded[::order]:
+        tape.publish(payload)
+
+    for speaker, listener in ((here, other), (there, mine), (here, theirs), (later, mine)):
+        fence(speaker, listener)
+    assert [said for _, said in before[0]] == ["red", "blue"]
+    assert [client.received() for client in (mine, other, theirs)] == [[], [], []]
+    assert there.sockets.rooms_of(other.sid) == Answer(frozenset({"green"}), True)
+    assert here.rooms_of(mine) == later.rooms_of(theirs) == set()
+    tape.close()

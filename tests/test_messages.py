@@ -17,14 +17,15 @@ from flask_rooms.messages import (
     Acquaintance,
     BadMessage,
     Change,
-    Close,
     Codec,
-    Disconnect,
     Done,
     Emit,
     Frame,
     Goodbye,
     Heartbeat,
+    Question,
+    Reply,
+    User,
     decode_operation,
     encode_operation,
 )
@@ -43,13 +44,17 @@ def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]
     return st.lists(strategy, max_size=4).map(tuple)
 
 
+audiences = rooms | st.builds(User, texts)
+actions = st.sampled_from(["join", "leave", "leave_all", "disconnect"])
+kinds = st.sampled_from(["members", "users", "rooms", "rooms_of", "count"])
+
 operations = st.one_of(
-    st.builds(Change, st.sampled_from(["join", "leave"]), texts, some(texts), some(rooms)),
+    st.builds(Change, actions, texts, some(texts), some(rooms), st.none() | audiences),
     st.builds(Done, texts, numbers, numbers, numbers, some(texts)),
-    st.builds(Emit, texts, packets, st.none() | some(rooms), some(texts), numbers),
+    st.builds(Question, kinds, texts, st.none() | audiences),
+    st.builds(Reply, texts, numbers, some(rooms), some(numbers), st.booleans()),
+    st.builds(Emit, texts, packets, st.none() | some(audiences), some(texts), numbers),
     st.builds(Acknowledged, texts, numbers, packets),
-    st.builds(Close, texts, rooms),
-    st.builds(Disconnect, texts, texts),
     st.just(Goodbye()),
 )
 acquaintances = st.builds(Acquaintance, numbers, numbers)
@@ -265,23 +270,30 @@ def test_signed_nonsense_is_malformed(body: Any) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        pytest.param([1, "kick", "/", [], []], id="an unknown action"),
-        pytest.param([1, "join", None, [], []], id="no namespace"),
-        pytest.param([1, "join", "/", "sid", []], id="a string for IDs"),
-        pytest.param([1, "join", "/", [1], []], id="a number for an ID"),
-        pytest.param([1, "join", "/", [], [True]], id="a bool for a room"),
-        pytest.param([1, "join", "/", [], [None]], id="nil for a room"),
-        pytest.param([1, "join", "/", [], [b"red"]], id="bytes for a room"),
-        pytest.param([1, "join", "/", []], id="a field too few"),
+        pytest.param([1, "kick", "/", [], [], None], id="an unknown action"),
+        pytest.param([1, "join", None, [], [], None], id="no namespace"),
+        pytest.param([1, "join", "/", "sid", [], None], id="a string for IDs"),
+        pytest.param([1, "join", "/", [1], [], None], id="a number for an ID"),
+        pytest.param([1, "join", "/", [], [True], None], id="a bool for a room"),
+        pytest.param([1, "join", "/", [], [None], None], id="nil for a room"),
+        pytest.param([1, "join", "/", [], [b"red"], None], id="bytes for a room"),
+        pytest.param([1, "join", "/", [], []], id="a field too few"),
         pytest.param([2, "worker", -1, 0, 0, []], id="a negative number"),
         pytest.param([2, "worker", True, 0, 0, []], id="a bool for a number"),
         pytest.param([3, "/", ["packet"], [], [], None], id="no acknowledgement"),
         pytest.param([3, "/", [1], [], [], 0], id="a number in a packet"),
         pytest.param([3, "/", "packet", [], [], 0], id="a packet in text"),
         pytest.param([4, "worker", 1, None], id="no packet"),
-        pytest.param([5, "/", {}], id="a dict for a room"),
-        pytest.param([6, "/", []], id="a list for an ID"),
+        pytest.param([1, "join", "/", [], [["user"]], None], id="a user for a room to join"),
+        pytest.param([1, "leave", "/", [], [], []], id="nobody for a user"),
+        pytest.param([1, "leave", "/", [], [], [1]], id="a number for a user"),
+        pytest.param([1, "leave", "/", [], [], ["a", "b"]], id="two users in one"),
+        pytest.param([6, "whereabouts", "/", None], id="an unknown question"),
+        pytest.param([6, "members", "/", {}], id="a dict for a room"),
         pytest.param([6], id="nothing"),
+        pytest.param([7, "worker", 1, [], [-1], True], id="a negative count"),
+        pytest.param([7, "worker", 1, [["user"]], [], True], id="a user for a name"),
+        pytest.param([7, "worker", 1, [], [], 1], id="a number for a bool"),
         pytest.param([True], id="a bool for a code"),
         pytest.param(["7"], id="a string for a code"),
         pytest.param([None], id="no code"),

@@ -71,8 +71,8 @@ FORK = """
 """
 
 
-def run(program: str, *arguments: str) -> list[str]:
-    """Run *program* on its own, and return the words that it prints."""
+def run(program: str, *arguments: str, returns: int = 0) -> list[str]:
+    """Run *program* on its own, and return the words that it prints before it ends as expected."""
     done = subprocess.run(
         [sys.executable, *arguments, "-c", dedent(program)],
         capture_output=True,
@@ -80,7 +80,7 @@ def run(program: str, *arguments: str) -> list[str]:
         timeout=TIMEOUT,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == returns, done.stderr
     return done.stdout.split()
 
 

@@ -7,8 +7,16 @@ from dataclasses import replace
 import pytest
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
-from flask_rooms.messages import Change, Done, Frame, Goodbye, encode_operation
-from flask_rooms.node import Deliver, Event, Gone, Node, Outcast, Overdue, Settled
+from flask_rooms.messages import (
+    Change,
+    Done,
+    Frame,
+    Goodbye,
+    Question,
+    Reply,
+    encode_operation,
+)
+from flask_rooms.node import REMEMBERED, Deliver, Event, Gone, Node, Outcast, Overdue, Settled
 from flask_rooms.stream import Limits
 
 HEARTBEAT, CONFIRM = 2.0, 5.0
@@ -59,7 +67,12 @@ class Table:
         for event in heard:
             if isinstance(event, Deliver) and isinstance(event.operation, Change):
                 own = [sid for sid in event.operation.sids if sid.startswith(f"{name}.")]
-                node.submit(Done(event.sender, event.number, len(own), 0, ()))
+                done = len(own) if event.operation.source is None else 1
+                node.submit(Done(event.sender, event.number, done, 0, ()))
+            elif isinstance(event, Deliver) and isinstance(event.operation, Question):
+                for page in (f"{name} 1", f"{name} 2"):
+                    last = page.endswith("2")
+                    node.submit(Reply(event.sender, event.number, (page,), (), last))
         return heard
 
     def let_pass(self, seconds: float, **left_out: tuple[str, ...]) -> None:
@@ -75,7 +88,20 @@ class Table:
         """Let one ask that a socket of each of the owners leaves a room."""
         sids = {owner: (f"{owner}.s",) for owner in owners}
         change = Change("leave", "/", tuple(f"{owner}.s" for owner in owners), ("room",))
-        number, events = self.nodes[name].change(change, sids, self.now)
+        number, events = self.nodes[name].ask(change, sids, self.now)
+        self.events[name] += events
+        return number
+
+    def ask_all(self, name: str) -> int:
+        """Let one tell all that everybody leaves a room."""
+        change = Change("leave_all", "/", (), (), source="room")
+        number, events = self.nodes[name].ask(change, None, self.now)
+        self.events[name] += events
+        return number
+
+    def question(self, name: str) -> int:
+        """Let one ask all who is in a room."""
+        number, events = self.nodes[name].ask(Question("members", "/", "room"), None, self.now)
         self.events[name] += events
         return number
 
@@ -398,3 +424,188 @@ def test_the_outbox_and_a_message_are_bounded() -> None:
     assert node.take(0.0) is not None
     node.take(0.0)
     node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+
+
+# -- what is for everybody -------------------------------------------------------------------
+
+
+def test_what_is_for_everybody_is_settled_when_all_have_answered() -> None:
+    table = Table("a", "b", "c")
+    table.let_pass(2 * HEARTBEAT)
+
+    number = table.ask_all("a")
+    table.talk(mute=("c",))
+    assert [e for e in table.events["a"] if isinstance(e, Settled)] == []
+    table.let_pass(HEARTBEAT)
+
+    assert table.outcome("a") == Settled(number, 2, 0, ())
+
+
+def test_what_is_for_everybody_waits_until_everybody_has_been_heard() -> None:
+    """A worker that has just come to life may not know of all others yet."""
+    table = Table("a")
+    table.let_pass(2 * HEARTBEAT)
+    table.add("b")
+    table.nodes["b"].take(table.now)  # its hello gets lost, and a has no reason to greet it
+
+    number = table.ask_all("b")
+    table.talk(deaf=("a",), mute=("a",))
+    assert [e for e in table.events["b"] if isinstance(e, Settled)] == []
+    table.let_pass(2 * HEARTBEAT)
+
+    assert table.outcome("b") == Settled(number, 1, 0, ())
+
+
+def test_who_says_hello_before_the_question_has_come_back_is_asked_too() -> None:
+    table = Table("a", "b")
+    table.let_pass(2 * HEARTBEAT)
+    newcomer = table.add("c")
+    hello = newcomer.take(table.now)
+    assert hello is not None
+
+    number = table.ask_all("a")
+    for name in table.nodes:
+        table.hear(name, hello)
+    table.let_pass(2 * HEARTBEAT)
+
+    assert ("a", number) in table.delivered("c")
+    assert table.outcome("a") == Settled(number, 2, 0, ())
+
+
+def test_who_is_known_by_others_only_is_waited_for() -> None:
+    table = Table("a", "b", "c")
+    table.let_pass(2 * HEARTBEAT)
+    table.add("d")
+    table.let_pass(HEARTBEAT, mute=("d",))
+    beat = table.nodes["d"].take(table.now + HEARTBEAT)
+    assert beat is not None
+    table.hear("b", beat)  # of all others, b alone has heard of d
+    table.let_pass(HEARTBEAT, mute=("d",))
+
+    number = table.ask_all("a")
+    table.let_pass(CONFIRM, mute=("d",))
+
+    assert table.outcome("a") == Overdue(number, ("d",))
+
+
+def test_a_question_is_answered_by_all_pages_of_all_workers() -> None:
+    table = Table("a", "b", "c")
+    table.let_pass(2 * HEARTBEAT)
+
+    number = table.question("a")
+    table.talk()
+
+    outcome = table.outcome("a")
+    assert isinstance(outcome, Settled)
+    names = [name for reply in outcome.replies for name in reply.names]
+    assert sorted(map(str, names)) == ["b 1", "b 2", "c 1", "c 2"]
+    assert {reply.number for reply in outcome.replies} == {number}
+
+
+def test_who_has_not_answered_to_the_end_is_missing_and_so_are_its_pages() -> None:
+    table = Table("a", "b", "c")
+    table.let_pass(2 * HEARTBEAT)
+
+    number = table.question("a")
+    table.say("a")
+    half = table.nodes["b"].take(table.now)
+    assert half is not None
+    table.hear("a", replace(half, operations=half.operations[:1]))
+    table.let_pass(CONFIRM, mute=("b",))
+
+    outcome = table.outcome("a")
+    assert isinstance(outcome, Overdue)
+    assert (outcome.number, outcome.missing) == (number, ("b",))
+    assert {reply.names for reply in outcome.replies} == {("c 1",), ("c 2",)}
+
+
+def test_who_has_died_meanwhile_has_no_part_in_the_answer() -> None:
+    table = Table("a", "b", "c")
+    table.let_pass(2 * HEARTBEAT)
+
+    table.question("a")
+    table.say("a")
+    half = table.nodes["b"].take(table.now)
+    assert half is not None
+    table.hear("a", replace(half, operations=half.operations[:1]))
+    table.nodes["b"].submit(Goodbye())
+    goodbye = table.nodes["b"].take(table.now)
+    assert goodbye is not None
+    table.hear("a", replace(goodbye, first=half.first + 1))
+    table.talk(mute=("b",))
+
+    outcome = table.outcome("a")
+    assert isinstance(outcome, Settled)
+    assert {reply.names for reply in outcome.replies} == {("c 1",), ("c 2",)}
+
+
+def test_a_question_that_is_given_up_keeps_what_has_been_answered() -> None:
+    table = Table("a", "b", "c")
+    table.let_pass(2 * HEARTBEAT)
+    number = table.question("a")
+    table.talk(mute=("b",))
+
+    table.events["a"] += table.nodes["a"].give_up(number)
+
+    outcome = table.outcome("a")
+    assert isinstance(outcome, Overdue)
+    assert outcome.missing == ("b",)
+    assert {reply.names for reply in outcome.replies} == {("c 1",), ("c 2",)}
+    assert table.nodes["a"].give_up(number) == []
+
+
+# -- versions, and what is kept ----------------------------------------------------------------
+
+
+def test_a_socket_of_a_worker_of_another_version_is_not_unknown() -> None:
+    """What it says is not understood, but it exists, and so may the socket."""
+    table = Table("a")
+    table.let_pass(2 * HEARTBEAT)
+    table.nodes["a"].hear_foreign("b")
+
+    number = table.ask("a", "b")
+    for _ in range(3):
+        table.nodes["a"].hear_foreign("b")
+        table.let_pass(HEARTBEAT)
+
+    assert table.outcome("a") == Overdue(number, ("b",))
+
+
+def test_a_worker_of_another_version_that_falls_silent_is_gone() -> None:
+    table = Table("a")
+    table.let_pass(2 * HEARTBEAT)
+    table.nodes["a"].hear_foreign("b")
+    table.let_pass(5 * HEARTBEAT)
+
+    number = table.ask("a", "b")
+    table.talk()
+
+    assert table.outcome("a") == Settled(number, 0, 0, ("b.s",))
+
+
+def test_what_everybody_alive_has_had_time_to_ask_for_is_kept_no_longer() -> None:
+    table = Table("a", "b")
+    node = table.nodes["a"]
+    for _ in range(5):
+        node.submit(Change("leave", "/", ("b.s",), ("room",)))
+    table.talk()
+
+    table.let_pass((REMEMBERED - 1) * HEARTBEAT)
+    assert node._stream.oldest == 1
+    table.let_pass(6 * HEARTBEAT)
+
+    assert node._stream.oldest == 6
+    assert table.events["b"][-1] == Deliver("a", 5, Change("leave", "/", ("b.s",), ("room",)))
+
+
+def test_while_we_hear_nothing_what_we_said_is_kept() -> None:
+    table = Table("a", "b")
+    node = table.nodes["a"]
+    node.submit(Change("leave", "/", ("b.s",), ("room",)))
+    table.say("a", deaf=("a", "b"))
+
+    table.let_pass(2 * REMEMBERED * HEARTBEAT, deaf=("a", "b"))
+    assert node._stream.oldest == 1
+    table.let_pass(HEARTBEAT)
+
+    assert ("a", 1) in table.delivered("b")

@@ -19,6 +19,10 @@ class Backend(ABC):
     thread; publish() and close() may run meanwhile.
     """
 
+    #: Whether certainly nobody else is on the channel. A backend that cannot be sure, as with
+    #: a broker, leaves it at that; one that can spares its worker to wait for others to be heard.
+    alone: bool = False
+
     @abstractmethod
     def open(self) -> None:
         """

@@ -36,6 +36,11 @@ class MemoryBackend(Backend):
     def __repr__(self) -> str:
         return f"<MemoryBackend {self._channel!r} on memory://{self._hub}>"
 
+    @property
+    def alone(self) -> bool:  # type: ignore[override]  # read only, here
+        """Whether no other backend is open on this hub and channel."""
+        return self._inbox is not None and len(self._inboxes) == 1
+
     def open(self) -> None:
         """Take part in the channel: whatever is published after the return is received."""
         self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 from typing import Any
 from urllib.error import HTTPError
@@ -105,4 +106,5 @@ class Seat:
         self._worker.begin_to_stop()
 
     def _new(self) -> Worker:
-        return Worker(self.proxy.url, self._channel, APPLICATION, **self._config)
+        options = ["--config", json.dumps(self._config)]
+        return Worker(self.proxy.url, self._channel, APPLICATION, *options)

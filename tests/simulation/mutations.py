@@ -151,7 +151,7 @@ class DeadAreWaitedFor(Node):
         return []
 
     def tick(self, now: float) -> list[Event]:
-        return self._settle(self._asked_of_strangers(), now)
+        return self._settle(sorted(self._strange), now)
 
 
 class GoodbyeIgnored(Node):

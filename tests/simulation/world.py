@@ -123,7 +123,7 @@ class World:
         if owners:
             rest = tuple(sid for theirs in owners.values() for sid in theirs)
             sent = Change(action, "/", rest, (room,))
-            number, events = worker.node.change(sent, dict(owners), self._clock(worker))
+            number, events = worker.node.ask(sent, dict(owners), self._clock(worker))
             worker.submitted.append((number, sent))
             self.asks[worker.name, number] = ask
             self._handle(worker, events)

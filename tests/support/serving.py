@@ -29,7 +29,8 @@ def main() -> None:
     app: Flask = import_module(options.application).create_app(
         ROOMS_BACKEND_URL=options.backend,
         ROOMS_CHANNEL=options.channel,
-        **{"ROOMS_HEARTBEAT_INTERVAL": HEARTBEAT, **options.config},
+        ROOMS_HEARTBEAT_INTERVAL=options.heartbeat,
+        **options.config,
     )
     socketio = app.extensions["rooms"].socketio
     # Joining the cluster comes first: with the name is known that this worker hears the others.
@@ -46,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.support.worker")
     parser.add_argument("--backend", metavar="URL", required=True)
     parser.add_argument("--channel", metavar="NAME", required=True)
+    parser.add_argument("--heartbeat", metavar="SECONDS", type=float, default=HEARTBEAT)
     parser.add_argument("--application", metavar="MODULE", default="tests.support.rooms_app")
     parser.add_argument("--config", metavar="JSON", type=json.loads, default={})
     return parser.parse_args()

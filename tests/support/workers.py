@@ -36,7 +36,7 @@ class Worker:
         backend: The URL of the backend.
         channel: What it shares with the other workers of the cluster.
         application: The module whose `create_app` it serves.
-        config: Besides, in the Flask configuration; what JSON can express.
+        options: Further arguments of its command line.
 
     Attributes:
         backend: As given.
@@ -45,12 +45,12 @@ class Worker:
         url: Where it serves.
     """
 
-    def __init__(self, backend: str, channel: str, application: str, **config: Any) -> None:
+    def __init__(self, backend: str, channel: str, application: str, *options: str) -> None:
         self.backend, self.channel = backend, channel
         self.name = self.url = ""
         self._command = [sys.executable, "-m", "tests.support.worker"]
         self._command += ["--backend", backend, "--channel", channel, "--application", application]
-        self._command += ["--config", json.dumps(config)]
+        self._command += options
         self._process = subprocess.Popen(
             self._command,
             cwd=ROOT,
@@ -94,6 +94,11 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.close()
 
+    def terminate(self) -> int:
+        """Send SIGTERM as a supervisor does, and return how the worker has ended."""
+        self._process.terminate()
+        return self._process.wait(TIMEOUT)
+
     def pause(self) -> None:
         """Stop the worker from doing anything; its connections stay."""
         os.killpg(self._process.pid, signal.SIGSTOP)
@@ -113,14 +118,14 @@ class Worker:
 
 @contextlib.contextmanager
 def cluster(
-    backend: str, count: int, application: str = ROOMS_APP, channel: str = "", **config: Any
+    backend: str, count: int, application: str = ROOMS_APP, channel: str = "", *options: str
 ) -> Iterator[list[Worker]]:
     """Run *count* workers for as long as the context lasts, on a new channel if none is given."""
     channel = channel or f"tests-{uuid4().hex}"
     workers: list[Worker] = []
     try:
         for _ in range(count):
-            workers.append(Worker(backend, channel, application, **config))
+            workers.append(Worker(backend, channel, application, *options))
         for worker in workers:
             worker.wait_until_listening()
         yield workers
