@@ -164,6 +164,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> None:
         """Make a socket a member, wherever it is."""
+        if is_sid_room(room, sid):
+            raise ValueError("cannot enter a sid room")
         self._move("join", sid, namespace, room)
 
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
