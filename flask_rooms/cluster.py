@@ -50,6 +50,8 @@ _REMEDIES = {
     "calls for its sockets will be Unconfirmed until all workers have the same.",
     "oversized": "Give all workers the same ROOMS_MESSAGE_BYTES.",
 }
+#: Bytes of a message that a socket ID in it takes, and more than that.
+_ID_BYTES = 64
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
 
@@ -521,9 +523,11 @@ class Cluster:
         listener = threading.get_ident()
 
         def tell(done: Part) -> None:
-            did = done.outcome
+            did, refused = done.outcome, done.refused
+            if change.source is not None:  # a room may have more members than a message has room
+                refused = refused[: 1 + self._limits.frame // _ID_BYTES]
             answer = Done(
-                event.sender, event.number, did.changed, did.unchanged, did.unknown, done.refused
+                event.sender, event.number, did.changed, did.unchanged, did.unknown, refused
             )
             self.submit(answer)
             if threading.get_ident() != listener:  # which sends when it has handled the frame

@@ -42,6 +42,8 @@ GREET = 0.01
 REMEMBERED = 30
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
+#: Bytes by which an answer may be longer than the longest question.
+SPARE = 64
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ class Node:
             InvalidArgument: It is larger than a frame may be.
             BackendUnavailable: The outbox is full.
         """
-        return self._stream.append(encode_operation(operation))
+        # Whoever could ask about so many sockets has to be told about all of them.
+        spare = SPARE if isinstance(operation, Done) else 0
+        return self._stream.append(encode_operation(operation), spare)
 
     def ask(
         self,
