@@ -170,6 +170,63 @@ def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster
     assert here.sockets.leave(sid, "red").result(0) == Outcome(unknown=(sid,))
 
 
+class LaggingBackend(FaultyBackend):
+    """Hears what it is sent only while `hearing` is set; counts the frames with operations."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hearing = threading.Event()
+        self.hearing.set()
+        self.frames = 0
+        self._codec = Codec([SECRET], "flask-rooms", 2**24)
+
+    def publish(self, payload: bytes) -> None:
+        self.frames += bool(self._codec.decode(payload).operations)
+        super().publish(payload)
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        self.hearing.wait(PATIENCE)
+        return payload
+
+
+def test_what_is_said_while_a_frame_is_on_its_way_shares_the_next_one(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_rooms.cluster._ROUND_TRIP", PATIENCE)  # no matter how slow we are
+    here, there = _with(cluster, backend := LaggingBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    before = backend.frames
+
+    backend.hearing.clear()
+    for number in range(10):
+        here.sockets.broadcast("red", number)
+    assert backend.frames == before + 1
+
+    backend.hearing.set()
+    fence(here, client)
+    assert client.received() == [("message", number) for number in range(10)]
+    assert backend.frames <= before + 3  # the first one, the others, and perhaps the fence
+
+
+def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -> None:
+    # No heartbeat helps, which would show the gap as well.
+    here = cluster.worker(
+        make_app(), backend=(backend := FaultyBackend(cluster.hub)), heartbeat_interval=60
+    )
+    client = cluster.worker().connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.mute = True
+    here.sockets.broadcast("red", "lost on its way, and repeated")
+    backend.mute = False
+    left = here.sockets.leave(client.sid, "red")
+
+    assert left.result(PATIENCE) == Outcome(1)
+    assert client.received() == [("message", "lost on its way, and repeated")]
+
+
 def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:
     here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
     sid = there.connect().sid
