@@ -168,7 +168,10 @@ class Cluster:
                 self._backend.open()
             except BackendError as error:
                 self.lost(error)
-            self._listener = Listener(self, self._backend, opened=not self._down)
+            # Well below the time after which those who are back sooner count us as dead.
+            longest = self._timing.heartbeat / 2
+            opened = not self._down
+            self._listener = Listener(self, self._backend, opened=opened, longest=longest)
             self._node = self._new_node()
             self._joined_in = os.getpid()
             self.flush()
@@ -434,6 +437,12 @@ class Cluster:
             return  # it is we who have closed it
         self._down = True
         self._warn("lost", "The broker cannot be reached, trying again: %s", error)
+
+    def pass_time(self) -> None:
+        """Tell whoever has waited long enough, although nothing can be heard."""
+        with self._lock:
+            events = self._node.tick(time.monotonic())
+        self._handle(events)
 
     def hear(self, payload: bytes | None, reconnected: bool) -> bool:
         """Take in what the listener has received, and let time pass; False when it is deaf."""

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import Queue
 from typing import Any
 
 import msgpack
@@ -43,6 +44,18 @@ class AwayBackend(FaultyBackend):
         if self.down:
             raise BackendError("The test has switched the broker off.")
         super().open()
+
+
+class LostBackend(AwayBackend):
+    """Cannot receive, either, while it is down; counts how often it was tried."""
+
+    tried = 0
+
+    def receive(self, timeout: float) -> bytes | None:
+        if self.down:
+            self.tried += 1
+            raise BackendError("The test has switched the broker off.")
+        return super().receive(timeout)
 
 
 @pytest.fixture(name="cluster")
@@ -126,6 +139,38 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
     backend.down = False
 
     assert join.result(PATIENCE) == Outcome(1)
+
+
+def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
+    backend = LostBackend(cluster.hub)
+    here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
+    sid = cluster.worker().connect().sid
+    here.sockets.join(sid, "red").result(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+
+    backend.down = True
+    here.sockets.leave(sid, "red", told.put)
+
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+    assert backend.down
+
+
+def test_who_is_back_later_is_not_taken_for_dead(cluster: LocalCluster) -> None:
+    later, sooner = LostBackend(cluster.hub), LostBackend(cluster.hub)
+    here, there = _with(cluster, later), _with(cluster, sooner)
+    client = here.connect()
+    there.sockets.join(client.sid, "red").result(PATIENCE)
+
+    later.down = sooner.down = True
+    _wait_for(lambda: later.tried > 7 and sooner.tried > 7)  # the pauses are no longer short
+    wire = cluster.listen()
+    sooner.down = False
+    assert wire.next_speaker() == there.name
+    tried = later.tried
+    _wait_for(lambda: later.tried > tried)  # a whole pause lies before it
+    later.down = False
+
+    assert there.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
 
 
 def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
