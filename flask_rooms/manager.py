@@ -251,8 +251,10 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     ) -> None:
         """Send an event as python-socketio's server asks for it; send() in its words."""
         rooms = any_rooms(to or room)
-        if callback is not None and rooms is None:
-            raise ValueError("Cannot use callback without a room set.")
+        if callback is not None:
+            if rooms is None:
+                raise ValueError("Cannot use callback without a room set.")
+            callback = _once(callback)
         self.send(event, data, namespace or "/", rooms, _sids(skip_sid), callback, ignore_queue)
 
     def send(
@@ -509,6 +511,17 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
 def _timed_out(session: Any, ping_timeout: float) -> bool:
     return bool(session.last_ping) and time.time() - session.last_ping > ping_timeout
+
+
+def _once(callback: Callable[..., object]) -> Callable[..., object]:
+    """Return *callback* for the first of the sockets that answer; the others' is let go."""
+    unanswered = threading.Semaphore()
+
+    def answered(*args: Any) -> None:
+        if unanswered.acquire(blocking=False):
+            callback(*args)
+
+    return answered
 
 
 def _sids(skip_sid: Any) -> tuple[str, ...]:
