@@ -17,6 +17,10 @@ class InvalidArgument(RoomsError, ValueError):
     """A call was given something that it cannot use; nothing has changed."""
 
 
+class InvalidData(InvalidArgument, TypeError):
+    """These are data that no client can be sent: a TypeError too, as in Flask-SocketIO."""
+
+
 class InvalidRoom(InvalidArgument):
     """A room name must be a non-empty string, and not another socket's ID."""
 
