@@ -38,6 +38,7 @@ from flask_rooms.messages import (
 from flask_rooms.outcome import Part
 from flask_rooms.packets import decode, encode_acknowledgement, encode_event
 from flask_rooms.registry import Registry
+from flask_rooms.rooms_view import RoomsView
 from flask_rooms.sids import is_sid, is_sid_room, new_sid, owner_of
 from flask_rooms.signals import Announcer
 
@@ -66,6 +67,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self, registry: Registry, cluster: Cluster, guards: Guards, announcer: Announcer
     ) -> None:
         super().__init__()
+        self.rooms = RoomsView(registry)
         self._registry = registry
         self._cluster = cluster
         self._announcer = announcer
