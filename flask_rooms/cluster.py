@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from flask_rooms.answers import Gathered, pages
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.memory import MemoryBackend
 from flask_rooms.errors import BackendError, RoomsError, Unconfirmed
 from flask_rooms.forks import begin_afresh_in_children
 from flask_rooms.listener import SHORTEST, Listener
@@ -162,6 +164,7 @@ class Cluster:
             self._publishing = threading.Lock()
             self._listening = threading.Event()
             self._unheard = False
+            self._told = False  # something to which no answer will come
             self._asks: dict[int, Confirmation] = {}
             self._inquiries: dict[int, Future[Settled | Overdue]] = {}
             self._down = False
@@ -201,6 +204,22 @@ class Cluster:
         """Begin afresh in a forked child, which is no member until it joins by itself."""
         self._starting = threading.Lock()
         self.host.forked()
+
+    def finish(self) -> None:
+        """
+        Wait until the others have what this worker has said, if it is too new to be sure of it.
+
+        Nobody applies what a worker says before they have greeted each other, so a program that
+        says something and ends would be gone before that.
+        """
+        if not self.is_member or self._down or isinstance(self._backend, MemoryBackend):
+            return  # in memory whoever could hear it ends with this process
+        with self._lock:
+            everybody_has_it = self._node.is_settled or not (self._told or self._asks)
+        if not everybody_has_it:
+            with contextlib.suppress(RoomsError):
+                # Everybody answers in turn, after what was said before.
+                self.inquire(Question("count", "/", ""), None)
 
     def stop(self, timeout: float = 2.0) -> None:
         """Say goodbye, send what waits, and disconnect, within about *timeout* seconds."""
@@ -365,6 +384,7 @@ class Cluster:
         self._join()
         with self._lock:
             self._node.submit(operation)
+            self._told = True
 
     def flush(self) -> None:
         """

@@ -13,6 +13,9 @@ from typing import Protocol
 class Leaver(Protocol):
     """Whoever has to say goodbye."""
 
+    def finish(self) -> None:
+        """Wait, in bounded time, until the others have what was said."""
+
     def stop(self) -> None:
         """Say goodbye, now and in bounded time."""
 
@@ -49,6 +52,7 @@ def attend(leaver: Leaver) -> None:
 
 def _stop_all() -> None:
     for leaver in list(_leavers):
+        leaver.finish()
         leaver.stop()
 
 

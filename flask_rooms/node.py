@@ -165,6 +165,11 @@ class Node:
         return frozenset(self._peers)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether everybody who is alive has been heard."""
+        return self._echoes >= SETTLED or self.alone
+
+    @property
     def wakes_at(self) -> float:
         """When tick() has something to do at the latest."""
         first = next(iter(self._pending.values()), None)  # they all wait equally long
@@ -502,7 +507,7 @@ class Node:
         heard_of -= self._dead | self._peers.keys() | self._condemned.keys()
         for number in numbers:
             pending = self._pending[number]
-            if (self._echoes >= SETTLED or self.alone) and number < self._echoed:
+            if self.is_settled and number < self._echoed:
                 if pending.everybody:
                     pending.strangers |= dict.fromkeys(heard_of, ())
                     pending.everybody = False
