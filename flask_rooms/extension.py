@@ -221,19 +221,11 @@ class Rooms:
 
     def _initialise(self, app: Flask, manager: RoomsManager) -> SocketIO:
         socketio = self._socketio
-        if socketio.server_options.get("message_queue"):
-            raise ConfigurationError(
-                "Rooms takes the place of message_queue=: leave it out, and give its URL as "
-                "ROOMS_BACKEND_URL."
-            )
-        if socketio.server is not None:
-            if not isinstance(socketio, TemplateSocketIO):
-                raise ConfigurationError(
-                    "This SocketIO was initialised before, with another client manager: create "
-                    "it as SocketIO() without the application, and let Rooms initialise it; "
-                    "each application needs its own."
-                )
-            socketio = socketio.copy()
+        _refuse_a_queue(socketio)
+        if isinstance(socketio, TemplateSocketIO):
+            socketio = socketio if socketio.server is None else socketio.copy()
+        elif socketio.server is not None:
+            _check_former(socketio)
         mode = choose_mode(socketio.server_options.get("async_mode"))
         socketio.init_app(app, client_manager=manager, async_mode=mode)
         return socketio
@@ -249,6 +241,28 @@ class _Joining:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self._cluster.start()
         return self._wsgi_app(environ, start_response)
+
+
+def _refuse_a_queue(socketio: SocketIO) -> None:
+    if socketio.server_options.get("message_queue") or "channel" in socketio.server_options:
+        raise ConfigurationError(
+            "Rooms takes the place of message_queue= and channel=: leave them out, and give them "
+            "as ROOMS_BACKEND_URL and ROOMS_CHANNEL."
+        )
+
+
+def _check_former(socketio: SocketIO) -> None:
+    """Let a factory's next application have the SocketIO, as Flask-SocketIO does; or raise."""
+    if not isinstance(socketio.server.manager, RoomsManager):
+        raise ConfigurationError(
+            "This SocketIO was initialised before, with another client manager: create it as "
+            "SocketIO() without the application, and let Rooms initialise it."
+        )
+    if rehearsal.get() is not None:
+        raise ConfigurationError(
+            "A SocketIO serves the application that was made last, and here several live side by "
+            "side: each application needs its own, or the one that Rooms makes."
+        )
 
 
 def _request_class(app: Flask) -> type[SocketRequest]:
