@@ -13,6 +13,7 @@ from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
 from werkzeug.local import LocalProxy
 
+from flask_rooms.admin import ClusterAdmin
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.cluster import Cluster, Timing
@@ -105,6 +106,7 @@ class Rooms:
         socketio = self._initialise(app, manager)
         manager.load_user = partial(self._users.load, app)
         manager.in_context = partial(call_in_context, socketio)
+        socketio.server.instrument = partial(ClusterAdmin, app, socketio.server)
         app.request_class = _request_class(app)
         SocketRequests(app, socketio)
         app.wsgi_app = _Joining(app.wsgi_app, cluster)  # type: ignore[method-assign]

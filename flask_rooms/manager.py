@@ -47,6 +47,9 @@ logger = logging.getLogger("flask_rooms")
 #: Callbacks that may wait for clients of other workers.
 REMOTE_ACKS = 10_000
 
+#: The namespace of the workers themselves; no client can be in it.
+_WORKERS = ""
+
 
 class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typed
     """
@@ -114,6 +117,9 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         return self._registry.answer(question)
 
     def _emit(self, emit: Emit, sender: str) -> None:
+        if emit.namespace == _WORKERS:
+            self.hear(decode(self.server.packet_class, emit.packet).data[1])
+            return
         if not emit.ack:
             self._deliver(emit, None)
             return
@@ -121,6 +127,19 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         sid = str(emit.rooms[0]) if emit.rooms else ""
         if owner_of(sid) == self._cluster.name and not self.holds(emit.namespace, sid):
             self._cluster.publish(Acknowledged(sender, emit.ack, ()))  # nobody will answer
+
+    def tell(self, what: Any) -> None:
+        """Tell the other workers themselves something; each of them then calls its hear()."""
+        packet = encode_event(self.server.packet_class, "", what, "/")
+        self._cluster.publish(Emit(_WORKERS, packet, None, (), 0))
+
+    def hear(self, what: Any) -> None:
+        """Take in what another worker tells; replaced by who has a use for it."""
+
+    @property
+    def worker(self) -> str:
+        """This worker's name; joins the cluster if need be."""
+        return self._cluster.name
 
     def worker_gone(self, worker: str) -> None:
         """Let go of the callbacks that wait for a client of that worker."""
@@ -211,6 +230,25 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
                 self.basic_leave_room(sid, namespace, name)
         elif isinstance(sid, str) and is_sid(sid):
             self._ask(action, namespace, (sid,), (name,))
+
+    def move(self, action: Action, namespace: str, whom: Any, *rooms: Any) -> None:
+        """
+        Do something to sockets of every worker.
+
+        Args:
+            action: What.
+            namespace: Where.
+            whom: A socket ID, a room for all its members, or None for the whole namespace.
+            rooms: Which rooms to join or to leave.
+        """
+        names = tuple(any_room(room) for room in rooms)
+        if whom is None:
+            everybody = self._cluster.inquire(Question("members", namespace, None), None).names()
+            self._ask(action, namespace, tuple(map(str, everybody)), names)
+        elif is_own(whom):
+            self._ask(action, namespace, (whom,), names)
+        else:
+            self._ask(action, namespace, (), names, any_room(whom))
 
     def _ask(
         self,
@@ -393,6 +431,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         server._handle_connect = self._connecting
         server._handle_disconnect = self._departures.client_left
         server.disconnect = self._kick
+        server._handle_eio_disconnect = self._session_ended  # what instrument() goes back to
         server.eio.on("disconnect", self._session_ended)
 
     def _connecting(self, eio_sid: str, namespace: str | None, data: Any) -> None:
