@@ -546,6 +546,7 @@ class Cluster:
         with self._lock:
             waiting = self._node.waiting()
             self._node = self._new_node()
+            self._unheard = True  # until its hello has come back, as at the start
             asks, self._asks = self._asks, {}
             inquiries, self._inquiries = self._inquiries, {}
             for operation in waiting:

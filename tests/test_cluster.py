@@ -128,6 +128,23 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
     assert join.result(PATIENCE) == Outcome(1)
 
 
+def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
+    """What connects before the others know the new name could be called unknown by them."""
+    here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
+    fence(here, there.connect())
+    name = there.name
+    backend.mute = True
+    _wait_for(lambda: there.name != name)
+    client = there.connect()
+    there.sockets.join(client.sid, "red").result(0)
+
+    backend.mute = False
+
+    _wait_for(lambda: there.name in here.cluster.peers)
+    fence(here, there.connect())
+    assert there.rooms_of(client) == set()
+
+
 def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
     # By its heartbeats `here` would notice only after minutes.
     here, there = cluster.worker(make_app(), heartbeat_interval=60), cluster.worker()
