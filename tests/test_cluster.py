@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import Queue
 from typing import Any
 
 import msgpack
@@ -43,6 +44,18 @@ class AwayBackend(FaultyBackend):
         if self.down:
             raise BackendError("The test has switched the broker off.")
         super().open()
+
+
+class LostBackend(AwayBackend):
+    """Cannot receive, either, while it is down; counts how often it was tried."""
+
+    tried = 0
+
+    def receive(self, timeout: float) -> bytes | None:
+        if self.down:
+            self.tried += 1
+            raise BackendError("The test has switched the broker off.")
+        return super().receive(timeout)
 
 
 @pytest.fixture(name="cluster")
@@ -145,6 +158,38 @@ def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) ->
     assert there.rooms_of(client) == set()
 
 
+def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
+    backend = LostBackend(cluster.hub)
+    here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
+    sid = cluster.worker().connect().sid
+    here.sockets.join(sid, "red").result(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+
+    backend.down = True
+    here.sockets.leave(sid, "red", told.put)
+
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+    assert backend.down
+
+
+def test_who_is_back_later_is_not_taken_for_dead(cluster: LocalCluster) -> None:
+    later, sooner = LostBackend(cluster.hub), LostBackend(cluster.hub)
+    here, there = _with(cluster, later), _with(cluster, sooner)
+    client = here.connect()
+    there.sockets.join(client.sid, "red").result(PATIENCE)
+
+    later.down = sooner.down = True
+    _wait_for(lambda: later.tried > 7 and sooner.tried > 7)  # the pauses are no longer short
+    wire = cluster.listen()
+    sooner.down = False
+    assert wire.next_speaker() == there.name
+    tried = later.tried
+    _wait_for(lambda: later.tried > tried)  # a whole pause lies before it
+    later.down = False
+
+    assert there.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
 def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
     # By its heartbeats `here` would notice only after minutes.
     here, there = cluster.worker(make_app(), heartbeat_interval=60), cluster.worker()
@@ -185,6 +230,63 @@ def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster
 
     _wait_for(lambda: there.name not in here.cluster.peers)
     assert here.sockets.leave(sid, "red").result(0) == Outcome(unknown=(sid,))
+
+
+class LaggingBackend(FaultyBackend):
+    """Hears what it is sent only while `hearing` is set; counts the frames with operations."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hearing = threading.Event()
+        self.hearing.set()
+        self.frames = 0
+        self._codec = Codec([SECRET], "flask-rooms", 2**24)
+
+    def publish(self, payload: bytes) -> None:
+        self.frames += bool(self._codec.decode(payload).operations)
+        super().publish(payload)
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        self.hearing.wait(PATIENCE)
+        return payload
+
+
+def test_what_is_said_while_a_frame_is_on_its_way_shares_the_next_one(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_rooms.cluster._ROUND_TRIP", PATIENCE)  # no matter how slow we are
+    here, there = _with(cluster, backend := LaggingBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    before = backend.frames
+
+    backend.hearing.clear()
+    for number in range(10):
+        here.sockets.broadcast("red", number)
+    assert backend.frames == before + 1
+
+    backend.hearing.set()
+    fence(here, client)
+    assert client.received() == [("message", number) for number in range(10)]
+    assert backend.frames <= before + 3  # the first one, the others, and perhaps the fence
+
+
+def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -> None:
+    # No heartbeat helps, which would show the gap as well.
+    here = cluster.worker(
+        make_app(), backend=(backend := FaultyBackend(cluster.hub)), heartbeat_interval=60
+    )
+    client = cluster.worker().connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.mute = True
+    here.sockets.broadcast("red", "lost on its way, and repeated")
+    backend.mute = False
+    left = here.sockets.leave(client.sid, "red")
+
+    assert left.result(PATIENCE) == Outcome(1)
+    assert client.received() == [("message", "lost on its way, and repeated")]
 
 
 def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:
