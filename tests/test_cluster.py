@@ -217,6 +217,39 @@ class SlowBackend(FaultyBackend):
         super().publish(payload)
 
 
+class CrawlingBackend(FaultyBackend):
+    """Takes longer over every payload than a caller should wait, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.slow = False
+        self.senders: list[int] = []
+
+    def publish(self, payload: bytes) -> None:
+        if self.slow:
+            self.senders.append(threading.get_ident())
+            threading.Event().wait(0.6)
+        super().publish(payload)
+
+
+def test_no_caller_sends_on_and_on_to_a_slow_broker(cluster: LocalCluster) -> None:
+    backend = CrawlingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, message_bytes=300), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.slow = True
+    with here.cluster._publishing:  # so that nobody else sends yet
+        for number in range(6):
+            here.sockets.broadcast("red", f"{number}" * 150)  # each fills a frame
+    here.cluster.flush()
+
+    assert backend.senders.count(threading.get_ident()) <= 1
+    backend.slow = False
+    fence(here, client)
+    assert [said[:1] for _, said in client.received()] == list("012345")
+
+
 def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster) -> None:
     here = cluster.worker(make_app(), heartbeat_interval=60)
     there = _with(cluster, backend := SlowBackend(cluster.hub))
