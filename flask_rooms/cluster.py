@@ -395,7 +395,10 @@ class Cluster:
         back: under load it is this that lets the broker, and everybody's listener, keep up.
         While the broker is away only the listener tries, and nobody else waits for it.
         """
+        began = time.monotonic()
         for _ in range(_FRAMES_AT_ONCE):  # then the listener goes on
+            if time.monotonic() - began > _AT_ONCE:  # the broker is slow: let no caller wait
+                return
             if self._down or self._listener.stopping.is_set() or self._awaits_echo():
                 return
             if not self._publishing.acquire(blocking=False):
@@ -590,6 +593,7 @@ class Cluster:
         with self._lock:
             waiting = self._node.waiting()
             self._node = self._new_node()
+            self._unheard = True  # until its hello has come back, as at the start
             asks, self._asks = self._asks, {}
             inquiries, self._inquiries = self._inquiries, {}
             for operation in waiting:

@@ -141,6 +141,23 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
     assert join.result(PATIENCE) == Outcome(1)
 
 
+def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
+    """What connects before the others know the new name could be called unknown by them."""
+    here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
+    fence(here, there.connect())
+    name = there.name
+    backend.mute = True
+    _wait_for(lambda: there.name != name)
+    client = there.connect()
+    there.sockets.join(client.sid, "red").result(0)
+
+    backend.mute = False
+
+    _wait_for(lambda: there.name in here.cluster.peers)
+    fence(here, there.connect())
+    assert there.rooms_of(client) == set()
+
+
 def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
     backend = LostBackend(cluster.hub)
     here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
@@ -198,6 +215,39 @@ class SlowBackend(FaultyBackend):
             self.sending.set()
             threading.Event().wait(0.3)
         super().publish(payload)
+
+
+class CrawlingBackend(FaultyBackend):
+    """Takes longer over every payload than a caller should wait, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.slow = False
+        self.senders: list[int] = []
+
+    def publish(self, payload: bytes) -> None:
+        if self.slow:
+            self.senders.append(threading.get_ident())
+            threading.Event().wait(0.6)
+        super().publish(payload)
+
+
+def test_no_caller_sends_on_and_on_to_a_slow_broker(cluster: LocalCluster) -> None:
+    backend = CrawlingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, message_bytes=300), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.slow = True
+    with here.cluster._publishing:  # so that nobody else sends yet
+        for number in range(6):
+            here.sockets.broadcast("red", f"{number}" * 150)  # each fills a frame
+    here.cluster.flush()
+
+    assert backend.senders.count(threading.get_ident()) <= 1
+    backend.slow = False
+    fence(here, client)
+    assert [said[:1] for _, said in client.received()] == list("012345")
 
 
 def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster) -> None:
