@@ -161,6 +161,16 @@ class Node:
         return frozenset(self._peers)
 
     @property
+    def may_be_unmet(self) -> bool:
+        """Whether we are so young that others may not follow our stream yet."""
+        return self._echoes < SETTLED and not self.alone
+
+    @property
+    def acquaintances(self) -> frozenset[str]:
+        """The other workers that count as alive, and those that we know only by name."""
+        return self.peers | self._heard_of()
+
+    @property
     def wakes_at(self) -> float:
         """When tick() has something to do at the latest."""
         first = next(iter(self._pending.values()), None)  # they all wait equally long
@@ -485,8 +495,7 @@ class Node:
         socket said hello before it had one.
         """
         events: list[Event] = []
-        heard_of = frozenset(self._foreign).union(*self._rumours.values())
-        heard_of -= self._dead | self._peers.keys() | self._condemned.keys()
+        heard_of = self._heard_of()
         for number in numbers:
             pending = self._pending[number]
             if (self._echoes >= SETTLED or self.alone) and number < self._echoed:
@@ -500,6 +509,11 @@ class Node:
                 unknown, replies = tuple(pending.unknown), _all_of(pending)
                 events.append(Settled(number, pending.changed, pending.unchanged, unknown, replies))
         return events
+
+    def _heard_of(self) -> frozenset[str]:
+        """Return whom we have not met: what they say is of another version, or others name them."""
+        heard_of = frozenset(self._foreign).union(*self._rumours.values())
+        return heard_of - self._dead - self._peers.keys() - self._condemned.keys()
 
     def _forget(self, number: int) -> None:
         del self._pending[number]
