@@ -38,7 +38,7 @@ setup(
         "redis": REDIS,
         "gevent": GEVENT,
         "example": EXAMPLE + REDIS,
-        "test": EXAMPLE + REDIS + ["hypothesis>=6.80.0", "pytest>=9.0.0"],
+        "test": EXAMPLE + REDIS + ["Flask-Login>=0.6.3", "hypothesis>=6.80.0", "pytest>=9.0.0"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

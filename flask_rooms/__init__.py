@@ -9,6 +9,7 @@ from flask_rooms.errors import (
     InvalidRoom,
     InvalidSocket,
     NotASocketRequest,
+    Refused,
     RoomsError,
     Unconfirmed,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "InvalidSocket",
     "NotASocketRequest",
     "Outcome",
+    "Refused",
     "Rooms",
     "RoomsError",
     "Unconfirmed",

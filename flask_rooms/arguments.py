@@ -9,11 +9,18 @@ from flask import Request, has_request_context, request
 from werkzeug.local import LocalProxy
 
 from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket, NotASocketRequest
-from flask_rooms.messages import Room
+from flask_rooms.messages import Room, User
 from flask_rooms.sids import is_sid
 
 #: Characters that a room's name may have.
 ROOM_LENGTH = 1024
+
+
+class NotGiven:
+    """What an argument is that was left out, where None would be a mistake."""
+
+
+NOT_GIVEN = NotGiven()
 
 #: `flask.request` in a socket request or event handler, or a socket ID.
 OneSocket: TypeAlias = "Request | str"
@@ -93,6 +100,30 @@ def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...
     return (namespaces.pop() if namespaces else namespace_of_call(None)), tuple(dict.fromkeys(sids))
 
 
+def sockets_or_user(
+    sockets: Any, user: Any, namespace: str | None
+) -> tuple[str, tuple[str, ...], User | None]:
+    """Return the namespace of a call, and the sockets or the user that it is for."""
+    if user is None:
+        if sockets is NOT_GIVEN:
+            raise InvalidSocket("Give a socket, or `user=` for all sockets of a user.")
+        return (*socket_ids(sockets, namespace), None)
+    if sockets is not NOT_GIVEN:
+        raise InvalidSocket("Give either a socket or `user=`, not both.")
+    return namespace_of_call(namespace), (), user_id(user)
+
+
+def room_or_user(room: Any, user: Any) -> str | User:
+    """Return the room or the user that a question is about."""
+    if user is None:
+        if room is NOT_GIVEN:
+            raise InvalidRoom("Give a room, or `user=` for the sockets of a user.")
+        return room_name(room)
+    if room is not NOT_GIVEN:
+        raise InvalidRoom("Give either a room or `user=`, not both.")
+    return user_id(user)
+
+
 def room_or_sockets(given: Any, namespace: str | None) -> tuple[str, tuple[str, ...], str | None]:
     """
     Return the namespace of a call, and the sockets or the room whose members it is for.
@@ -126,6 +157,24 @@ def namespace_of_call(namespace: Any) -> str:
     if has_request_context() and getattr(request, "is_socket", False):
         return str(request.namespace)  # type: ignore[attr-defined]  # set on socket requests
     return "/"
+
+
+def user_id(user: Any) -> User:
+    """Return the user with this ID, a string or a number, or raise InvalidArgument."""
+    text = str(user) if type(user) is int else user
+    if not isinstance(text, str) or not text or len(text) > ROOM_LENGTH or not _is_text(text):
+        raise InvalidArgument(
+            "A user's ID is a number, or a string that is not empty and has at most "
+            f"{ROOM_LENGTH} characters, not {_type_of(user)}."
+        )
+    return User(_plain(text))
+
+
+def asking_socket() -> str:
+    """Return the ID of the socket whose request or event is being handled here, or nothing."""
+    if has_request_context() and getattr(request, "is_socket", False):
+        return str(request.sid)  # type: ignore[attr-defined]  # set on socket requests
+    return ""
 
 
 def event_name(event: Any) -> str:

@@ -33,7 +33,7 @@ from flask_rooms.messages import (
     Room,
 )
 from flask_rooms.node import Deliver, Event, Gone, Node, Outcast, Overdue, Settled
-from flask_rooms.outcome import Confirmation, Outcome
+from flask_rooms.outcome import Confirmation, Outcome, Part
 from flask_rooms.sids import new_worker_name, owner_of
 from flask_rooms.stream import Limits
 
@@ -41,6 +41,8 @@ logger = logging.getLogger("flask_rooms")
 
 #: How much one caller sends for all before the listener goes on with it.
 _FRAMES_AT_ONCE = 8
+#: Seconds for which what was sent last is waited for, before more is sent without it.
+_ROUND_TRIP = 0.02
 #: Seconds without a look at whether it is time to leave.
 _LONGEST = 1.0
 #: Seconds in which a stale connection shows itself.
@@ -55,6 +57,8 @@ _REMEDIES = {
     "calls for its sockets will be Unconfirmed until all workers have the same.",
     "oversized": "Give all workers the same ROOMS_MESSAGE_BYTES.",
 }
+#: Bytes of a message that a socket ID in it takes, and more than that.
+_ID_BYTES = 64
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
 
@@ -62,8 +66,14 @@ _WARN_EVERY = 60.0
 class Host(Protocol):
     """What a cluster needs of the worker that it connects."""
 
-    def apply(self, operation: Operation, sender: str) -> Outcome:
-        """Carry out an operation on the sockets of this worker."""
+    def change(self, change: Change) -> Part:
+        """Carry out a change of this worker's own on its sockets."""
+
+    def change_for(self, change: Change, sender: str, tell: Callable[[Part], object]) -> None:
+        """Carry out another worker's change on the sockets here, and *tell* what was done."""
+
+    def apply(self, operation: Operation, sender: str) -> None:
+        """Carry out another operation on the sockets of this worker."""
 
     def answer(self, question: Question) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a question asks for."""
@@ -160,11 +170,15 @@ class Cluster:
             self._asks: dict[int, Confirmation] = {}
             self._inquiries: dict[int, Future[Settled | Overdue]] = {}
             self._down = False
+            self._sent_at = float("-inf")
             try:
                 self._backend.open()
             except BackendError as error:
                 self.lost(error)
-            self._listener = Listener(self, self._backend, opened=not self._down)
+            # Well below the time after which those who are back sooner count us as dead.
+            longest = self._timing.heartbeat / 2
+            opened = not self._down
+            self._listener = Listener(self, self._backend, opened=opened, longest=longest)
             self._node = self._new_node()
             self._joined_in = os.getpid()
             self.flush()
@@ -248,7 +262,7 @@ class Cluster:
         # Whoever is sending may not know yet of the last things, so it is waited for.
         while self._publishing.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
-                more = not self._down and self._publish_all()
+                more = not self._down and self._publish_next()
             finally:
                 self._publishing.release()
             if not more or time.monotonic() > deadline:
@@ -289,7 +303,7 @@ class Cluster:
                 number, events = self._node.ask(there, whom, time.monotonic())
                 self._asks[number] = future
             self._handle(events)
-        future.contribute(self.host.apply(here, self._node.name))
+        future.contribute(self.host.change(here))
         if there is not None:
             self._sent(lambda: future.fail(Unconfirmed(whom or (), 0.0)))
         return future
@@ -400,38 +414,44 @@ class Cluster:
         """
         Send what waits, unless somebody is at it already, who then sends this as well.
 
-        So a lone call costs one publish and many at once share one; while the broker is away
-        only the listener tries, and nobody else waits for it. Nobody sends for the others for
-        ever, either: after some frames the listener goes on, which hears them come back.
+        So a lone call costs one publish and is sent at once. What is said while that is on its
+        way back to us shares one frame, which the listener sends when it hears the other come
+        back: under load it is this that lets the broker, and everybody's listener, keep up.
+        While the broker is away only the listener tries, and nobody else waits for it.
         """
-        while not (self._down or self._listener.stopping.is_set()) and self._publishing.acquire(
-            blocking=False
-        ):
+        for _ in range(_FRAMES_AT_ONCE):  # then the listener goes on
+            if self._down or self._listener.stopping.is_set() or self._awaits_echo():
+                return
+            if not self._publishing.acquire(blocking=False):
+                return
             try:
-                full = self._publish_all()
+                if not self._publish_next():
+                    return
             finally:
                 self._publishing.release()
-            with self._lock:
-                waiting = self._node.has_something_to_send(time.monotonic())
-            if not waiting or full:
-                return
 
-    def _publish_all(self) -> bool:
-        """Send frames until nothing waits; True when that was too much for one caller."""
-        for _ in range(_FRAMES_AT_ONCE):
+    def _awaits_echo(self) -> bool:
+        with self._lock:
+            under_way = self._node.awaits_echo
+        return under_way and time.monotonic() - self._sent_at < _ROUND_TRIP
+
+    def _publish_next(self) -> bool:
+        """Send one frame; False when nothing waits, or it could not be sent."""
+        now = time.monotonic()
+        with self._lock:
+            node = self._node  # which may be another one by the time this has failed
+            frame = node.take(now)
+        if frame is None:
+            return False
+        self._sent_at = now
+        payload = self._codec.encode(frame)
+        try:
+            self._publish(payload)
+        except BackendError as error:
             with self._lock:
-                node = self._node  # which may be another one by the time this has failed
-                frame = node.take(time.monotonic())
-            if frame is None:
-                return False
-            payload = self._codec.encode(frame)
-            try:
-                self._publish(payload)
-            except BackendError as error:
-                with self._lock:
-                    node.give_back(frame, time.monotonic())
-                self.lost(error)
-                return False
+                node.give_back(frame, time.monotonic())
+            self.lost(error)
+            return False
         return True
 
     def _publish(self, payload: bytes) -> None:
@@ -450,6 +470,8 @@ class Cluster:
         """Return how many seconds the listener may wait for the next payload."""
         with self._lock:
             wakes_at = self._node.wakes_at
+            if self._node.has_unsent:  # it was held back, and is to be so no longer than that
+                wakes_at = min(wakes_at, time.monotonic() + _ROUND_TRIP)
         if self._down:
             return SHORTEST
         longest = min(self._timing.heartbeat, self._timing.confirm, _LONGEST)
@@ -461,6 +483,12 @@ class Cluster:
             return  # it is we who have closed it
         self._down = True
         self._warn("lost", "The broker cannot be reached, trying again: %s", error)
+
+    def pass_time(self) -> None:
+        """Tell whoever has waited long enough, although nothing can be heard."""
+        with self._lock:
+            events = self._node.tick(time.monotonic())
+        self._handle(events)
 
     def hear(self, payload: bytes | None, reconnected: bool) -> bool:
         """Take in what the listener has received, and let time pass; False when it is deaf."""
@@ -530,7 +558,8 @@ class Cluster:
             inquiry.set_result(event)
         if ask := self._asks.pop(event.number, None):
             if isinstance(event, Settled):
-                ask.contribute(Outcome(event.changed, event.unchanged, event.unknown))
+                outcome = Outcome(event.changed, event.unchanged, event.unknown)
+                ask.contribute(Part(outcome, event.refused))
             else:
                 ask.fail(Unconfirmed(event.missing, self._timing.confirm))
 
@@ -555,13 +584,21 @@ class Cluster:
             if not own:
                 return
             change = replace(change, sids=own)
+        listener = threading.get_ident()
+
+        def tell(done: Part) -> None:
+            did, refused = done.outcome, done.refused
+            if change.source is not None:  # a room may have more members than a message has room
+                refused = refused[: 1 + self._limits.frame // _ID_BYTES]
+            answer = Done(
+                event.sender, event.number, did.changed, did.unchanged, did.unknown, refused
+            )
+            self.submit(answer)
+            if threading.get_ident() != listener:  # which sends when it has handled the frame
+                self.flush()
+
         # If this fails there is no answer, and the asker hears that it is unconfirmed.
-        outcome = self.host.apply(change, event.sender)
-        answer = Done(
-            event.sender, event.number, outcome.changed, outcome.unchanged, outcome.unknown
-        )
-        with self._lock:
-            self._node.submit(answer)  # the listener sends it when it has handled the frame
+        self.host.change_for(change, event.sender, tell)
 
     def _reply(self, event: Deliver, question: Question) -> None:
         if question.kind == "rooms_of" and owner_of(str(question.about)) != self._node.name:

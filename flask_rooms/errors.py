@@ -29,6 +29,26 @@ class NotASocketRequest(InvalidArgument):
     """An HTTP request has no socket: check `request.is_socket` first."""
 
 
+class Refused(RoomsError):
+    """
+    A guard does not let the sockets named in `sids` into a room, and nothing has changed there.
+
+    Args:
+        sids: The socket IDs, of each worker as many as fit into a message.
+    """
+
+    def __init__(self, sids: Iterable[str]) -> None:
+        self.sids = tuple(sids)
+        super().__init__(
+            f"A guard has refused {', '.join(self.sids)}: who may join is decided by the functions "
+            "that the application has registered with rooms.guard()."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # As below.
+        return (Refused, (self.sids,))
+
+
 class BackendUnavailable(RoomsError):
     """The outbox for the other workers is full because the broker is away."""
 

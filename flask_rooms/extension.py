@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
@@ -15,17 +17,25 @@ from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.cluster import Cluster, Timing
 from flask_rooms.config import Config
+from flask_rooms.context import call_in_context
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.farewell import attend
+from flask_rooms.guards import Guard, Guards
 from flask_rooms.manager import RoomsManager
 from flask_rooms.messages import Codec
 from flask_rooms.modes import choose_mode
+from flask_rooms.outcome import Outcome
 from flask_rooms.registry import Registry
 from flask_rooms.rehearsal import rehearsal
 from flask_rooms.requests import SocketRequest, SocketRequests
-from flask_rooms.sockets import Sockets
+from flask_rooms.signals import Announcer
+from flask_rooms.sockets import Callback, Sockets
 from flask_rooms.stream import Limits
 from flask_rooms.template import TemplateSocketIO
+from flask_rooms.users import Loader, Users
+
+L = TypeVar("L", bound=Loader)
+G = TypeVar("G", bound=Guard)
 
 # Where a Flask application keeps what belongs to it alone.
 _PARTS = "rooms_parts"
@@ -65,6 +75,8 @@ class Rooms:
         self._socketio = TemplateSocketIO() if socketio is None else socketio
         self._backend = backend
         self._options = options
+        self._guards = Guards()
+        self._users = Users()
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
@@ -88,8 +100,11 @@ class Rooms:
                 "give the application to Rooms(), not both."
             )
         cluster = self._make_cluster(app)
-        manager = RoomsManager(Registry(), cluster)
+        announcer = Announcer(app)
+        manager = RoomsManager(Registry(announcer.add), cluster, self._guards, announcer)
         socketio = self._initialise(app, manager)
+        manager.load_user = partial(self._users.load, app)
+        manager.in_context = partial(call_in_context, socketio)
         app.request_class = _request_class(app)
         SocketRequests(app, socketio)
         app.wsgi_app = _Joining(app.wsgi_app, cluster)  # type: ignore[method-assign]
@@ -97,6 +112,68 @@ class Rooms:
         app.extensions[_PARTS] = _Parts(socketio, cluster, Sockets(cluster, manager))
         self._apps.add(app)
         attend(cluster)
+
+    def user_loader(self, loader: L) -> L:
+        """
+        Register the function that says whose a connecting socket is: a decorator.
+
+        It is called with what the client has sent as `auth` (None if nothing), in the context of
+        the handshake's request, so that `flask.session` and its like are those of the client. It
+        returns the user's ID, a string or a number, or None. If it raises, the client is refused.
+
+        Without a loader Flask-Login is asked, where the application uses it.
+
+        Raises:
+            ConfigurationError: *loader* is not a function.
+        """
+        if not callable(loader):
+            raise ConfigurationError("user_loader takes a function of one argument, `auth`.")
+        self._users.loader = loader
+        return loader
+
+    def guard(self, rule: str) -> Callable[[G], G]:
+        """
+        Register the function that decides who may join rooms of some names: a decorator.
+
+        It is called on the worker that holds the socket, with what the rule has found in the
+        name, in the context of the socket: `request.sid`, `request.namespace` and `session` are
+        those of its handshake. It returns whether the socket may join; raising is refusing.
+
+        Args:
+            rule: As in `app.route()`, over the whole name: `"team:<int:id>"`.
+
+        Raises:
+            ConfigurationError: *rule* is not a rule, or the guard not a function.
+        """
+
+        def register(guard: G) -> G:
+            if not callable(guard):
+                raise ConfigurationError("A guard is a function that returns a bool.")
+            self._guards.add(rule, guard)
+            return guard
+
+        return register
+
+    def recheck(
+        self, room: str, callback: Callback | None = None, *, namespace: str | None = None
+    ) -> Future[Outcome]:
+        """
+        Ask the guard of a room about all its members, on every worker, and expel whom it refuses.
+
+        Args:
+            room: A name.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            namespace: Where the room is.
+
+        Returns:
+            The future of an Outcome: `changed` counts those that had to go.
+
+        Raises:
+            InvalidRoom: *room* is not a name.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        return self.sockets._recheck(room, callback, namespace)
 
     @property
     def socketio(self) -> SocketIO:

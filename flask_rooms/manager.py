@@ -16,25 +16,30 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from socketio.manager import Manager
-from socketio.packet import DISCONNECT
 
-from flask_rooms.arguments import any_room, any_rooms
+from flask_rooms.arguments import any_room, any_rooms, asking_socket
+from flask_rooms.changes import Changes
 from flask_rooms.cluster import Cluster
-from flask_rooms.errors import BackendUnavailable, InvalidArgument, RoomsError
-from flask_rooms.memberships import Socket, is_own
+from flask_rooms.departures import Departures
+from flask_rooms.errors import BackendUnavailable, InvalidArgument, Refused, RoomsError
+from flask_rooms.guards import Guards, InContext
+from flask_rooms.memberships import Origin, is_own
 from flask_rooms.messages import (
     Acknowledged,
+    Action,
     Audience,
     Change,
     Emit,
     Operation,
     Question,
     Room,
+    User,
 )
-from flask_rooms.outcome import Outcome
+from flask_rooms.outcome import Part
 from flask_rooms.packets import decode, encode_acknowledgement, encode_event
-from flask_rooms.registry import Changed, Registry
+from flask_rooms.registry import Registry
 from flask_rooms.sids import is_sid, is_sid_room, new_sid, owner_of
+from flask_rooms.signals import Announcer
 
 logger = logging.getLogger("flask_rooms")
 
@@ -53,12 +58,33 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     Args:
         registry: The sockets of this worker.
         cluster: The way to the others.
+        guards: Decide who may join.
+        announcer: Sends the signals, of which *registry* tells it.
     """
 
-    def __init__(self, registry: Registry, cluster: Cluster) -> None:
+    def __init__(
+        self, registry: Registry, cluster: Cluster, guards: Guards, announcer: Announcer
+    ) -> None:
         super().__init__()
         self._registry = registry
         self._cluster = cluster
+        self._announcer = announcer
+        self._departures = Departures(
+            registry, send=self._send, forget=self.basic_disconnect, spawn=self.spawn
+        )
+        self._changes = Changes(
+            registry,
+            guards,
+            announcer,
+            call=self._call,
+            end=self._departures.dismiss_all,
+            spawn=self.spawn,
+        )
+        #: Calls a function in the context of a socket: set by who knows Flask.
+        self.in_context: InContext
+        #: Returns whose socket is connecting, given its environment and `auth`; likewise.
+        self.load_user: Callable[[dict[str, Any], Any], User | None]
+        self._users: dict[tuple[str, str], User | None] = {}  # of the sockets that are connecting
         self._ack_ids = itertools.count(1)
         self._sending_parts = threading.Lock()
         self._remote_acks: dict[int, tuple[str, Callable[..., object]]] = {}
@@ -66,15 +92,20 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     # -- what the cluster asks of this worker ---------------------------------------------
 
-    def apply(self, operation: Operation, sender: str) -> Outcome:
-        """Carry out an operation on the sockets of this worker."""
-        if isinstance(operation, Change):
-            return self._change(operation)
+    def change(self, change: Change) -> Part:
+        """Carry out a change of this worker's own on its sockets."""
+        return self._changes.carry_out(change, Origin("call", self._cluster.name, change.by))
+
+    def change_for(self, change: Change, sender: str, tell: Callable[[Part], object]) -> None:
+        """Carry out another worker's change on the sockets here, and *tell* what was done."""
+        self._changes.carry_out_for(change, Origin("remote", sender, change.by), tell)
+
+    def apply(self, operation: Operation, sender: str) -> None:
+        """Carry out another operation on the sockets of this worker."""
         if isinstance(operation, Emit):
             self._emit(operation, sender)
         elif isinstance(operation, Acknowledged):
             self._acknowledged(operation)
-        return Outcome()
 
     def answer(self, question: Question) -> tuple[list[Room], list[int]]:
         """Return the names and counts that another worker, or this one, asks for."""
@@ -98,6 +129,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def forked(self) -> None:
         """Begin afresh in a forked child: sockets and all that waits for them are the parent's."""
         self._registry.clear()
+        self._announcer.forked()
+        self._departures.forked()
         self._sending_parts = threading.Lock()
         self._remote_acks.clear()
         self.callbacks.clear()
@@ -108,9 +141,9 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def expel(self) -> None:
         """End every membership of this worker's sockets, and let their clients connect again."""
-        _, sessions = self._registry.leave_all()
-        for eio_sid in sessions:
+        for eio_sid in self._registry.leave_all(Origin("expelled")):
             self.spawn(self._hang_up, eio_sid)
+        self.spawn(self._announcer.send)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run *function* in the background, in the way of the asynchronous mode."""
@@ -127,26 +160,12 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         else:
             session.close(wait=False)  # its client may never read what waits for it
 
-    def _end(self, sockets: list[Socket], namespace: str) -> None:
-        """Tell the clients of sockets that have ended, and then the application's handler."""
-        server = self.server
-        for socket in sockets:
-            server._binary_packet.pop(socket.eio_sid, None)
-            packet = server.packet_class(DISCONNECT, namespace=namespace)
-            self._send(socket.eio_sid, [EnginePacket(MESSAGE, packet.encode())])
-        reason = server.reason.SERVER_DISCONNECT
-        for socket in sockets:
-            try:
-                server._trigger_event("disconnect", namespace, socket.sid, reason)
-            except Exception:  # the application's own, and no business of the other sockets
-                logger.exception("A disconnect handler has failed.")
-            finally:
-                self.basic_disconnect(socket.sid, namespace)
-
     # -- joining and leaving --------------------------------------------------------------
 
     def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> None:
         """Make a socket a member, wherever it is."""
+        if is_sid_room(room, sid):
+            raise ValueError("cannot enter a sid room")
         self._move("join", sid, namespace, room)
 
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
@@ -158,26 +177,28 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         if is_own(room):
             raise ValueError("cannot close a sid room")
         room = any_room(room)
-        self._ask(Change("leave", namespace or "/", (), (room,), source=room))
+        self._ask("leave", namespace, (), (room,), room)
 
     def basic_enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> bool:
         """Make a socket of this worker a member; False when it was one."""
         if is_sid_room(room, sid):
             raise ValueError("cannot enter a sid room")
-        done = self._carry_out(Change("join", namespace, (sid,), (room,)))
-        if done.unknown:
+        done = self._change("join", namespace, (sid,), room)
+        if done.refused:
+            raise Refused(done.refused)
+        if done.outcome.unknown:
             raise ValueError("sid is not connected to requested namespace")
-        return bool(done.moved)
+        return bool(done.outcome.changed)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Room) -> bool:
         """End a membership of a socket of this worker; False when there was none."""
-        return bool(self._carry_out(Change("leave", namespace, (sid,), (room,))).moved)
+        return bool(self._change("leave", namespace, (sid,), room).outcome.changed)
 
     def basic_close_room(self, room: Room, namespace: str) -> None:
         """Let everybody on this worker leave a room."""
         if is_own(room):
             raise ValueError("cannot close a sid room")
-        self._carry_out(Change("leave", namespace, (), (room,), source=room))
+        self._change("leave", namespace, (), room, source=room)
 
     def _move(self, action: Any, sid: str, namespace: str, room: Room) -> None:
         name = any_room(room)
@@ -187,24 +208,32 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             else:
                 self.basic_leave_room(sid, namespace, name)
         elif isinstance(sid, str) and is_sid(sid):
-            self._ask(Change(action, namespace or "/", (sid,), (name,)))
+            self._ask(action, namespace, (sid,), (name,))
 
-    def _ask(self, change: Change) -> None:
+    def _ask(
+        self,
+        action: Action,
+        namespace: str | None,
+        sids: tuple[str, ...],
+        rooms: tuple[Room, ...] = (),
+        source: Room | None = None,
+    ) -> None:
         # Flask-SocketIO's calls have nothing to return the outcome with: at least it is logged.
+        change = Change(action, namespace or "/", sids, rooms, source, asking_socket())
         self._cluster.change(change).add_done_callback(_log_failure)
 
-    def _change(self, change: Change) -> Outcome:
-        done = self._carry_out(change)
-        changed = len(done.ended) if change.action == "disconnect" else len(done.moved)
-        return Outcome(changed, done.unchanged, tuple(done.unknown))
+    def _change(
+        self,
+        action: Action,
+        namespace: str,
+        sids: tuple[str, ...],
+        room: Room,
+        source: Room | None = None,
+    ) -> Part:
+        return self.change(Change(action, namespace, sids, (room,), source, asking_socket()))
 
-    def _carry_out(self, change: Change) -> Changed:
-        """Change memberships on this worker, and see to what follows from it."""
-        done = self._registry.change(change)
-        if done.ended:
-            # In the background, because the application's handlers run in it.
-            self.spawn(self._end, done.ended, change.namespace)
-        return done
+    def _call(self, function: Callable[[], object], namespace: str, sid: str) -> object:
+        return self.in_context(function, namespace, sid)
 
     # -- events ---------------------------------------------------------------------------
 
@@ -355,50 +384,69 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         super().set_server(server)
         # python-socketio forgets a socket when all of the application's handlers went well;
         # here it is forgotten in any case, or it would be a member for ever.
+        self._departures.server = server
         self._handle_connect = server._handle_connect
         server._handle_connect = self._connecting
+        server._handle_disconnect = self._departures.client_left
+        server.disconnect = self._kick
         server.eio.on("disconnect", self._session_ended)
 
     def _connecting(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        space = namespace or "/"
+        arriving = (space, eio_sid)
+        self._registry.arrive(space, eio_sid)
+        try:
+            self._users[arriving] = self.load_user(self.server.environ[eio_sid], data)
+        except Exception:  # the application's own: pre_connect() finds no user, and says no
+            logger.exception("It could not be found out whose socket this is: it is refused.")
         try:
             self._handle_connect(eio_sid, namespace, data)
         except BaseException:
-            self._forget(eio_sid, namespace or "/")
+            self._departures.turn_away(eio_sid, space)
             raise
+        finally:
+            self._users.pop(arriving, None)
+            self._registry.turn_away(space, eio_sid)
 
     def _session_ended(self, eio_sid: str, reason: Any) -> None:
-        try:
-            self.server._handle_eio_disconnect(eio_sid, reason)
-        finally:
-            for namespace in self._registry.namespaces():
-                self._forget(eio_sid, namespace)
+        self._departures.session_ended(eio_sid, reason)
 
-    def _forget(self, eio_sid: str, namespace: str) -> None:
-        socket = self._registry.get_by_eio_sid(namespace, eio_sid)
+    def _kick(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """Disconnect a socket, wherever it is, for python-socketio's server."""
+        space = namespace or "/"
+        socket = self._registry.get(space, sid)
         if socket is not None:
-            self.basic_disconnect(socket.sid, namespace)
+            self._departures.dismiss(socket, space)
+        elif isinstance(sid, str) and is_sid(sid) and not ignore_queue:
+            self._ask("disconnect", space, (sid,))
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         """Register a socket that is connecting; None when the client has one here already."""
+        if (namespace, eio_sid) not in self._users:
+            return None  # its user could not be loaded
         worker = self._cluster.name
         sid = new_sid(worker)
-        if not self._registry.add(namespace, sid, eio_sid):
+        user = self._users[namespace, eio_sid]
+        joining = self._registry.add(namespace, sid, eio_sid, user)
+        if joining is None:
             return None
-        if eio_sid not in self.server.environ or worker != self._cluster.name:
+        self._changes.welcome(joining, Origin("call", worker))
+        if self._departures.is_over(eio_sid) or worker != self._cluster.name:
             self._registry.remove(namespace, sid)  # the client, or this life, has just ended
             return None
         return sid
 
     def connect(self, sid: str, namespace: str) -> str | None:
         """Register that the application has accepted the socket."""
-        socket = self._registry.get(namespace, sid)
+        socket = self._registry.accept(namespace, sid)
         if socket is None and is_sid(sid):
             return None  # the client has left while the connect handler was running
         if socket is None:
             # python-socketio may also name the Engine.IO session here, all in one step.
             new = self.pre_connect(sid, namespace)
             return None if new is None else self.connect(new, namespace)
-        socket.connected = True
+        if socket.ended:  # by a call, while the connect handler was running
+            self._departures.dismiss_all([socket], namespace)
         return sid
 
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
@@ -413,19 +461,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def pre_disconnect(self, sid: str, namespace: str) -> str | None:
         """Register that the socket is being disconnected; its rooms are kept for the handler."""
-        socket = self._registry.get(namespace, sid)
-        if socket is None:
-            return None
-        socket.connected = False
-        return socket.eio_sid
-
-    def can_disconnect(self, sid: str, namespace: str) -> bool:
-        """Whether the socket is here; if it is elsewhere, its owner is told to disconnect it."""
-        if self._registry.get(namespace, sid) is not None:
-            return self.is_connected(sid, namespace)
-        if isinstance(sid, str) and is_sid(sid) and owner_of(sid) != self._cluster.name:
-            self._ask(Change("disconnect", namespace or "/", (sid,), ()))
-        return False
+        self._registry.claim(namespace, sid)
+        return self.eio_sid_from_sid(sid, namespace)
 
     def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         """Forget a socket."""
@@ -433,7 +470,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         """Forget a socket of this worker, and tell who waits for its acknowledgement."""
-        self._registry.remove(namespace, sid)
+        self._registry.remove(namespace, sid, Origin("disconnect"))
+        self._announcer.send()
         for callback in self.callbacks.pop(sid, {}).values():
             if isinstance(callback, partial) and callback.func == self._answer:
                 worker, ack = callback.args

@@ -17,20 +17,26 @@ class Socket:
     Args:
         sid: The socket ID.
         eio_sid: The Engine.IO session that carries it (several namespaces may share one).
-        connected: False while the connect handler has not accepted it yet, and again from
-            the moment it is being disconnected.
         rooms: Where it is a member, the room of its own ID included; kept for the disconnect
             handler when the memberships are over.
         user: Whose socket it is, where that is known.
+        accepted: Whether the connect handler has let it in.
         ended: Whether its memberships are over, since it is being disconnected.
+        leaving: Whether somebody is seeing it off: its disconnect handler runs once.
     """
 
     sid: str
     eio_sid: str
-    connected: bool = False
     rooms: set[Room] = field(default_factory=set)
     user: User | None = None
+    accepted: bool = False
     ended: bool = False
+    leaving: bool = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether its client can send events."""
+        return self.accepted and not self.ended and not self.leaving
 
 
 class Moved(NamedTuple):
@@ -40,6 +46,7 @@ class Moved(NamedTuple):
     Args:
         namespace: Where.
         sid: Whose.
+        user: Whose socket it is, where that is known.
         room: In which room.
         joined: Whether it has begun.
         edge: Whether it is the room's first on this worker, or was its last.
@@ -47,9 +54,37 @@ class Moved(NamedTuple):
 
     namespace: str
     sid: str
+    user: str | None
     room: Room
     joined: bool
     edge: bool
+
+
+@dataclass(frozen=True)
+class Origin:
+    """
+    Why memberships have changed.
+
+    Args:
+        reason: "request" for a call in a request of that very socket, "call" for another call
+            on this worker, "remote" for one on another worker, "recheck" where a guard no longer
+            lets a socket in, "disconnect" where the socket has ended, and "expelled" where this
+            worker had to start over.
+        worker: The name of the worker on which the call was made; empty if there was none.
+        by: The ID of the socket in whose request it was made; empty if there was none.
+    """
+
+    reason: str
+    worker: str = ""
+    by: str = ""
+
+
+class Intent:
+    """A join that a guard is being asked about; whoever undoes it meanwhile strikes it out."""
+
+    def __init__(self) -> None:
+        #: Whether a recheck has come by, so that the guard's answer may be out of date.
+        self.stale = False
 
 
 @dataclass
@@ -79,8 +114,9 @@ class Space:
 
     Attributes:
         sockets: By socket ID.
-        by_eio_sid: The same, by Engine.IO session.
+        by_eio_sid: The same, by Engine.IO session, less those that are leaving.
         members: Room, or user, -> its sockets by ID; never empty.
+        intents: (socket ID, room) -> the latest join that waits for a guard.
     """
 
     def __init__(self, name: str) -> None:
@@ -88,6 +124,7 @@ class Space:
         self.sockets: dict[str, Socket] = {}
         self.by_eio_sid: dict[str, Socket] = {}
         self.members: dict[Audience, dict[str, Socket]] = {}
+        self.intents: dict[tuple[str, Room], Intent] = {}
 
     def add(self, socket: Socket) -> None:
         """Register a socket, which is in the room of its own ID from the first."""
@@ -100,8 +137,13 @@ class Space:
         """Forget a socket."""
         moved = self.end(socket)
         del self.sockets[socket.sid]
-        del self.by_eio_sid[socket.eio_sid]
+        self.part(socket)
         return moved
+
+    def part(self, socket: Socket) -> None:
+        """Let the client have another socket here, over the same connection."""
+        if self.by_eio_sid.get(socket.eio_sid) is socket:
+            del self.by_eio_sid[socket.eio_sid]
 
     def living(self, sid: str) -> Socket | None:
         """Return the socket with this ID, unless it is being disconnected."""
@@ -126,19 +168,23 @@ class Space:
         socket.rooms.add(room)
         members = self.members.setdefault(room, {})
         members[socket.sid] = socket
-        return Moved(self.name, socket.sid, room, True, len(members) == 1)
+        return self._moved(socket, room, joined=True, edge=len(members) == 1)
 
     def leave(self, socket: Socket, room: Room) -> Moved | None:
         """End a membership; None when there was none."""
+        if self.intents:
+            self.intents.pop((socket.sid, room), None)
         if room not in socket.rooms:
             return None
         socket.rooms.remove(room)
-        return Moved(self.name, socket.sid, room, False, self._drop(room, socket.sid))
+        edge = self._drop(room, socket.sid)
+        return self._moved(socket, room, joined=False, edge=edge)
 
     def leave_all(self, socket: Socket) -> list[Moved]:
         """End every membership but that in the room of the socket's own ID."""
         if socket.ended:
             return []
+        self._strike_out(socket)
         left = (self.leave(socket, room) for room in socket.rooms - {socket.sid})
         return [moved for moved in left if moved is not None]
 
@@ -146,12 +192,12 @@ class Space:
         """End every membership; the socket remembers its rooms for the disconnect handler."""
         if socket.ended:
             return []
+        self._strike_out(socket)
         socket.ended = True
-        socket.connected = False
         if socket.user is not None:
             self._drop(socket.user, socket.sid)
         edges = {room: self._drop(room, socket.sid) for room in socket.rooms}
-        return [Moved(self.name, socket.sid, room, False, edge) for room, edge in edges.items()]
+        return [self._moved(socket, room, joined=False, edge=edge) for room, edge in edges.items()]
 
     def rooms(self, prefix: str) -> dict[Room, int]:
         """Return the rooms here, less those of socket IDs, with the number of their members."""
@@ -160,6 +206,19 @@ class Space:
             for room, members in self.members.items()
             if isinstance(room, str | int) and str(room).startswith(prefix) and not is_own(room)
         }
+
+    def meant_by(self, source: Audience) -> list[str]:
+        """Return the sockets that are in a room, or will be when a guard says so."""
+        joining = [sid for sid, room in self.intents if room == source]
+        return [*dict.fromkeys([*self.members.get(source, ()), *joining])]
+
+    def _moved(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> Moved:
+        user = None if socket.user is None else socket.user.id
+        return Moved(self.name, socket.sid, user, room, joined, edge)
+
+    def _strike_out(self, socket: Socket) -> None:
+        for key in [key for key in self.intents if key[0] == socket.sid]:
+            del self.intents[key]
 
     def _drop(self, audience: Audience, sid: str) -> bool:
         """Forget a member; True when it was the last one here."""

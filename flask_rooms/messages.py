@@ -48,7 +48,7 @@ class BadMessage(Exception):
         self.sender = sender
 
 
-Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect"]
+Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck"]
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class Change:
     Sockets join or leave rooms, leave all, or end; each worker concerned answers with Done.
 
     Args:
-        action: What is done; with "leave_all" each keeps the room of its own ID.
+        action: What is done; with "leave_all" each keeps the room of its own ID, with "recheck"
+            those leave whom the rooms' guards no longer let in.
         namespace: Where.
         sids: Whose memberships change, where there is no *source*.
         rooms: What they join or leave; none for the other actions.
         source: In place of *sids*: all members of this room, on every worker.
+        by: The socket in whose request the call was made, or empty.
     """
 
     action: Action
@@ -69,17 +71,23 @@ class Change:
     sids: tuple[str, ...]
     rooms: tuple[Room, ...]
     source: Audience | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)
 class Done:
-    """The sender has carried out its part of operation *number* of *worker*."""
+    """
+    The sender has carried out its part of operation *number* of *worker*.
+
+    Or it has done nothing, because a guard has refused those in *refused*.
+    """
 
     worker: str
     number: int
     changed: int
     unchanged: int
     unknown: tuple[str, ...]
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -262,13 +270,13 @@ def _audience(value: Any) -> Any:
 _text = _exactly(str)
 _room = _one_of(str, int)
 _packet = _many(_one_of(str, bytes))
-_action = _word("join", "leave", "leave_all", "disconnect")
+_action = _word("join", "leave", "leave_all", "disconnect", "recheck")
 _kind = _word("members", "users", "rooms", "rooms_of", "count")
 
 #: Operation -> its number on the wire and a check for each field. Numbers are never reused.
 _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
-    Change: (1, (_action, _text, _many(_text), _many(_room), _optional(_audience))),
-    Done: (2, (_text, _number, _number, _number, _many(_text))),
+    Change: (1, (_action, _text, _many(_text), _many(_room), _optional(_audience), _text)),
+    Done: (2, (_text, _number, _number, _number, _many(_text), _many(_text))),
     Emit: (3, (_text, _packet, _optional(_many(_audience)), _many(_text), _number)),
     Acknowledged: (4, (_text, _number, _packet)),
     Goodbye: (5, ()),

@@ -42,6 +42,8 @@ GREET = 0.01
 REMEMBERED = 30
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
+#: Bytes by which an answer may be longer than the longest question.
+SPARE = 64
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Settled:
     unchanged: int
     unknown: tuple[str, ...]
     replies: tuple[Reply, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class _Pending:
     changed: int = 0
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its parts
 
 
@@ -176,6 +180,16 @@ class Node:
         first = next(iter(self._pending.values()), None)  # they all wait equally long
         return self._beat_due if first is None else min(self._beat_due, first.deadline)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether operations wait for take()."""
+        return self._stream.has_unsent
+
+    @property
+    def awaits_echo(self) -> bool:
+        """Whether operations that were sent have not come back to us yet."""
+        return self._stream.fresh > self._echoed
+
     def submit(self, operation: Operation) -> int:
         """
         Put an operation for the other workers into the outbox.
@@ -187,7 +201,9 @@ class Node:
             InvalidArgument: It is larger than a frame may be.
             BackendUnavailable: The outbox is full.
         """
-        return self._stream.append(encode_operation(operation))
+        # Whoever could ask about so many sockets has to be told about all of them.
+        spare = SPARE if isinstance(operation, Done) else 0
+        return self._stream.append(encode_operation(operation), spare)
 
     def ask(
         self,
@@ -293,10 +309,6 @@ class Node:
         if not (beat or wants or operations):
             return None
         return Frame(self.name, first, operations, beat, wants)
-
-    def has_something_to_send(self, now: float) -> bool:
-        """Whether take() would return a frame."""
-        return now >= self._beat_due or bool(self._wants) or self._stream.has_unsent
 
     def give_back(self, frame: Frame, now: float) -> None:
         """Take back a frame that could not be published; it goes out again later."""
@@ -461,6 +473,7 @@ class Node:
         pending.changed += answer.changed
         pending.unchanged += answer.unchanged
         pending.unknown += [sid for sid in answer.unknown if sid in asked]
+        pending.refused += answer.refused
         return self._settle([answer.number], now)
 
     def _replied(self, sender: str, reply: Reply, now: float) -> list[Event]:
@@ -506,8 +519,7 @@ class Node:
                     pending.unknown += pending.strangers.pop(name)
             if not (pending.waits or pending.strangers or pending.everybody):
                 self._forget(number)
-                unknown, replies = tuple(pending.unknown), _all_of(pending)
-                events.append(Settled(number, pending.changed, pending.unchanged, unknown, replies))
+                events.append(_settled(number, pending))
         return events
 
     def _heard_of(self) -> frozenset[str]:
@@ -518,6 +530,17 @@ class Node:
     def _forget(self, number: int) -> None:
         del self._pending[number]
         self._strange.discard(number)
+
+
+def _settled(number: int, pending: _Pending) -> Settled:
+    return Settled(
+        number,
+        pending.changed,
+        pending.unchanged,
+        tuple(pending.unknown),
+        _all_of(pending),
+        tuple(pending.refused),
+    )
 
 
 def _all_of(pending: _Pending, but: tuple[str, ...] = ()) -> tuple[Reply, ...]:

@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import TypeVar
 
-from flask_rooms.errors import Unconfirmed
+from flask_rooms.errors import Refused, Unconfirmed
 
 logger = logging.getLogger("flask_rooms")
 
@@ -40,6 +40,23 @@ class Outcome:
         )
 
 
+@dataclass(frozen=True)
+class Part:
+    """
+    What a change has done on one worker, or on several.
+
+    Args:
+        outcome: What was done.
+        refused: Whom a guard does not let in; where they are nothing was done.
+    """
+
+    outcome: Outcome
+    refused: tuple[str, ...] = ()
+
+    def __add__(self, other: Part) -> Part:
+        return Part(self.outcome + other.outcome, self.refused + other.refused)
+
+
 class Confirmation(Future[Outcome]):
     """
     The future of an Outcome that several places contribute to; it cannot be cancelled.
@@ -65,19 +82,22 @@ class Confirmation(Future[Outcome]):
         self._bound = bound
         self._spawn = spawn
         self._silent = silent
-        self._sum = Outcome()
+        self._sum = Part(Outcome())
         self._complete = False
         self._adding = threading.Lock()
 
-    def contribute(self, outcome: Outcome) -> None:
+    def contribute(self, part: Part) -> None:
         """Add one part; the last one completes the future."""
         with self._adding:
-            self._sum += outcome
+            self._sum += part
             self._parts -= 1
             if self._parts > 0 or self._complete:
                 return
             self._complete = True
-        self.set_result(self._sum)
+        if self._sum.refused:
+            self.set_exception(Refused(self._sum.refused))
+        else:
+            self.set_result(self._sum.outcome)
 
     def fail(self, error: Exception) -> None:
         """Complete the future with an error."""

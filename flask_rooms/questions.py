@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from flask_rooms import arguments
 from flask_rooms.answers import Answer, Gathered
-from flask_rooms.arguments import OneSocket
+from flask_rooms.arguments import NOT_GIVEN, NotGiven, OneSocket
 from flask_rooms.cluster import Cluster
-from flask_rooms.messages import Question, Room
+from flask_rooms.errors import InvalidArgument
+from flask_rooms.messages import Question, Room, User
+
+By: TypeAlias = Literal["socket", "user"]
 
 
 class Questions:
@@ -27,14 +30,23 @@ class Questions:
         self._cluster = cluster
 
     def members(
-        self, room: str, *, namespace: str | None = None, timeout: float | None = None
+        self,
+        room: str | NotGiven = NOT_GIVEN,
+        *,
+        user: str | int | None = None,
+        by: By = "socket",
+        namespace: str | None = None,
+        timeout: float | None = None,
     ) -> Answer[frozenset[str]]:
         """
-        Return the socket IDs of everybody in a room, on every worker.
+        Return the socket IDs of everybody in a room, on every worker, or their user IDs.
 
         Args:
             room: A name.
-            namespace: Where the room is.
+            user: In place of *room*: the ID of a user, for the sockets of that user.
+            by: "socket" for socket IDs; "user" for the IDs of the users, in which somebody with
+                several tabs is one, and sockets without a user are left out.
+            namespace: Where.
             timeout: Seconds to wait for the other workers.
 
         Raises:
@@ -42,18 +54,27 @@ class Questions:
             InvalidArgument: *namespace* or *timeout* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        answers = self._ask("members", arguments.room_name(room), namespace, timeout)
+        about = arguments.room_or_user(room, user)
+        answers = self._ask(_kind(by), about, namespace, timeout)
         return _answer(frozenset(map(str, answers.names())), answers)
 
     def count(
-        self, room: str, *, namespace: str | None = None, timeout: float | None = None
+        self,
+        room: str | NotGiven = NOT_GIVEN,
+        *,
+        user: str | int | None = None,
+        by: By = "socket",
+        namespace: str | None = None,
+        timeout: float | None = None,
     ) -> Answer[int]:
         """
-        Return how many sockets are in a room, on all workers together.
+        Return how many sockets are in a room, on all workers together, or how many users.
 
         Args:
             room: A name.
-            namespace: Where the room is.
+            user: In place of *room*: the ID of a user, for the sockets of that user.
+            by: "socket" to count sockets; "user" to count users, whatever tabs they have open.
+            namespace: Where.
             timeout: Seconds to wait for the other workers.
 
         Raises:
@@ -61,7 +82,11 @@ class Questions:
             InvalidArgument: *namespace* or *timeout* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        answers = self._ask("count", arguments.room_name(room), namespace, timeout)
+        about = arguments.room_or_user(room, user)
+        if _kind(by) == "users":  # who is on two workers is one
+            answers = self._ask("users", about, namespace, timeout)
+            return _answer(len(answers.names()), answers)
+        answers = self._ask("count", about, namespace, timeout)
         return _answer(answers.total(), answers)
 
     def rooms(
@@ -109,12 +134,18 @@ class Questions:
     def _ask(
         self,
         kind: Literal["members", "users", "rooms", "rooms_of", "count"],
-        about: str,
+        about: str | User,
         namespace: Any,
         timeout: Any,
     ) -> Gathered:
         question = Question(kind, arguments.namespace_of_call(namespace), about)
         return self._cluster.inquire(question, arguments.seconds(timeout))
+
+
+def _kind(by: Any) -> Literal["members", "users"]:
+    if by not in ("socket", "user"):
+        raise InvalidArgument('`by` is "socket" or "user".')
+    return "users" if by == "user" else "members"
 
 
 def _answer(value: Any, gathered: Gathered) -> Answer[Any]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from flask_rooms import arguments
-from flask_rooms.arguments import OneSocket
+from flask_rooms.arguments import NOT_GIVEN, NotGiven, OneSocket
 from flask_rooms.cluster import Cluster
 from flask_rooms.errors import InvalidArgument, InvalidRoom
 from flask_rooms.manager import RoomsManager
-from flask_rooms.messages import Action, Change
+from flask_rooms.messages import Action, Audience, Change
 from flask_rooms.outcome import Outcome
 from flask_rooms.questions import Questions
 from flask_rooms.sids import is_sid
@@ -39,10 +40,11 @@ class Sockets(Questions):
 
     def join(
         self,
-        socket: OneSocket | Iterable[OneSocket],
-        room: str | Iterable[str],
+        socket: OneSocket | Iterable[OneSocket] | NotGiven = NOT_GIVEN,
+        room: str | Iterable[str] | NotGiven = NOT_GIVEN,
         callback: Callback | None = None,
         *,
+        user: str | int | None = None,
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
@@ -52,11 +54,12 @@ class Sockets(Questions):
             socket: A socket or an iterable of sockets.
             room: A name or an iterable of names.
             callback: Called exactly once, with None or the error, when the outcome is known.
+            user: In place of *socket*: the ID of a user, for all sockets of that user.
             namespace: The namespace of the sockets.
 
         Returns:
             The future of an Outcome; it is complete, and the membership in force, on return
-            where the sockets are of this worker.
+            where the sockets are of this worker. It raises Refused if a guard says no.
 
         Raises:
             InvalidSocket: *socket* is neither a socket request nor a socket ID.
@@ -65,17 +68,18 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        space, sids = arguments.socket_ids(socket, namespace)
+        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
         rooms = arguments.room_names(room)
         _refuse_foreign_ids(rooms, sids)
-        return self._change(Change("join", space, sids, rooms), callback)
+        return self._change(Change("join", space, sids, rooms, source), callback)
 
     def leave(
         self,
-        socket: OneSocket | Iterable[OneSocket],
-        room: str | Iterable[str],
+        socket: OneSocket | Iterable[OneSocket] | NotGiven = NOT_GIVEN,
+        room: str | Iterable[str] | NotGiven = NOT_GIVEN,
         callback: Callback | None = None,
         *,
+        user: str | int | None = None,
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
@@ -88,6 +92,7 @@ class Sockets(Questions):
             socket: A socket or an iterable of sockets.
             room: A name or an iterable of names.
             callback: Called exactly once, with None or the error, when the outcome is known.
+            user: In place of *socket*: the ID of a user, for all sockets of that user.
             namespace: The namespace of the sockets.
 
         Returns:
@@ -102,15 +107,16 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        space, sids = arguments.socket_ids(socket, namespace)
+        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
         rooms = arguments.room_names(room)
-        return self._change(Change("leave", space, sids, rooms), callback)
+        return self._change(Change("leave", space, sids, rooms, source), callback)
 
     def leave_all(
         self,
-        room: OneSocket | Iterable[OneSocket],
+        room: OneSocket | Iterable[OneSocket] | NotGiven = NOT_GIVEN,
         callback: Callback | None = None,
         *,
+        user: str | int | None = None,
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
@@ -121,6 +127,7 @@ class Sockets(Questions):
         Args:
             room: A name; or a socket or an iterable of sockets, which then leave all rooms.
             callback: Called exactly once, with None or the error, when the outcome is known.
+            user: In place of *room*: the ID of a user, for all sockets of that user.
             namespace: Where.
 
         Returns:
@@ -134,7 +141,10 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        return self._change_all("leave_all", room, (), callback, namespace)
+        if user is None and not isinstance(room, NotGiven):
+            return self._change_all("leave_all", room, (), callback, namespace)
+        space, sids, source = arguments.sockets_or_user(room, user, namespace)
+        return self._change(Change("leave_all", space, sids, (), source), callback)
 
     def add_room_members_to_rooms(
         self,
@@ -163,9 +173,9 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        names = arguments.room_names(rooms)
-        _refuse_foreign_ids(names, (source,))
-        return self._change_all("join", arguments.room_name(source), names, callback, namespace)
+        name, names = arguments.room_name(source), arguments.room_names(rooms)
+        _refuse_foreign_ids(names, (name,))
+        return self._change_all("join", name, names, callback, namespace)
 
     def remove_room_members_from_rooms(
         self,
@@ -198,9 +208,10 @@ class Sockets(Questions):
 
     def disconnect(
         self,
-        socket: OneSocket | Iterable[OneSocket],
+        socket: OneSocket | Iterable[OneSocket] | NotGiven = NOT_GIVEN,
         callback: Callback | None = None,
         *,
+        user: str | int | None = None,
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
@@ -209,6 +220,7 @@ class Sockets(Questions):
         Args:
             socket: A socket or an iterable of sockets.
             callback: Called exactly once, with None or the error, when the outcome is known.
+            user: In place of *socket*: the ID of a user, for all sockets of that user.
             namespace: The namespace of the sockets.
 
         Returns:
@@ -221,25 +233,29 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        space, sids = arguments.socket_ids(socket, namespace)
-        return self._change(Change("disconnect", space, sids, ()), callback)
+        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
+        return self._change(Change("disconnect", space, sids, (), source), callback)
 
     def broadcast(
         self,
-        rooms: str | Iterable[str],
+        rooms: str | Iterable[str] | NotGiven = NOT_GIVEN,
         *event_and_data: Any,
+        user: str | int | None = None,
         omit: OneSocket | Iterable[OneSocket] | None = None,
         namespace: str | None = None,
     ) -> None:
         """
         Send an event to everybody in a room, or in any of several; each socket gets it once.
 
+        To the sockets of a user it is `broadcast([event,] data, user=...)`.
+
         Args:
             rooms: A name or an iterable of names.
             event_and_data: The data, or the event and the data. The event is "message" when
                 it is not given; a tuple as data is several arguments.
+            user: In place of *rooms*: the ID of a user, for all sockets of that user.
             omit: A socket or sockets to leave out.
-            namespace: Where the rooms are.
+            namespace: Where.
 
         Raises:
             InvalidRoom: A room is not a name.
@@ -247,7 +263,13 @@ class Sockets(Questions):
             InvalidArgument: The event or the data cannot be sent.
             BackendUnavailable: The outbox is full; this worker's sockets have got the event.
         """
-        self._emit(arguments.room_names(rooms), event_and_data, omit, namespace)
+        audience: tuple[Audience, ...]
+        if user is None:
+            audience = arguments.room_names(rooms)
+        else:
+            given = () if rooms is NOT_GIVEN else (rooms,)
+            audience, event_and_data = (arguments.user_id(user),), (*given, *event_and_data)
+        self._emit(audience, event_and_data, omit, namespace)
 
     def blast(
         self,
@@ -282,6 +304,10 @@ class Sockets(Questions):
         _, sids = arguments.socket_ids((request,), None)
         return sids[0]
 
+    def _recheck(self, room: Any, callback: Any, namespace: Any) -> Future[Outcome]:
+        name, space = arguments.room_name(room), arguments.namespace_of_call(namespace)
+        return self._change(Change("recheck", space, (), (name,), source=name), callback)
+
     def _change_all(
         self, action: Action, source: Any, rooms: tuple[str, ...], callback: Any, namespace: Any
     ) -> Future[Outcome]:
@@ -290,13 +316,14 @@ class Sockets(Questions):
 
     def _change(self, change: Change, callback: Any) -> Future[Outcome]:
         callback = arguments.check_callback(callback)
+        change = replace(change, by=arguments.asking_socket())
         future = self._cluster.change(change)
         if callback is not None:
             future.add_done_callback(lambda done: callback(done.exception()))
         return future
 
     def _emit(
-        self, rooms: tuple[str, ...] | None, event_and_data: Any, omit: Any, namespace: Any
+        self, rooms: tuple[Audience, ...] | None, event_and_data: Any, omit: Any, namespace: Any
     ) -> None:
         if len(event_and_data) not in (1, 2):
             raise InvalidArgument("Give the data, or the event and the data.")

@@ -62,7 +62,8 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
     def add(self, namespace: str, sid: str) -> None:
         is_new = (namespace, sid) not in self.model
 
-        assert self.registry.add(namespace, sid, session_of(sid), user_of(sid)) is is_new
+        added = self.registry.add(namespace, sid, session_of(sid), user_of(sid))
+        assert (added is not None) is is_new
 
         if is_new:
             self.model[namespace, sid] = {sid}
@@ -73,7 +74,7 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
 
         moved = self.registry.remove(namespace, sid)
 
-        assert {room for _, _, room, joined, _ in moved if not joined} == expected
+        assert {one.room for one in moved if not one.joined} == expected
         self._check_edges(moved)
 
     @rule(namespace=namespaces, sid=sids, room=rooms)
@@ -98,7 +99,7 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
 
         done = change(self.registry, "leave_all", namespace, source=source)
 
-        assert {(sid, room) for _, sid, room, _, _ in done.moved} == expected
+        assert {(one.sid, one.room) for one in done.moved} == expected
         self._check_edges(done.moved)
 
     @rule(namespace=namespaces, source=rooms | sids.map(user_of))
@@ -128,8 +129,9 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
             return
         before = self.model[namespace, sid]
         self.model[namespace, sid] = after = act(before)
-        moved = [(namespace, sid, room, room in after)] if before != after else []
-        assert [one[:4] for one in done.moved] == moved
+        user = user_of(sid).id
+        moved = [(namespace, sid, user, room, room in after)] if before != after else []
+        assert [one[:5] for one in done.moved] == moved
         assert done.unchanged == 1 - len(moved)
         self._check_edges(done.moved)
 
@@ -260,7 +262,7 @@ def test_the_room_of_an_id_is_for_its_socket_alone() -> None:
         registry.add("/", sid, session_of(sid))
 
     assert change(registry, "join", "/", one, other, "red").moved == [
-        Moved("/", one, "red", joined=True, edge=True)
+        Moved("/", one, None, "red", joined=True, edge=True)
     ]
     assert registry.members("/", [other]) == {other: session_of(other)}
 

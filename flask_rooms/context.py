@@ -1,0 +1,31 @@
+"""The context of a socket: what Flask-SocketIO's event handlers run in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask_socketio import SocketIO
+
+
+def call_in_context(
+    socketio: SocketIO, function: Callable[[], object], namespace: str, sid: str
+) -> object:
+    """
+    Call a function as Flask-SocketIO calls the handler of an event of a socket.
+
+    Returns:
+        What the function returns; None if the socket is gone, and the function was not called.
+    """
+    returned: list[object] = []
+    raised: list[Exception] = []
+
+    def call() -> None:
+        try:
+            returned.append(function())
+        except Exception as error:  # noqa: BLE001 - raised below, past the application's handler
+            raised.append(error)  # of errors, which would answer in place of the function
+
+    socketio._handle_event(call, "guard", namespace, sid)
+    if raised:
+        raise raised[0]
+    return returned[0] if returned else None
