@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -16,8 +15,8 @@ from typing import Protocol
 
 from flask_rooms.answers import Gathered, pages
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.memory import MemoryBackend
 from flask_rooms.errors import BackendError, RoomsError, Unconfirmed
+from flask_rooms.farewell import attend_process
 from flask_rooms.forks import begin_afresh_in_children
 from flask_rooms.listener import SHORTEST, Listener
 from flask_rooms.messages import (
@@ -48,6 +47,10 @@ _ROUND_TRIP = 0.02
 _LONGEST = 1.0
 #: Seconds in which a stale connection shows itself.
 _AT_ONCE = 0.5
+#: Seconds between two looks at whether anybody else is there, while leaving.
+_GLANCE = 0.01
+#: A question that costs nobody anything.
+_FENCE = Question("count", "/", "")
 _FOREIGN = "Does another application use this ROOMS_CHANNEL, or a worker another SECRET_KEY?"
 _REMEDIES = {
     "version": "A worker has another version of Flask-Rooms, and neither understands the other: "
@@ -164,7 +167,6 @@ class Cluster:
             self._publishing = threading.Lock()
             self._listening = threading.Event()
             self._unheard = False
-            self._told = False  # something to which no answer will come
             self._asks: dict[int, Confirmation] = {}
             self._inquiries: dict[int, Future[Settled | Overdue]] = {}
             self._down = False
@@ -185,6 +187,7 @@ class Cluster:
                 self._listening.wait(self._timing.confirm)
             self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
+            attend_process()
 
     def _join(self) -> None:
         # The listener itself comes by here while start() still waits for it.
@@ -200,37 +203,31 @@ class Cluster:
         """Have the listener say goodbye, within a heartbeat, and then call *then*."""
         self._listener.leaving = then
 
+    def leave(self, then: Callable[[], object]) -> None:
+        """Say goodbye, in the background, and then call *then*."""
+        self.host.spawn(self._leave, then)
+
+    def _leave(self, then: Callable[[], object]) -> None:
+        self.stop()
+        then()
+
     def forked(self) -> None:
         """Begin afresh in a forked child, which is no member until it joins by itself."""
         self._starting = threading.Lock()
         self.host.forked()
 
-    def finish(self) -> None:
-        """
-        Wait until the others have what this worker has said, if it is too new to be sure of it.
-
-        Nobody applies what a worker says before they have greeted each other, so a program that
-        says something and ends would be gone before that.
-        """
-        if not self.is_member or self._down or isinstance(self._backend, MemoryBackend):
-            return  # in memory whoever could hear it ends with this process
-        with self._lock:
-            everybody_has_it = self._node.is_settled or not (self._told or self._asks)
-        if not everybody_has_it:
-            with contextlib.suppress(RoomsError):
-                # Everybody answers in turn, after what was said before.
-                self.inquire(Question("count", "/", ""), None)
-
     def stop(self, timeout: float = 2.0) -> None:
         """Say goodbye, send what waits, and disconnect, within about *timeout* seconds."""
         if not self.is_member:
             return
+        deadline = time.monotonic() + timeout
         try:
+            self._be_heard(deadline)
             with self._lock:
                 self._node.submit(Goodbye())
         except RoomsError:
             pass  # a full outbox: the others will notice by the missing heartbeats
-        self._send_last(time.monotonic() + timeout)
+        self._send_last(deadline)
         self._listener.stopping.set()
         self._backend.close()
         self._listener.stopped.wait(timeout)
@@ -238,6 +235,27 @@ class Cluster:
             ask.fail(Unconfirmed((), 0.0))
         for number in list(self._inquiries):
             self._give_up(number)
+
+    def _be_heard(self, deadline: float) -> None:
+        """
+        Wait until then for the others to follow a worker that has just started.
+
+        They do so only after an exchange of heartbeats, and then want repeated what was said
+        before. A script that says one thing and ends would be gone by then, and they would
+        hear neither that nor its goodbye.
+        """
+        asked: frozenset[str] = frozenset()
+        answer: Future[Settled | Overdue] = Future()
+        while not (self._down or self._listener.stopped.is_set()) and time.monotonic() < deadline:
+            with self._lock:
+                known, settled = self._node.acquaintances, self._node.is_settled
+            if settled or (answer.done() and known <= asked):
+                return
+            if not known <= asked:
+                # Who answers has come to this question, and so has had what was before it.
+                _, answer = self._put(_FENCE, dict.fromkeys(known, ()))
+                asked |= known
+            self._listener.stopped.wait(_GLANCE)
 
     def _send_last(self, deadline: float) -> None:
         """Empty the outbox if that is possible until then; nobody will do it any more."""
@@ -348,12 +366,7 @@ class Cluster:
     def _ask_others(
         self, question: Question, whom: dict[str, tuple[str, ...]] | None, timeout: float | None
     ) -> tuple[tuple[Reply, ...], tuple[str, ...], bool]:
-        future: Future[Settled | Overdue] = Future()
-        with self._lock:
-            number, events = self._node.ask(question, whom, time.monotonic())
-            self._inquiries[number] = future
-        self._handle(events)
-        self._sent(lambda: self._give_up(number))
+        number, future = self._put(question, whom)
         bound = self._timing.confirm
         try:
             event = future.result(bound if timeout is None else min(timeout, bound))
@@ -362,6 +375,18 @@ class Cluster:
             event = future.result(bound)
         missing = event.missing if isinstance(event, Overdue) else ()
         return event.replies, missing, isinstance(event, Settled)
+
+    def _put(
+        self, question: Question, whom: dict[str, tuple[str, ...]] | None
+    ) -> tuple[int, Future[Settled | Overdue]]:
+        """Send a question; return its number, and the future of what becomes of it."""
+        future: Future[Settled | Overdue] = Future()
+        with self._lock:
+            number, events = self._node.ask(question, whom, time.monotonic())
+            self._inquiries[number] = future
+        self._handle(events)
+        self._sent(lambda: self._give_up(number))
+        return number, future
 
     def _give_up(self, number: int) -> None:
         with self._lock:
@@ -384,7 +409,6 @@ class Cluster:
         self._join()
         with self._lock:
             self._node.submit(operation)
-            self._told = True
 
     def flush(self) -> None:
         """

@@ -170,6 +170,11 @@ class Node:
         return self._echoes >= SETTLED or self.alone
 
     @property
+    def acquaintances(self) -> frozenset[str]:
+        """The other workers that count as alive, and those that we know only by name."""
+        return self.peers | self._heard_of()
+
+    @property
     def wakes_at(self) -> float:
         """When tick() has something to do at the latest."""
         first = next(iter(self._pending.values()), None)  # they all wait equally long
@@ -503,8 +508,7 @@ class Node:
         socket said hello before it had one.
         """
         events: list[Event] = []
-        heard_of = frozenset(self._foreign).union(*self._rumours.values())
-        heard_of -= self._dead | self._peers.keys() | self._condemned.keys()
+        heard_of = self._heard_of()
         for number in numbers:
             pending = self._pending[number]
             if self.is_settled and number < self._echoed:
@@ -517,6 +521,11 @@ class Node:
                 self._forget(number)
                 events.append(_settled(number, pending))
         return events
+
+    def _heard_of(self) -> frozenset[str]:
+        """Return whom we have not met: what they say is of another version, or others name them."""
+        heard_of = frozenset(self._foreign).union(*self._rumours.values())
+        return heard_of - self._dead - self._peers.keys() - self._condemned.keys()
 
     def _forget(self, number: int) -> None:
         del self._pending[number]
