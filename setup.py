@@ -18,6 +18,12 @@ INSTALL_REQUIRES = [
 ]
 
 EXAMPLE = ["Flask-SQLAlchemy>=3.1.0", "python-socketio[client]>=5.15.0"]
+TEST = [
+    "Flask-Login>=0.6.3",
+    "hypothesis>=6.80.0",
+    "pytest>=9.0.0",
+    "python-socketio[asyncio_client]>=5.15.0",
+]
 REDIS = ["kombu[redis]>=5.3.0"]
 GEVENT = ["gevent>=23.9.0", "gevent-websocket>=0.10.1"]
 
@@ -30,7 +36,7 @@ setup(
     author="The Flask-Rooms contributors",
     license="BSD-3-Clause",
     packages=["flask_rooms", "flask_rooms.backends", "flask_rooms.testing"],
-    package_data={"flask_rooms": ["py.typed"]},
+    package_data={"flask_rooms": ["py.typed", "static/*"]},
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=INSTALL_REQUIRES,
@@ -38,7 +44,7 @@ setup(
         "redis": REDIS,
         "gevent": GEVENT,
         "example": EXAMPLE + REDIS,
-        "test": EXAMPLE + REDIS + ["Flask-Login>=0.6.3", "hypothesis>=6.80.0", "pytest>=9.0.0"],
+        "test": EXAMPLE + REDIS + TEST,
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

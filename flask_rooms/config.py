@@ -32,6 +32,8 @@ class Config:
         outbox_bytes: How much may wait for the broker.
         repair_log_bytes: How much of what was sent is kept for those who missed it.
         message_bytes: How large one call's message to the other workers may be.
+        scripts_url: Where `rooms.js` and `sails-adapter.js` are served; None is nowhere.
+        cookie_url: Where sails.io.js fetches a cookie from; None is nowhere.
     """
 
     backend_url: str | Sequence[str] = "memory://"
@@ -43,6 +45,8 @@ class Config:
     outbox_bytes: int = 16 * 2**20
     repair_log_bytes: int = 16 * 2**20
     message_bytes: int = 2**20
+    scripts_url: str | None = None
+    cookie_url: str | None = None
 
     @classmethod
     def of(cls, app: Flask, options: Mapping[str, Any]) -> Config:
@@ -100,6 +104,10 @@ class Config:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise _wrong(name, "a number of bytes greater than 0", value)
+        for name in ("scripts_url", "cookie_url"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and value.startswith("/")):
+                raise _wrong(name, 'a path that starts with "/", or None', value)
         if not isinstance(self.channel, str) or not self.channel:
             raise _wrong("channel", "a string that is not empty", self.channel)
         if self.backend_options is not None and not isinstance(self.backend_options, Mapping):

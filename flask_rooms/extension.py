@@ -29,6 +29,7 @@ from flask_rooms.outcome import Outcome
 from flask_rooms.registry import Registry
 from flask_rooms.rehearsal import rehearsal
 from flask_rooms.requests import SocketRequest, SocketRequests
+from flask_rooms.served import serve
 from flask_rooms.signals import Announcer
 from flask_rooms.sockets import Callback, Sockets
 from flask_rooms.stream import Limits
@@ -100,7 +101,8 @@ class Rooms:
                 "Rooms is registered with this application already: call init_app() once, or "
                 "give the application to Rooms(), not both."
             )
-        cluster = self._make_cluster(app)
+        config = self._read_config(app)
+        cluster = self._make_cluster(app, config)
         announcer = Announcer(app)
         manager = RoomsManager(Registry(announcer.add), cluster, self._guards, announcer)
         socketio = self._initialise(app, manager)
@@ -109,6 +111,7 @@ class Rooms:
         socketio.server.instrument = partial(ClusterAdmin, app, socketio.server)
         app.request_class = _request_class(app)
         SocketRequests(app, socketio)
+        serve(app, config)
         app.wsgi_app = _Joining(app.wsgi_app, cluster)  # type: ignore[method-assign]
         app.extensions["rooms"] = self
         app.extensions[_PARTS] = _Parts(socketio, cluster, Sockets(cluster, manager))
@@ -200,9 +203,12 @@ class Rooms:
             "`with app.app_context():`."
         )
 
-    def _make_cluster(self, app: Flask) -> Cluster:
+    def _read_config(self, app: Flask) -> Config:
         rehearsed = rehearsal.get()
-        config = Config.of(app, {**self._options, **(rehearsed.options if rehearsed else {})})
+        return Config.of(app, {**self._options, **(rehearsed.options if rehearsed else {})})
+
+    def _make_cluster(self, app: Flask, config: Config) -> Cluster:
+        rehearsed = rehearsal.get()
         # Made now and only opened later, so that a wrong URL is an error at the start.
         if self._backend is not None and self._apps and rehearsed is None:
             raise ConfigurationError(

@@ -15,6 +15,8 @@ from queue import Queue
 from types import TracebackType
 from typing import Any
 
+import socketio
+
 from example_app.visitor import OrderedClient
 
 #: Seconds for anything that is waited for.
@@ -58,8 +60,7 @@ class Client:
             wait_timeout=TIMEOUT,
         )
         self._websocket = self._client.eio.ws
-        # Not every server says goodbye, and the client's own close would wait three seconds for it.
-        self._websocket.close = self._hang_up
+        hang_up_at_once(self._client)
         self.sid = self.sid_in(self._namespaces[0])
 
     def sid_in(self, namespace: str) -> str:
@@ -86,12 +87,6 @@ class Client:
         self._client.disconnect()
         self._websocket.shutdown()
 
-    def _hang_up(self) -> None:
-        if self._websocket.sock is not None:
-            # The socket itself stays until the thread that reads from it has noticed.
-            with suppress(OSError):
-                self._websocket.sock.shutdown(socket.SHUT_RDWR)
-
     def _listen(self, namespace: str) -> None:
         received = self._received[namespace]
 
@@ -101,6 +96,20 @@ class Client:
 
         self._client.on("*", hear, namespace=namespace)
         self._client.on("disconnect", lambda *_: received.put(["disconnect"]), namespace=namespace)
+
+
+def hang_up_at_once(client: socketio.Client) -> None:
+    """Have a client that is connected not wait for the server's goodbye when it disconnects."""
+    websocket = client.eio.ws
+
+    def hang_up() -> None:
+        # Not every server says goodbye, and the client's own close would wait three seconds for it.
+        if websocket.sock is not None:
+            # The socket itself stays until the thread that reads from it has noticed.
+            with suppress(OSError):
+                websocket.sock.shutdown(socket.SHUT_RDWR)
+
+    websocket.close = hang_up
 
 
 class JavaScriptClient:
