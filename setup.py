@@ -22,7 +22,7 @@ TEST = [
     "Flask-Login>=0.6.3",
     "hypothesis>=6.80.0",
     "pytest>=9.0.0",
-    "python-socketio[asyncio_client]>=5.15.0",
+    "python-socketio[asyncio-client]>=5.15.0",
 ]
 REDIS = ["kombu[redis]>=5.3.0"]
 GEVENT = ["gevent>=23.9.0", "gevent-websocket>=0.10.1"]

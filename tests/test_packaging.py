@@ -53,7 +53,7 @@ def _lower_bounds() -> dict[str, str]:
     bounds = {}
     for requirement in requires("Flask-Rooms") or []:
         matched = re.fullmatch(
-            r"([\w-]+)(?:\[\w+\])?>=([\w.]+)(?:;.*)?", requirement.replace(" ", "")
+            r"([\w-]+)(?:\[[\w-]+\])?>=([\w.]+)(?:;.*)?", requirement.replace(" ", "")
         )
         assert matched, f"setup.py should name nothing but a lower bound: {requirement}"
         bounds[matched[1]] = matched[2]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
+from importlib import import_module
 from typing import Any, ClassVar
 
 import pytest
@@ -101,6 +102,7 @@ def _worker() -> Iterator[Worker]:
 
 @pytest.fixture(scope="module", name="loop")
 def _loop() -> Iterator[asyncio.AbstractEventLoop]:
+    import_module("aiohttp")  # without it python-socketio just never connects
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
