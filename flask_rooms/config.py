@@ -32,6 +32,9 @@ class Config:
         outbox_bytes: How much may wait for the broker.
         repair_log_bytes: How much of what was sent is kept for those who missed it.
         message_bytes: How large one call's message to the other workers may be.
+        waiting_requests: How many requests of one socket may wait for the one before them.
+        waiting_request_bytes: How much these may take together.
+        request_headers: Headers that clients may set in socket requests, besides the usual ones.
     """
 
     backend_url: str | Sequence[str] = "memory://"
@@ -43,6 +46,9 @@ class Config:
     outbox_bytes: int = 16 * 2**20
     repair_log_bytes: int = 16 * 2**20
     message_bytes: int = 2**20
+    waiting_requests: int = 100
+    waiting_request_bytes: int = 4 * 2**20
+    request_headers: Sequence[str] = ()
 
     @classmethod
     def of(cls, app: Flask, options: Mapping[str, Any]) -> Config:
@@ -96,10 +102,17 @@ class Config:
             value = getattr(self, name)
             if not _is_number(value) or not 0 < value < math.inf:
                 raise _wrong(name, "a number of seconds greater than 0", value)
-        for name in ("outbox_bytes", "repair_log_bytes", "message_bytes"):
+        for name in (
+            *("outbox_bytes", "repair_log_bytes", "message_bytes"),
+            *("waiting_request_bytes", "waiting_requests"),
+        ):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise _wrong(name, "a number of bytes greater than 0", value)
+                what = "bytes" if name.endswith("bytes") else "requests"
+                raise _wrong(name, f"a number of {what} greater than 0", value)
+        names = self.request_headers
+        if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
+            raise _wrong("request_headers", "a list of names", names)
         if not isinstance(self.channel, str) or not self.channel:
             raise _wrong("channel", "a string that is not empty", self.channel)
         if self.backend_options is not None and not isinstance(self.backend_options, Mapping):

@@ -76,6 +76,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self.in_context: InContext
         #: Returns whose socket is connecting, given its environment and `auth`; likewise.
         self.load_user: Callable[[dict[str, Any], Any], User | None]
+        #: Told the ID of each socket that has been forgotten: set by who has hooks for that.
+        self.forgotten: Callable[[str], object] = lambda sid: None
         self._users: dict[tuple[str, str], User | None] = {}  # of the sockets that are connecting
         self._ack_ids = itertools.count(1)
         self._sending_parts = threading.Lock()
@@ -126,6 +128,10 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self._remote_acks.clear()
         self.callbacks.clear()
 
+    def socket(self, namespace: str, eio_sid: str) -> Socket | None:
+        """Return the socket that an Engine.IO session has in a namespace."""
+        return self._registry.get_by_eio_sid(namespace, eio_sid)
+
     def holds(self, namespace: str, sid: str) -> bool:
         """Whether a socket is of this worker."""
         return self._registry.get(namespace, sid) is not None
@@ -133,7 +139,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def expel(self) -> None:
         """End every membership of this worker's sockets, and let their clients connect again."""
         for eio_sid in self._registry.leave_all(Origin("expelled")):
-            self.spawn(self._hang_up, eio_sid)
+            self.spawn(self.hang_up, eio_sid)
         self.spawn(self._announcer.send)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
@@ -143,7 +149,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         except RuntimeError:  # the interpreter is shutting down and starts no more threads
             return function(*args)
 
-    def _hang_up(self, eio_sid: str) -> None:
+    def hang_up(self, eio_sid: str) -> None:
+        """End a connection, so that its client may connect again."""
         # Not a Socket.IO disconnect: clients take that as final and stay away.
         session = self.server.eio.sockets.get(eio_sid)
         if session is None:
@@ -157,7 +164,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         for socket in sockets:
             server._binary_packet.pop(socket.eio_sid, None)
             packet = server.packet_class(DISCONNECT, namespace=namespace)
-            self._send(socket.eio_sid, [EnginePacket(MESSAGE, packet.encode())])
+            self.send_packet(socket.eio_sid, packet)
         reason = server.reason.SERVER_DISCONNECT
         for socket in sockets:
             try:
@@ -344,9 +351,13 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         for sid, eio_sid in members.items():
             packet = decode(self.server.packet_class, emit.packet)
             packet.id = self._generate_ack_id(sid, callback)
-            encoded = packet.encode()
-            parts = encoded if isinstance(encoded, list) else [encoded]
-            self._send(eio_sid, [EnginePacket(MESSAGE, part) for part in parts])
+            self.send_packet(eio_sid, packet)
+
+    def send_packet(self, eio_sid: str, packet: Any) -> None:
+        """Send one client a packet, in one piece."""
+        encoded = packet.encode()
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        self._send(eio_sid, [EnginePacket(MESSAGE, part) for part in parts])
 
     def _send(self, eio_sid: str, packets: list[EnginePacket]) -> None:
         """Send one client the parts of an event; one that is gone is nobody else's business."""
@@ -493,6 +504,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
                 worker, ack = callback.args
                 with contextlib.suppress(RoomsError):  # it is told, or gives up by itself
                     self._cluster.publish(Acknowledged(worker, ack, ()))
+        self.forgotten(sid)
 
     # -- what python-socketio wants to know -----------------------------------------------
 

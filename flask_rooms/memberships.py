@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask_rooms.messages import Action, Audience, Room, User
 from flask_rooms.sids import is_sid, is_sid_room
@@ -23,6 +23,7 @@ class Socket:
             handler when the memberships are over.
         user: Whose socket it is, where that is known.
         ended: Whether its memberships are over, since it is being disconnected.
+        held: What socket requests keep of it; it goes with the socket.
     """
 
     sid: str
@@ -31,6 +32,7 @@ class Socket:
     rooms: set[Room] = field(default_factory=set)
     user: User | None = None
     ended: bool = False
+    held: Any = None
 
 
 class Moved(NamedTuple):
