@@ -178,7 +178,11 @@ def test_a_session_that_began_over_http_goes_on(worker: Worker) -> None:
 
 
 def test_an_emptied_session_is_empty(worker: Worker) -> None:
-    worker.app.add_url_rule("/logout", view_func=lambda: session.clear() or "bye")
+    def logout() -> str:
+        session.clear()
+        return "bye"
+
+    worker.app.add_url_rule("/logout", view_func=logout)
     browser = worker.app.test_client()
     browser.put("/session", json={"user": "Ada"})
     client = worker.connect(flask_test_client=browser)
