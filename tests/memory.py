@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from tests.support.raw import RawClient
 from tests.support.workers import cluster
@@ -26,14 +25,17 @@ def main() -> None:
     parser.add_argument("--mode", choices=("threading", "eventlet", "gevent"), default="threading")
     options = parser.parse_args()
     os.environ["ROOMS_TEST_MODE"] = options.mode
-    with cluster("memory://", 1, "tests.support.requests_app") as (worker,):
-        with RawClient(worker.url) as client, RawClient(worker.url) as observer:
-            print(f"{'requests':>10}{'objects':>10}{'KiB':>10}")
-            for part in range(1, 11):
-                make_requests(client, options.requests // 10)
-                found = observer.request("get", "/objects")["body"]
-                made = part * options.requests // 10
-                print(f"{made:>10}{found['all']:>10}{found['kilobytes']:>10}", flush=True)
+    with (
+        cluster("memory://", 1, "tests.support.requests_app") as (worker,),
+        RawClient(worker.url) as client,
+        RawClient(worker.url) as observer,
+    ):
+        print(f"{'requests':>10}{'objects':>10}{'KiB':>10}")
+        for part in range(1, 11):
+            make_requests(client, options.requests // 10)
+            found = observer.request("get", "/objects")["body"]
+            made = part * options.requests // 10
+            print(f"{made:>10}{found['all']:>10}{found['kilobytes']:>10}", flush=True)
 
 
 def make_requests(client: RawClient, times: int) -> None:
@@ -46,4 +48,4 @@ def make_requests(client: RawClient, times: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

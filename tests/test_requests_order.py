@@ -16,7 +16,6 @@ from tests.support.raw import RawClient
 from tests.support.requests_app import WAITING, WAITING_BYTES
 from tests.support.workers import Worker, cluster
 
-
 MODE = os.environ.get("ROOMS_TEST_MODE", "threading")
 
 

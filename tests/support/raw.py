@@ -44,7 +44,7 @@ class RawClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._websocket.shutdown()
+        self._websocket.shutdown()  # type: ignore[no-untyped-call]
 
     def send(self, frame: str | bytes) -> None:
         """Send a frame: text or binary, as the type says."""
