@@ -147,7 +147,12 @@ class Rooms:
         the handshake's request, before it is asked whose socket it is. Returning False refuses
         the client; raising ConnectionRefusedError(reason) does, and tells it why. So does any
         other error, which is logged and not told.
+
+        Raises:
+            ConfigurationError: *hook* is not a function.
         """
+        if not callable(hook):
+            raise ConfigurationError("before_connect takes a function of one argument, `auth`.")
         self._hooks.before_connect.append(hook)
         return hook
 
@@ -159,7 +164,12 @@ class Rooms:
         which the socket was, that of its own ID apart. `request.sid`, `request.namespace` and
         `session` are those of the socket, a login over it included; what it changes in the
         session is saved.
+
+        Raises:
+            ConfigurationError: *hook* is not a function.
         """
+        if not callable(hook):
+            raise ConfigurationError("after_disconnect takes a function of a reason and rooms.")
         self._hooks.after_disconnect.append(hook)
         return hook
 

@@ -14,26 +14,38 @@ from websocket import ABNF, WebSocket, WebSocketException, create_connection
 TIMEOUT = 30.0
 
 
+class Refused(Exception):
+    """A client may not connect; the argument is what it was told."""
+
+
 class RawClient:
     """
     A WebSocket to a worker, connected to the default namespace; a context manager.
 
     Args:
         url: The worker.
+        auth: What to send with the connection.
         options: As websocket-client takes them: `header`, `origin`, `cookie`.
 
     Attributes:
         sid: The socket ID.
+
+    Raises:
+        Refused: The worker does not want this client.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str, auth: Any = None, **options: Any) -> None:
         address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
         self._websocket: WebSocket = create_connection(address, timeout=TIMEOUT, **options)
         self._last_id = 0
         self._answers: dict[int, Any] = {}
         assert self.receive()[0] == "0"
-        self.send("40")
-        self.sid = str(json.loads(self.receive()[2:])["sid"])
+        self.send("40" if auth is None else f"40{json.dumps(auth)}")
+        kind, said = self._split(self.receive())
+        if kind != "40":
+            self._websocket.shutdown()  # type: ignore[no-untyped-call]
+            raise Refused(said)
+        self.sid = str(said["sid"])
 
     def __enter__(self) -> RawClient:
         return self
@@ -45,6 +57,10 @@ class RawClient:
         traceback: TracebackType | None,
     ) -> None:
         self._websocket.shutdown()  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _split(frame: str) -> tuple[str, Any]:
+        return frame[:2], json.loads(frame[2:])
 
     def send(self, frame: str | bytes) -> None:
         """Send a frame: text or binary, as the type says."""

@@ -8,10 +8,10 @@ import threading
 from collections import Counter, defaultdict
 from typing import Any
 
+import flask_socketio
 from flask import Blueprint, Flask, request, session
-from flask_socketio import SocketIO
 
-from flask_rooms import Rooms
+from flask_rooms import Rooms, sockets
 from flask_rooms.line import Line
 from flask_rooms.memberships import Socket
 
@@ -32,6 +32,7 @@ STACK = ("flask", "werkzeug", "socketio", "engineio", "http", "urllib", "email")
 bp = Blueprint("requests", __name__)
 
 _notes: list[Any] = []
+_gone: list[dict[str, Any]] = []
 _runs: Counter[str] = Counter()
 _gates: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 
@@ -47,10 +48,42 @@ def create_app(**config: Any) -> Flask:
         **config,
     )
     app.register_blueprint(bp)
-    rooms = Rooms(app, SocketIO(max_http_buffer_size=MESSAGE))
+    rooms = Rooms(app, flask_socketio.SocketIO(max_http_buffer_size=MESSAGE))
+    rooms.before_connect(before_connect)
+    rooms.after_disconnect(after_disconnect)
     rooms.socketio.on("connect", namespace="/chat")(lambda: None)
     rooms.socketio.on("echo")(lambda *args: list(args))
     return app
+
+
+def before_connect(auth: Any) -> bool | None:
+    """Refuse a client in the way that it asks for."""
+    way = auth.get("refuse") if isinstance(auth, dict) else None
+    if way == "reason":
+        raise flask_socketio.ConnectionRefusedError("Not on a Sunday.", {"opens": "Monday"})
+    if way == "plainly":
+        raise ConnectionRefusedError("Not on a Sunday.")
+    if way == "error":
+        raise RuntimeError("a secret")
+    return False if way == "no" else None
+
+
+def after_disconnect(reason: str, rooms: frozenset[Any]) -> None:
+    """Remember how it ended."""
+    _gone.append({"session": dict(session), "rooms": sorted(rooms), "reason": reason})
+
+
+@bp.get("/gone")
+def gone() -> list[Any]:
+    """Say which sockets have ended, and how."""
+    return _gone
+
+
+@bp.post("/join/<room>")
+def join(room: str) -> dict[str, Any]:
+    """Put the socket into a room."""
+    sockets.join(request, room)
+    return {}
 
 
 @bp.route("/echo", methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
