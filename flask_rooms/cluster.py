@@ -40,6 +40,8 @@ logger = logging.getLogger("flask_rooms")
 
 #: How much one caller sends for all before the listener goes on with it.
 _FRAMES_AT_ONCE = 8
+#: Seconds for which what was sent last is waited for, before more is sent without it.
+_ROUND_TRIP = 0.02
 #: Seconds without a look at whether it is time to leave.
 _LONGEST = 1.0
 #: Seconds in which a stale connection shows itself.
@@ -50,6 +52,8 @@ _REMEDIES = {
     "calls for its sockets will be Unconfirmed until all workers have the same.",
     "oversized": "Give all workers the same ROOMS_MESSAGE_BYTES.",
 }
+#: Bytes of a message that a socket ID in it takes, and more than that.
+_ID_BYTES = 64
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
 
@@ -161,11 +165,15 @@ class Cluster:
             self._asks: dict[int, Confirmation] = {}
             self._inquiries: dict[int, Future[Settled | Overdue]] = {}
             self._down = False
+            self._sent_at = float("-inf")
             try:
                 self._backend.open()
             except BackendError as error:
                 self.lost(error)
-            self._listener = Listener(self, self._backend, opened=not self._down)
+            # Well below the time after which those who are back sooner count us as dead.
+            longest = self._timing.heartbeat / 2
+            opened = not self._down
+            self._listener = Listener(self, self._backend, opened=opened, longest=longest)
             self._node = self._new_node()
             self._joined_in = os.getpid()
             self.flush()
@@ -217,7 +225,7 @@ class Cluster:
         # Whoever is sending may not know yet of the last things, so it is waited for.
         while self._publishing.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
-                more = not self._down and self._publish_all()
+                more = not self._down and self._publish_next()
             finally:
                 self._publishing.release()
             if not more or time.monotonic() > deadline:
@@ -362,38 +370,44 @@ class Cluster:
         """
         Send what waits, unless somebody is at it already, who then sends this as well.
 
-        So a lone call costs one publish and many at once share one; while the broker is away
-        only the listener tries, and nobody else waits for it. Nobody sends for the others for
-        ever, either: after some frames the listener goes on, which hears them come back.
+        So a lone call costs one publish and is sent at once. What is said while that is on its
+        way back to us shares one frame, which the listener sends when it hears the other come
+        back: under load it is this that lets the broker, and everybody's listener, keep up.
+        While the broker is away only the listener tries, and nobody else waits for it.
         """
-        while not (self._down or self._listener.stopping.is_set()) and self._publishing.acquire(
-            blocking=False
-        ):
+        for _ in range(_FRAMES_AT_ONCE):  # then the listener goes on
+            if self._down or self._listener.stopping.is_set() or self._awaits_echo():
+                return
+            if not self._publishing.acquire(blocking=False):
+                return
             try:
-                full = self._publish_all()
+                if not self._publish_next():
+                    return
             finally:
                 self._publishing.release()
-            with self._lock:
-                waiting = self._node.has_something_to_send(time.monotonic())
-            if not waiting or full:
-                return
 
-    def _publish_all(self) -> bool:
-        """Send frames until nothing waits; True when that was too much for one caller."""
-        for _ in range(_FRAMES_AT_ONCE):
+    def _awaits_echo(self) -> bool:
+        with self._lock:
+            under_way = self._node.awaits_echo
+        return under_way and time.monotonic() - self._sent_at < _ROUND_TRIP
+
+    def _publish_next(self) -> bool:
+        """Send one frame; False when nothing waits, or it could not be sent."""
+        now = time.monotonic()
+        with self._lock:
+            node = self._node  # which may be another one by the time this has failed
+            frame = node.take(now)
+        if frame is None:
+            return False
+        self._sent_at = now
+        payload = self._codec.encode(frame)
+        try:
+            self._publish(payload)
+        except BackendError as error:
             with self._lock:
-                node = self._node  # which may be another one by the time this has failed
-                frame = node.take(time.monotonic())
-            if frame is None:
-                return False
-            payload = self._codec.encode(frame)
-            try:
-                self._publish(payload)
-            except BackendError as error:
-                with self._lock:
-                    node.give_back(frame, time.monotonic())
-                self.lost(error)
-                return False
+                node.give_back(frame, time.monotonic())
+            self.lost(error)
+            return False
         return True
 
     def _publish(self, payload: bytes) -> None:
@@ -412,6 +426,8 @@ class Cluster:
         """Return how many seconds the listener may wait for the next payload."""
         with self._lock:
             wakes_at = self._node.wakes_at
+            if self._node.has_unsent:  # it was held back, and is to be so no longer than that
+                wakes_at = min(wakes_at, time.monotonic() + _ROUND_TRIP)
         if self._down:
             return SHORTEST
         longest = min(self._timing.heartbeat, self._timing.confirm, _LONGEST)
@@ -423,6 +439,12 @@ class Cluster:
             return  # it is we who have closed it
         self._down = True
         self._warn("lost", "The broker cannot be reached, trying again: %s", error)
+
+    def pass_time(self) -> None:
+        """Tell whoever has waited long enough, although nothing can be heard."""
+        with self._lock:
+            events = self._node.tick(time.monotonic())
+        self._handle(events)
 
     def hear(self, payload: bytes | None, reconnected: bool) -> bool:
         """Take in what the listener has received, and let time pass; False when it is deaf."""
@@ -521,9 +543,11 @@ class Cluster:
         listener = threading.get_ident()
 
         def tell(done: Part) -> None:
-            did = done.outcome
+            did, refused = done.outcome, done.refused
+            if change.source is not None:  # a room may have more members than a message has room
+                refused = refused[: 1 + self._limits.frame // _ID_BYTES]
             answer = Done(
-                event.sender, event.number, did.changed, did.unchanged, did.unknown, done.refused
+                event.sender, event.number, did.changed, did.unchanged, did.unknown, refused
             )
             self.submit(answer)
             if threading.get_ident() != listener:  # which sends when it has handled the frame

@@ -34,7 +34,7 @@ class Refused(RoomsError):
     A guard does not let the sockets named in `sids` into a room, and nothing has changed there.
 
     Args:
-        sids: The socket IDs.
+        sids: The socket IDs, of each worker as many as fit into a message.
     """
 
     def __init__(self, sids: Iterable[str]) -> None:

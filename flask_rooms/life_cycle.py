@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import Flask, session
 from socketio.exceptions import ConnectionRefusedError as RefusedWithReason
@@ -32,15 +32,6 @@ class Hooks:
     after_disconnect: list[AfterDisconnect] = field(default_factory=list)
 
 
-class _Gone(NamedTuple):
-    """What after_disconnect is to know of a socket that is no longer there by then."""
-
-    socket: Socket
-    reason: str
-    rooms: frozenset[Room]
-    environ: dict[str, Any]
-
-
 class LifeCycle:
     """
     Calls the hooks of an application.
@@ -63,12 +54,9 @@ class LifeCycle:
         self._server = server
         self._hooks = hooks
         self._environ_of = environ_of
-        self._leaving: dict[str, _Gone] = {}  # by socket ID
         self._handle_connect = server._handle_connect
-        self._trigger_event = server._trigger_event
         server._handle_connect = self._connecting
-        server._trigger_event = self._triggered
-        server.manager.forgotten = self._forgotten
+        server.manager.after_disconnect(self._disconnected)
 
     def _connecting(self, eio_sid: str, namespace: str | None, auth: Any) -> None:
         refusal = self._refusal(self._server.environ[eio_sid], auth)
@@ -95,32 +83,24 @@ class LifeCycle:
             return _REFUSED
         return _REFUSED if refused else None
 
-    def _triggered(self, event: str, namespace: str, *args: Any) -> Any:
-        if event == "disconnect" and self._hooks.after_disconnect:
-            self._note(namespace, *args)
-        return self._trigger_event(event, namespace, *args)
-
-    def _note(self, namespace: str, sid: str, reason: str = "", *_: Any) -> None:
-        """Keep what the hooks are to know, before the socket and its connection are forgotten."""
-        manager = self._server.manager
-        socket = manager.socket(namespace, manager.eio_sid_from_sid(sid, namespace))
-        handshake = self._server.get_environ(sid, namespace)
-        if socket is not None and handshake is not None:
-            rooms = frozenset(socket.rooms - {sid})
-            environ = self._environ_of(socket, namespace, handshake)
-            self._leaving[sid] = _Gone(socket, reason, rooms, environ)
-
-    def _forgotten(self, sid: str) -> None:
-        gone = self._leaving.pop(sid, None)
-        if gone is None:
+    def _disconnected(self, socket: Socket, namespace: str, reason: str) -> None:
+        handshake = self._server.environ.get(socket.eio_sid)
+        if not self._hooks.after_disconnect or handshake is None:
             return
-        with self._app.request_context(gone.environ):
-            for hook in self._hooks.after_disconnect:
-                try:
-                    hook(gone.reason, gone.rooms)
-                except Exception:  # the application's own, and no business of the other hooks
-                    logger.exception("An after_disconnect hook has failed.")
-            self._save_session()
+        rooms = frozenset(socket.rooms - {socket.sid})
+        try:
+            with self._app.request_context(self._environ_of(socket, namespace, handshake)):
+                for hook in self._hooks.after_disconnect:
+                    self._call(hook, reason, rooms)
+                self._save_session()
+        except Exception:  # where the sessions are kept may be away
+            logger.exception("The session could not be loaded or saved after a disconnect.")
+
+    def _call(self, hook: AfterDisconnect, reason: str, rooms: frozenset[Room]) -> None:
+        try:
+            hook(reason, rooms)
+        except Exception:  # the application's own, and no business of the other hooks
+            logger.exception("An after_disconnect hook has failed.")
 
     def _save_session(self) -> None:
         interface = self._app.session_interface

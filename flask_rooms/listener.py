@@ -16,8 +16,7 @@ from flask_rooms.errors import BackendError
 
 logger = logging.getLogger("flask_rooms")
 
-#: Seconds before connecting again: the first pause, and the longest, which stays well below
-#: the time after which the others would count this worker as dead.
+#: Seconds before connecting again: the first pause, and the longest.
 SHORTEST, LONGEST = 0.05, 2.0
 
 
@@ -33,6 +32,9 @@ class Hearer(Protocol):
     def lost(self, error: BackendError) -> None:
         """Take notice that the connection is lost."""
 
+    def pass_time(self) -> None:
+        """Let time pass in which nothing can be heard."""
+
     def stop(self) -> None:
         """Say goodbye, and disconnect."""
 
@@ -45,12 +47,16 @@ class Listener:
         hearer: Held weakly, since a test suite may make and drop hundreds of applications.
         backend: What to receive from.
         opened: Whether it is open; otherwise the broker was away, and is tried until it is back.
+        longest: Seconds that pass before connecting again at the most.
     """
 
-    def __init__(self, hearer: Hearer, backend: Backend, *, opened: bool) -> None:
+    def __init__(
+        self, hearer: Hearer, backend: Backend, *, opened: bool, longest: float = LONGEST
+    ) -> None:
         self._hearer = weakref.ref(hearer)
         self._backend = backend
         self._opened = opened
+        self._longest = min(longest, LONGEST)
         self._failures = 0
         self._process = os.getpid()
         self.stopping = threading.Event()
@@ -117,8 +123,12 @@ class Listener:
         if hearer is None or self.stopping.is_set():
             return
         hearer.lost(error)
+        try:
+            hearer.pass_time()
+        except Exception:  # as above
+            logger.exception("Somebody could not be told that nothing is confirmed.")
         del hearer
-        seconds = min(SHORTEST * 2 ** min(self._failures, 10), LONGEST)
+        seconds = min(SHORTEST * 2 ** min(self._failures, 10), self._longest)
         self._failures += 1
         # A random part, so that the workers do not all come back at once.
         self.stopping.wait(seconds * random.uniform(0.5, 1))

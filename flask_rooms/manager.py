@@ -16,11 +16,11 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from socketio.manager import Manager
-from socketio.packet import DISCONNECT
 
 from flask_rooms.arguments import any_room, any_rooms, asking_socket
 from flask_rooms.changes import Changes
 from flask_rooms.cluster import Cluster
+from flask_rooms.departures import Departures
 from flask_rooms.errors import BackendUnavailable, InvalidArgument, Refused, RoomsError
 from flask_rooms.guards import Guards, InContext
 from flask_rooms.memberships import Origin, Socket, is_own
@@ -69,15 +69,21 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self._registry = registry
         self._cluster = cluster
         self._announcer = announcer
+        self._departures = Departures(
+            registry, send=self._send, forget=self.basic_disconnect, spawn=self.spawn
+        )
         self._changes = Changes(
-            registry, guards, announcer, call=self._call, end=self._ended, spawn=self.spawn
+            registry,
+            guards,
+            announcer,
+            call=self._call,
+            end=self._departures.dismiss_all,
+            spawn=self.spawn,
         )
         #: Calls a function in the context of a socket: set by who knows Flask.
         self.in_context: InContext
         #: Returns whose socket is connecting, given its environment and `auth`; likewise.
         self.load_user: Callable[[dict[str, Any], Any], User | None]
-        #: Told the ID of each socket that has been forgotten: set by who has hooks for that.
-        self.forgotten: Callable[[str], object] = lambda sid: None
         self._users: dict[tuple[str, str], User | None] = {}  # of the sockets that are connecting
         self._ack_ids = itertools.count(1)
         self._sending_parts = threading.Lock()
@@ -124,9 +130,14 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """Begin afresh in a forked child: sockets and all that waits for them are the parent's."""
         self._registry.clear()
         self._announcer.forked()
+        self._departures.forked()
         self._sending_parts = threading.Lock()
         self._remote_acks.clear()
         self.callbacks.clear()
+
+    def after_disconnect(self, tell: Callable[[Socket, str, Any], object]) -> None:
+        """Have each socket that is gone *told*, with its namespace and the reason."""
+        self._departures.after = tell
 
     def socket(self, namespace: str, eio_sid: str) -> Socket | None:
         """Return the socket that an Engine.IO session has in a namespace."""
@@ -158,26 +169,12 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         else:
             session.close(wait=False)  # its client may never read what waits for it
 
-    def _end(self, sockets: list[Socket], namespace: str) -> None:
-        """Tell the clients of sockets that have ended, and then the application's handler."""
-        server = self.server
-        for socket in sockets:
-            server._binary_packet.pop(socket.eio_sid, None)
-            packet = server.packet_class(DISCONNECT, namespace=namespace)
-            self.send_packet(socket.eio_sid, packet)
-        reason = server.reason.SERVER_DISCONNECT
-        for socket in sockets:
-            try:
-                server._trigger_event("disconnect", namespace, socket.sid, reason)
-            except Exception:  # the application's own, and no business of the other sockets
-                logger.exception("A disconnect handler has failed.")
-            finally:
-                self.basic_disconnect(socket.sid, namespace)
-
     # -- joining and leaving --------------------------------------------------------------
 
     def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> None:
         """Make a socket a member, wherever it is."""
+        if is_sid_room(room, sid):
+            raise ValueError("cannot enter a sid room")
         self._move("join", sid, namespace, room)
 
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
@@ -246,10 +243,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def _call(self, function: Callable[[], object], namespace: str, sid: str) -> object:
         return self.in_context(function, namespace, sid)
-
-    def _ended(self, sockets: list[Socket], namespace: str) -> None:
-        # In the background, because the application's handlers run in it.
-        self.spawn(self._end, sockets, namespace)
 
     # -- events ---------------------------------------------------------------------------
 
@@ -404,8 +397,11 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         super().set_server(server)
         # python-socketio forgets a socket when all of the application's handlers went well;
         # here it is forgotten in any case, or it would be a member for ever.
+        self._departures.server = server
         self._handle_connect = server._handle_connect
         server._handle_connect = self._connecting
+        server._handle_disconnect = self._departures.client_left
+        server.disconnect = self._kick
         server.eio.on("disconnect", self._session_ended)
 
     def _connecting(self, eio_sid: str, namespace: str | None, data: Any) -> None:
@@ -419,23 +415,23 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         try:
             self._handle_connect(eio_sid, namespace, data)
         except BaseException:
-            self._forget(eio_sid, space)
+            self._departures.turn_away(eio_sid, space)
             raise
         finally:
             self._users.pop(arriving, None)
             self._registry.turn_away(space, eio_sid)
 
     def _session_ended(self, eio_sid: str, reason: Any) -> None:
-        try:
-            self.server._handle_eio_disconnect(eio_sid, reason)
-        finally:
-            for namespace in self._registry.namespaces():
-                self._forget(eio_sid, namespace)
+        self._departures.session_ended(eio_sid, reason)
 
-    def _forget(self, eio_sid: str, namespace: str) -> None:
-        socket = self._registry.get_by_eio_sid(namespace, eio_sid)
+    def _kick(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """Disconnect a socket, wherever it is, for python-socketio's server."""
+        space = namespace or "/"
+        socket = self._registry.get(space, sid)
         if socket is not None:
-            self.basic_disconnect(socket.sid, namespace)
+            self._departures.dismiss(socket, space)
+        elif isinstance(sid, str) and is_sid(sid) and not ignore_queue:
+            self._ask("disconnect", space, (sid,))
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         """Register a socket that is connecting; None when the client has one here already."""
@@ -448,21 +444,22 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         if joining is None:
             return None
         self._changes.welcome(joining, Origin("call", worker))
-        if eio_sid not in self.server.environ or worker != self._cluster.name:
+        if self._departures.is_over(eio_sid) or worker != self._cluster.name:
             self._registry.remove(namespace, sid)  # the client, or this life, has just ended
             return None
         return sid
 
     def connect(self, sid: str, namespace: str) -> str | None:
         """Register that the application has accepted the socket."""
-        socket = self._registry.get(namespace, sid)
+        socket = self._registry.accept(namespace, sid)
         if socket is None and is_sid(sid):
             return None  # the client has left while the connect handler was running
         if socket is None:
             # python-socketio may also name the Engine.IO session here, all in one step.
             new = self.pre_connect(sid, namespace)
             return None if new is None else self.connect(new, namespace)
-        socket.connected = True
+        if socket.ended:  # by a call, while the connect handler was running
+            self._departures.dismiss_all([socket], namespace)
         return sid
 
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
@@ -477,19 +474,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def pre_disconnect(self, sid: str, namespace: str) -> str | None:
         """Register that the socket is being disconnected; its rooms are kept for the handler."""
-        socket = self._registry.get(namespace, sid)
-        if socket is None:
-            return None
-        socket.connected = False
-        return socket.eio_sid
-
-    def can_disconnect(self, sid: str, namespace: str) -> bool:
-        """Whether the socket is here; if it is elsewhere, its owner is told to disconnect it."""
-        if self._registry.get(namespace, sid) is not None:
-            return self.is_connected(sid, namespace)
-        if isinstance(sid, str) and is_sid(sid) and owner_of(sid) != self._cluster.name:
-            self._ask("disconnect", namespace, (sid,))
-        return False
+        self._registry.claim(namespace, sid)
+        return self.eio_sid_from_sid(sid, namespace)
 
     def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         """Forget a socket."""
@@ -504,7 +490,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
                 worker, ack = callback.args
                 with contextlib.suppress(RoomsError):  # it is told, or gives up by itself
                     self._cluster.publish(Acknowledged(worker, ack, ()))
-        self.forgotten(sid)
 
     # -- what python-socketio wants to know -----------------------------------------------
 

@@ -42,6 +42,8 @@ GREET = 0.01
 REMEMBERED = 30
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
+#: Bytes by which an answer may be longer than the longest question.
+SPARE = 64
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,16 @@ class Node:
         first = next(iter(self._pending.values()), None)  # they all wait equally long
         return self._beat_due if first is None else min(self._beat_due, first.deadline)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether operations wait for take()."""
+        return self._stream.has_unsent
+
+    @property
+    def awaits_echo(self) -> bool:
+        """Whether operations that were sent have not come back to us yet."""
+        return self._stream.fresh > self._echoed
+
     def submit(self, operation: Operation) -> int:
         """
         Put an operation for the other workers into the outbox.
@@ -179,7 +191,9 @@ class Node:
             InvalidArgument: It is larger than a frame may be.
             BackendUnavailable: The outbox is full.
         """
-        return self._stream.append(encode_operation(operation))
+        # Whoever could ask about so many sockets has to be told about all of them.
+        spare = SPARE if isinstance(operation, Done) else 0
+        return self._stream.append(encode_operation(operation), spare)
 
     def ask(
         self,
@@ -285,10 +299,6 @@ class Node:
         if not (beat or wants or operations):
             return None
         return Frame(self.name, first, operations, beat, wants)
-
-    def has_something_to_send(self, now: float) -> bool:
-        """Whether take() would return a frame."""
-        return now >= self._beat_due or bool(self._wants) or self._stream.has_unsent
 
     def give_back(self, frame: Frame, now: float) -> None:
         """Take back a frame that could not be published; it goes out again later."""

@@ -54,18 +54,22 @@ class Stream:
         """Whether take() would return an operation."""
         return self._cursor < self.next
 
-    def append(self, data: bytes) -> int:
+    def append(self, data: bytes, spare: int = 0) -> int:
         """
         Number *data* and let it wait to be sent.
+
+        Args:
+            data: An encoded operation.
+            spare: Bytes by which this one may be larger than a frame.
 
         Returns:
             The number.
 
         Raises:
-            InvalidArgument: It is larger than a frame may be.
+            InvalidArgument: It is larger than that.
             BackendUnavailable: The outbox is full.
         """
-        if len(data) > self._limits.frame:
+        if len(data) > self._limits.frame + spare:
             raise InvalidArgument(
                 f"One message to the other workers would take {len(data)} bytes, and "
                 f"{self._limits.frame} are allowed: split the call, or raise "

@@ -5,12 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Queue
+from typing import Any
 
+import msgpack
 import pytest
 
-from flask_rooms import BackendError, BackendUnavailable, Outcome, Unconfirmed
+from flask_rooms import Answer, BackendError, BackendUnavailable, Outcome, Unconfirmed
 from flask_rooms.backends import MemoryBackend
-from tests.support.apps import PATIENCE, LocalCluster, Worker, fence, in_thread, make_app
+from flask_rooms.messages import VERSION, Codec
+from flask_rooms.sids import new_sid, new_worker_name
+from tests.support.apps import (
+    HEARTBEAT,
+    PATIENCE,
+    SECRET,
+    LocalCluster,
+    Worker,
+    fence,
+    in_thread,
+    make_app,
+)
 from tests.support.faults import FaultyBackend
 
 
@@ -29,6 +44,18 @@ class AwayBackend(FaultyBackend):
         if self.down:
             raise BackendError("The test has switched the broker off.")
         super().open()
+
+
+class LostBackend(AwayBackend):
+    """Cannot receive, either, while it is down; counts how often it was tried."""
+
+    tried = 0
+
+    def receive(self, timeout: float) -> bytes | None:
+        if self.down:
+            self.tried += 1
+            raise BackendError("The test has switched the broker off.")
+        return super().receive(timeout)
 
 
 @pytest.fixture(name="cluster")
@@ -114,6 +141,38 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
     assert join.result(PATIENCE) == Outcome(1)
 
 
+def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
+    backend = LostBackend(cluster.hub)
+    here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
+    sid = cluster.worker().connect().sid
+    here.sockets.join(sid, "red").result(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+
+    backend.down = True
+    here.sockets.leave(sid, "red", told.put)
+
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+    assert backend.down
+
+
+def test_who_is_back_later_is_not_taken_for_dead(cluster: LocalCluster) -> None:
+    later, sooner = LostBackend(cluster.hub), LostBackend(cluster.hub)
+    here, there = _with(cluster, later), _with(cluster, sooner)
+    client = here.connect()
+    there.sockets.join(client.sid, "red").result(PATIENCE)
+
+    later.down = sooner.down = True
+    _wait_for(lambda: later.tried > 7 and sooner.tried > 7)  # the pauses are no longer short
+    wire = cluster.listen()
+    sooner.down = False
+    assert wire.next_speaker() == there.name
+    tried = later.tried
+    _wait_for(lambda: later.tried > tried)  # a whole pause lies before it
+    later.down = False
+
+    assert there.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
 def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
     # By its heartbeats `here` would notice only after minutes.
     here, there = cluster.worker(make_app(), heartbeat_interval=60), cluster.worker()
@@ -154,6 +213,63 @@ def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster
 
     _wait_for(lambda: there.name not in here.cluster.peers)
     assert here.sockets.leave(sid, "red").result(0) == Outcome(unknown=(sid,))
+
+
+class LaggingBackend(FaultyBackend):
+    """Hears what it is sent only while `hearing` is set; counts the frames with operations."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hearing = threading.Event()
+        self.hearing.set()
+        self.frames = 0
+        self._codec = Codec([SECRET], "flask-rooms", 2**24)
+
+    def publish(self, payload: bytes) -> None:
+        self.frames += bool(self._codec.decode(payload).operations)
+        super().publish(payload)
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        self.hearing.wait(PATIENCE)
+        return payload
+
+
+def test_what_is_said_while_a_frame_is_on_its_way_shares_the_next_one(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_rooms.cluster._ROUND_TRIP", PATIENCE)  # no matter how slow we are
+    here, there = _with(cluster, backend := LaggingBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    before = backend.frames
+
+    backend.hearing.clear()
+    for number in range(10):
+        here.sockets.broadcast("red", number)
+    assert backend.frames == before + 1
+
+    backend.hearing.set()
+    fence(here, client)
+    assert client.received() == [("message", number) for number in range(10)]
+    assert backend.frames <= before + 3  # the first one, the others, and perhaps the fence
+
+
+def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -> None:
+    # No heartbeat helps, which would show the gap as well.
+    here = cluster.worker(
+        make_app(), backend=(backend := FaultyBackend(cluster.hub)), heartbeat_interval=60
+    )
+    client = cluster.worker().connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.mute = True
+    here.sockets.broadcast("red", "lost on its way, and repeated")
+    backend.mute = False
+    left = here.sockets.leave(client.sid, "red")
+
+    assert left.result(PATIENCE) == Outcome(1)
+    assert client.received() == [("message", "lost on its way, and repeated")]
 
 
 def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:
@@ -229,3 +345,88 @@ def test_what_is_not_ours_is_dropped_counted_and_warned_of_once(
     about = [record for record in caplog.records if "Dropped a message" in record.message]
     assert len(about) == len({here, there})
     intruder.close()
+
+
+# -- a rolling upgrade ------------------------------------------------------------------------
+
+
+def test_a_worker_of_another_version_is_silent_and_not_unknown(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it says is dropped, and what would need its answer says that it has none."""
+    here, there = cluster.worker(make_app(), confirm_timeout=2), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    later = Codec([SECRET], "flask-rooms", 2**20)
+    voice = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    voice.open()
+    name = new_worker_name()
+
+    def say(body: list[Any]) -> None:
+        voice.publish(later._signer.sign(msgpack.packb([VERSION + 1, name, *body])))
+
+    with _saying(lambda: say([{"first": 1}, "a body of whatever form"])):
+        _wait_for(lambda: here.cluster.dropped["version"] > 0)
+        with pytest.raises(Unconfirmed, match=name):
+            here.sockets.leave(new_sid(name), "red").result(PATIENCE)
+        answer = here.sockets.members("red")
+
+    assert answer == Answer(frozenset({client.sid}), False, (name,))
+    assert here.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert "another version of Flask-Rooms" in caplog.text
+    voice.close()
+
+
+@contextmanager
+def _saying(say: Callable[[], object]) -> Iterator[None]:
+    """Say something again and again, as often as a heartbeat, while the context lasts."""
+    enough = threading.Event()
+
+    def go_on() -> None:
+        while not enough.wait(HEARTBEAT / 2):
+            say()
+
+    speaking = in_thread(go_on)
+    try:
+        yield
+    finally:
+        enough.set()
+        speaking.result(PATIENCE)
+
+
+# -- what somebody with the broker, and without the key, can do ----------------------------------
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_recorded_copies_change_nothing(cluster: LocalCluster, order: int) -> None:
+    """Neither for those who heard the originals, nor for a worker that was born later."""
+    tape = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    tape.open()
+    here, there, gone = cluster.worker(), cluster.worker(), cluster.worker()
+    mine, other = here.connect(), there.connect()
+    for speaker, room in ((gone, "red"), (here, "blue")):
+        speaker.sockets.join([mine.sid, other.sid], room).result(PATIENCE)
+        speaker.sockets.broadcast(room, room)
+        speaker.sockets.leave([mine.sid, other.sid], room).result(PATIENCE)
+    here.sockets.join(other.sid, "green").result(PATIENCE)
+    gone.cluster.stop()
+    later = cluster.worker()
+    theirs = later.connect()
+    for speaker, listener in ((here, other), (there, mine), (here, theirs), (there, theirs)):
+        fence(speaker, listener)
+    before = [client.received() for client in (mine, other, theirs)]
+
+    recorded = []
+    while (payload := tape.receive(0.01)) is not None:
+        recorded.append(payload)
+    assert len(recorded) > 10
+    for payload in 2 * recorded[::order]:
+        tape.publish(payload)
+
+    for speaker, listener in ((here, other), (there, mine), (here, theirs), (later, mine)):
+        fence(speaker, listener)
+    assert [said for _, said in before[0]] == ["red", "blue"]
+    assert [client.received() for client in (mine, other, theirs)] == [[], [], []]
+    assert there.sockets.rooms_of(other.sid) == Answer(frozenset({"green"}), True)
+    assert here.rooms_of(mine) == later.rooms_of(theirs) == set()
+    tape.close()

@@ -66,15 +66,19 @@ def test_only_false_refuses(worker: Worker, returned: Any) -> None:
 
 def test_who_is_refused_meets_nobody(worker: Worker) -> None:
     asked: list[str] = []
-    worker.rooms.before_connect(lambda auth: asked.append("first"))
-    worker.rooms.before_connect(lambda auth: bool(asked.append("second")))
-    worker.rooms.before_connect(lambda auth: asked.append("third"))
+
+    @worker.rooms.before_connect
+    def refuse(auth: Any) -> bool:
+        asked.append("refuse")
+        return False
+
+    worker.rooms.before_connect(lambda auth: asked.append("next"))
     worker.rooms.user_loader(lambda auth: asked.append("user"))
     worker.socketio.on("connect")(lambda: asked.append("connect"))
     worker.rooms.after_disconnect(lambda reason, rooms: asked.append("gone"))
 
     assert not is_connected(worker.connect())
-    assert asked == ["first", "second"]
+    assert asked == ["refuse"]
 
 
 def test_the_order_of_a_connection(worker: Worker) -> None:
@@ -135,7 +139,7 @@ def test_it_is_called_when_the_server_disconnects(
 
     if way == "sockets":
         worker.sockets.disconnect(client.sid, namespace="/chat").result()
-        while not gone:  # the application's own is called in the background
+        while not gone:  # which happens in the background
             worker.socketio.sleep(0)
     else:
         worker.socketio.server.disconnect(client.sid, "/chat")

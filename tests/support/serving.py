@@ -30,6 +30,7 @@ def main() -> None:
         ROOMS_BACKEND_URL=options.backend,
         ROOMS_CHANNEL=options.channel,
         ROOMS_HEARTBEAT_INTERVAL=options.heartbeat,
+        **options.config,
     )
     socketio = app.extensions["rooms"].socketio
     # Joining the cluster comes first: with the name is known that this worker hears the others.
@@ -48,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--channel", metavar="NAME", required=True)
     parser.add_argument("--heartbeat", metavar="SECONDS", type=float, default=HEARTBEAT)
     parser.add_argument("--application", metavar="MODULE", default="tests.support.rooms_app")
+    parser.add_argument("--config", metavar="JSON", type=json.loads, default={})
     return parser.parse_args()
 
 
