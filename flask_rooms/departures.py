@@ -48,6 +48,8 @@ class Departures:
         self._spawn = spawn
         #: python-socketio's server: set by who knows it.
         self.server: Any = None
+        #: Called with a socket that is gone, its namespace and the reason; does not raise.
+        self.after: Callable[[Socket, str, Any], object] = lambda socket, namespace, reason: None
         self.forked()
 
     def forked(self) -> None:
@@ -119,6 +121,7 @@ class Departures:
             self.server._trigger_event("disconnect", namespace, socket.sid, reason)
         finally:
             self._forget(socket.sid, namespace)
+            self.after(socket, namespace, reason)
             self._gone(socket.eio_sid)
 
     def _gone(self, eio_sid: str) -> None:

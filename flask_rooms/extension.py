@@ -22,10 +22,12 @@ from flask_rooms.context import call_in_context
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.farewell import attend
 from flask_rooms.guards import Guard, Guards
+from flask_rooms.life_cycle import AfterDisconnect, BeforeConnect, Hooks, LifeCycle
 from flask_rooms.manager import RoomsManager
 from flask_rooms.messages import Codec
 from flask_rooms.modes import choose_mode
 from flask_rooms.outcome import Outcome
+from flask_rooms.reader import Reader
 from flask_rooms.registry import Registry
 from flask_rooms.rehearsal import rehearsal
 from flask_rooms.requests import SocketRequest, SocketRequests
@@ -38,6 +40,8 @@ from flask_rooms.users import Loader, Users
 
 L = TypeVar("L", bound=Loader)
 G = TypeVar("G", bound=Guard)
+B = TypeVar("B", bound=BeforeConnect)
+A = TypeVar("A", bound=AfterDisconnect)
 
 # Where a Flask application keeps what belongs to it alone.
 _PARTS = "rooms_parts"
@@ -79,6 +83,7 @@ class Rooms:
         self._options = options
         self._guards = Guards()
         self._users = Users()
+        self._hooks = Hooks()
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
@@ -110,7 +115,9 @@ class Rooms:
         manager.in_context = partial(call_in_context, socketio)
         socketio.server.instrument = partial(ClusterAdmin, app, socketio.server)
         app.request_class = _request_class(app)
-        SocketRequests(app, socketio)
+        requests = SocketRequests(app, socketio, manager, config)
+        Reader(socketio.server, requests.refuse)
+        LifeCycle(app, socketio.server, self._hooks, requests.environ)
         serve(app, config)
         app.wsgi_app = _Joining(app.wsgi_app, cluster)  # type: ignore[method-assign]
         app.extensions["rooms"] = self
@@ -135,6 +142,40 @@ class Rooms:
             raise ConfigurationError("user_loader takes a function of one argument, `auth`.")
         self._users.loader = loader
         return loader
+
+    def before_connect(self, hook: B) -> B:
+        """
+        Register a function that says whether a client may connect: a decorator.
+
+        It is called with what the client has sent as `auth` (None if nothing), in the context of
+        the handshake's request, before it is asked whose socket it is. Returning False refuses
+        the client; raising ConnectionRefusedError(reason) does, and tells it why. So does any
+        other error, which is logged and not told.
+
+        Raises:
+            ConfigurationError: *hook* is not a function.
+        """
+        if not callable(hook):
+            raise ConfigurationError("before_connect takes a function of one argument, `auth`.")
+        self._hooks.before_connect.append(hook)
+        return hook
+
+    def after_disconnect(self, hook: A) -> A:
+        """
+        Register a function to be called when a socket has ended: a decorator.
+
+        It is called with the reason, as Flask-SocketIO names it, and the names of the rooms in
+        which the socket was, that of its own ID apart. `request.sid`, `request.namespace` and
+        `session` are those of the socket, a login over it included; what it changes in the
+        session is saved.
+
+        Raises:
+            ConfigurationError: *hook* is not a function.
+        """
+        if not callable(hook):
+            raise ConfigurationError("after_disconnect takes a function of a reason and rooms.")
+        self._hooks.after_disconnect.append(hook)
+        return hook
 
     def guard(self, rule: str) -> Callable[[G], G]:
         """

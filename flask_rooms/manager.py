@@ -23,7 +23,7 @@ from flask_rooms.cluster import Cluster
 from flask_rooms.departures import Departures
 from flask_rooms.errors import BackendUnavailable, InvalidArgument, Refused, RoomsError
 from flask_rooms.guards import Guards, InContext
-from flask_rooms.memberships import Origin, is_own
+from flask_rooms.memberships import Origin, Socket, is_own
 from flask_rooms.messages import (
     Acknowledged,
     Action,
@@ -156,6 +156,14 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self._remote_acks.clear()
         self.callbacks.clear()
 
+    def after_disconnect(self, tell: Callable[[Socket, str, Any], object]) -> None:
+        """Have each socket that is gone *told*, with its namespace and the reason."""
+        self._departures.after = tell
+
+    def socket(self, namespace: str, eio_sid: str) -> Socket | None:
+        """Return the socket that an Engine.IO session has in a namespace."""
+        return self._registry.get_by_eio_sid(namespace, eio_sid)
+
     def holds(self, namespace: str, sid: str) -> bool:
         """Whether a socket is of this worker."""
         return self._registry.get(namespace, sid) is not None
@@ -163,7 +171,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def expel(self) -> None:
         """End every membership of this worker's sockets, and let their clients connect again."""
         for eio_sid in self._registry.leave_all(Origin("expelled")):
-            self.spawn(self._hang_up, eio_sid)
+            self.spawn(self.hang_up, eio_sid)
         self.spawn(self._announcer.send)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
@@ -173,7 +181,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         except RuntimeError:  # the interpreter is shutting down and starts no more threads
             return function(*args)
 
-    def _hang_up(self, eio_sid: str) -> None:
+    def hang_up(self, eio_sid: str) -> None:
+        """End a connection, so that its client may connect again."""
         # Not a Socket.IO disconnect: clients take that as final and stay away.
         session = self.server.eio.sockets.get(eio_sid)
         if session is None:
@@ -377,9 +386,13 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         for sid, eio_sid in members.items():
             packet = decode(self.server.packet_class, emit.packet)
             packet.id = self._generate_ack_id(sid, callback)
-            encoded = packet.encode()
-            parts = encoded if isinstance(encoded, list) else [encoded]
-            self._send(eio_sid, [EnginePacket(MESSAGE, part) for part in parts])
+            self.send_packet(eio_sid, packet)
+
+    def send_packet(self, eio_sid: str, packet: Any) -> None:
+        """Send one client a packet, in one piece."""
+        encoded = packet.encode()
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        self._send(eio_sid, [EnginePacket(MESSAGE, part) for part in parts])
 
     def _send(self, eio_sid: str, packets: list[EnginePacket]) -> None:
         """Send one client the parts of an event; one that is gone is nobody else's business."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask_rooms.messages import Action, Audience, Room, User
 from flask_rooms.sids import is_sid, is_sid_room
@@ -23,6 +23,7 @@ class Socket:
         accepted: Whether the connect handler has let it in.
         ended: Whether its memberships are over, since it is being disconnected.
         leaving: Whether somebody is seeing it off: its disconnect handler runs once.
+        held: What socket requests keep of it; it goes with the socket.
     """
 
     sid: str
@@ -32,6 +33,7 @@ class Socket:
     accepted: bool = False
     ended: bool = False
     leaving: bool = False
+    held: Any = None
 
     @property
     def connected(self) -> bool:
