@@ -622,7 +622,7 @@ class Cluster:
             inquiries, self._inquiries = self._inquiries, {}
             for operation in waiting:
                 if isinstance(operation, Change | Emit):
-                    self._node.submit(operation)
+                    self._node.submit(operation, bounded=False)
         for ask in asks.values():
             ask.fail(Unconfirmed((), self._timing.confirm))
         for number, inquiry in inquiries.items():

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flask_rooms.messages import (
+    Acknowledged,
     Acquaintance,
     BadMessage,
     Change,
@@ -190,9 +191,14 @@ class Node:
         """Whether operations that were sent have not come back to us yet."""
         return self._stream.fresh > self._echoed
 
-    def submit(self, operation: Operation) -> int:
+    def submit(self, operation: Operation, *, bounded: bool = True) -> int:
         """
         Put an operation for the other workers into the outbox.
+
+        Args:
+            operation: What to tell them.
+            bounded: Whether a full outbox refuses it. It never does an answer: what was done has
+                to be said, and there are no more answers than the others ask for.
 
         Returns:
             Its number in this worker's stream.
@@ -203,7 +209,8 @@ class Node:
         """
         # Whoever could ask about so many sockets has to be told about all of them.
         spare = SPARE if isinstance(operation, Done) else 0
-        return self._stream.append(encode_operation(operation), spare)
+        bounded = bounded and not isinstance(operation, Done | Reply | Acknowledged)
+        return self._stream.append(encode_operation(operation), spare, bounded=bounded)
 
     def ask(
         self,

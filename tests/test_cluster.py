@@ -158,6 +158,53 @@ def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) ->
     assert there.rooms_of(client) == set()
 
 
+class HangingBackend(FaultyBackend):
+    """Keeps whoever publishes waiting until `answer` is set, and then fails, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hangs = False
+        self.hanging, self.answer = threading.Event(), threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        if self.hangs:
+            self.hanging.set()
+            self.answer.wait(PATIENCE)
+            self.hangs = False
+            raise BackendError("The test has let it fail.")
+        super().publish(payload)
+
+
+def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalCluster) -> None:
+    """What was under way comes back to an outbox that is full, and is more than that holds."""
+    backend = HangingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, outbox_bytes=2000), cluster.worker()
+    client, name = here.connect(), here.name
+    here.sockets.join(client.sid, "red").result(0)
+    elsewhere = there.connect().sid
+    fence(here, there.connect())
+
+    backend.hangs = backend.deaf = True
+    under_way = in_thread(lambda: here.sockets.broadcast("green", "x" * 1500))
+    assert backend.hanging.wait(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+    here.sockets.leave(elsewhere, "red", told.put)
+    with pytest.raises(BackendUnavailable):
+        _ask_until_refused(here, elsewhere)
+    _wait_for(lambda: name not in there.cluster.peers)
+    backend.down = True
+    backend.answer.set()
+    under_way.result(PATIENCE)
+    backend.deaf = False
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+
+    backend.down = False
+    _wait_for(lambda: here.name in there.cluster.peers)
+    fence(here, there.connect())
+    assert here.name != name
+    assert here.rooms_of(client) == set()
+
+
 def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
     backend = LostBackend(cluster.hub)
     here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
