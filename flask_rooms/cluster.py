@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from flask_rooms.answers import Gathered, pages
+from flask_rooms.answers import Gathered, replies
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError, RoomsError, Unconfirmed
 from flask_rooms.farewell import attend_process
@@ -607,7 +607,7 @@ class Cluster:
         if question.kind == "rooms_of" and owner_of(str(question.about)) != self._node.name:
             return
         answer = self.host.answer(question)
-        for reply in pages(event.sender, event.number, answer, self._limits.frame):
+        for reply in replies(event.sender, event.number, answer, self._limits):
             with self._lock:
                 self._node.submit(reply)
 

@@ -70,7 +70,11 @@ class Settled:
 
 @dataclass(frozen=True)
 class Overdue:
-    """These workers have not answered operation *number* in time; *replies* are of the others."""
+    """
+    These workers have not answered operation *number* in time, or cannot answer it.
+
+    *replies* are of the others.
+    """
 
     number: int
     missing: tuple[str, ...]
@@ -116,6 +120,7 @@ class _Pending:
     unknown: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its parts
+    unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
 
 
 class Node:
@@ -140,6 +145,7 @@ class Node:
         self.alone = False
         self._interval = heartbeat
         self._confirm = confirm
+        self._limits = limits
         self._stream = Stream(limits)
         self._born = now
         self._echoed = 1  # our first operation that has not come back to us
@@ -265,7 +271,8 @@ class Node:
         """Wait for operation *number* no longer, as if its time were over."""
         if number not in self._pending:
             return []
-        pending, missing = self._pending[number], self.waits_for(number)
+        pending = self._pending[number]
+        missing = (*self.waits_for(number), *pending.unable)
         self._forget(number)
         return [Overdue(number, missing, _all_of(pending, but=missing))]
 
@@ -476,7 +483,7 @@ class Node:
         pending = self._pending.get(answer.number)
         if answer.worker != self.name or pending is None or sender not in pending.waits:
             return []
-        asked = pending.waits.pop(sender)
+        asked = frozenset(pending.waits.pop(sender))  # there may be thousands
         pending.changed += answer.changed
         pending.unchanged += answer.unchanged
         pending.unknown += [sid for sid in answer.unknown if sid in asked]
@@ -487,8 +494,12 @@ class Node:
         pending = self._pending.get(reply.number)
         if reply.worker != self.name or pending is None or sender not in pending.waits:
             return []
-        pending.replies.setdefault(sender, []).append(reply)
-        if reply.last:
+        parts = pending.replies.setdefault(sender, [])
+        parts.append(reply)
+        unable = not reply.whole or len(parts) > self._limits.pages
+        if unable:
+            pending.unable.append(sender)
+        if reply.last or unable:
             del pending.waits[sender]
         return self._settle([reply.number], now)
 
@@ -525,8 +536,11 @@ class Node:
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)
             if not (pending.waits or pending.strangers or pending.everybody):
-                self._forget(number)
-                events.append(_settled(number, pending))
+                if pending.unable:
+                    events += self.give_up(number)
+                else:
+                    self._forget(number)
+                    events.append(_settled(number, pending))
         return events
 
     def _heard_of(self) -> frozenset[str]:

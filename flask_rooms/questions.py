@@ -20,7 +20,8 @@ class Questions:
 
     Each worker answers from one look at its own sockets, so an answer is exact for each worker,
     and of slightly different moments for different ones. No call raises because a worker is
-    mute: the answer then holds what the others say, and says so.
+    mute, or its answer would fill half of the outbox: the answer then holds what the others say,
+    and says so.
 
     Every call waits for at most *timeout* seconds, and never longer than
     `ROOMS_CONFIRM_TIMEOUT`, which is also the default.

@@ -23,6 +23,11 @@ class Limits:
     log: int
     frame: int
 
+    @property
+    def pages(self) -> int:
+        """How many messages an answer may take: it is not to crowd out what else is said."""
+        return max(1, self.outbox // (2 * self.frame))
+
 
 class Stream:
     """

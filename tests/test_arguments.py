@@ -28,7 +28,8 @@ REMEDY: dict[type[Exception], str] = {
     InvalidSocket: r"pass `request`|pass the socket ID|A socket is `request`|call once for each",
     NotASocketRequest: r"check `request.is_socket`",
     InvalidRoom: r"string|empty|has at most \d+|UTF-8|use another room's name",
-    InvalidArgument: r"pass none|is a string|is named by|name yours|Give the data",
+    InvalidArgument: r"pass none|is a string|is named by|name yours|Give the data"
+    r"|is a number of seconds|split the call",
     InvalidData: r"cannot be sent",
 }
 
