@@ -19,6 +19,7 @@ INSTALL_REQUIRES = [
 
 EXAMPLE = ["Flask-SQLAlchemy>=3.1.0", "python-socketio[client]>=5.15.0"]
 REDIS = ["kombu[redis]>=5.3.0"]
+TEST = ["celery>=5.3.0", "Flask-Login>=0.6.3", "hypothesis>=6.80.0", "pytest>=9.0.0"]
 GEVENT = ["gevent>=23.9.0", "gevent-websocket>=0.10.1"]
 
 setup(
@@ -38,7 +39,7 @@ setup(
         "redis": REDIS,
         "gevent": GEVENT,
         "example": EXAMPLE + REDIS,
-        "test": EXAMPLE + REDIS + ["Flask-Login>=0.6.3", "hypothesis>=6.80.0", "pytest>=9.0.0"],
+        "test": EXAMPLE + REDIS + TEST,
     },
     classifiers=[
         "Development Status :: 3 - Alpha",
