@@ -27,6 +27,7 @@ REDIS = ["kombu[redis]>=5.3.0"]
 # What applications use beside this: the tests see to it that it works over sockets.
 BESIDE = [
     "cachelib>=0.13.0",
+    "celery>=5.3.0",
     "Flask-Limiter>=3.8.0",
     "Flask-Login>=0.6.3",
     "Flask-Session>=0.8.0",

@@ -50,7 +50,7 @@ _AT_ONCE = 0.5
 #: Seconds between two looks at whether anybody else is there, while leaving.
 _GLANCE = 0.01
 #: A question that costs nobody anything.
-_FENCE = Question("count", "/", "")
+FENCE = Question("count", "/", "")
 _FOREIGN = "Does another application use this ROOMS_CHANNEL, or a worker another SECRET_KEY?"
 _REMEDIES = {
     "version": "A worker has another version of Flask-Rooms, and neither understands the other: "
@@ -61,6 +61,11 @@ _REMEDIES = {
 _ID_BYTES = 64
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
+
+
+def remedy(reason: str) -> str:
+    """Return what to do about messages that were dropped for this reason."""
+    return _REMEDIES.get(reason, _FOREIGN)
 
 
 class Host(Protocol):
@@ -149,6 +154,16 @@ class Cluster:
         """The names of the other workers that count as alive."""
         with self._lock:
             return self._node.peers
+
+    @property
+    def backend(self) -> Backend:
+        """What carries the messages."""
+        return self._backend
+
+    @property
+    def hears_itself(self) -> bool:
+        """Whether what this worker says has come back to it, and nothing was amiss since."""
+        return self._listening.is_set() and not self._down
 
     def start(self) -> None:
         """
@@ -253,7 +268,7 @@ class Cluster:
                 return
             if not known <= asked:
                 # Who answers has come to this question, and so has had what was before it.
-                _, answer = self._put(_FENCE, dict.fromkeys(known, ()))
+                _, answer = self._put(FENCE, dict.fromkeys(known, ()))
                 asked |= known
             self._listener.stopped.wait(_GLANCE)
 
@@ -268,9 +283,9 @@ class Cluster:
             if not more or time.monotonic() > deadline:
                 break
         with self._lock:
-            lost = len(self._node.waiting())
+            lost = [one for one in self._node.waiting() if not isinstance(one, Goodbye)]
         if lost:
-            logger.warning("Leaving the cluster with %d operations unsent.", lost)
+            logger.warning("Leaving the cluster with %d operations unsent.", len(lost))
 
     def _new_node(self) -> Node:
         return Node(
@@ -536,7 +551,7 @@ class Cluster:
             "Dropped a message on the channel (%s; %d so far). %s",
             reason,
             self.dropped[reason],
-            _REMEDIES.get(reason, _FOREIGN),
+            remedy(reason),
         )
 
     def _warn(self, kind: str, text: str, *args: object) -> None:

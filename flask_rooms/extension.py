@@ -16,6 +16,7 @@ from werkzeug.local import LocalProxy
 from flask_rooms.admin import ClusterAdmin
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
+from flask_rooms.cli import add_commands
 from flask_rooms.cluster import Cluster, Timing
 from flask_rooms.config import Config
 from flask_rooms.context import call_in_context
@@ -123,6 +124,7 @@ class Rooms:
         app.extensions["rooms"] = self
         app.extensions[_PARTS] = _Parts(socketio, cluster, Sockets(cluster, manager))
         self._apps.add(app)
+        add_commands(app)
         attend(cluster)
 
     def user_loader(self, loader: L) -> L:

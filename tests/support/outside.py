@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.support.clients import Client
+from tests.support.serving import HEARTBEAT
 from tests.support.workers import ROOT, Worker
 
 #: Seconds that a process may take on a machine that is busy.
@@ -38,12 +40,14 @@ def run_python(
     heartbeat: float = 60.0,
     returns: int = 0,
     stdin: str = "",
+    errors: bool = False,
+    **variables: str,
 ) -> str:
-    """Run Python with these arguments, and return what it prints before it ends as expected."""
+    """Run Python, and return what it prints before it ends as expected, with *errors* if asked."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env=environment(web, heartbeat),
+        env=environment(web, heartbeat, **variables),
         input=stdin,
         capture_output=True,
         text=True,
@@ -51,7 +55,12 @@ def run_python(
         check=False,
     )
     assert done.returncode == returns, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + (done.stderr if errors else "")
+
+
+def run_flask(web: Worker, *arguments: str, **options: Any) -> str:
+    """Run the `flask` command beside workers whose heartbeats are as fast as the tests' own."""
+    return run_python(web, "-m", "flask", *arguments, heartbeat=HEARTBEAT, **options)
 
 
 def peers(web: Worker, listener: Client) -> list[str]:
