@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -37,7 +36,7 @@ class RawClient:
     def __init__(self, url: str, auth: Any = None, **options: Any) -> None:
         address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
         self._websocket: WebSocket = create_connection(address, timeout=TIMEOUT, **options)
-        self._last_id = 0
+        self._last_id = 10**6  # lower ones are the tests' own
         self._answers: dict[int, Any] = {}
         assert self.receive()[0] == "0"
         self.send("40" if auth is None else f"40{json.dumps(auth)}")
@@ -104,9 +103,27 @@ class RawClient:
         payload = {"url": url, "data": data[0]} if data else {"url": url}
         return self.answer(self.ask(verb, payload))
 
-    def has_ended(self) -> bool:
-        """Read on until the connection ends; False where it goes on."""
-        with suppress(EOFError):
-            while True:
-                self.receive()
+    def receive_binary(self) -> bytes:
+        """Return the next frame, which has to be a binary one."""
+        frame = self._websocket.recv()
+        assert isinstance(frame, bytes)
+        return frame
+
+    def survives(self) -> bool:
+        """Whether the connection goes on: it answers, or it ends."""
+        for _ in range(2):  # the first may be taken for the end of what was sent before
+            self.try_to_send("40/chat,")
+        try:
+            while not self.receive().startswith(("40/chat,", "44/chat,")):
+                pass
+        except EOFError:
+            return False
+        return True
+
+    def try_to_send(self, frame: str) -> bool:
+        """Send a text frame; False where the connection has ended."""
+        try:
+            self.send(frame)
+        except (WebSocketException, OSError):
+            return False
         return True

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import flask_socketio
-from flask import Blueprint, Flask, request, session
+from flask import Blueprint, Flask, Response, current_app, request, session
 
 from flask_rooms import Rooms, sockets
 from flask_rooms.line import Line
@@ -21,7 +21,7 @@ WAITING_BYTES = 200_000
 
 #: How much of a body is allowed, and how large a message may be. Bytes.
 CONTENT = 100_000
-MESSAGE = 20_000_000
+MESSAGE = 11_000_000
 
 #: Seconds until what is held goes on by itself.
 HELD = 60.0
@@ -96,6 +96,19 @@ def echo(path: str = "") -> dict[str, Any]:
         "json": request.get_json(silent=True),
         "size": len(request.get_data()),
     }
+
+
+@bp.get("/sids")
+def sids() -> list[Any]:
+    """Say which sockets are here."""
+    manager = current_app.extensions["socketio"].server.manager
+    return [sid for sid, _ in manager.get_participants("/", None)]
+
+
+@bp.put("/mirror")
+def mirror() -> Response:
+    """Answer with what has arrived, as what it is."""
+    return Response(request.get_data(), mimetype=request.mimetype)
 
 
 @bp.post("/note")

@@ -1,0 +1,360 @@
+"""Whatever comes over the wire is answered, and the worker goes on: raw frames of real clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_rooms.payload import DEPTH
+from flask_rooms.reader import ATTACHMENT_BYTES, ATTACHMENTS
+from flask_rooms.requests import UNREAD_AT_ALL, VERBS
+from tests.support.raw import RawClient
+from tests.support.requests_app import CONTENT, MESSAGE
+from tests.support.workers import Worker, cluster
+
+MODE = os.environ.get("ROOMS_TEST_MODE", "threading")
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with cluster("memory://", 1, "tests.support.requests_app") as (worker,):
+        yield worker
+
+
+@pytest.fixture
+def client(worker: Worker) -> Iterator[RawClient]:
+    with RawClient(worker.url) as client:
+        yield client
+
+
+def goes_on(client: RawClient) -> bool:
+    """Whether the socket still serves requests."""
+    return bool(client.request("put", "/echo", "still")["body"]["json"] == "still")
+
+
+def refused(answer: Any) -> bool:
+    """Whether this is how what cannot be served is acknowledged."""
+    body, status = answer["body"], answer["statusCode"]
+    return bool(400 <= status < 500 and body["message"] and "Traceback" not in body["message"])
+
+
+# -- values -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 0, 1, -1.5, "", "text", "é世\U0001f600", False, True, [], [1, [None]], {}, {"a": {}}],
+)
+def test_values_keep_their_types_both_ways(client: RawClient, value: Any) -> None:
+    answer = client.request("put", "/mirror", value)
+
+    assert answer["statusCode"] == 200
+    assert answer["body"] == value
+    assert type(answer["body"]) is type(value)
+
+
+def test_bytes_stay_bytes_both_ways(client: RawClient) -> None:
+    client.send('451-77["put",{"url":"/mirror","data":{"_placeholder":true,"num":0}}]')
+    client.send(b"\x00\xff")
+
+    head = client.receive()
+    assert head.startswith("461-77[")
+    assert json.loads(head[len("461-77") :])[0]["body"] == {"_placeholder": True, "num": 0}
+    assert client.receive_binary() == b"\x00\xff"
+
+
+def test_a_placeholder_in_text_is_an_object_as_any_other(client: RawClient) -> None:
+    data = {"_placeholder": True, "num": 0}
+
+    assert client.request("put", "/mirror", data)["body"] == data
+
+
+# -- packets ----------------------------------------------------------------------------------
+
+DEEP = "[" * 200_000 + "]" * 200_000
+
+# What cannot be decoded, of a request with the ID 7.
+UNREADABLE = [
+    '7["get"',
+    '7["get",',
+    '7["get",{"url":"/echo"}',
+    '7["get",{url:"/echo"}]',
+    '7["get",{"url":"/echo"}]]',
+    '7["get",{"url":"/echo"}] ["get"]',
+    f'7["put",{{"url":"/echo","data":{DEEP}}}]',
+    f'7["put",{{"url":"/echo","data":{DEEP[:200_000]}}}]',
+    '7["put",{"url":"/echo","data":' + "9" * 10_000 + "}]",
+    '7["put",{"url":"/echo","data":"\x00"}]',
+    '7["put",{"url":"/echo","data":"\\u12"}]',
+    '7["put",{"url":"/echo","data":.5}]',
+]
+
+
+@pytest.mark.parametrize("frame", UNREADABLE, ids=range(len(UNREADABLE)))
+def test_a_request_that_is_not_json_is_refused(client: RawClient, frame: str) -> None:
+    client.send("42" + frame)
+
+    assert refused(client.answer(7))
+    assert goes_on(client)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ("NaN", 400),
+        ("-Infinity", 400),
+        ("[NaN]", 400),
+        ("1e999", 400),
+        ("[" * 99 + "]" * 99, 200),
+        ("[" * (DEPTH + 1) + "]" * (DEPTH + 1), 413),
+        ('{"a":' * (DEPTH + 1) + "1" + "}" * (DEPTH + 1), 413),
+        ('"\\ud800"', 200),
+        ('{"a":1,"a":2}', 200),
+        ('"' + "x" * CONTENT + '"', 413),
+        ('"' + "x" * (10 * 2**20) + '"', 413),
+    ],
+)
+def test_json_that_is_strange_or_large(client: RawClient, data: str, status: int) -> None:
+    client.send(f'427["put",{{"url":"/echo","data":{data}}}]')
+
+    answer = client.answer(7)
+    assert answer["statusCode"] == status
+    assert status == 200 or "Traceback" not in str(answer)
+    assert goes_on(client)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *["", ",null", ",1", ',"/echo"', ",[]", ",{}", ',["/echo"]', ",true", ",{},{}"],
+        *[',{"url":null}', ',{"url":1}', ',{"url":[]}', ',{"url":{}}', ',{"url":""}'],
+        *[',{"URL":"/echo"}', ',{"url":"/echo"},1', ',1,{"url":"/echo"}', ',{"__proto__":{}}'],
+        *[',{"url":"/echo","headers":1}', ',{"url":"/echo","headers":{"X":null}}'],
+        *[',{"url":"http://x/"}', ',{"url":"/x\\r\\nY: z"}', ',{"url":"\\ud800"}'],
+    ],
+)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_request_of_the_wrong_form_is_refused(
+    worker: Worker, client: RawClient, verb: str, arguments: str
+) -> None:
+    client.send(f'427["{verb}"{arguments}]')
+    assert refused(client.answer(7))
+
+    client.send(f'42["{verb}"{arguments}]')
+    kind, error = json.loads(client.receive()[2:])
+    assert kind == "sails:parseError"
+    assert error["status"] == 400
+    assert sorted(error) == ["code", "message", "status"]
+
+
+@pytest.mark.parametrize("name", ["1", "null", "{}", "[]", "true", "1.5", '["get"]'])
+def test_an_event_has_a_name(client: RawClient, name: str) -> None:
+    client.send(f'427[{name},{{"url":"/echo"}}]')
+
+    assert refused(client.answer(7))
+
+
+# Nobody can be told anything of these.
+NOISE = [
+    *["42", "42[]", "42{}", "42null", "421", '42"get"', "42[1]", "42[", "42[[]]", '42["get"'],
+    *["4", "40", "41/nowhere,", "43", "431", "43[]", '437["x"]', "44", "45", "46", "47", "4x"],
+    *['42/nowhere,7["get",{"url":"/echo"}]', "42/,", "42//", '42/a?b,["get"]', "42,,,", "42-"],
+    *['459999999999-["get"]', '45x-["get"]', '450-["get"]', '45-1["get"]', "4" + "2" * 300],
+    *["42" + "9" * 101 + '["get",{}]', '42\x00["get"]', "4é", "4\ud83d\ude00"[:1], "6", "3", "5"],
+]
+
+
+@pytest.mark.parametrize("frame", NOISE)
+def test_noise_ends_a_connection_at_most(worker: Worker, frame: str) -> None:
+    with RawClient(worker.url) as other, RawClient(worker.url) as client:
+        client.send(frame)
+        assert client.survives() in (True, False)
+
+        assert goes_on(other)
+
+
+@pytest.mark.parametrize("frame", NOISE[:10])
+def test_noise_of_socket_io_ends_nothing(client: RawClient, frame: str) -> None:
+    client.send(frame)
+
+    assert goes_on(client)
+
+
+@pytest.mark.parametrize(
+    "frame", [b"\xff", b"\xc3(", b'42["get",{"url":"/\xff"}]', b"4\xed\xa0\x80"]
+)
+def test_what_is_not_utf_8_ends_its_own_connection(worker: Worker, frame: bytes) -> None:
+    with RawClient(worker.url) as other, RawClient(worker.url) as client:
+        client.send_as_text(frame)
+        client.survives()
+
+        assert goes_on(other)
+
+
+def test_a_message_that_is_too_large_ends_its_own_connection(worker: Worker) -> None:
+    with RawClient(worker.url) as other, RawClient(worker.url) as client:
+        client.try_to_send('427["put",{"url":"/echo","data":"' + "x" * MESSAGE + '"}]')
+        assert not client.survives()
+
+        assert goes_on(other)
+
+
+# -- binary -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        *['"num":1', '"num":-2', '"num":"0"', '"num":null', '"num":1.0', '"num":[]', '"num":1e9'],
+        *['"num":{}'],
+    ],
+)
+def test_a_placeholder_for_nothing_is_refused(client: RawClient, placeholder: str) -> None:
+    client.send(f'451-7["put",{{"url":"/echo","data":{{"_placeholder":true,{placeholder}}}}}]')
+    client.send(b"bytes")
+
+    assert refused(client.answer(7))
+    assert goes_on(client)
+
+
+@pytest.mark.parametrize(
+    "data", ["{}", '{"x":{"_placeholder":true,"num":0}}', '[{"_placeholder":true,"num":0}]']
+)
+@pytest.mark.parametrize("verb", VERBS)
+def test_bytes_inside_of_json_are_refused(client: RawClient, verb: str, data: str) -> None:
+    client.send(f'451-7["{verb}",{{"url":"/echo","data":{data}}}]')
+    client.send(b"bytes")
+
+    answer = client.answer(7)
+    assert answer["statusCode"] in ((200, 405) if data == "{}" else (400,))
+    assert goes_on(client)
+
+
+@pytest.mark.parametrize("field", ['"url"', '"headers"', '"x"'])
+def test_bytes_where_text_belongs_are_refused(client: RawClient, field: str) -> None:
+    client.send(f'451-7["get",{{"url":"/echo",{field}:{{"_placeholder":true,"num":0}}}}]')
+    client.send(b"bytes")
+
+    answer = client.answer(7)
+    assert refused(answer) is (field != '"x"')
+    assert goes_on(client)
+
+
+def test_text_where_bytes_belong_is_no_end(client: RawClient) -> None:
+    client.send('451-7["put",{"url":"/mirror","data":{"_placeholder":true,"num":0}}]')
+    client.send('4["get"]')
+
+    client.answer(7)
+    assert goes_on(client)
+
+
+def test_bytes_out_of_nowhere_are_no_end(client: RawClient) -> None:
+    for frame in (b"bytes", b"", b"2", b'2["get"]', b"\x00" * 1000):
+        client.send(frame)
+
+    assert goes_on(client)
+
+
+def test_pieces_are_bounded_in_number(worker: Worker) -> None:
+    with RawClient(worker.url) as client:
+        client.send(f'45{ATTACHMENTS + 1}-7["put",{{"url":"/echo"}}]')
+
+        assert client.answer(7)["statusCode"] == 413
+        assert not client.survives()
+
+
+@pytest.mark.skipif(MODE != "threading", reason="a green server takes long for megabytes")
+def test_pieces_are_bounded_in_size(worker: Worker) -> None:
+    with RawClient(worker.url) as client:
+        client.send('45100-7["put",{"url":"/echo"}]')
+        for _ in range(2):
+            client.send(b"x" * (ATTACHMENT_BYTES // 2 + 1))
+
+        assert client.answer(7)["statusCode"] == 413
+        assert not client.survives()
+
+
+# -- clients that do not read -----------------------------------------------------------------
+
+
+def test_a_client_that_does_not_read_its_refusals_is_hung_up_on(worker: Worker) -> None:
+    """They are small, but nothing else bounds how many there are."""
+    small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)]
+    with RawClient(worker.url) as other, RawClient(worker.url, sockopt=small) as client:
+        while client.sid in other.request("get", "/sids")["body"]:
+            for _ in range(UNREAD_AT_ALL):
+                client.try_to_send('427["get",1]')
+
+
+# -- at random --------------------------------------------------------------------------------
+
+NAMES = ["__proto__", "constructor", "_placeholder", "num", "url", "data", "headers", "toString"]
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.sampled_from(NAMES), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+urls = st.text(max_size=20).map("/echo/".__add__) | st.text(max_size=20).map("/echo?".__add__)
+payloads = st.fixed_dictionaries(
+    {"url": urls | anything},
+    optional={
+        "data": anything,
+        "headers": st.dictionaries(st.text(max_size=5), st.text(max_size=5)) | anything,
+        "method": anything,
+        "params": anything,
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(worker: Worker) -> Iterator[RawClient]:
+    with RawClient(worker.url) as client:
+        yield client
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([*VERBS, "GET", "trace"]), st.lists(payloads | anything, min_size=0, max_size=2)
+)
+def test_every_request_is_answered(fuzzed: RawClient, verb: str, arguments: list[Any]) -> None:
+    looks = len(arguments) == 1 and isinstance(arguments[0], dict) and "url" in arguments[0]
+    if verb in VERBS or looks:
+        answer = fuzzed.answer(fuzzed.ask(verb, *arguments))
+
+        assert answer["statusCode"] in (200, 308, 400, 404, 405, 413)
+        assert "Traceback" not in str(answer["body"])
+    assert goes_on(fuzzed)
+
+
+pieces = st.sampled_from(
+    ['["get",', '{"url":"/echo"', "}", "]", "[", "{", '"', ",", ":", "\\", "/chat,", "-", "1", "0"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from("0123456789"),
+    st.lists(pieces | st.text(max_size=4), max_size=8).map("".join),
+    st.lists(st.binary(max_size=10), max_size=2),
+)
+def test_no_packet_ends_the_worker(
+    worker: Worker, kind: str, text: str, binary: list[bytes]
+) -> None:
+    with RawClient(worker.url) as client:
+        client.send("4" + kind + text)
+        for piece in binary:
+            client.send(piece)
+        if kind not in "156" and not binary:  # a disconnect; bytes to come
+            assert goes_on(client)
+    with RawClient(worker.url) as other:
+        assert goes_on(other)
