@@ -19,12 +19,20 @@ INSTALL_REQUIRES = [
 
 EXAMPLE = ["Flask-SQLAlchemy>=3.1.0", "python-socketio[client]>=5.15.0"]
 TEST = [
-    "Flask-Login>=0.6.3",
     "hypothesis>=6.80.0",
     "pytest>=9.0.0",
     "python-socketio[asyncio-client]>=5.15.0",
 ]
 REDIS = ["kombu[redis]>=5.3.0"]
+# What applications use beside this: the tests see to it that it works over sockets.
+BESIDE = [
+    "cachelib>=0.13.0",
+    "celery>=5.3.0",
+    "Flask-Limiter>=3.8.0",
+    "Flask-Login>=0.6.3",
+    "Flask-Session>=0.8.0",
+    "Flask-WTF>=1.2.1",
+]
 GEVENT = ["gevent>=23.9.0", "gevent-websocket>=0.10.1"]
 
 setup(
@@ -44,7 +52,7 @@ setup(
         "redis": REDIS,
         "gevent": GEVENT,
         "example": EXAMPLE + REDIS,
-        "test": EXAMPLE + REDIS + TEST,
+        "test": EXAMPLE + REDIS + BESIDE + TEST,
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -18,6 +18,10 @@ class InvalidArgument(RoomsError, ValueError):
     """A call was given something that it cannot use; nothing has changed."""
 
 
+class InvalidData(InvalidArgument, TypeError):
+    """These are data that no client can be sent: a TypeError too, as in Flask-SocketIO."""
+
+
 class InvalidRoom(InvalidArgument):
     """A room name must be a non-empty string, and not another socket's ID."""
 
@@ -35,7 +39,7 @@ class Refused(RoomsError):
     A guard does not let the sockets named in `sids` into a room, and nothing has changed there.
 
     Args:
-        sids: The socket IDs.
+        sids: The socket IDs, of each worker as many as fit into a message.
     """
 
     def __init__(self, sids: Iterable[str]) -> None:

@@ -13,18 +13,22 @@ from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
 from werkzeug.local import LocalProxy
 
+from flask_rooms.admin import ClusterAdmin
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
+from flask_rooms.cli import add_commands
 from flask_rooms.cluster import Cluster, Timing
 from flask_rooms.config import Config
 from flask_rooms.context import call_in_context
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.farewell import attend
 from flask_rooms.guards import Guard, Guards
+from flask_rooms.life_cycle import AfterDisconnect, BeforeConnect, Hooks, LifeCycle
 from flask_rooms.manager import RoomsManager
 from flask_rooms.messages import Codec
 from flask_rooms.modes import choose_mode
 from flask_rooms.outcome import Outcome
+from flask_rooms.reader import Reader
 from flask_rooms.registry import Registry
 from flask_rooms.rehearsal import rehearsal
 from flask_rooms.requests import SocketRequest, SocketRequests
@@ -37,6 +41,8 @@ from flask_rooms.users import Loader, Users
 
 L = TypeVar("L", bound=Loader)
 G = TypeVar("G", bound=Guard)
+B = TypeVar("B", bound=BeforeConnect)
+A = TypeVar("A", bound=AfterDisconnect)
 
 # Where a Flask application keeps what belongs to it alone.
 _PARTS = "rooms_parts"
@@ -78,6 +84,7 @@ class Rooms:
         self._options = options
         self._guards = Guards()
         self._users = Users()
+        self._hooks = Hooks()
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
@@ -107,13 +114,17 @@ class Rooms:
         socketio = self._initialise(app, manager)
         manager.load_user = partial(self._users.load, app)
         manager.in_context = partial(call_in_context, socketio)
+        socketio.server.instrument = partial(ClusterAdmin, app, socketio.server)
         app.request_class = _request_class(app)
-        SocketRequests(app, socketio)
+        requests = SocketRequests(app, socketio, manager, config)
+        Reader(socketio.server, requests.refuse)
+        LifeCycle(app, socketio.server, self._hooks, requests.environ)
         serve(app, config)
         app.wsgi_app = _Joining(app.wsgi_app, cluster)  # type: ignore[method-assign]
         app.extensions["rooms"] = self
         app.extensions[_PARTS] = _Parts(socketio, cluster, Sockets(cluster, manager))
         self._apps.add(app)
+        add_commands(app)
         attend(cluster)
 
     def user_loader(self, loader: L) -> L:
@@ -133,6 +144,40 @@ class Rooms:
             raise ConfigurationError("user_loader takes a function of one argument, `auth`.")
         self._users.loader = loader
         return loader
+
+    def before_connect(self, hook: B) -> B:
+        """
+        Register a function that says whether a client may connect: a decorator.
+
+        It is called with what the client has sent as `auth` (None if nothing), in the context of
+        the handshake's request, before it is asked whose socket it is. Returning False refuses
+        the client; raising ConnectionRefusedError(reason) does, and tells it why. So does any
+        other error, which is logged and not told.
+
+        Raises:
+            ConfigurationError: *hook* is not a function.
+        """
+        if not callable(hook):
+            raise ConfigurationError("before_connect takes a function of one argument, `auth`.")
+        self._hooks.before_connect.append(hook)
+        return hook
+
+    def after_disconnect(self, hook: A) -> A:
+        """
+        Register a function to be called when a socket has ended: a decorator.
+
+        It is called with the reason, as Flask-SocketIO names it, and the names of the rooms in
+        which the socket was, that of its own ID apart. `request.sid`, `request.namespace` and
+        `session` are those of the socket, a login over it included; what it changes in the
+        session is saved.
+
+        Raises:
+            ConfigurationError: *hook* is not a function.
+        """
+        if not callable(hook):
+            raise ConfigurationError("after_disconnect takes a function of a reason and rooms.")
+        self._hooks.after_disconnect.append(hook)
+        return hook
 
     def guard(self, rule: str) -> Callable[[G], G]:
         """
@@ -227,19 +272,11 @@ class Rooms:
 
     def _initialise(self, app: Flask, manager: RoomsManager) -> SocketIO:
         socketio = self._socketio
-        if socketio.server_options.get("message_queue"):
-            raise ConfigurationError(
-                "Rooms takes the place of message_queue=: leave it out, and give its URL as "
-                "ROOMS_BACKEND_URL."
-            )
-        if socketio.server is not None:
-            if not isinstance(socketio, TemplateSocketIO):
-                raise ConfigurationError(
-                    "This SocketIO was initialised before, with another client manager: create "
-                    "it as SocketIO() without the application, and let Rooms initialise it; "
-                    "each application needs its own."
-                )
-            socketio = socketio.copy()
+        _refuse_a_queue(socketio)
+        if isinstance(socketio, TemplateSocketIO):
+            socketio = socketio if socketio.server is None else socketio.copy()
+        elif socketio.server is not None:
+            _check_former(socketio)
         mode = choose_mode(socketio.server_options.get("async_mode"))
         socketio.init_app(app, client_manager=manager, async_mode=mode)
         return socketio
@@ -255,6 +292,28 @@ class _Joining:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self._cluster.start()
         return self._wsgi_app(environ, start_response)
+
+
+def _refuse_a_queue(socketio: SocketIO) -> None:
+    if socketio.server_options.get("message_queue") or "channel" in socketio.server_options:
+        raise ConfigurationError(
+            "Rooms takes the place of message_queue= and channel=: leave them out, and give them "
+            "as ROOMS_BACKEND_URL and ROOMS_CHANNEL."
+        )
+
+
+def _check_former(socketio: SocketIO) -> None:
+    """Let a factory's next application have the SocketIO, as Flask-SocketIO does; or raise."""
+    if not isinstance(socketio.server.manager, RoomsManager):
+        raise ConfigurationError(
+            "This SocketIO was initialised before, with another client manager: create it as "
+            "SocketIO() without the application, and let Rooms initialise it."
+        )
+    if rehearsal.get() is not None:
+        raise ConfigurationError(
+            "A SocketIO serves the application that was made last, and here several live side by "
+            "side: each application needs its own, or the one that Rooms makes."
+        )
 
 
 def _request_class(app: Flask) -> type[SocketRequest]:

@@ -16,8 +16,7 @@ from flask_rooms.errors import BackendError
 
 logger = logging.getLogger("flask_rooms")
 
-#: Seconds before connecting again: the first pause, and the longest, which stays well below
-#: the time after which the others would count this worker as dead.
+#: Seconds before connecting again: the first pause, and the longest.
 SHORTEST, LONGEST = 0.05, 2.0
 
 
@@ -33,8 +32,11 @@ class Hearer(Protocol):
     def lost(self, error: BackendError) -> None:
         """Take notice that the connection is lost."""
 
-    def stop(self) -> None:
-        """Say goodbye, and disconnect."""
+    def pass_time(self) -> None:
+        """Let time pass in which nothing can be heard."""
+
+    def leave(self, then: Callable[[], object]) -> None:
+        """Say goodbye, in the background, and then call *then*."""
 
 
 class Listener:
@@ -45,26 +47,29 @@ class Listener:
         hearer: Held weakly, since a test suite may make and drop hundreds of applications.
         backend: What to receive from.
         opened: Whether it is open; otherwise the broker was away, and is tried until it is back.
+        longest: Seconds that pass before connecting again at the most.
     """
 
-    def __init__(self, hearer: Hearer, backend: Backend, *, opened: bool) -> None:
+    def __init__(
+        self, hearer: Hearer, backend: Backend, *, opened: bool, longest: float = LONGEST
+    ) -> None:
         self._hearer = weakref.ref(hearer)
         self._backend = backend
         self._opened = opened
+        self._longest = min(longest, LONGEST)
         self._failures = 0
         self._process = os.getpid()
+        self._told = False
         self.stopping = threading.Event()
         self.stopped = threading.Event()
-        #: What to do after saying goodbye, which is to be said next; set by a signal handler.
+        #: What to do after saying goodbye, which is to be said now; set by a signal handler.
         self.leaving: Callable[[], object] | None = None
 
     def run(self) -> None:
         """Receive and pass on; returns after `stopping` is set."""
         # A green thread survives in a forked child, where it has no business.
         while not self.stopping.is_set() and self._process == os.getpid():
-            if self.leaving is not None:
-                self._leave(self.leaving)
-                break
+            self._look_up()
             patience = self._patience()
             if patience is None:
                 self._backend.close()
@@ -78,12 +83,11 @@ class Listener:
                 time.sleep(0)  # a green thread that always has something to do lets nobody else
         self.stopped.set()
 
-    def _leave(self, then: Callable[[], object]) -> None:
-        self.stopped.set()  # nobody is to wait for us to return from here
+    def _look_up(self) -> None:
         hearer = self._hearer()
-        if hearer is not None:
-            hearer.stop()
-        then()
+        if self.leaving is not None and hearer is not None and not self._told:
+            self._told = True
+            hearer.leave(self.leaving)  # not here, as the last answers have to be heard, too
 
     def _patience(self) -> float | None:
         hearer = self._hearer()
@@ -117,8 +121,12 @@ class Listener:
         if hearer is None or self.stopping.is_set():
             return
         hearer.lost(error)
+        try:
+            hearer.pass_time()
+        except Exception:  # as above
+            logger.exception("Somebody could not be told that nothing is confirmed.")
         del hearer
-        seconds = min(SHORTEST * 2 ** min(self._failures, 10), LONGEST)
+        seconds = min(SHORTEST * 2 ** min(self._failures, 10), self._longest)
         self._failures += 1
         # A random part, so that the workers do not all come back at once.
         self.stopping.wait(seconds * random.uniform(0.5, 1))

@@ -16,11 +16,11 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from socketio.manager import Manager
-from socketio.packet import DISCONNECT
 
 from flask_rooms.arguments import any_room, any_rooms, asking_socket
 from flask_rooms.changes import Changes
 from flask_rooms.cluster import Cluster
+from flask_rooms.departures import Departures
 from flask_rooms.errors import BackendUnavailable, InvalidArgument, Refused, RoomsError
 from flask_rooms.guards import Guards, InContext
 from flask_rooms.memberships import Origin, Socket, is_own
@@ -38,6 +38,7 @@ from flask_rooms.messages import (
 from flask_rooms.outcome import Part
 from flask_rooms.packets import decode, encode_acknowledgement, encode_event
 from flask_rooms.registry import Registry
+from flask_rooms.rooms_view import RoomsView
 from flask_rooms.sids import is_sid, is_sid_room, new_sid, owner_of
 from flask_rooms.signals import Announcer
 
@@ -45,6 +46,9 @@ logger = logging.getLogger("flask_rooms")
 
 #: Callbacks that may wait for clients of other workers.
 REMOTE_ACKS = 10_000
+
+#: The namespace of the workers themselves; no client can be in it.
+_WORKERS = ""
 
 
 class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typed
@@ -66,11 +70,20 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self, registry: Registry, cluster: Cluster, guards: Guards, announcer: Announcer
     ) -> None:
         super().__init__()
+        self.rooms = RoomsView(registry)
         self._registry = registry
         self._cluster = cluster
         self._announcer = announcer
+        self._departures = Departures(
+            registry, send=self._send, forget=self.basic_disconnect, spawn=self.spawn
+        )
         self._changes = Changes(
-            registry, guards, announcer, call=self._call, end=self._ended, spawn=self.spawn
+            registry,
+            guards,
+            announcer,
+            call=self._call,
+            end=self._departures.dismiss_all,
+            spawn=self.spawn,
         )
         #: Calls a function in the context of a socket: set by who knows Flask.
         self.in_context: InContext
@@ -104,6 +117,9 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         return self._registry.answer(question)
 
     def _emit(self, emit: Emit, sender: str) -> None:
+        if emit.namespace == _WORKERS:
+            self.hear(decode(self.server.packet_class, emit.packet).data[1])
+            return
         if not emit.ack:
             self._deliver(emit, None)
             return
@@ -111,6 +127,19 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         sid = str(emit.rooms[0]) if emit.rooms else ""
         if owner_of(sid) == self._cluster.name and not self.holds(emit.namespace, sid):
             self._cluster.publish(Acknowledged(sender, emit.ack, ()))  # nobody will answer
+
+    def tell(self, what: Any) -> None:
+        """Tell the other workers themselves something; each of them then calls its hear()."""
+        packet = encode_event(self.server.packet_class, "", what, "/")
+        self._cluster.publish(Emit(_WORKERS, packet, None, (), 0))
+
+    def hear(self, what: Any) -> None:
+        """Take in what another worker tells; replaced by who has a use for it."""
+
+    @property
+    def worker(self) -> str:
+        """This worker's name; joins the cluster if need be."""
+        return self._cluster.name
 
     def worker_gone(self, worker: str) -> None:
         """Let go of the callbacks that wait for a client of that worker."""
@@ -122,9 +151,18 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """Begin afresh in a forked child: sockets and all that waits for them are the parent's."""
         self._registry.clear()
         self._announcer.forked()
+        self._departures.forked()
         self._sending_parts = threading.Lock()
         self._remote_acks.clear()
         self.callbacks.clear()
+
+    def after_disconnect(self, tell: Callable[[Socket, str, Any], object]) -> None:
+        """Have each socket that is gone *told*, with its namespace and the reason."""
+        self._departures.after = tell
+
+    def socket(self, namespace: str, eio_sid: str) -> Socket | None:
+        """Return the socket that an Engine.IO session has in a namespace."""
+        return self._registry.get_by_eio_sid(namespace, eio_sid)
 
     def holds(self, namespace: str, sid: str) -> bool:
         """Whether a socket is of this worker."""
@@ -133,7 +171,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def expel(self) -> None:
         """End every membership of this worker's sockets, and let their clients connect again."""
         for eio_sid in self._registry.leave_all(Origin("expelled")):
-            self.spawn(self._hang_up, eio_sid)
+            self.spawn(self.hang_up, eio_sid)
         self.spawn(self._announcer.send)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
@@ -143,7 +181,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         except RuntimeError:  # the interpreter is shutting down and starts no more threads
             return function(*args)
 
-    def _hang_up(self, eio_sid: str) -> None:
+    def hang_up(self, eio_sid: str) -> None:
+        """End a connection, so that its client may connect again."""
         # Not a Socket.IO disconnect: clients take that as final and stay away.
         session = self.server.eio.sockets.get(eio_sid)
         if session is None:
@@ -151,26 +190,12 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         else:
             session.close(wait=False)  # its client may never read what waits for it
 
-    def _end(self, sockets: list[Socket], namespace: str) -> None:
-        """Tell the clients of sockets that have ended, and then the application's handler."""
-        server = self.server
-        for socket in sockets:
-            server._binary_packet.pop(socket.eio_sid, None)
-            packet = server.packet_class(DISCONNECT, namespace=namespace)
-            self._send(socket.eio_sid, [EnginePacket(MESSAGE, packet.encode())])
-        reason = server.reason.SERVER_DISCONNECT
-        for socket in sockets:
-            try:
-                server._trigger_event("disconnect", namespace, socket.sid, reason)
-            except Exception:  # the application's own, and no business of the other sockets
-                logger.exception("A disconnect handler has failed.")
-            finally:
-                self.basic_disconnect(socket.sid, namespace)
-
     # -- joining and leaving --------------------------------------------------------------
 
     def enter_room(self, sid: str, namespace: str, room: Room, eio_sid: Any = None) -> None:
         """Make a socket a member, wherever it is."""
+        if is_sid_room(room, sid):
+            raise ValueError("cannot enter a sid room")
         self._move("join", sid, namespace, room)
 
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
@@ -215,6 +240,25 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         elif isinstance(sid, str) and is_sid(sid):
             self._ask(action, namespace, (sid,), (name,))
 
+    def move(self, action: Action, namespace: str, whom: Any, *rooms: Any) -> None:
+        """
+        Do something to sockets of every worker.
+
+        Args:
+            action: What.
+            namespace: Where.
+            whom: A socket ID, a room for all its members, or None for the whole namespace.
+            rooms: Which rooms to join or to leave.
+        """
+        names = tuple(any_room(room) for room in rooms)
+        if whom is None:
+            everybody = self._cluster.inquire(Question("members", namespace, None), None).names()
+            self._ask(action, namespace, tuple(map(str, everybody)), names)
+        elif is_own(whom):
+            self._ask(action, namespace, (whom,), names)
+        else:
+            self._ask(action, namespace, (), names, any_room(whom))
+
     def _ask(
         self,
         action: Action,
@@ -240,10 +284,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def _call(self, function: Callable[[], object], namespace: str, sid: str) -> object:
         return self.in_context(function, namespace, sid)
 
-    def _ended(self, sockets: list[Socket], namespace: str) -> None:
-        # In the background, because the application's handlers run in it.
-        self.spawn(self._end, sockets, namespace)
-
     # -- events ---------------------------------------------------------------------------
 
     def emit(
@@ -260,8 +300,10 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     ) -> None:
         """Send an event as python-socketio's server asks for it; send() in its words."""
         rooms = any_rooms(to or room)
-        if callback is not None and rooms is None:
-            raise ValueError("Cannot use callback without a room set.")
+        if callback is not None:
+            if rooms is None:
+                raise ValueError("Cannot use callback without a room set.")
+            callback = _once(callback)
         self.send(event, data, namespace or "/", rooms, _sids(skip_sid), callback, ignore_queue)
 
     def send(
@@ -344,9 +386,13 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         for sid, eio_sid in members.items():
             packet = decode(self.server.packet_class, emit.packet)
             packet.id = self._generate_ack_id(sid, callback)
-            encoded = packet.encode()
-            parts = encoded if isinstance(encoded, list) else [encoded]
-            self._send(eio_sid, [EnginePacket(MESSAGE, part) for part in parts])
+            self.send_packet(eio_sid, packet)
+
+    def send_packet(self, eio_sid: str, packet: Any) -> None:
+        """Send one client a packet, in one piece."""
+        encoded = packet.encode()
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        self._send(eio_sid, [EnginePacket(MESSAGE, part) for part in parts])
 
     def _send(self, eio_sid: str, packets: list[EnginePacket]) -> None:
         """Send one client the parts of an event; one that is gone is nobody else's business."""
@@ -393,8 +439,12 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         super().set_server(server)
         # python-socketio forgets a socket when all of the application's handlers went well;
         # here it is forgotten in any case, or it would be a member for ever.
+        self._departures.server = server
         self._handle_connect = server._handle_connect
         server._handle_connect = self._connecting
+        server._handle_disconnect = self._departures.client_left
+        server.disconnect = self._kick
+        server._handle_eio_disconnect = self._session_ended  # what instrument() goes back to
         server.eio.on("disconnect", self._session_ended)
 
     def _connecting(self, eio_sid: str, namespace: str | None, data: Any) -> None:
@@ -408,23 +458,23 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         try:
             self._handle_connect(eio_sid, namespace, data)
         except BaseException:
-            self._forget(eio_sid, space)
+            self._departures.turn_away(eio_sid, space)
             raise
         finally:
             self._users.pop(arriving, None)
             self._registry.turn_away(space, eio_sid)
 
     def _session_ended(self, eio_sid: str, reason: Any) -> None:
-        try:
-            self.server._handle_eio_disconnect(eio_sid, reason)
-        finally:
-            for namespace in self._registry.namespaces():
-                self._forget(eio_sid, namespace)
+        self._departures.session_ended(eio_sid, reason)
 
-    def _forget(self, eio_sid: str, namespace: str) -> None:
-        socket = self._registry.get_by_eio_sid(namespace, eio_sid)
+    def _kick(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """Disconnect a socket, wherever it is, for python-socketio's server."""
+        space = namespace or "/"
+        socket = self._registry.get(space, sid)
         if socket is not None:
-            self.basic_disconnect(socket.sid, namespace)
+            self._departures.dismiss(socket, space)
+        elif isinstance(sid, str) and is_sid(sid) and not ignore_queue:
+            self._ask("disconnect", space, (sid,))
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         """Register a socket that is connecting; None when the client has one here already."""
@@ -437,21 +487,22 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         if joining is None:
             return None
         self._changes.welcome(joining, Origin("call", worker))
-        if eio_sid not in self.server.environ or worker != self._cluster.name:
+        if self._departures.is_over(eio_sid) or worker != self._cluster.name:
             self._registry.remove(namespace, sid)  # the client, or this life, has just ended
             return None
         return sid
 
     def connect(self, sid: str, namespace: str) -> str | None:
         """Register that the application has accepted the socket."""
-        socket = self._registry.get(namespace, sid)
+        socket = self._registry.accept(namespace, sid)
         if socket is None and is_sid(sid):
             return None  # the client has left while the connect handler was running
         if socket is None:
             # python-socketio may also name the Engine.IO session here, all in one step.
             new = self.pre_connect(sid, namespace)
             return None if new is None else self.connect(new, namespace)
-        socket.connected = True
+        if socket.ended:  # by a call, while the connect handler was running
+            self._departures.dismiss_all([socket], namespace)
         return sid
 
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
@@ -466,19 +517,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def pre_disconnect(self, sid: str, namespace: str) -> str | None:
         """Register that the socket is being disconnected; its rooms are kept for the handler."""
-        socket = self._registry.get(namespace, sid)
-        if socket is None:
-            return None
-        socket.connected = False
-        return socket.eio_sid
-
-    def can_disconnect(self, sid: str, namespace: str) -> bool:
-        """Whether the socket is here; if it is elsewhere, its owner is told to disconnect it."""
-        if self._registry.get(namespace, sid) is not None:
-            return self.is_connected(sid, namespace)
-        if isinstance(sid, str) and is_sid(sid) and owner_of(sid) != self._cluster.name:
-            self._ask("disconnect", namespace, (sid,))
-        return False
+        self._registry.claim(namespace, sid)
+        return self.eio_sid_from_sid(sid, namespace)
 
     def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         """Forget a socket."""
@@ -525,6 +565,17 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
 def _timed_out(session: Any, ping_timeout: float) -> bool:
     return bool(session.last_ping) and time.time() - session.last_ping > ping_timeout
+
+
+def _once(callback: Callable[..., object]) -> Callable[..., object]:
+    """Return *callback* for the first of the sockets that answer; the others' is let go."""
+    unanswered = threading.Semaphore()
+
+    def answered(*args: Any) -> None:
+        if unanswered.acquire(blocking=False):
+            callback(*args)
+
+    return answered
 
 
 def _sids(skip_sid: Any) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask_rooms.messages import Action, Audience, Room, User
 from flask_rooms.sids import is_sid, is_sid_room
@@ -17,20 +17,28 @@ class Socket:
     Args:
         sid: The socket ID.
         eio_sid: The Engine.IO session that carries it (several namespaces may share one).
-        connected: False while the connect handler has not accepted it yet, and again from
-            the moment it is being disconnected.
         rooms: Where it is a member, the room of its own ID included; kept for the disconnect
             handler when the memberships are over.
         user: Whose socket it is, where that is known.
+        accepted: Whether the connect handler has let it in.
         ended: Whether its memberships are over, since it is being disconnected.
+        leaving: Whether somebody is seeing it off: its disconnect handler runs once.
+        held: What socket requests keep of it; it goes with the socket.
     """
 
     sid: str
     eio_sid: str
-    connected: bool = False
     rooms: set[Room] = field(default_factory=set)
     user: User | None = None
+    accepted: bool = False
     ended: bool = False
+    leaving: bool = False
+    held: Any = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether its client can send events."""
+        return self.accepted and not self.ended and not self.leaving
 
 
 class Moved(NamedTuple):
@@ -108,7 +116,7 @@ class Space:
 
     Attributes:
         sockets: By socket ID.
-        by_eio_sid: The same, by Engine.IO session.
+        by_eio_sid: The same, by Engine.IO session, less those that are leaving.
         members: Room, or user, -> its sockets by ID; never empty.
         intents: (socket ID, room) -> the latest join that waits for a guard.
     """
@@ -131,8 +139,13 @@ class Space:
         """Forget a socket."""
         moved = self.end(socket)
         del self.sockets[socket.sid]
-        del self.by_eio_sid[socket.eio_sid]
+        self.part(socket)
         return moved
+
+    def part(self, socket: Socket) -> None:
+        """Let the client have another socket here, over the same connection."""
+        if self.by_eio_sid.get(socket.eio_sid) is socket:
+            del self.by_eio_sid[socket.eio_sid]
 
     def living(self, sid: str) -> Socket | None:
         """Return the socket with this ID, unless it is being disconnected."""
@@ -183,7 +196,6 @@ class Space:
             return []
         self._strike_out(socket)
         socket.ended = True
-        socket.connected = False
         if socket.user is not None:
             self._drop(socket.user, socket.sid)
         edges = {room: self._drop(room, socket.sid) for room in socket.rooms}

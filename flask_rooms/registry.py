@@ -117,6 +117,31 @@ class Registry:
             rooms = tuple(room for _, room in _standing(space, intent))
             return Joining(Change("join", namespace, (sid,), rooms), [sid], intent)
 
+    def accept(self, namespace: str, sid: str) -> Socket | None:
+        """Note that the connect handler has let a socket in; returns it, or None if it is gone."""
+        with self._lock:
+            socket = self._space(namespace).sockets.get(sid)
+            if socket is not None:
+                socket.accepted = True
+            return socket
+
+    def claim(self, namespace: str, sid: str) -> bool:
+        """
+        Take on to see a socket off.
+
+        Returns:
+            Whether it is the caller who has to: it is False when somebody else does, when the
+            socket is gone, and while its connect handler has not accepted it.
+        """
+        with self._lock:
+            space = self._space(namespace)
+            socket = space.sockets.get(sid)
+            if socket is None or socket.leaving or not socket.accepted:
+                return False
+            socket.leaving = True
+            space.part(socket)
+            return True
+
     def remove(self, namespace: str, sid: str, origin: Origin = CALL) -> list[Moved]:
         """Forget a socket; returns the memberships that end with it."""
         with self._lock:
@@ -192,7 +217,7 @@ class Registry:
                 intent.stale = False
                 return None
             space = self._space(change.namespace)
-            standing = _standing(space, intent)
+            standing = set(_standing(space, intent))  # there may be thousands
             for key in standing:
                 del space.intents[key]
             for sid in dict.fromkeys([*change.sids, *joining.sids]):

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import io
-import json
 import logging
-import re
-import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
-from urllib.parse import quote, unquote_to_bytes, urlencode
+from typing import Any, NamedTuple
 
 from flask import Flask, Request
 from flask_socketio import SocketIO
-from werkzeug.test import run_wsgi_app
+from socketio.packet import ACK, EVENT
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from flask_rooms.config import Config
+from flask_rooms.cookies import Cookies
+from flask_rooms.environment import SOCKET, full_path, of_request, of_socket, take_off_prefix
+from flask_rooms.line import Line, Place
+from flask_rooms.manager import RoomsManager
+from flask_rooms.memberships import Socket
+from flask_rooms.payload import Malformed, Payload, parse
+from flask_rooms.wsgi import acknowledgement, answer, call
 
 logger = logging.getLogger("flask_rooms")
 
 #: The events that are socket requests, as in Sails.
 VERBS = ("get", "post", "put", "patch", "delete", "options", "head")
-#: What a response may have at most: it is acknowledged in one piece.
-RESPONSE_BYTES = 16 * 2**20
-# Their data belongs into the query string: they have no body.
-_WITHOUT_BODY = frozenset({"get", "head", "delete"})
-
-_SOCKET = "flask_rooms.socket"
-
-# Said by the connection or by proxies in front of it, never by a single request: a client that
-# could say these could pretend to be somebody else, or smuggle a second request.
-_NOT_THE_CLIENTS = re.compile(
-    r"cookie|host|origin|forwarded|x-forwarded.*|.*-ip|remote-.*|via|"
-    r"x-(remote|auth|auth-request|authenticated|webauth|client|consumer|credential|ssl|amzn|goog"
-    r"|ms-client)-.*|cf-.*|ssl-.*|tailscale-.*|"
-    r"connection|keep-alive|proxy|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|"
-    r"content-length|content-type|sec-websocket-.*|accept-encoding",
-    re.IGNORECASE,
-)
-# Said by each request anew; for the rest the handshake's word stands.
-_EACH_TIME = re.compile(r"accept.*|authorization|prefer|x-requested-with|x-[cx]srf-?token", re.I)
-# https://www.rfc-editor.org/rfc/rfc9110#name-tokens, less what WSGI cannot tell from a dash
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-# Headers of the handshake that were about the handshake.
-_OF_THE_HANDSHAKE = re.compile(
-    r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
-    r"ACCEPT_ENCODING|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)"
-)
+#: How many packets a client may leave unread before its next request has to wait for that.
+UNREAD = 32
+#: How many it may leave unread at all, since refusals are packets too.
+UNREAD_AT_ALL = 1000
 
 
 class SocketRequest(Request):
@@ -65,9 +46,10 @@ class SocketRequest(Request):
     namespace: str
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        if SOCKET in environ:
+            take_off_prefix(environ)
+            self.sid, self.namespace = environ[SOCKET]
         super().__init__(environ, *args, **kwargs)
-        if _SOCKET in environ:
-            self.sid, self.namespace = environ[_SOCKET]
 
     @property
     def is_socket(self) -> bool:
@@ -75,220 +57,199 @@ class SocketRequest(Request):
         return "sid" in self.__dict__
 
 
-class Malformed(Exception):
-    """A client sent something that is not a socket request; the text is the answer to it."""
+class _Event(NamedTuple):
+    """An event that a client has sent: what an answer to it needs."""
+
+    socket: Socket
+    namespace: str
+    id: int | None
 
 
-@dataclass(frozen=True)
-class Payload:
-    """
-    What a client asks for.
+class _Held(NamedTuple):
+    """What is kept of one socket, for as long as it is connected."""
 
-    Args:
-        path: Percent-decoded, with "/" first.
-        query: As in a URL, without "?".
-        headers: Those that a client may set.
-        body: Bytes, with their media type; None when there is none.
-    """
-
-    path: bytes
-    query: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: tuple[bytes, str] | None = None
-
-
-def parse(verb: str, args: tuple[Any, ...]) -> Payload:
-    """
-    Return what the arguments of a client's *verb* event ask for.
-
-    The form is that of sails.io.js: `{"url": ..., "data": ..., "headers": ...}`.
-
-    Raises:
-        Malformed: They ask for nothing that can be served.
-    """
-    if len(args) != 1 or not isinstance(args[0], dict):
-        raise Malformed("A socket request has one argument, an object with `url`.")
-    url = args[0].get("url")
-    if not isinstance(url, str):
-        raise Malformed("`url` is required and has to be a string.")
-    if not url.startswith("/") or url.startswith("//") or _NOT_IN_A_URL.search(url):
-        raise Malformed('`url` has to be a path that starts with one "/".')
-    path, _, query = url.partition("#")[0].partition("?")
-    query = quote(query, safe="!$%&'()*+,/:;=?@~[]")  # what is beyond ASCII, as browsers do
-    headers = _headers(args[0].get("headers"))
-    data = args[0].get("data")
-    try:
-        if verb not in _WITHOUT_BODY:
-            body = _body(data) if "data" in args[0] else None
-            return Payload(unquote_to_bytes(path), query, headers, body)
-        query = "&".join(part for part in (query, _query(data)) if part)
-        return Payload(unquote_to_bytes(path), query, headers)
-    except (TypeError, ValueError, RecursionError):
-        raise Malformed("`data` has to be something that JSON can express.") from None
-
-
-def _headers(given: Any) -> dict[str, str]:
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise Malformed("`headers` has to be an object.")
-    headers = {}
-    for name, value in given.items():
-        named = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
-        if not named or not isinstance(value, str | int | float):
-            raise Malformed("`headers` has to be an object of names and strings.")
-        text = str(value)
-        if _CONTROL.search(text) or not text.isascii():
-            raise Malformed("A header has to be a single line of ASCII.")
-        if not _NOT_THE_CLIENTS.fullmatch(name):
-            headers[name] = text
-    return headers
-
-
-def _body(data: Any) -> tuple[bytes, str]:
-    if isinstance(data, bytes):
-        return data, "application/octet-stream"
-    return json.dumps(data, allow_nan=False).encode(), "application/json"
-
-
-def _query(data: Any) -> str:
-    if data is None:
-        return ""
-    if not isinstance(data, dict):
-        raise Malformed("`data` of this verb goes to the query string and has to be an object.")
-    pairs = []
-    for name, value in data.items():
-        many = value if isinstance(value, list) else [value]
-        pairs += [(name, one if isinstance(one, str) else _text(one)) for one in many]
-    return urlencode(pairs)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else json.dumps(value, allow_nan=False)
+    line: Line
+    cookies: Cookies
 
 
 class SocketRequests:
     """
     Serves the routes of an application to the clients of its Socket.IO server.
 
-    An event handler that the application has for one of the verbs comes first, and so does its
-    catch-all handler in the namespace for which it is.
+    An event handler that the application has for one of the verbs comes first; one for all
+    events ("*") does not.
 
     Args:
         app: The application.
         socketio: Its Flask-SocketIO, initialised.
+        manager: Its sockets.
+        config: How much may wait, and which headers clients may set.
     """
 
-    def __init__(self, app: Flask, socketio: SocketIO) -> None:
+    def __init__(
+        self, app: Flask, socketio: SocketIO, manager: RoomsManager, config: Config
+    ) -> None:
         self._app = app
         self._server = socketio.server
-        self._engine_path = socketio.sockio_mw.engineio_path.encode()
-        for verb in VERBS:
-            # For every namespace, after whatever handler of this name the application has.
-            if verb not in self._server.handlers.get("*", {}):
-                self._server.on(verb, partial(self._serve, verb), namespace="*")
+        self._manager = manager
+        self._config = config
+        self._headers = frozenset(name.lower() for name in config.request_headers)
+        self._creating = threading.Lock()
+        # Before python-socketio starts a thread for the event: those overtake each other.
+        self._handle_other = self._server._handle_event
+        self._server._handle_event = self._handle
+        _keep_to_itself(self._server)
 
-    def _serve(self, verb: str, namespace: str, sid: str, *args: Any) -> Any:
-        """Handle the event; what is returned is the acknowledgement."""
-        handler = self._server.namespace_handlers.get(namespace)
-        if handler is not None and hasattr(handler, f"on_{verb}"):
-            return handler.trigger_event(verb, sid, *args)
-        handshake = self._server.get_environ(sid, namespace=namespace)
-        if not handshake:
-            return _answer(410, {"message": "This socket has disconnected."})
-        try:
-            payload = parse(verb, args)
-            if payload.path.startswith(self._engine_path):
-                raise Malformed("Socket.IO itself is not served over a socket.")
-        except Malformed as error:
-            return _answer(400, {"message": str(error)})
-        environ = _environ(verb, payload, handshake)
-        environ[_SOCKET] = (sid, namespace)
-        return self._run(environ)
+    def environ(self, socket: Socket, namespace: str, handshake: dict[str, Any]) -> dict[str, Any]:
+        """Return the environment of a socket apart from any request, with all its cookies."""
+        environ = of_socket(handshake) | {SOCKET: (socket.sid, namespace)}
+        cookies = self._held(socket, handshake).cookies.header("/")
+        return environ | ({"HTTP_COOKIE": cookies} if cookies else {})
 
-    def _read(self, chunks: Iterable[bytes], sid: str, namespace: str) -> bytes:
-        """Return the whole response; one without an end is given up with its socket."""
-        body = bytearray()
-        try:
-            for chunk in chunks:
-                body += chunk
-                if len(body) > RESPONSE_BYTES:
-                    raise ValueError(
-                        f"A response over a socket has {RESPONSE_BYTES} bytes at most."
-                    )
-                if not self._server.manager.is_connected(sid, namespace):
-                    break
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
-        return bytes(body)
+    def _handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
+        """Handle an event in place of python-socketio, in the order in which they came."""
+        space = namespace or "/"
+        socket = self._manager.socket(space, eio_sid)
+        name = data[0] if isinstance(data, list) and data else None
+        if socket is None or not socket.connected:
+            return  # its requests have nobody to answer to
+        event = _Event(socket, space, id)
+        if not isinstance(name, str):
+            self._acknowledge(event, answer(400, {"message": "An event has a name."}))
+        elif name in VERBS and not self._application_handles(name, space):
+            self._ask(event, name, tuple(data[1:]))
+        elif id is not None and self._is_nobodys(name, space, data):
+            verbs = ", ".join(VERBS)
+            message = f"The verbs of socket requests are {verbs}."
+            self._acknowledge(event, answer(405, {"message": message}, {"allow": verbs.upper()}))
+        else:
+            self._handle_other(eio_sid, namespace, id, data)
 
-    def _run(self, environ: dict[str, Any]) -> Any:
-        try:
-            # From the outside, so that middleware put around the application sees it too.
-            chunks, status, headers = run_wsgi_app(self._app.wsgi_app, environ)
-            body = self._read(chunks, *environ[_SOCKET])
-        except Exception:  # the application's own, which is in debug or testing mode
-            logger.exception("A socket request for %s failed.", environ["PATH_INFO"])
-            return _answer(500, {"message": "Internal Server Error"})
-        kept: dict[str, str] = {}
-        for name, value in headers:
-            # Cookies are the browser's to keep, and not for scripts to see.
-            if name.lower() != "set-cookie":
-                key = name.lower()
-                kept[key] = f"{kept[key]}, {value}" if key in kept else value
-        return _answer(
-            int(status.split(" ", 1)[0]), _decode(body, headers.get("content-type")), kept
+    def _application_handles(self, verb: str, namespace: str) -> bool:
+        for space in (namespace, "*"):
+            handler = self._server.namespace_handlers.get(space)
+            if verb in self._server.handlers.get(space, ()) or hasattr(handler, f"on_{verb}"):
+                return True
+        return False
+
+    def _is_nobodys(self, name: str, namespace: str, data: list[Any]) -> bool:
+        """Whether this looks like a socket request, and the application does not know it either."""
+        looks = len(data) == 2 and isinstance(data[1], dict) and "url" in data[1]
+        return looks and not (
+            self._server._get_event_handler(name, namespace, ())[0]
+            or self._server._get_namespace_handler(namespace, ())[0]
         )
 
+    def _ask(self, event: _Event, verb: str, args: tuple[Any, ...]) -> None:
+        """Put a request into its socket's line, or say why not."""
+        handshake = self._server.environ.get(event.socket.eio_sid)
+        if handshake is None:
+            return
+        try:
+            payload = parse(verb, args)
+        except Malformed as error:
+            self.refuse(event.socket, event.namespace, event.id, str(error), error.status)
+            return
+        line = self._held(event.socket, handshake).line
+        place = line.join(partial(self._serve, event, verb, payload, handshake), payload.size)
+        if place is Place.REFUSED:
+            message = "Too many requests of this socket are waiting."
+            self._acknowledge(event, answer(429, {"message": message}))
+        elif place is Place.FIRST and self._server.async_handlers:
+            self._manager.spawn(line.work, self._pause)
+        elif place is Place.FIRST:
+            line.work(self._pause)
 
-def _environ(verb: str, payload: Payload, handshake: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a WSGI environment: the connection's, with the request of the payload."""
-    environ: dict[str, Any] = {
-        key: value
-        for key, value in handshake.items()
-        if isinstance(value, str) and not _OF_THE_HANDSHAKE.fullmatch(key)
-    }
-    body, media_type = payload.body or (b"", "")
-    environ |= {
-        "REQUEST_METHOD": verb.upper(),
-        "PATH_INFO": payload.path.decode("latin-1"),  # as PEP 3333 wants it
-        "QUERY_STRING": payload.query,
-        "CONTENT_LENGTH": str(len(body)),
-        "HTTP_ACCEPT": "application/json",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": handshake.get("wsgi.url_scheme", "http"),
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": handshake.get("wsgi.errors", sys.stderr),
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    for name in ("CONTENT_TYPE", "REQUEST_URI", "RAW_URI"):
-        environ.pop(name, None)
-    if media_type:
-        environ["CONTENT_TYPE"] = media_type
-    for name, value in payload.headers.items():
-        key = "HTTP_" + name.upper().replace("-", "_")
-        if key not in handshake or _EACH_TIME.fullmatch(name):
-            environ[key] = value
-    return environ
+    def _held(self, socket: Socket, handshake: dict[str, Any]) -> _Held:
+        with self._creating:
+            if socket.held is None:
+                config = self._config
+                line = Line(config.waiting_requests, config.waiting_request_bytes)
+                socket.held = _Held(line, Cookies(handshake.get("HTTP_COOKIE", "")))
+            held: _Held = socket.held
+            return held
+
+    def _serve(self, event: _Event, verb: str, payload: Payload, handshake: dict[str, Any]) -> None:
+        """Run a request whose turn it is."""
+        self._wait_for_reader(event.socket)
+        if not event.socket.connected:
+            return  # nobody waits for the answer
+        path = full_path(payload, handshake)
+        environ = of_request(verb, payload, handshake, self._headers)
+        environ[SOCKET] = (event.socket.sid, event.namespace)
+        cookies = self._held(event.socket, handshake).cookies
+        if header := cookies.header(path):
+            environ["HTTP_COOKIE"] = header
+        try:
+            # From the outside, so that middleware put around the application sees it too.
+            response = call(self._app.wsgi_app, environ, lambda: event.socket.connected)
+            cookies.follow(response.all("set-cookie"), path)
+            said = acknowledgement(response)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # the application's own: an exit, a green Timeout
+            logger.exception("A socket request for %s failed.", payload.path)
+            said = answer(500, {"message": "Internal Server Error"})
+        self._acknowledge(event, said)
+
+    def refuse(
+        self, socket: Socket, namespace: str, id: int | None, message: str, status: int
+    ) -> None:
+        """Tell a client that what it has sent is no socket request."""
+        if id is not None:
+            said = answer(status, {"message": message})
+            self._acknowledge(_Event(socket, namespace, id), said)
+            return
+        # As Sails does, without the stack trace.
+        error = {"code": "SAILS:HOOK:SOCKETS:PARSE_VIRTUAL_REQ", "status": status}
+        data = ["sails:parseError", error | {"message": message}]
+        self._send(socket, self._server.packet_class(EVENT, namespace=namespace, data=data))
+
+    def _acknowledge(self, event: _Event, said: dict[str, Any]) -> None:
+        if event.id is None or not event.socket.connected:
+            return
+        make = partial(self._server.packet_class, ACK, namespace=event.namespace, id=event.id)
+        try:
+            self._send(event.socket, make(data=[said]))
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            logger.exception("An answer to a socket request cannot be sent.")
+            said = answer(500, {"message": "Internal Server Error"})
+            self._send(event.socket, make(data=[said]))
+
+    # -- clients that ask and do not read -------------------------------------------------
+
+    def _wait_for_reader(self, socket: Socket) -> None:
+        # What the answers take is memory: over HTTP, too, a client that does not read waits.
+        while socket.connected and self._unread(socket) > UNREAD:
+            self._server.sleep(0.05)
+
+    def _send(self, socket: Socket, packet: Any) -> None:
+        if self._unread(socket) <= UNREAD_AT_ALL:
+            self._manager.send_packet(socket.eio_sid, packet)
+        else:  # it sends what we refuse, and does not read the refusals
+            self._manager.hang_up(socket.eio_sid)
+
+    def _unread(self, socket: Socket) -> int:
+        session = self._server.eio.sockets.get(socket.eio_sid)
+        return 0 if session is None else int(session.queue.qsize())
+
+    def _pause(self) -> None:
+        self._server.sleep(0)
 
 
-def _decode(body: bytes, content_type: str | None) -> Any:
-    """Return a response's body as what its media type says it is."""
-    media_type = (content_type or "text/plain").partition(";")[0].strip().lower()
-    try:
-        if media_type == "application/json" or media_type.endswith("+json"):
-            # NaN is not JSON, and a client in a browser would drop the connection over it.
-            return json.loads(body, parse_constant=int) if body else ""
-        if media_type.startswith("text/"):
-            return body.decode()
-    except ValueError:
-        pass  # not what it says it is: then it is bytes
-    return body
+def _keep_to_itself(server: Any) -> None:
+    """Do not serve Socket.IO itself over a socket: a connection in a connection would stay."""
+    handle_request = server.handle_request
 
+    def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if SOCKET not in environ:
+            served: Iterable[bytes] = handle_request(environ, start_response)
+            return served
+        refusal = WerkzeugResponse(
+            '{"message": "Socket.IO itself is not served over a socket."}',
+            status=400,
+            mimetype="application/json",
+        )
+        return refusal(environ, start_response)
 
-def _answer(status: int, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    return {"body": body, "headers": dict(headers or {}), "statusCode": status}
+    server.handle_request = guarded

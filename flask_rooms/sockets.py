@@ -173,9 +173,9 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        names = arguments.room_names(rooms)
-        _refuse_foreign_ids(names, (source,))
-        return self._change_all("join", arguments.room_name(source), names, callback, namespace)
+        name, names = arguments.room_name(source), arguments.room_names(rooms)
+        _refuse_foreign_ids(names, (name,))
+        return self._change_all("join", name, names, callback, namespace)
 
     def remove_room_members_from_rooms(
         self,

@@ -16,7 +16,7 @@ import os
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-COPIED = ("tests", "example_app", "docs", "README.md", "pyproject.toml")
+COPIED = ("tests", "example_app", "benchmarks", "docs", "README.md", "pyproject.toml")
 
 
 def main() -> int:

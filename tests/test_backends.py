@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +16,7 @@ import redis
 
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.kombu import KombuBackend
+from flask_rooms.backends.kombu import TIMEOUT, KombuBackend
 from flask_rooms.errors import BackendError, ConfigurationError
 from flask_rooms.testing import (
     BackendContract,
@@ -323,6 +325,21 @@ def test_a_mute_broker_blocks_nobody_for_ever(kind: str, request: pytest.Fixture
         finally:
             broker.resume()
         eventually(lambda: heard(worker, b"back"))
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_a_goodbye_waits_less_than_a_call(kind: str, request: pytest.FixtureRequest) -> None:
+    """A broker that does not answer is left before a publish() would give it up."""
+    broker = own(request.getfixturevalue(f"{kind}_broker"))
+    with Workers(opener(broker.url), patience=30) as workers:
+        (leaving,) = workers.open()
+        broker.pause()
+        try:
+            goodbye: Future[object] = workers.start(leaving.close)
+            call: Future[object] = workers.start(lambda: threading.Event().wait(TIMEOUT))
+            assert wait([call, goodbye], 30, FIRST_COMPLETED).done == {goodbye}
+        finally:
+            broker.resume()
 
 
 def flood(worker: Backend) -> None:

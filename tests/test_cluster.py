@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import Queue
 from typing import Any
 
 import msgpack
@@ -43,6 +44,18 @@ class AwayBackend(FaultyBackend):
         if self.down:
             raise BackendError("The test has switched the broker off.")
         super().open()
+
+
+class LostBackend(AwayBackend):
+    """Cannot receive, either, while it is down; counts how often it was tried."""
+
+    tried = 0
+
+    def receive(self, timeout: float) -> bytes | None:
+        if self.down:
+            self.tried += 1
+            raise BackendError("The test has switched the broker off.")
+        return super().receive(timeout)
 
 
 @pytest.fixture(name="cluster")
@@ -128,6 +141,102 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
     assert join.result(PATIENCE) == Outcome(1)
 
 
+def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
+    """What connects before the others know the new name could be called unknown by them."""
+    here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
+    fence(here, there.connect())
+    name = there.name
+    backend.mute = True
+    _wait_for(lambda: there.name != name)
+    client = there.connect()
+    there.sockets.join(client.sid, "red").result(0)
+
+    backend.mute = False
+
+    _wait_for(lambda: there.name in here.cluster.peers)
+    fence(here, there.connect())
+    assert there.rooms_of(client) == set()
+
+
+class HangingBackend(FaultyBackend):
+    """Keeps whoever publishes waiting until `answer` is set, and then fails, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hangs = False
+        self.hanging, self.answer = threading.Event(), threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        if self.hangs:
+            self.hanging.set()
+            self.answer.wait(PATIENCE)
+            self.hangs = False
+            raise BackendError("The test has let it fail.")
+        super().publish(payload)
+
+
+def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalCluster) -> None:
+    """What was under way comes back to an outbox that is full, and is more than that holds."""
+    backend = HangingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, outbox_bytes=2000), cluster.worker()
+    client, name = here.connect(), here.name
+    here.sockets.join(client.sid, "red").result(0)
+    elsewhere = there.connect().sid
+    fence(here, there.connect())
+
+    backend.hangs = backend.deaf = True
+    under_way = in_thread(lambda: here.sockets.broadcast("green", "x" * 1500))
+    assert backend.hanging.wait(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+    here.sockets.leave(elsewhere, "red", told.put)
+    with pytest.raises(BackendUnavailable):
+        _ask_until_refused(here, elsewhere)
+    _wait_for(lambda: name not in there.cluster.peers)
+    backend.down = True
+    backend.answer.set()
+    under_way.result(PATIENCE)
+    backend.deaf = False
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+
+    backend.down = False
+    _wait_for(lambda: here.name in there.cluster.peers)
+    fence(here, there.connect())
+    assert here.name != name
+    assert here.rooms_of(client) == set()
+
+
+def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
+    backend = LostBackend(cluster.hub)
+    here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
+    sid = cluster.worker().connect().sid
+    here.sockets.join(sid, "red").result(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+
+    backend.down = True
+    here.sockets.leave(sid, "red", told.put)
+
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+    assert backend.down
+
+
+def test_who_is_back_later_is_not_taken_for_dead(cluster: LocalCluster) -> None:
+    later, sooner = LostBackend(cluster.hub), LostBackend(cluster.hub)
+    here, there = _with(cluster, later), _with(cluster, sooner)
+    client = here.connect()
+    there.sockets.join(client.sid, "red").result(PATIENCE)
+
+    later.down = sooner.down = True
+    _wait_for(lambda: later.tried > 7 and sooner.tried > 7)  # the pauses are no longer short
+    wire = cluster.listen()
+    sooner.down = False
+    assert wire.next_speaker() == there.name
+    tried = later.tried
+    _wait_for(lambda: later.tried > tried)  # a whole pause lies before it
+    later.down = False
+
+    assert there.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
 def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
     # By its heartbeats `here` would notice only after minutes.
     here, there = cluster.worker(make_app(), heartbeat_interval=60), cluster.worker()
@@ -155,6 +264,39 @@ class SlowBackend(FaultyBackend):
         super().publish(payload)
 
 
+class CrawlingBackend(FaultyBackend):
+    """Takes longer over every payload than a caller should wait, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.slow = False
+        self.senders: list[int] = []
+
+    def publish(self, payload: bytes) -> None:
+        if self.slow:
+            self.senders.append(threading.get_ident())
+            threading.Event().wait(0.6)
+        super().publish(payload)
+
+
+def test_no_caller_sends_on_and_on_to_a_slow_broker(cluster: LocalCluster) -> None:
+    backend = CrawlingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, message_bytes=300), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.slow = True
+    with here.cluster._publishing:  # so that nobody else sends yet
+        for number in range(6):
+            here.sockets.broadcast("red", f"{number}" * 150)  # each fills a frame
+    here.cluster.flush()
+
+    assert backend.senders.count(threading.get_ident()) <= 1
+    backend.slow = False
+    fence(here, client)
+    assert [said[:1] for _, said in client.received()] == list("012345")
+
+
 def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster) -> None:
     here = cluster.worker(make_app(), heartbeat_interval=60)
     there = _with(cluster, backend := SlowBackend(cluster.hub))
@@ -168,6 +310,63 @@ def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster
 
     _wait_for(lambda: there.name not in here.cluster.peers)
     assert here.sockets.leave(sid, "red").result(0) == Outcome(unknown=(sid,))
+
+
+class LaggingBackend(FaultyBackend):
+    """Hears what it is sent only while `hearing` is set; counts the frames with operations."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hearing = threading.Event()
+        self.hearing.set()
+        self.frames = 0
+        self._codec = Codec([SECRET], "flask-rooms", 2**24)
+
+    def publish(self, payload: bytes) -> None:
+        self.frames += bool(self._codec.decode(payload).operations)
+        super().publish(payload)
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        self.hearing.wait(PATIENCE)
+        return payload
+
+
+def test_what_is_said_while_a_frame_is_on_its_way_shares_the_next_one(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_rooms.cluster._ROUND_TRIP", PATIENCE)  # no matter how slow we are
+    here, there = _with(cluster, backend := LaggingBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    before = backend.frames
+
+    backend.hearing.clear()
+    for number in range(10):
+        here.sockets.broadcast("red", number)
+    assert backend.frames == before + 1
+
+    backend.hearing.set()
+    fence(here, client)
+    assert client.received() == [("message", number) for number in range(10)]
+    assert backend.frames <= before + 3  # the first one, the others, and perhaps the fence
+
+
+def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -> None:
+    # No heartbeat helps, which would show the gap as well.
+    here = cluster.worker(
+        make_app(), backend=(backend := FaultyBackend(cluster.hub)), heartbeat_interval=60
+    )
+    client = cluster.worker().connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.mute = True
+    here.sockets.broadcast("red", "lost on its way, and repeated")
+    backend.mute = False
+    left = here.sockets.leave(client.sid, "red")
+
+    assert left.result(PATIENCE) == Outcome(1)
+    assert client.received() == [("message", "lost on its way, and repeated")]
 
 
 def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:

@@ -177,10 +177,18 @@ class _Session:
             return False
         return True
 
-    def close(self) -> None:
-        """Say goodbye to the broker."""
+    def hurry(self) -> None:
+        """Wait only GOODBYE seconds for the broker from now on."""
         if self.driver == "amqp":
             self._link.sock.settimeout(GOODBYE)
+        elif self.driver == "redis":
+            pool = self.channel.pool
+            pool.connection_kwargs.update(socket_timeout=GOODBYE, socket_connect_timeout=GOODBYE)
+            pool.disconnect(inuse_connections=False)
+            pool.reset()  # what it connects next has the new timeouts
+
+    def close(self) -> None:
+        """Say goodbye to the broker."""
         self._connection.release()
 
     def discard(self) -> None:
@@ -254,6 +262,7 @@ class _Link:
         session, self._session = self._session, None
         if session is not None:
             try:
+                session.hurry()
                 self._leave(session)
                 session.close()
             except Exception:  # noqa: BLE001 - a broker that is gone needs no goodbye

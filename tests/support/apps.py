@@ -138,6 +138,7 @@ class Wire:
         self._codec = Codec([SECRET], "flask-rooms", 2**24)
         self._backend = MemoryBackend("flask-rooms", hub=hub.removeprefix("memory://"))
         self._backend.open()
+        self._heard: dict[str, int] = {}  # sender -> its last operation, which may be repeated
 
     def next_speaker(self) -> str:
         """Return the name of the worker that publishes next."""
@@ -147,19 +148,29 @@ class Wire:
 
     def said_by(self, worker: Worker) -> list[Operation]:
         """Return the operations that *worker* has published since the last call."""
-        worker.sockets.broadcast(_FENCE, None)
-        said: list[Operation] = []
-        while True:
+        return self.said_by_all(worker)[0]
+
+    def said_by_all(self, *workers: Worker) -> list[list[Operation]]:
+        """Return the operations that each of the workers has published since the last call."""
+        for worker in workers:
+            worker.sockets.broadcast(_FENCE, None)
+        said: dict[str, list[Operation]] = {worker.name: [] for worker in workers}
+        unfinished = set(said)
+        while unfinished:
             payload = self._backend.receive(PATIENCE)
-            assert payload is not None, "the worker has not published the fence"
+            assert payload is not None, "a worker has not published the fence"
             frame = self._codec.decode(payload)
-            if frame.sender != worker.name:
-                continue
-            for operation in map(decode_operation, frame.operations):
+            for number, data in enumerate(frame.operations, frame.first):
+                operation = decode_operation(data)
+                double = number <= self._heard.get(frame.sender, 0)
+                if frame.sender not in unfinished or operation is None or double:
+                    continue
+                self._heard[frame.sender] = number
                 if isinstance(operation, Emit) and operation.rooms == (_FENCE,):
-                    return said
-                if operation is not None:
-                    said.append(operation)
+                    unfinished.remove(frame.sender)
+                else:
+                    said[frame.sender].append(operation)
+        return list(said.values())
 
 
 def make_app(name: str = "application") -> Flask:

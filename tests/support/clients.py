@@ -33,6 +33,8 @@ class Client:
         url: The worker to connect to.
         namespaces: Where to connect; the methods speak of the first unless told otherwise.
         answer: Returns what an event is acknowledged with.
+        auth: What the connect handlers are told.
+        options: As python-socketio's client takes them.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Client:
         url: str,
         *namespaces: str,
         answer: Callable[..., Any] = lambda event, *args: None,
+        auth: Any = None,
+        **options: Any,
     ) -> None:
-        self._client = OrderedClient(handle_sigint=False, reconnection=False)
+        self._client = OrderedClient(handle_sigint=False, reconnection=False, **options)
         self._namespaces = list(namespaces) or ["/"]
         self._answer = answer
         self._received: dict[str, Queue[list[Any]]] = {}
@@ -49,7 +53,11 @@ class Client:
             self._received[namespace] = Queue()
             self._listen(namespace)
         self._client.connect(
-            url, transports=["websocket"], namespaces=self._namespaces, wait_timeout=TIMEOUT
+            url,
+            auth=auth,
+            transports=["websocket"],
+            namespaces=self._namespaces,
+            wait_timeout=TIMEOUT,
         )
         self._websocket = self._client.eio.ws
         hang_up_at_once(self._client)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from queue import Queue
 from typing import Any
 
-from flask import Blueprint, Flask, request
+from flask import Blueprint, Flask, current_app, request
 
 from flask_rooms import Rooms, sockets
 
@@ -35,6 +35,12 @@ def create_app(**config: Any) -> Flask:
 def get_id() -> dict[str, Any]:
     """Say whose request it is."""
     return {"sid": sockets.get_id(request), "is_socket": request.is_socket}  # type: ignore[attr-defined]
+
+
+@bp.post("/peers")
+def peers() -> list[str]:
+    """Name the other workers that count as alive at this moment."""
+    return sorted(current_app.extensions["rooms_parts"].cluster.peers)
 
 
 @bp.post("/join")
@@ -75,6 +81,14 @@ def leave_with_callbacks() -> dict[str, Any]:
     sockets.leave(data.get("sids", request), data["rooms"], fence.put)
     fence.get(timeout=TIMEOUT)
     return {"errors": [error and repr(error) for error in errors], "again": _sizes(called)}
+
+
+@bp.post("/members")
+def members() -> dict[str, Any]:
+    """Ask every worker for the members of a room."""
+    data = request.get_json()
+    answer = sockets.members(data["room"], namespace=data.get("namespace"))
+    return {**asdict(answer), "value": sorted(answer.value)}
 
 
 @bp.post("/broadcast")

@@ -30,10 +30,12 @@ def main() -> None:
         ROOMS_BACKEND_URL=options.backend,
         ROOMS_CHANNEL=options.channel,
         ROOMS_HEARTBEAT_INTERVAL=options.heartbeat,
+        **options.config,
     )
-    socketio = app.extensions["rooms"].socketio
+    socketio = app.extensions["socketio"]
     # Joining the cluster comes first: with the name is known that this worker hears the others.
-    name = app.extensions["rooms_parts"].cluster.name
+    parts = app.extensions.get("rooms_parts")  # none in plain Flask-SocketIO, for comparison
+    name = parts.cluster.name if parts else ""
     port, serve = SERVERS[socketio.async_mode](app)
     socketio.start_background_task(serve)
     print(json.dumps({"port": port, "name": name}), flush=True)
@@ -48,6 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--channel", metavar="NAME", required=True)
     parser.add_argument("--heartbeat", metavar="SECONDS", type=float, default=HEARTBEAT)
     parser.add_argument("--application", metavar="MODULE", default="tests.support.rooms_app")
+    parser.add_argument("--config", metavar="JSON", type=json.loads, default={})
     return parser.parse_args()
 
 

@@ -3,6 +3,7 @@ One worker of the tests, as a process of its own.
 
     python -m tests.support.worker --backend URL --channel NAME
                                    [--application MODULE] [--heartbeat SECONDS]
+                                   [--config JSON]
 
 It is patched for the asynchronous mode in ROOMS_TEST_MODE, says on one line of JSON which port
 it listens on and what its name in the cluster is, and ends with its standard input, so that it

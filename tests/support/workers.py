@@ -99,6 +99,14 @@ class Worker:
         self._process.terminate()
         return self._process.wait(TIMEOUT)
 
+    def pause(self) -> None:
+        """Stop the worker from doing anything; its connections stay."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused worker go on."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End the worker without a warning, and whatever it may have started."""
         with contextlib.suppress(ProcessLookupError):

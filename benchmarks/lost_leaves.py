@@ -1,0 +1,125 @@
+"""
+How many leaves get lost when the broker has a fault in the middle of them.
+
+    python -m benchmarks.lost_leaves [--leaves 1500] [--rounds 1] [--quiet 5] [--only WORDS]
+
+A client of one worker is in as many rooms. The other worker calls for its leave of each of them by
+its socket ID, one every 2 ms, and halfway the fault is injected. When everything works again and
+nothing has changed for some seconds, the memberships that are still there are counted.
+docs/benchmarks.md says how to read it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from benchmarks import table
+from benchmarks.contenders import Contender
+from benchmarks.faults import FAULTS, Fault
+from benchmarks.options import parse
+from benchmarks.trial import Trial, trial
+from benchmarks.versions import version_of, versions
+from tests.support import brokers
+from tests.support.brokers import Broker
+
+#: Seconds between a call's return and the next call.
+INTERVAL = 0.002
+
+
+def main() -> None:
+    """Print a line of JSON for each measurement, and a table of them."""
+    options = parse("lost_leaves", leaves=1500, rounds=1, quiet=5)
+    print(json.dumps({"versions": versions()}), flush=True)
+    records = []
+    for contender in options.contenders * options.rounds:
+        for fault in FAULTS:
+            records.append(measure(contender, fault, options.leaves, options.quiet))
+            print(json.dumps(records[-1]), flush=True)
+    print(table.lost_leaves(records))
+
+
+def measure(contender: Contender, fault: Fault, leaves: int, quiet: float) -> dict[str, Any]:
+    """
+    Measure one contender with one fault, on a broker of its own.
+
+    Args:
+        contender: Who.
+        fault: What happens to the broker.
+        leaves: How many leaves to call for.
+        quiet: Seconds without a change after which things count as settled.
+    """
+    rooms = [f"room-{number}" for number in range(leaves)]
+    with brokers.start(contender.broker) as broker:
+        lead = fault.lead(broker)
+        server = version_of(broker)
+        with trial(contender, broker) as begun:
+            begun.join(rooms)
+            found, told = called_for(begun, rooms, fault, broker, lead)
+            back = begun.until_a_leave_works("after")
+            remaining = settled(begun, quiet)
+    return {
+        "benchmark": "lost_leaves",
+        "contender": contender.name,
+        "fault": fault.name,
+        "server": server,
+        "leaves": leaves,
+        **found,
+        **compared(remaining & set(rooms), told),
+        "works_again_after": back,
+        "connected": begun.sid in remaining,
+    }
+
+
+def called_for(
+    begun: Trial, rooms: list[str], fault: Fault, broker: Broker, lead: float
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """
+    Call for the leaves, with the fault in their middle.
+
+    Returns:
+        How that went, and what the caller was told: room -> error.
+    """
+    announce = max(0, int(len(rooms) / 2 - lead / INTERVAL))
+    already = begun.here.ask("called")["count"]
+    begun.call(rooms, INTERVAL, announce)
+    begun.here.hear("reached")
+    began = time.monotonic()
+    fault.inject(broker)
+    lasted = time.monotonic() - began
+    during = begun.here.ask("called")["count"] - already
+    called = begun.here.hear("did", "leave")
+    if fault.rehearsed and during == len(rooms):
+        raise RuntimeError("The fault came when all was over: use more leaves.")
+    found = {
+        "fault_lasted": round(lasted, 2),
+        "called_by_its_end": during,
+        "longest": round(called["longest"] / 1e6, 1),
+    }
+    return found, called["told"]
+
+
+def settled(begun: Trial, quiet: float) -> set[str]:
+    """Return the rooms that remain when nothing has changed for *quiet* seconds."""
+    remaining, since = begun.rooms(), time.monotonic()
+    while time.monotonic() - since < quiet:
+        time.sleep(0.1)
+        now = begun.rooms()
+        if now != remaining:
+            remaining, since = now, time.monotonic()
+    return remaining
+
+
+def compared(lost: set[str], told: dict[str, str]) -> dict[str, Any]:
+    """Return how many leaves were lost, by whether the caller was told so."""
+    return {
+        "silent": len(lost - told.keys()),
+        "told": len(lost & told.keys()),
+        "told_but_done": len(told.keys() - lost),
+        "errors": sorted(set(told.values())),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A worker process that is told what to do by lines, and answers in lines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any
+
+#: Seconds for an answer; long, since some contenders wait for a broker that is away.
+TIMEOUT = 60.0
+
+
+class Process:
+    """
+    A process that speaks JSON lines, as workers/driver.py explains; a context manager.
+
+    Args:
+        command: What to run.
+        cwd: Where.
+        env: Its environment.
+        log: The file to which its standard error goes.
+    """
+
+    def __init__(self, command: list[str], *, cwd: Path, env: Mapping[str, str], log: Path) -> None:
+        self._command = command
+        self._log = log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self._heard: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._kept: list[dict[str, Any]] = []  # what came before something that was waited for
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()  # with which it ends
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # some cannot stop while they wait for a broker
+            self._process.wait()
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def tell(self, do: str, **what: Any) -> None:
+        """Tell the process to do something; the answer is yet to be heard."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **what}) + "\n")
+        self._process.stdin.flush()
+
+    def ask(self, do: str, **what: Any) -> dict[str, Any]:
+        """Tell the process to do something, and return its answer."""
+        self.tell(do, **what)
+        return self.hear("did", do)
+
+    def hear(self, key: str, value: Any = None, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """
+        Return the next line that has *key* (with *value*, where that is given).
+
+        Raises:
+            RuntimeError: There was none in time, or the process has ended.
+        """
+        for said in self._kept:
+            if _is(said, key, value):
+                self._kept.remove(said)
+                return said
+        deadline = time.monotonic() + timeout
+        with suppress(Empty):
+            while said := self._heard.get(timeout=max(0.0, deadline - time.monotonic())):
+                if _is(said, key, value):
+                    return said
+                self._kept.append(said)
+        raise RuntimeError(
+            f"{' '.join(self._command)} did not say {key!r} ({value!r}); see {self._log}."
+        )
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._heard.put(json.loads(line))
+        self._heard.put({})
+
+
+def _is(said: dict[str, Any], key: str, value: Any) -> bool:
+    return key in said and value in (None, said[key])

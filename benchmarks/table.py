@@ -1,0 +1,85 @@
+"""
+Tables of what was measured: python -m benchmarks.table FILE...
+
+Each file is the output of one run, of which the lines of JSON are read; of several runs the
+smallest and the largest figure is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def main() -> None:
+    """Print the tables for the files that the command line names."""
+    records = [record for name in sys.argv[1:] for record in read(Path(name))]
+    for kind, show in (("lost_leaves", lost_leaves), ("speed", speed)):
+        if of_kind := [one for one in records if one.get("benchmark") == kind]:
+            print(show(of_kind), end="\n\n")
+
+
+def read(path: Path) -> list[Record]:
+    """Return the records in what a run has printed."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def lost_leaves(records: Iterable[Record]) -> str:
+    """Return the table of lost leaves: for each fault those lost silently, and those told of."""
+    head = ["", "fault", "lost silently", "lost, and told so", "told so, but done", "longest call"]
+    rows = []
+    for (contender, fault), some in _grouped(records, "contender", "fault").items():
+        row = [contender, fault]
+        row += [spread(one[key] for one in some) for key in ("silent", "told", "told_but_done")]
+        row.append(f"{spread(one['longest'] for one in some)} ms")
+        rows.append(row)
+    return markdown(head, rows)
+
+
+def speed(records: Iterable[Record]) -> str:
+    """Return the table of speeds, with the ratios to the peer on the same broker."""
+    head = ["", "until it is", "one at a time, p50", "p99", "times the peer's p50"]
+    head += ["back to back", "times the peer's"]
+    rows = []
+    for (contender, stop), some in _grouped(records, "contender", "stop").items():
+        row = [contender, stop]
+        row += [f"{spread(one[key] for one in some)} us" for key in ("p50", "p99")]
+        row.append(spread(one["times_as_long"] for one in some if "times_as_long" in one))
+        row.append(f"{spread(one['rate'] for one in some)} /s")
+        row.append(spread(one["times_as_many"] for one in some if "times_as_many" in one))
+        rows.append(row)
+    return markdown(head, rows)
+
+
+def spread(values: Iterable[float]) -> str:
+    """Return the smallest and the largest of *values*, or the one that they all are."""
+    shown = [_short(value) for value in sorted(values)] or ["-"]
+    return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; all columns but the first one are numbers, as a rule."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:.3g}"
+
+
+def _grouped(records: Iterable[Record], *keys: str) -> dict[tuple[str, ...], list[Record]]:
+    groups = defaultdict(list)
+    for record in records:
+        groups[tuple(record[key] for key in keys)].append(record)
+    return groups
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""An application with Flask-Rooms, as its README has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from flask import Flask
+
+from benchmarks.workers.driver import Served, after
+from flask_rooms import Outcome, Rooms, sockets
+from flask_rooms.messages import Change
+
+
+def create(url: str, mode: str) -> Served:
+    """Return the application; its mode is what the process is patched for."""
+    app = Flask("flask_rooms_worker")
+    app.config["SECRET_KEY"] = "of the benchmarks"
+    socketio = Rooms(app, backend_url=url).socketio
+
+    def leave(sid: str, room: str) -> Future[Outcome]:
+        return sockets.leave(sid, room)
+
+    def on_left(tell: Callable[[str], None]) -> None:
+        def changed(change: Change, *rest: Any) -> None:
+            for room in change.rooms:
+                tell(str(room))
+
+        # Not the signal `left`, which is sent afterwards and in a thread of its own.
+        after(socketio.server.manager, "change_for", changed)
+
+    return Served(app, socketio, leave, on_left)

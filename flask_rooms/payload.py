@@ -1,0 +1,167 @@
+"""What a client asks for in a socket request, read and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes, urlencode
+
+#: How long a URL may be, the data that goes into its query string included, in bytes.
+URL_BYTES = 2**16
+#: How long the headers may be together, in bytes.
+HEADER_BYTES = 2**14
+#: How many arrays and objects may be inside each other in data.
+DEPTH = 100
+# Their data belongs into the query string: they have no body.
+_WITHOUT_BODY = frozenset({"get", "head", "delete"})
+
+# https://www.rfc-editor.org/rfc/rfc9110#name-tokens, less what WSGI cannot tell from a dash
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\]")
+# What a path must not mean once it is decoded: servers and browsers do not agree on these.
+_ENCODED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
+_NOT_IN_A_PATH = re.compile(rb"[\x00-\x1f\x7f]|(?:^|/)\.\.?(?:/|$)")
+
+
+class Malformed(Exception):
+    """
+    A client sent something that is not a socket request.
+
+    Args:
+        message: The answer to it.
+        status: Of the answer.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Payload:
+    """
+    What a client asks for.
+
+    Args:
+        path: With "/" first, percent-encoded.
+        query: As in a URL, without "?".
+        headers: Names and values as the client has sent them, well-formed, and nothing more.
+        body: Bytes, with their media type; None when there is none.
+    """
+
+    path: str
+    query: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: tuple[bytes, str] | None = None
+
+    @property
+    def size(self) -> int:
+        """About how much memory it takes, in bytes."""
+        return len(self.path) + len(self.query) + len(self.body[0] if self.body else b"")
+
+
+def parse(verb: str, args: tuple[Any, ...]) -> Payload:
+    """
+    Return what the arguments of a client's *verb* event ask for.
+
+    The form is that of sails.io.js: `{"url": ..., "data": ..., "headers": ...}`.
+
+    Raises:
+        Malformed: They ask for nothing that can be served.
+    """
+    if len(args) != 1 or not isinstance(args[0], dict):
+        raise Malformed("A socket request has one argument, an object with `url`.")
+    asked = args[0]
+    path, query = _url(asked.get("url"))
+    headers = _headers(asked.get("headers"))
+    try:
+        if verb not in _WITHOUT_BODY:
+            body = _body(asked["data"]) if "data" in asked else None
+            return Payload(path, query, headers, body)
+        query = "&".join(part for part in (query, _query(asked.get("data"))) if part)
+    except (TypeError, ValueError, RecursionError):
+        raise Malformed("`data` has to be something that JSON can express.") from None
+    _refuse_long(path, query)
+    return Payload(path, query, headers)
+
+
+def _url(url: Any) -> tuple[str, str]:
+    if not isinstance(url, str):
+        raise Malformed("`url` is required and has to be a string.")
+    if not url.startswith("/") or url.startswith("//") or _NOT_IN_A_URL.search(url):
+        raise Malformed('`url` has to be a path that starts with one "/".')
+    path, _, query = url.partition("#")[0].partition("?")
+    if _ENCODED_SLASH.search(path) or _NOT_IN_A_PATH.search(unquote_to_bytes(path)):
+        raise Malformed("The path of `url` may not have `.`, `..` or encoded slashes in it.")
+    # What is beyond ASCII is encoded as browsers do.
+    path, query = quote(path, safe="!$%&'()*+,/:;=@~"), quote(query, safe="!$%&'()*+,/:;=?@~[]")
+    _refuse_long(path, query)
+    return path, query
+
+
+def _refuse_long(path: str, query: str) -> None:
+    if len(path) + len(query) > URL_BYTES:
+        raise Malformed(f"A URL has {URL_BYTES} bytes at most, its query string included.", 414)
+
+
+def _headers(given: Any) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise Malformed("`headers` has to be an object.")
+    headers = {}
+    for name, value in given.items():
+        named = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
+        if not named or not isinstance(value, str | int | float):
+            raise Malformed("`headers` has to be an object of names and strings.")
+        headers[name] = text = str(value)
+        if _CONTROL.search(text) or not text.isascii():
+            raise Malformed("A header has to be a single line of ASCII.")
+    if sum(len(name) + len(value) for name, value in headers.items()) > HEADER_BYTES:
+        raise Malformed(f"The headers have {HEADER_BYTES} bytes at most, all together.", 431)
+    return headers
+
+
+def _body(data: Any) -> tuple[bytes, str]:
+    if isinstance(data, bytes):
+        return data, "application/octet-stream"
+    text = json.dumps(data, allow_nan=False)
+    _refuse_deep(data, text)
+    return text.encode(), "application/json"
+
+
+def _query(data: Any) -> str:
+    if data is None:
+        return ""
+    if not isinstance(data, dict):
+        raise Malformed("`data` of this verb goes to the query string and has to be an object.")
+    pairs = []
+    for name, value in data.items():
+        many = value if isinstance(value, list) else [value]
+        pairs += [(name, one if isinstance(one, str) else _text(one)) for one in many]
+    return urlencode(pairs)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = json.dumps(value, allow_nan=False)
+    _refuse_deep(value, text)
+    return text
+
+
+def _refuse_deep(data: Any, text: str) -> None:
+    """Refuse *data*, which *text* says in JSON, if an application could choke on its depth."""
+    if text.count("[") + text.count("{") <= DEPTH:
+        return  # no need to look
+    level, depth = [data], 0
+    while level:
+        depth += 1
+        if depth > DEPTH:
+            raise Malformed(f"`data` may be nested {DEPTH} levels deep at most.", 413)
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for many in inner for one in many if isinstance(one, dict | list | tuple)]

@@ -1,0 +1,58 @@
+"""
+Load on three workers and a real broker, with faults of every kind, and the promises checked.
+
+    python -m tests.faults --broker redis|amqp --mode threading|eventlet|gevent --minutes 60
+
+The last line of the output is JSON with all that was counted; the exit status is 1 when anything
+that must be zero is not. Without --minutes each kind of fault happens once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+
+from tests.faults.kinds import FAULTS, name
+from tests.faults.report import as_json, as_text
+from tests.faults.run import Plan, Run
+from tests.support import brokers
+
+
+def main() -> int:
+    """Run, and say what came of it."""
+    options = _arguments()
+    os.environ["ROOMS_TEST_MODE"] = options.mode  # of the workers; nothing is patched here
+    # Whoever ends us wants the broker and the workers to end, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Clients whose worker has ended say so, which is no news here.
+    logging.getLogger("engineio.client").setLevel(logging.CRITICAL)
+    faults = [fault for fault in FAULTS if name(fault) in options.only]
+    plan = Plan(options.seed, 60 * options.minutes, options.heartbeat, faults)
+    with brokers.start(options.broker) as broker, Run(broker, plan) as run:
+        run.play()
+        print(as_text(run))
+        print(json.dumps({**vars(options), **as_json(run)}), flush=True)
+        return 0 if run.verdict.is_good else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--broker", choices=("redis", "amqp"), required=True)
+    parser.add_argument("--mode", choices=("threading", "eventlet", "gevent"), default="threading")
+    parser.add_argument("--minutes", type=float, default=0.0)
+    parser.add_argument("--heartbeat", type=float, default=2.0, help="seconds; 2 is the default")
+    parser.add_argument("--seed", type=int, default=0)
+    names = [name(fault) for fault in FAULTS]
+    parser.add_argument("--only", nargs="+", metavar="FAULT", choices=names, default=names)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except brokers.BrokerMissing as missing:
+        sys.exit(str(missing))

@@ -1,0 +1,112 @@
+"""A Socket.IO client that speaks in raw frames, as a hostile one may."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from websocket import ABNF, WebSocket, WebSocketException, create_connection
+
+#: Seconds for anything that is waited for.
+TIMEOUT = 30.0
+
+
+class Refused(Exception):
+    """A client may not connect; the argument is what it was told."""
+
+
+class RawClient:
+    """
+    A WebSocket to a worker, connected to the default namespace; a context manager.
+
+    Args:
+        url: The worker.
+        auth: What to send with the connection.
+        options: As websocket-client takes them: `header`, `origin`, `cookie`.
+
+    Attributes:
+        sid: The socket ID.
+
+    Raises:
+        Refused: The worker does not want this client.
+    """
+
+    def __init__(self, url: str, auth: Any = None, **options: Any) -> None:
+        address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
+        self._websocket: WebSocket = create_connection(address, timeout=TIMEOUT, **options)
+        self._last_id = 0
+        self._answers: dict[int, Any] = {}
+        assert self.receive()[0] == "0"
+        self.send("40" if auth is None else f"40{json.dumps(auth)}")
+        kind, said = self._split(self.receive())
+        if kind != "40":
+            self._websocket.shutdown()  # type: ignore[no-untyped-call]
+            raise Refused(said)
+        self.sid = str(said["sid"])
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._websocket.shutdown()  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _split(frame: str) -> tuple[str, Any]:
+        return frame[:2], json.loads(frame[2:])
+
+    def send(self, frame: str | bytes) -> None:
+        """Send a frame: text or binary, as the type says."""
+        code = ABNF.OPCODE_TEXT if isinstance(frame, str) else ABNF.OPCODE_BINARY
+        self._websocket.send(frame, code)
+
+    def send_as_text(self, frame: bytes) -> None:
+        """Send bytes as a text frame, whether they are UTF-8 or not."""
+        self._websocket.send_frame(ABNF.create_frame(frame, ABNF.OPCODE_TEXT))
+
+    def receive(self) -> str:
+        """Return the next text frame that is no ping; raise EOFError at the end."""
+        while True:
+            try:
+                frame = self._websocket.recv()
+            except (WebSocketException, OSError) as error:
+                raise EOFError from error
+            if frame == "2":
+                self.send("3")
+            elif isinstance(frame, str) and frame:
+                return frame
+            elif not frame:
+                raise EOFError
+
+    def ask(self, *event: Any) -> int:
+        """Send an event, and return the ID of the acknowledgement to wait for."""
+        self._last_id += 1
+        self.send(f"42{self._last_id}{json.dumps(event)}")
+        return self._last_id
+
+    def answer(self, id: int) -> Any:
+        """Return what the event of that ID is acknowledged with."""
+        while id not in self._answers:
+            frame = self.receive()
+            if acknowledged := re.match(r"43(\d+)(\[.*)", frame, re.DOTALL):
+                self._answers[int(acknowledged[1])] = json.loads(acknowledged[2])[0]
+        return self._answers.pop(id)
+
+    def request(self, verb: str, url: str, *data: Any) -> Any:
+        """Make a socket request, and return its acknowledgement."""
+        payload = {"url": url, "data": data[0]} if data else {"url": url}
+        return self.answer(self.ask(verb, payload))
+
+    def has_ended(self) -> bool:
+        """Read on until the connection ends; False where it goes on."""
+        with suppress(EOFError):
+            while True:
+                self.receive()
+        return True

@@ -1,0 +1,179 @@
+"""The application that the tests of socket requests drive over real connections."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections import Counter, defaultdict
+from typing import Any
+
+import flask_socketio
+from flask import Blueprint, Flask, request, session
+
+from flask_rooms import Rooms, sockets
+from flask_rooms.line import Line
+from flask_rooms.memberships import Socket
+
+#: How many requests of one socket may wait here, and how many bytes.
+WAITING = 5
+WAITING_BYTES = 200_000
+
+#: How much of a body is allowed, and how large a message may be. Bytes.
+CONTENT = 100_000
+MESSAGE = 20_000_000
+
+#: Seconds until what is held goes on by itself.
+HELD = 60.0
+
+#: The packages whose objects a request is made of.
+STACK = ("flask", "werkzeug", "socketio", "engineio", "http", "urllib", "email")
+
+bp = Blueprint("requests", __name__)
+
+_notes: list[Any] = []
+_gone: list[dict[str, Any]] = []
+_runs: Counter[str] = Counter()
+_gates: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+
+
+def create_app(**config: Any) -> Flask:
+    """Return the application."""
+    app = Flask(__name__)
+    app.config.update(
+        SECRET_KEY="of the tests",
+        MAX_CONTENT_LENGTH=CONTENT,
+        ROOMS_WAITING_REQUESTS=WAITING,
+        ROOMS_WAITING_REQUEST_BYTES=WAITING_BYTES,
+        **config,
+    )
+    app.register_blueprint(bp)
+    rooms = Rooms(app, flask_socketio.SocketIO(max_http_buffer_size=MESSAGE))
+    rooms.before_connect(before_connect)
+    rooms.after_disconnect(after_disconnect)
+    rooms.socketio.on("connect", namespace="/chat")(lambda: None)
+    rooms.socketio.on("echo")(lambda *args: list(args))
+    return app
+
+
+def before_connect(auth: Any) -> bool | None:
+    """Refuse a client in the way that it asks for."""
+    way = auth.get("refuse") if isinstance(auth, dict) else None
+    if way == "reason":
+        raise flask_socketio.ConnectionRefusedError("Not on a Sunday.", {"opens": "Monday"})
+    if way == "plainly":
+        raise ConnectionRefusedError("Not on a Sunday.")
+    if way == "error":
+        raise RuntimeError("a secret")
+    return False if way == "no" else None
+
+
+def after_disconnect(reason: str, rooms: frozenset[Any]) -> None:
+    """Remember how it ended."""
+    _gone.append({"session": dict(session), "rooms": sorted(rooms), "reason": reason})
+
+
+@bp.get("/gone")
+def gone() -> list[Any]:
+    """Say which sockets have ended, and how."""
+    return _gone
+
+
+@bp.post("/join/<room>")
+def join(room: str) -> dict[str, Any]:
+    """Put the socket into a room."""
+    sockets.join(request, room)
+    return {}
+
+
+@bp.route("/echo", methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@bp.route("/echo/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def echo(path: str = "") -> dict[str, Any]:
+    """Say what has arrived."""
+    return {
+        "path": path,
+        "query": request.args.to_dict(flat=False),
+        "json": request.get_json(silent=True),
+        "size": len(request.get_data()),
+    }
+
+
+@bp.post("/note")
+def note() -> list[Any]:
+    """Remember what comes, in the order in which it comes."""
+    _notes.append(request.get_json())
+    return _notes
+
+
+@bp.get("/notes")
+def notes() -> list[Any]:
+    """Say what was noted so far."""
+    return _notes
+
+
+@bp.post("/hold/<name>")
+def hold(name: str) -> list[Any]:
+    """Return when somebody has released *name*, and note that."""
+    _runs[name] += 1
+    _gates[name].wait(HELD)
+    _notes.append(name)
+    return _notes
+
+
+@bp.post("/release/<name>")
+def release(name: str) -> dict[str, Any]:
+    """Let what is held go on."""
+    _gates[name].set()
+    return {}
+
+
+@bp.get("/runs/<name>")
+def runs(name: str) -> list[int]:
+    """Say how often something of this name has run."""
+    return [_runs[name]]
+
+
+@bp.get("/large/<name>/<int:size>")
+def large(name: str, size: int) -> str:
+    """Answer at length."""
+    _runs[name] += 1
+    return "x" * size
+
+
+@bp.put("/session")
+def put_session() -> dict[str, Any]:
+    """Write into the session."""
+    session.update(request.get_json())
+    return dict(session)
+
+
+@bp.post("/count")
+def count() -> dict[str, int]:
+    """Count in the session, as a write that is easily lost: read, wait, write."""
+    number = session.get("count", 0)
+    threading.Event().wait(0.001)
+    session["count"] = number + 1
+    return {"count": number + 1}
+
+
+@bp.get("/objects")
+def objects() -> dict[str, int]:
+    """Count what is in memory."""
+    gc.collect()
+    everything = gc.get_objects()
+    return {
+        "all": len(everything),
+        "ours": sum(str(type(one).__module__).startswith(STACK) for one in everything),
+        "lines": sum(isinstance(one, Line) for one in everything),
+        "sockets": sum(isinstance(one, Socket) for one in everything),
+        "kilobytes": _resident() // 1024,
+    }
+
+
+def _resident() -> int:
+    """Return how much memory this process has, in bytes; 0 where that cannot be known."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -1,0 +1,239 @@
+"""The application's functions at the beginning and at the end of a socket's life."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import flask_socketio
+import pytest
+from flask import request, session
+
+from flask_rooms import ConfigurationError
+from tests.support.apps import Client, LocalCluster, Worker, make_app
+from tests.support.raw import RawClient, Refused
+from tests.support.workers import cluster
+
+
+@pytest.fixture
+def local() -> Iterator[LocalCluster]:
+    with LocalCluster() as local:
+        yield local
+
+
+@pytest.fixture
+def worker(local: LocalCluster) -> Worker:
+    app = make_app()
+
+    @app.put("/session")
+    def put_session() -> dict[str, Any]:
+        session.update(request.get_json())
+        return dict(session)
+
+    return local.worker(app)
+
+
+def is_connected(client: Client) -> bool:
+    return bool(client._client.is_connected(client.namespace))
+
+
+# -- before_connect ---------------------------------------------------------------------------
+
+
+def test_before_connect_knows_auth_and_handshake(worker: Worker) -> None:
+    seen = []
+
+    @worker.rooms.before_connect
+    def look(auth: Any) -> None:
+        seen.append((auth, session.get("user"), request.args["city"], request.remote_addr))
+
+    browser = worker.app.test_client()
+    browser.put("/session", json={"user": "Ada"})
+
+    client = worker.connect(flask_test_client=browser, auth={"a": 1}, query_string="city=Paris")
+
+    assert seen == [({"a": 1}, "Ada", "Paris", "127.0.0.1")]
+    assert is_connected(client)
+
+
+@pytest.mark.parametrize("returned", [None, True, 0, "", "no"])
+def test_only_false_refuses(worker: Worker, returned: Any) -> None:
+    worker.rooms.before_connect(lambda auth: returned)
+
+    assert is_connected(worker.connect())
+
+
+def test_who_is_refused_meets_nobody(worker: Worker) -> None:
+    asked: list[str] = []
+
+    @worker.rooms.before_connect
+    def refuse(auth: Any) -> bool:
+        asked.append("refuse")
+        return False
+
+    worker.rooms.before_connect(lambda auth: asked.append("next"))
+    worker.rooms.user_loader(lambda auth: asked.append("user"))
+    worker.socketio.on("connect")(lambda: asked.append("connect"))
+    worker.rooms.after_disconnect(lambda reason, rooms: asked.append("gone"))
+
+    assert not is_connected(worker.connect())
+    assert asked == ["refuse"]
+
+
+def test_the_order_of_a_connection(worker: Worker) -> None:
+    asked: list[str] = []
+    worker.rooms.before_connect(lambda auth: asked.append("before"))
+    worker.rooms.user_loader(lambda auth: asked.append("user"))
+    worker.socketio.on("connect")(lambda: asked.append("connect"))
+
+    worker.connect()
+
+    assert asked == ["before", "user", "connect"]
+
+
+def test_a_hook_that_fails_refuses(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    worker.rooms.before_connect(lambda auth: 1 / 0)
+
+    with caplog.at_level(logging.ERROR):
+        assert not is_connected(worker.connect())
+
+    assert "ZeroDivisionError" in caplog.text
+
+
+# -- after_disconnect -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gone(worker: Worker) -> list[Any]:
+    """How sockets have ended."""
+    ended: list[Any] = []
+
+    @worker.rooms.after_disconnect
+    def after(reason: str, rooms: frozenset[Any]) -> None:
+        who = (request.sid, request.namespace, session.get("user"))  # type: ignore[attr-defined]
+        members = worker.sockets.members("red").value
+        ended.append((*who, reason, sorted(rooms), sorted(members)))
+
+    return ended
+
+
+def test_after_disconnect_knows_session_rooms_and_reason(worker: Worker, gone: list[Any]) -> None:
+    client, other = worker.connect(), worker.connect()
+    worker.sockets.join([client.sid, other.sid], ["red", "blue"])
+    client.ask("put", "/session", {"user": "Ada"})
+
+    client.disconnect()
+
+    expected = (client.sid, "/", "Ada", "client disconnect", ["blue", "red"], [other.sid])
+    assert gone == [expected]
+
+
+@pytest.mark.parametrize("way", ["flask_socketio", "sockets"])
+def test_it_is_called_when_the_server_disconnects(
+    worker: Worker, gone: list[Any], way: str
+) -> None:
+    worker.socketio.on("hello", namespace="/chat")(print)
+    client = worker.connect("/chat")
+    worker.sockets.join(client.sid, "red", namespace="/chat")
+
+    if way == "sockets":
+        worker.sockets.disconnect(client.sid, namespace="/chat").result()
+        while not gone:  # which happens in the background
+            worker.socketio.sleep(0)
+    else:
+        worker.socketio.server.disconnect(client.sid, "/chat")
+
+    assert gone == [(client.sid, "/chat", None, "server disconnect", ["red"], [])]
+
+
+def test_it_is_called_once_and_with_every_namespace(worker: Worker, gone: list[Any]) -> None:
+    worker.socketio.on("hello", namespace="/chat")(print)
+    client = worker.connect()
+    client._client.connect("/chat")
+
+    worker.socketio.server._handle_eio_disconnect(client._client.eio_sid, "transport close")
+
+    assert sorted(one[1] for one in gone) == ["/", "/chat"]
+    assert {one[3] for one in gone} == {"transport close"}
+
+
+def test_a_disconnect_handler_that_fails_does_not_keep_it_from_being_called(
+    worker: Worker, gone: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.socketio.on("disconnect")(lambda: 1 / 0)
+    client = worker.connect()
+
+    with caplog.at_level(logging.CRITICAL), pytest.raises(ZeroDivisionError):
+        worker.socketio.server.manager._session_ended(client._client.eio_sid, "transport close")
+
+    assert [one[0] for one in gone] == [client.sid]
+
+
+def test_a_hook_that_fails_is_no_business_of_the_others(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    called = []
+    worker.rooms.after_disconnect(lambda reason, rooms: 1 / 0)
+    worker.rooms.after_disconnect(lambda reason, rooms: called.append(reason))
+
+    with caplog.at_level(logging.ERROR):
+        worker.connect().disconnect()
+
+    assert called == ["client disconnect"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_who_was_refused_has_not_been_connected(worker: Worker, gone: list[Any]) -> None:
+    @worker.socketio.on("connect")
+    def connect() -> None:
+        raise flask_socketio.ConnectionRefusedError("no")
+
+    assert not is_connected(worker.connect())
+    assert gone == []
+
+
+def test_a_hook_is_a_function(worker: Worker) -> None:
+    for register in (worker.rooms.before_connect, worker.rooms.after_disconnect):
+        with pytest.raises(ConfigurationError):
+            register("not a function")  # type: ignore[type-var]
+
+
+# -- over real connections --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with cluster("memory://", 1, "tests.support.requests_app") as (worker,):
+        yield worker.url
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        ("reason", {"message": "Not on a Sunday.", "data": {"opens": "Monday"}}),
+        ("plainly", {"message": "Not on a Sunday."}),
+        ("no", {"message": "Connection rejected by server"}),
+        ("error", {"message": "Connection rejected by server"}),
+    ],
+)
+def test_the_reason_reaches_the_client(url: str, way: str, told: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        RawClient(url, {"refuse": way})
+
+    assert refused.value.args[0] == told
+
+
+def test_after_disconnect_over_a_real_connection(url: str) -> None:
+    with RawClient(url) as client:
+        client.request("put", "/session", {"user": "Ada"})
+        client.request("post", "/join/red")
+
+    with RawClient(url) as other:
+        while not (gone := other.request("get", "/gone")["body"]):
+            pass
+
+    [one] = [one for one in gone if one["session"]]
+    assert one["session"] == {"user": "Ada"}
+    assert one["rooms"] == ["red"]
+    assert one["reason"] in ("transport close", "transport error")

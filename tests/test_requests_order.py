@@ -1,0 +1,236 @@
+"""Requests of one socket run in order and within bounds, those of several side by side."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from flask_rooms.line import Line, Place
+from flask_rooms.requests import UNREAD
+from tests.support.raw import RawClient
+from tests.support.requests_app import WAITING, WAITING_BYTES
+from tests.support.workers import Worker, cluster
+
+MODE = os.environ.get("ROOMS_TEST_MODE", "threading")
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with cluster("memory://", 1, "tests.support.requests_app") as (worker,):
+        yield worker
+
+
+@pytest.fixture
+def client(worker: Worker) -> Iterator[RawClient]:
+    with RawClient(worker.url) as client:
+        yield client
+
+
+@pytest.fixture
+def other(worker: Worker) -> Iterator[RawClient]:
+    with RawClient(worker.url) as client:
+        yield client
+
+
+@pytest.fixture
+def gate() -> str:
+    """The name of what a test holds and releases."""
+    return uuid4().hex
+
+
+def hold(client: RawClient, other: RawClient, gate: str) -> int:
+    """Let a request run that waits for `release`, and return when it runs."""
+    held = client.ask("post", {"url": f"/hold/{gate}"})
+    while other.request("get", f"/runs/{gate}")["body"] != [1]:
+        pass
+    return held
+
+
+def release(other: RawClient, gate: str) -> None:
+    other.request("post", f"/release/{gate}")
+
+
+def test_requests_of_one_socket_run_in_the_order_sent(
+    client: RawClient, other: RawClient, gate: str
+) -> None:
+    before = other.request("get", "/notes")["body"]
+    held = hold(client, other, gate)
+    notes = [client.ask("post", {"url": "/note", "data": n}) for n in range(WAITING)]
+    assert client.answer(client.ask("echo", "fence")) == ["fence"]
+    assert other.request("get", "/notes")["body"] == before
+
+    release(other, gate)
+
+    assert client.answer(held)["body"] == [*before, gate]
+    assert client.answer(notes[-1])["body"] == [*before, gate, *range(WAITING)]
+
+
+def test_a_route_that_does_not_return_holds_up_nobody_else(
+    client: RawClient, other: RawClient, gate: str
+) -> None:
+    held = hold(client, other, gate)
+
+    for number in range(100):
+        assert other.request("put", "/echo", number)["body"]["json"] == number
+    # ... nor the events of Flask-SocketIO on the same socket.
+    assert client.answer(client.ask("echo", 1)) == [1]
+
+    release(other, gate)
+    assert client.answer(held)["statusCode"] == 200
+
+
+def test_what_a_socket_may_have_waiting_is_bounded(
+    client: RawClient, other: RawClient, gate: str
+) -> None:
+    held = hold(client, other, gate)
+    waiting = [client.ask("put", {"url": "/echo", "data": n}) for n in range(WAITING)]
+    refused = [client.ask("put", {"url": "/echo", "data": n}) for n in range(3)]
+
+    for one in refused:
+        answer = client.answer(one)
+        assert answer["statusCode"] == 429
+        assert answer["body"]["message"]
+    assert other.request("put", "/echo", 1)["statusCode"] == 200
+
+    release(other, gate)
+    assert client.answer(held)["statusCode"] == 200
+    assert [client.answer(one)["body"]["json"] for one in waiting] == list(range(WAITING))
+    assert client.request("put", "/echo", 1)["statusCode"] == 200
+
+
+def test_so_are_its_bytes(client: RawClient, other: RawClient, gate: str) -> None:
+    held = hold(client, other, gate)
+    small = [
+        client.ask("put", {"url": "/echo", "data": "x" * (WAITING_BYTES // 3)}) for _ in range(2)
+    ]
+    large = client.ask("put", {"url": "/echo", "data": "x" * (WAITING_BYTES // 2)})
+
+    assert client.answer(large)["statusCode"] == 429
+
+    release(other, gate)
+    assert client.answer(held)["statusCode"] == 200
+    assert [client.answer(one)["statusCode"] for one in small] == [200, 200]
+
+
+def test_requests_of_a_socket_that_has_gone_do_not_run(
+    worker: Worker, other: RawClient, gate: str
+) -> None:
+    before = other.request("get", "/objects")["body"]
+    with RawClient(worker.url) as client:
+        hold(client, other, gate)
+        for _ in range(WAITING):
+            client.ask("post", {"url": "/note", "data": gate})
+        assert client.answer(client.ask("echo", 1)) == [1]
+        assert other.request("get", "/objects")["body"]["sockets"] == before["sockets"] + 1
+    while other.request("get", "/objects")["body"]["sockets"] > before["sockets"] + 1:
+        pass
+
+    release(other, gate)
+
+    # The one that ran has come to its end, and what was kept for the socket is gone.
+    while other.request("get", "/objects")["body"]["lines"] > before["lines"]:
+        pass
+    assert other.request("get", "/notes")["body"].count(gate) == 1
+
+
+def test_two_requests_at_once_lose_no_write_to_the_session(client: RawClient) -> None:
+    counts = [client.ask("post", {"url": "/count"}) for _ in range(WAITING)]
+
+    assert [client.answer(one)["body"]["count"] for one in counts] == list(range(1, WAITING + 1))
+
+
+def test_a_client_that_does_not_read_has_to_wait(
+    worker: Worker, other: RawClient, gate: str
+) -> None:
+    """Its answers would fill the memory."""
+    size, times = 10**6, 10 * UNREAD
+    with RawClient(worker.url) as client:
+        # Not more at once than may wait; what is refused is refused with few bytes.
+        for _ in range(times):
+            client.ask("get", {"url": f"/large/{gate}/{size}"})
+            other.request("put", "/echo", 1)
+
+        # Some are in the buffers of the network.
+        assert other.request("get", f"/runs/{gate}")["body"][0] < 2 * UNREAD
+
+
+def test_nothing_grows_with_requests(client: RawClient, other: RawClient) -> None:
+    def make_requests(times: int) -> dict[str, int]:
+        for number in range(times):
+            client.request("put", f"/echo/{number}?n={number}", {"n": number})
+            client.request("put", "/session", {"n": number})
+            client.request("get", f"/nowhere/{number}")
+            client.request("put", f"//{number}")
+        return dict(other.request("get", "/objects")["body"])
+
+    make_requests(50)
+    before = make_requests(50)
+    after = make_requests(500)
+
+    # Of 2,000 requests; eventlet keeps a few hundred timers that were cancelled, and lets them go.
+    assert after["ours"] - before["ours"] < 50
+    if MODE != "eventlet":
+        assert after["all"] - before["all"] < 100
+
+
+def test_nothing_grows_with_sockets(worker: Worker, other: RawClient) -> None:
+    def connect(times: int) -> dict[str, int]:
+        for _ in range(times):
+            with RawClient(worker.url) as client:
+                client.request("put", "/session", {"n": 1})
+        while True:
+            objects: dict[str, int] = other.request("get", "/objects")["body"]
+            if objects["sockets"] <= sockets:
+                return objects
+
+    sockets = other.request("get", "/objects")["body"]["sockets"]
+    before = connect(20)
+    after = connect(100)
+
+    assert after["lines"] <= before["lines"]
+
+
+# -- the line itself --------------------------------------------------------------------------
+
+
+def test_a_line_is_worked_off_in_order_and_by_one_at_a_time() -> None:
+    done: list[Any] = []
+    line = Line(jobs=10, size=100)
+
+    def first() -> None:
+        for number in range(3):
+            assert line.join(lambda number=number: done.append(number), 1) is Place.WAITS  # type: ignore[misc]
+        done.append("first")
+
+    assert line.join(first, 1) is Place.FIRST
+    line.work(lambda: done.append("pause"))
+
+    assert done == ["first", "pause", 0, "pause", 1, "pause", 2]
+    assert line.join(first, 1) is Place.FIRST
+
+
+def test_a_line_is_bounded_by_number_and_by_size() -> None:
+    line = Line(jobs=2, size=10)
+
+    assert line.join(print, 1000) is Place.FIRST  # a large one that is alone is in nobody's way
+    assert line.join(print, 1) is Place.REFUSED
+    line = Line(jobs=2, size=10)
+    assert [line.join(print, 1) for _ in range(3)] == [Place.FIRST, Place.WAITS, Place.REFUSED]
+
+
+def test_a_job_that_ends_its_thread_does_not_end_the_line() -> None:
+    line = Line(jobs=10, size=100)
+    line.join(exit, 0)
+
+    with pytest.raises(SystemExit):
+        line.work(print)
+
+    done = threading.Event()
+    assert line.join(done.set, 0) is Place.FIRST
+    line.work(print)
+    assert done.is_set()

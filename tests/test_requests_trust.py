@@ -1,0 +1,351 @@
+"""A client cannot say who it is, nor name what it may not reach: headers, URLs and origins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, redirect, request, url_for
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from flask_rooms.payload import DEPTH, HEADER_BYTES, URL_BYTES
+from tests.support.apps import Client, LocalCluster, Worker, make_app
+from tests.support.raw import RawClient
+from tests.support.workers import cluster
+
+
+@pytest.fixture
+def local() -> Iterator[LocalCluster]:
+    with LocalCluster() as local:
+        yield local
+
+
+@pytest.fixture
+def worker(local: LocalCluster) -> Worker:
+    return local.worker(make_echo_app(), request_headers=["X-Api-Key"])
+
+
+def make_echo_app() -> Flask:
+    app = make_app()
+
+    @app.route("/", defaults={"path": ""}, methods=["GET", "PUT"])
+    @app.route("/<path:path>", methods=["GET", "PUT"])
+    def echo(path: str) -> dict[str, Any]:
+        return {
+            "path": path,
+            "headers": {name.lower(): value for name, value in request.headers},
+            "address": request.remote_addr,
+            "here": url_for("echo", path=path),
+            "json": request.get_json(silent=True),
+        }
+
+    app.add_url_rule("/old", view_func=lambda: redirect(url_for("echo", path="new")))
+    return app
+
+
+def headers_of(client: Client, headers: dict[str, str]) -> dict[str, str]:
+    body = client.emit("get", {"url": "/", "headers": headers})["body"]
+    return dict(body["headers"])
+
+
+# -- headers ----------------------------------------------------------------------------------
+
+# Some of the names by which proxies tell an application who somebody is, and invented ones.
+OF_PROXIES = [
+    *["X-Remote-User", "X-Auth-Request-Email", "X-Authenticated-Userid", "X-WEBAUTH-USER"],
+    *["X-Goog-Authenticated-User-Email", "X-Ms-Client-Principal", "Cf-Access-Jwt-Assertion"],
+    *["X-Amzn-Oidc-Data", "SSL-Client-Verify", "X-SSL-Client-DN", "Tailscale-User-Login"],
+    *["X-Token-Subject", "X-User", "X-Admin", "Userid", "X-Our-Own-Gateway", "Impersonate-User"],
+    *["X-HTTP-Method-Override", "X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix"],
+    *["Referer", "User-Agent", "Content-Encoding", "Content-Type", "Set-Cookie"],
+]
+
+
+@pytest.mark.parametrize("name", OF_PROXIES)
+def test_a_header_that_nobody_allowed_is_not_a_clients_to_set(worker: Worker, name: str) -> None:
+    headers = headers_of(worker.connect(), {name: "evil", name.upper(): "evil"})
+
+    assert "evil" not in headers.values()
+
+
+def test_the_application_may_allow_more(worker: Worker, local: LocalCluster) -> None:
+    mine = {"X-Api-Key": "mine"}
+
+    assert headers_of(worker.connect(), mine)["x-api-key"] == "mine"
+    assert "x-api-key" not in headers_of(local.worker(make_echo_app()).connect(), mine)
+
+
+@pytest.mark.parametrize("name", ["X-Api-Key", "Authorization"])
+def test_what_the_handshake_said_a_request_cannot_unsay(worker: Worker, name: str) -> None:
+    """A proxy has seen it, and the request it has not."""
+    mine = {name: "Basic YWRtaW46"}
+
+    assert headers_of(worker.connect(), mine)[name.lower()] == "Basic YWRtaW46"
+    checked = worker.connect(headers={name: "Basic checked"})
+    assert headers_of(checked, mine)[name.lower()] == "Basic checked"
+
+
+def test_a_request_has_its_own_word_for_what_is_about_it_alone(worker: Worker) -> None:
+    said = {"X-CSRFToken": "old", "Accept-Language": "de", "X-Requested-With": "nobody"}
+    client = worker.connect(headers=said)
+    mine = {"X-CSRFToken": "new", "accept-language": "en", "X-REQUESTED-WITH": "me"}
+
+    headers = headers_of(client, mine)
+
+    assert headers.items() >= {name.lower(): value for name, value in mine.items()}.items()
+
+
+def test_headers_are_bounded(worker: Worker) -> None:
+    client = worker.connect()
+    many = {f"X-{number}": "x" for number in range(HEADER_BYTES // 4)}
+
+    for headers in ({"Accept": "x" * HEADER_BYTES}, many):
+        answer = client.emit("get", {"url": "/", "headers": headers})
+        assert answer["statusCode"] == 431
+        assert answer["body"]["message"]
+
+
+def test_a_header_may_be_a_number(worker: Worker) -> None:
+    assert headers_of(worker.connect(), {"Accept": 7})["accept"] == "7"  # type: ignore[dict-item]
+
+
+# -- URLs -------------------------------------------------------------------------------------
+
+SMUGGLED = [
+    # another server
+    *["//evil.example", "//evil.example/x", "http://evil.example/", "HTTPS://evil.example/"],
+    *["ws://evil.example/", "file:///etc/passwd", "javascript:alert(1)", "data:,x", "x:y"],
+    *["/\\evil.example", "\\\\evil.example", "/a\\b", "/%5Cevil.example", "/%5c..%5cx"],
+    *["/%2Fevil.example", "/%2f/evil.example", "/a%2Fb", "evil.example/x", "@evil.example"],
+    # another directory
+    *["/..", "/../x", "/x/..", "/x/../y", "/x/./y", "/.", "/%2e%2e/x", "/.%2E/x", "/x/%2E%2E"],
+    *["/x%2F..%2Fy", "/..%2fx", "/..%5cx", "..", "../x", "./x"],
+    # another request
+    *["/x\r\nHost: evil", "/x\n", "/\rx", "/x HTTP/1.1\r\n\r\nGET /admin", "/x\x00", "/x\x7f"],
+    *["/x%0d%0aHost:%20evil", "/x%0A", "/%00", "/x%7f", "/\t", "/x?a=\r\nb", "/x?\x00"],
+]
+
+
+@pytest.mark.parametrize("url", SMUGGLED)
+def test_nothing_but_a_plain_path_is_a_url(worker: Worker, url: str) -> None:
+    answer = worker.connect().ask("get", url)
+
+    assert answer["statusCode"] == 400
+    assert "`url`" in answer["body"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        *[("/.well-known/x", ".well-known/x"), ("/x..y", "x..y"), ("/...", "..."), ("/x.", "x.")],
+        *[("/x%20y", "x y"), ("/%C3%A9", "é"), ("/x;y=z", "x;y=z"), ("/@x:y", "@x:y")],
+        *[("/x%25%32%46y", "x%2Fy"), ("/x%252e", "x%2e"), ("/x%zz", "x%zz"), ("/[x]", "[x]")],
+        *[("/x?next=//evil&a=%0d%0a..%2f", "x"), ("/x#/../y", "x"), ("/{x}|y", "{x}|y")],
+    ],
+)
+def test_what_only_looks_like_it_is_a_path_as_over_http(
+    worker: Worker, url: str, path: str
+) -> None:
+    assert worker.connect().ask("get", url)["body"]["path"] == path
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"url": "/" + "x" * URL_BYTES},
+        {"url": "/?" + "x" * URL_BYTES},
+        {"url": "/" + "é" * (URL_BYTES // 6 + 1)},
+        {"url": "/", "data": {"x": "x" * URL_BYTES}},
+        {"url": "/", "data": {"x": ["xxxx"] * (URL_BYTES // 4)}},
+    ],
+)
+def test_a_url_is_bounded(worker: Worker, payload: Any) -> None:
+    answer = worker.connect().emit("get", payload)
+
+    assert answer["statusCode"] == 414
+    assert answer["body"]["message"]
+
+
+@pytest.mark.parametrize("verb", ["get", "put"])
+@pytest.mark.parametrize("kind", ["arrays", "objects", "both"])
+def test_data_may_be_nested_so_deeply_and_no_deeper(worker: Worker, verb: str, kind: str) -> None:
+    def nested(depth: int) -> Any:
+        data: Any = {}
+        for level in range(depth - 1):
+            as_list = kind == "arrays" or (kind == "both" and level % 2)
+            data = [data] if as_list else {"x": data}
+        return {"data": data}
+
+    # In a query string each value is a text of its own: "data" and a list around it are none.
+    room = DEPTH - 1
+    client = worker.connect()
+    assert client.emit(verb, {"url": "/", "data": nested(room)})["statusCode"] == 200
+    answer = client.emit(verb, {"url": "/", "data": nested(room + 5)})
+    assert answer["statusCode"] == 413
+    assert answer["body"]["message"]
+
+
+def test_many_brackets_are_not_deep(worker: Worker) -> None:
+    data = {"lists": [[]] * (3 * DEPTH), "text": "[{" * DEPTH}
+
+    assert worker.connect().ask("put", "/", data)["body"]["json"] == data
+
+
+@pytest.mark.parametrize("key", ["__proto__", "constructor", "prototype", "__class__", "toString"])
+def test_names_that_other_languages_trip_over_are_names(worker: Worker, key: str) -> None:
+    data = {key: {"isAdmin": True}}
+    client = worker.connect()
+
+    assert client.ask("put", "/", data)["body"]["json"] == data
+    assert client.emit("put", {"url": "/", key: {"url": "/evil"}})["body"]["path"] == ""
+
+
+def test_the_verb_is_the_event_and_nothing_else_says_another(worker: Worker) -> None:
+    @worker.app.route("/method", methods=["PUT", "DELETE"])
+    def method() -> list[str]:
+        return [request.method]
+
+    client = worker.connect()
+    headers = {"X-HTTP-Method-Override": "DELETE", "X-Method-Override": "DELETE"}
+    asked = {"url": "/method?_method=DELETE", "method": "DELETE", "headers": headers}
+
+    assert client.emit("put", asked | {"data": {"_method": "DELETE"}})["body"] == ["PUT"]
+
+
+@pytest.mark.parametrize("verb", ["GET", "Get", "trace", "connect_", "propfind", "__init__", ""])
+def test_another_verb_is_refused_where_the_application_does_not_know_it(
+    worker: Worker, verb: str
+) -> None:
+    client = worker.connect()
+
+    answer = client.ask(verb, "/")
+
+    assert answer["statusCode"] == 405
+    assert "get, post, put" in answer["body"]["message"]
+    assert client.emit(verb, "something else") is None  # an event that nobody handles, as ever
+    worker.socketio.on(verb)(lambda data: ["mine", data["url"]])
+    assert client.ask(verb, "/") == ["mine", "/"]
+
+
+@pytest.mark.parametrize("namespace", ["/", "/chat", "*"])
+def test_a_handler_for_all_events_leaves_the_verbs_to_the_routes(
+    worker: Worker, namespace: str
+) -> None:
+    @worker.socketio.on("*", namespace=namespace)
+    def catch_all(event: str, *args: Any) -> list[Any]:
+        return [event]
+
+    worker.socketio.on("connect", namespace="/chat")(lambda: None)
+    client = worker.connect("/chat" if namespace == "/chat" else "/")
+
+    assert client.ask("get", "/x")["body"]["path"] == "x"
+    if namespace != "*":  # there Flask-SocketIO takes the name of the event for the namespace
+        assert client.emit("GET", {"url": "/x"}) == ["GET"]
+
+
+# -- where the application is -----------------------------------------------------------------
+
+
+def test_a_proxy_in_front_is_heard_once(worker: Worker) -> None:
+    worker.app.wsgi_app = ProxyFix(worker.app.wsgi_app, x_for=1, x_host=1)  # type: ignore[method-assign]
+    said = {"X-Forwarded-For": "198.51.100.1, 192.0.2.1", "X-Forwarded-Host": "shop.example"}
+    client = worker.connect(headers=said)
+
+    body = client.ask("get", "/", **{"X-Forwarded-For": "127.0.0.1"})["body"]
+
+    assert body["address"] == "192.0.2.1"
+    assert body["headers"]["host"] == "shop.example"
+
+
+def mount_with_a_header(worker: Worker) -> dict[str, str]:
+    worker.app.wsgi_app = ProxyFix(worker.app.wsgi_app, x_prefix=1)  # type: ignore[method-assign]
+    return {"X-Forwarded-Prefix": "/shop"}
+
+
+def mount_with_a_prefix(worker: Worker) -> dict[str, str]:
+    inner = worker.app.wsgi_app
+
+    def shop(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["SCRIPT_NAME"] = ""  # what the handshake came through, and the request does now
+        return DispatcherMiddleware(NotFound(), {"/shop": inner})(environ, start_response)
+
+    worker.app.wsgi_app = shop  # type: ignore[method-assign]
+    return {}
+
+
+@pytest.mark.parametrize("mount", [mount_with_a_header, mount_with_a_prefix])
+def test_below_a_prefix_urls_are_those_of_the_browser(worker: Worker, mount: Any) -> None:
+    client = worker.connect(headers=mount(worker))
+
+    body = client.ask("get", "/shop/shop/x")["body"]
+
+    assert (body["path"], body["here"]) == ("shop/x", "/shop/shop/x")
+    assert client.ask("get", "/shop/old")["headers"]["location"] == "/shop/new"
+    assert client.ask("get", "/shop/")["body"]["path"] == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "path"), [("/shop/x", "x"), ("/shop", ""), ("/x", "x"), ("/shopping", "shopping")]
+)
+def test_a_prefix_of_the_servers_may_be_left_out(worker: Worker, url: str, path: str) -> None:
+    client = worker.connect()
+    worker.socketio.server.get_environ(client.sid)["SCRIPT_NAME"] = "/shop"
+
+    body = client.ask("get", url)["body"]
+
+    assert (body["path"], body["here"]) == (path, f"/shop/{path}")
+
+
+def test_socket_io_is_not_served_below_a_prefix_either(worker: Worker) -> None:
+    mount_with_a_prefix(worker)
+    client = worker.connect()
+    before = len(worker.socketio.server.eio.sockets)
+
+    for url in ("/shop/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=4&transport=polling"):
+        assert client.ask("get", url)["statusCode"] in (400, 404)
+
+    assert len(worker.socketio.server.eio.sockets) == before
+
+
+# -- over real connections --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with cluster("memory://", 1, "tests.support.proxied_app") as (worker,):
+        yield worker.url
+
+
+def test_what_a_proxy_has_told_the_handshake_stands(url: str) -> None:
+    said = {
+        "X-Forwarded-For": "198.51.100.1, 192.0.2.1",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "example.com",
+        "X-Forwarded-Prefix": "/shop",
+    }
+    with RawClient(url, header=said, suppress_origin=True) as client:
+        lie = dict.fromkeys(said, "evil")
+        for path in ("/shop/where", "/where"):
+            answer = client.answer(client.ask("get", {"url": path, "headers": lie}))
+            assert answer["body"] == {
+                "address": "192.0.2.1",
+                "url": "https://example.com/shop/where",
+                "here": "https://example.com/shop/where",
+            }
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1", "file://"]
+)
+def test_another_origin_may_not_connect(url: str, origin: str) -> None:
+    with pytest.raises(Exception, match="400"):
+        RawClient(url, origin=origin)
+
+
+def test_the_same_origin_may_and_so_may_who_is_no_browser(url: str) -> None:
+    for options in ({"origin": url}, {"suppress_origin": True}):
+        with RawClient(url, **options) as client:
+            assert client.request("get", "/echo")["statusCode"] == 200
