@@ -49,14 +49,14 @@ class Program:
         self, kind: type[Any], loop: asyncio.AbstractEventLoop | None, **options: Any
     ) -> None:
         self._loop = loop
-        self._simple = "Simple" in kind.__name__
+        self.simple = "Simple" in kind.__name__
         self._close: Callable[[], object] = lambda: None
         self.sio = kind(reconnection=False, handle_sigint=False)
         self.api: Any = (AsyncRoomsClient if loop else RoomsClient)(self.sio, **options)
 
     def connect(self, worker: Worker, namespace: str = "/") -> None:
         """Connect to a worker."""
-        where = {"namespace": namespace} if self._simple else {"namespaces": [namespace]}
+        where = {"namespace": namespace} if self.simple else {"namespaces": [namespace]}
         self.start(
             self.sio.connect, worker.url, transports=["websocket"], wait_timeout=TIMEOUT, **where
         ).result(TIMEOUT)
@@ -67,7 +67,7 @@ class Program:
     @property
     def client(self) -> Any:
         """The client itself, or the one in a simple client."""
-        return self.sio.client if self._simple else self.sio
+        return self.sio.client if self.simple else self.sio
 
     def disconnect(self) -> None:
         """Disconnect, if that has not happened yet."""
@@ -230,8 +230,10 @@ def test_a_client_that_connects_again_goes_on(program: Program, worker: Worker) 
     assert program.ask("get", "/id").body["sid"] not in (first, None)
 
 
-def test_a_request_goes_to_the_namespace(make: Make, worker: Worker) -> None:
-    program = make(namespace="/chat")
+def test_a_request_goes_to_the_namespace_of_the_client(make: Make, worker: Worker) -> None:
+    program = make()
+    if not program.simple:  # which knows its own
+        program = make(namespace="/chat")
     program.connect(worker, "/chat")
 
     sid = program.ask("get", "/id").body["sid"]

@@ -111,15 +111,14 @@ def test_requests_wait_for_the_connection_in_order(console: Console) -> None:
     sent, answers, late, aborted = console.run(
         """(async () => {
           const early = connect({ autoConnect: false });
-          const api = module.rooms(early);
+          const api = module.rooms(early), answers = [], sent = [];
+          early.onAnyOutgoing((verb, { url, data }) => sent.push(data?.number ?? url));
+          early.once("connect", () => answers.push(api.get("/echo", { number: 4 })));
           const late = await outcome(api.get("/late", null, { timeout: 1 }));
           const controller = new AbortController();
           const first = outcome(api.get("/aborted", null, { signal: controller.signal }));
-          const answers = [1, 2, 3].map((number) => api.get("/echo", { number }));
+          for (const number of [1, 2, 3]) answers.push(api.get("/echo", { number }));
           controller.abort(new Error("no more"));
-          const sent = [];
-          early.onAnyOutgoing((verb, { url, data }) => sent.push(data?.number ?? url));
-          early.once("connect", () => answers.push(api.get("/echo", { number: 4 })));
           early.connect();
           await new Promise((resolve) => early.once("connect", resolve));
           const statuses = (await Promise.all(answers)).map(({ status }) => status);
@@ -196,6 +195,8 @@ def test_nothing_is_left_behind_by_a_request(console: Console) -> None:
     left = console.run(
         """(async () => {
           await outcome(api.get("/echo"));
+          await outcome(api.get("/echo", null, { timeout: 0 }));
+          socket.disconnect();
           await outcome(api.get("/echo", null, { timeout: 0 }));
           return ["connect", "disconnect"].map((event) => socket.listeners(event).length);
         })()"""

@@ -50,12 +50,17 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
     else socket.once("connect", sendAll);
   }
 
+  function dequeue(send) {
+    waiting.delete(send);
+    if (waiting.size === 0) socket.off("connect", sendAll);
+  }
+
   function exchange(verb, payload, milliseconds, signal) {
     return new Promise((resolve, reject) => {
       let problem = "no connection";
       const end = (settle, value) => {
         clearTimeout(timer);
-        waiting.delete(send);
+        dequeue(send);
         socket.off("disconnect", disconnected);
         signal?.removeEventListener("abort", aborted);
         settle(value);
