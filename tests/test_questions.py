@@ -10,7 +10,7 @@ from typing import Any
 import flask_socketio
 import pytest
 from flask import Flask, request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_rooms import (
@@ -296,6 +296,7 @@ ROOMS = st.text(max_size=40) | st.integers(-(2**63), 2**63 - 1) | st.just("x" * 
 PAIRS = st.lists(st.tuples(ROOMS, st.integers(0, 2**63)), max_size=60)
 
 
+@settings(deadline=None, max_examples=50)
 @given(PAIRS, st.integers(600, 2_000), st.booleans())
 def test_every_page_fits(pairs: list[tuple[Room, int]], size: int, counted: bool) -> None:
     names = [name for name, _ in pairs]
