@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from flask_rooms.modes import patched_for
 from tests.support.brokers import Broker
@@ -24,8 +25,6 @@ from tests.support.clients import Client
 from tests.support.outside import SLOW, environment, peers
 from tests.support.serving import HEARTBEAT
 from tests.support.workers import ROOMS_APP, ROOT, Worker, cluster
-
-celery = pytest.importorskip("celery")
 
 #: Seconds for a task, and for a Celery worker to come up or to end.
 TIMEOUT = 60.0
@@ -42,7 +41,7 @@ class Tasks:
 
     def __init__(self, web: Worker, heartbeat: float, *options: str) -> None:
         self._queue = web.channel
-        self._sender = celery.Celery(broker=web.backend, backend=web.backend)
+        self._sender = Celery(broker=web.backend, backend=web.backend)
         command = [sys.executable, "-m", "celery", "-A", "tests.support.celery_app:celery"]
         command += ["worker", "-c", "1", "-l", "WARNING", "--without-mingle", "--without-gossip"]
         self._process = subprocess.Popen(
