@@ -99,11 +99,11 @@ def test_data_can_be_left_out_and_be_an_array(console: Console) -> None:
 
 
 def test_a_request_of_its_own_has_method_headers_and_data(console: Console) -> None:
-    asked = {"method": "PUT", "url": "/echo", "data": {"a": 1}, "headers": {"X-Own": "yes"}}
+    asked = {"method": "PUT", "url": "/echo", "data": {"a": 1}, "headers": {"X-One": "yes"}}
 
     body = ask(console, "request", asked)["body"]
 
-    assert (body["method"], body["json"], body["headers"]["x-own"]) == ("PUT", {"a": 1}, "yes")
+    assert (body["method"], body["json"], body["headers"]["x-one"]) == ("PUT", {"a": 1}, "yes")
 
 
 def test_global_headers_can_be_overridden_by_a_request_and_left_out(console: Console) -> None:

@@ -54,7 +54,13 @@ def create_app(**config: Any) -> Flask:
     socketio = SocketIO(cors_allowed_origins="*")
     for namespace in ("/", "/chat"):
         socketio.on_event("connect", remember, namespace)
-    Rooms(app, socketio, scripts_url="/js", cookie_url="/__getcookie")
+    Rooms(
+        app,
+        socketio,
+        scripts_url="/js",
+        cookie_url="/__getcookie",
+        request_headers=["X-One", "X-Two", "X-Three", "X-Four"],
+    )
     return app
 
 
