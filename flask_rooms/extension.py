@@ -19,7 +19,6 @@ from flask_rooms.backends.base import Backend
 from flask_rooms.cli import add_commands
 from flask_rooms.cluster import Cluster, Timing
 from flask_rooms.config import Config
-from flask_rooms.context import call_in_context
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.farewell import attend
 from flask_rooms.guards import Guard, Guards
@@ -113,10 +112,10 @@ class Rooms:
         manager = RoomsManager(Registry(announcer.add), cluster, self._guards, announcer)
         socketio = self._initialise(app, manager)
         manager.load_user = partial(self._users.load, app)
-        manager.in_context = partial(call_in_context, socketio)
         socketio.server.instrument = partial(ClusterAdmin, app, socketio.server)
         app.request_class = _request_class(app)
         requests = SocketRequests(app, socketio, manager, config)
+        manager.in_context = requests.in_context
         Reader(socketio.server, requests.refuse)
         LifeCycle(app, socketio.server, self._hooks, requests.environ)
         serve(app, config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from socketio.packet import ACK, EVENT
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_rooms.config import Config
+from flask_rooms.context import call_in_context
 from flask_rooms.cookies import Cookies
 from flask_rooms.environment import SOCKET, full_path, of_request, of_socket, take_off_prefix
 from flask_rooms.line import Line, Place
@@ -90,6 +91,7 @@ class SocketRequests:
         self, app: Flask, socketio: SocketIO, manager: RoomsManager, config: Config
     ) -> None:
         self._app = app
+        self._socketio = socketio
         self._server = socketio.server
         self._manager = manager
         self._config = config
@@ -105,6 +107,24 @@ class SocketRequests:
         environ = of_socket(handshake) | {SOCKET: (socket.sid, namespace)}
         cookies = self._held(socket, handshake).cookies.header("/")
         return environ | ({"HTTP_COOKIE": cookies} if cookies else {})
+
+    def in_context(self, function: Callable[[], object], namespace: str, sid: str) -> object:
+        """
+        Call a function in the context of a socket.
+
+        It is that of an event handler, unless a socket request has set cookies: then the session
+        is the one that the next request will see.
+
+        Returns:
+            What the function returns; None if the socket is gone, and the function was not called.
+        """
+        eio_sid = self._manager.eio_sid_from_sid(sid, namespace)
+        socket = self._manager.socket(namespace, eio_sid) if eio_sid else None
+        handshake = self._server.environ.get(eio_sid)
+        if socket is None or handshake is None or not self._held(socket, handshake).cookies.changed:
+            return call_in_context(self._socketio, function, namespace, sid)
+        with self._app.request_context(self.environ(socket, namespace, handshake)):
+            return function()
 
     def _handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         """Handle an event in place of python-socketio, in the order in which they came."""

@@ -10,6 +10,7 @@ from flask import Flask, Response, make_response, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_required, login_user
 from werkzeug.http import dump_cookie
 
+from flask_rooms import Refused
 from flask_rooms.cookies import COOKIE_BYTES, COOKIES, Cookies
 from tests.support.apps import Client, LocalCluster, Worker, make_app
 
@@ -252,6 +253,21 @@ def test_a_login_over_http_holds_for_sockets_that_connect_then(login: Worker) ->
 
     assert login.connect(flask_test_client=browser).ask("get", "/me")["body"] == ["Ada"]
     assert early.ask("get", "/me")["statusCode"] == 401
+
+
+def test_a_guard_knows_who_has_logged_in_over_the_socket(login: Worker) -> None:
+    login.rooms.guard("of/<name>")(
+        lambda name: current_user.is_authenticated and current_user.id == name
+    )
+    client = login.connect()
+    with pytest.raises(Refused):
+        login.sockets.join(client.sid, "of/Ada").result()
+
+    client.ask("post", "/login/Ada")
+
+    assert login.sockets.join(client.sid, "of/Ada").result().changed == 1
+    with pytest.raises(Refused):
+        login.sockets.join(client.sid, "of/Bob").result()
 
 
 # Flask-Login asks for the time in a way that Python 3.12 advises against.
