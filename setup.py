@@ -18,10 +18,16 @@ INSTALL_REQUIRES = [
 ]
 
 EXAMPLE = ["Flask-SQLAlchemy>=3.1.0", "python-socketio[client]>=5.15.0"]
+TEST = [
+    "hypothesis>=6.80.0",
+    "pytest>=9.0.0",
+    "python-socketio[asyncio-client]>=5.15.0",
+]
 REDIS = ["kombu[redis]>=5.3.0"]
 # What applications use beside this: the tests see to it that it works over sockets.
 BESIDE = [
     "cachelib>=0.13.0",
+    "celery>=5.3.0",
     "Flask-Limiter>=3.8.0",
     "Flask-Login>=0.6.3",
     "Flask-Session>=0.8.0",
@@ -38,7 +44,7 @@ setup(
     author="The Flask-Rooms contributors",
     license="BSD-3-Clause",
     packages=["flask_rooms", "flask_rooms.backends", "flask_rooms.testing"],
-    package_data={"flask_rooms": ["py.typed"]},
+    package_data={"flask_rooms": ["py.typed", "static/*"]},
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=INSTALL_REQUIRES,
@@ -46,7 +52,7 @@ setup(
         "redis": REDIS,
         "gevent": GEVENT,
         "example": EXAMPLE + REDIS,
-        "test": EXAMPLE + REDIS + BESIDE + ["hypothesis>=6.80.0", "pytest>=9.0.0"],
+        "test": EXAMPLE + REDIS + BESIDE + TEST,
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -105,7 +105,7 @@ def chosen(only: str) -> list[Contender]:
 @contextmanager
 def two_workers(contender: Contender, broker: Broker) -> Iterator[list[Process]]:
     """Run two workers for as long as the context lasts."""
-    environment = {**os.environ, "MADE_PATH": str(MADE / "node_modules")}
+    environment = {**os.environ, "NODE_PATH": str(MADE / "node_modules")}
     logs = MADE / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flask_rooms.messages import Reply, Room
+from flask_rooms.stream import Limits
 
 T = TypeVar("T")
 
-#: Bytes that one name or count takes in a message beside its own characters, at the most.
-_FRAMING = 16
+#: Bytes that a name, beside its own characters, and its count take in a message at the most.
+_FRAMING = 20
+#: Bytes that a message takes without them.
+_HEADER = 128
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Answer(Generic[T]):
     Args:
         value: What those that have answered say, put together.
         complete: Whether every live worker has answered.
-        missing: The names of the workers that have not, as far as they are known.
+        missing: The names of the workers that have not, as far as they are known, and of those
+            whose answer would have been too long.
     """
 
     value: T
@@ -62,31 +66,42 @@ class Gathered:
         return sum(sum(counts) for _, counts in self.parts)
 
 
-def pages(
-    worker: str, number: int, answer: tuple[list[Room], list[int]], size: int
-) -> Iterator[Reply]:
+def replies(
+    worker: str, number: int, answer: tuple[list[Room], list[int]], limits: Limits
+) -> list[Reply]:
     """
-    Yield an answer as Replies, of which each fits into a message.
+    Return an answer as Replies, of which each fits into a message.
 
     Args:
         worker: Who has asked.
         number: Its question.
         answer: Names and counts.
-        size: Bytes that a message may have.
+        limits: How large a message may be, and how many an answer may take. One that does not
+            fit is left out, and that is what the one Reply then says.
     """
     names, counts = answer
-    begin = 0
-    for end in _ends(names, size - 128):
-        yield Reply(worker, number, tuple(names[begin:end]), tuple(counts[begin:end]), False)
+    pages, begin, room = [], 0, limits.frame - _HEADER
+    for end in _ends(names, room):
+        part = tuple(names[begin:end]), tuple(counts[begin:end])
+        pages.append(Reply(worker, number, *part, last=False))
         begin = end
-    yield Reply(worker, number, tuple(names[begin:]), tuple(counts[begin:]), True)
+        if len(pages) == limits.pages:
+            break
+    too_much = len(pages) == limits.pages or any(_size(name) > room for name in names)
+    if too_much:
+        return [Reply(worker, number, (), (), last=True, whole=False)]
+    pages.append(Reply(worker, number, tuple(names[begin:]), tuple(counts[begin:]), last=True))
+    return pages
 
 
-def _ends(names: Iterable[Room], size: int) -> Iterator[int]:
+def _ends(names: Iterable[Room], room: int) -> Iterator[int]:
     used = 0
     for index, name in enumerate(names):
-        needed = _FRAMING + (len(name.encode()) if isinstance(name, str) else 0)
-        if used and used + needed > size:
+        if used and used + _size(name) > room:
             yield index
             used = 0
-        used += needed
+        used += _size(name)
+
+
+def _size(name: Room) -> int:
+    return _FRAMING + (len(name.encode()) if isinstance(name, str) else 0)

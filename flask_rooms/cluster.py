@@ -13,9 +13,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from flask_rooms.answers import Gathered, pages
+from flask_rooms.answers import Gathered, replies
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError, RoomsError, Unconfirmed
+from flask_rooms.farewell import attend_process
 from flask_rooms.forks import begin_afresh_in_children
 from flask_rooms.listener import SHORTEST, Listener
 from flask_rooms.messages import (
@@ -46,6 +47,10 @@ _ROUND_TRIP = 0.02
 _LONGEST = 1.0
 #: Seconds in which a stale connection shows itself.
 _AT_ONCE = 0.5
+#: Seconds between two looks at whether anybody else is there, while leaving.
+_GLANCE = 0.01
+#: A question that costs nobody anything.
+FENCE = Question("count", "/", "")
 _FOREIGN = "Does another application use this ROOMS_CHANNEL, or a worker another SECRET_KEY?"
 _REMEDIES = {
     "version": "A worker has another version of Flask-Rooms, and neither understands the other: "
@@ -56,6 +61,11 @@ _REMEDIES = {
 _ID_BYTES = 64
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
+
+
+def remedy(reason: str) -> str:
+    """Return what to do about messages that were dropped for this reason."""
+    return _REMEDIES.get(reason, _FOREIGN)
 
 
 class Host(Protocol):
@@ -145,6 +155,16 @@ class Cluster:
         with self._lock:
             return self._node.peers
 
+    @property
+    def backend(self) -> Backend:
+        """What carries the messages."""
+        return self._backend
+
+    @property
+    def hears_itself(self) -> bool:
+        """Whether what this worker says has come back to it, and nothing was amiss since."""
+        return self._listening.is_set() and not self._down
+
     def start(self) -> None:
         """
         Join the cluster, once in each process.
@@ -182,6 +202,7 @@ class Cluster:
                 self._listening.wait(self._timing.confirm)
             self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
+            attend_process()
 
     def _join(self) -> None:
         # The listener itself comes by here while start() still waits for it.
@@ -197,6 +218,14 @@ class Cluster:
         """Have the listener say goodbye, within a heartbeat, and then call *then*."""
         self._listener.leaving = then
 
+    def leave(self, then: Callable[[], object]) -> None:
+        """Say goodbye, in the background, and then call *then*."""
+        self.host.spawn(self._leave, then)
+
+    def _leave(self, then: Callable[[], object]) -> None:
+        self.stop()
+        then()
+
     def forked(self) -> None:
         """Begin afresh in a forked child, which is no member until it joins by itself."""
         self._starting = threading.Lock()
@@ -206,12 +235,14 @@ class Cluster:
         """Say goodbye, send what waits, and disconnect, within about *timeout* seconds."""
         if not self.is_member:
             return
+        deadline = time.monotonic() + timeout
         try:
+            self._be_heard(deadline)
             with self._lock:
                 self._node.submit(Goodbye())
         except RoomsError:
             pass  # a full outbox: the others will notice by the missing heartbeats
-        self._send_last(time.monotonic() + timeout)
+        self._send_last(deadline)
         self._listener.stopping.set()
         self._backend.close()
         self._listener.stopped.wait(timeout)
@@ -219,6 +250,27 @@ class Cluster:
             ask.fail(Unconfirmed((), 0.0))
         for number in list(self._inquiries):
             self._give_up(number)
+
+    def _be_heard(self, deadline: float) -> None:
+        """
+        Wait until then for the others to follow a worker that has just started.
+
+        They do so only after an exchange of heartbeats, and then want repeated what was said
+        before. A script that says one thing and ends would be gone by then, and they would
+        hear neither that nor its goodbye.
+        """
+        asked: frozenset[str] = frozenset()
+        answer: Future[Settled | Overdue] = Future()
+        while not (self._down or self._listener.stopped.is_set()) and time.monotonic() < deadline:
+            with self._lock:
+                known, settled = self._node.acquaintances, self._node.is_settled
+            if settled or (answer.done() and known <= asked):
+                return
+            if not known <= asked:
+                # Who answers has come to this question, and so has had what was before it.
+                _, answer = self._put(FENCE, dict.fromkeys(known, ()))
+                asked |= known
+            self._listener.stopped.wait(_GLANCE)
 
     def _send_last(self, deadline: float) -> None:
         """Empty the outbox if that is possible until then; nobody will do it any more."""
@@ -231,9 +283,9 @@ class Cluster:
             if not more or time.monotonic() > deadline:
                 break
         with self._lock:
-            lost = len(self._node.waiting())
+            lost = [one for one in self._node.waiting() if not isinstance(one, Goodbye)]
         if lost:
-            logger.warning("Leaving the cluster with %d operations unsent.", lost)
+            logger.warning("Leaving the cluster with %d operations unsent.", len(lost))
 
     def _new_node(self) -> Node:
         return Node(
@@ -329,12 +381,7 @@ class Cluster:
     def _ask_others(
         self, question: Question, whom: dict[str, tuple[str, ...]] | None, timeout: float | None
     ) -> tuple[tuple[Reply, ...], tuple[str, ...], bool]:
-        future: Future[Settled | Overdue] = Future()
-        with self._lock:
-            number, events = self._node.ask(question, whom, time.monotonic())
-            self._inquiries[number] = future
-        self._handle(events)
-        self._sent(lambda: self._give_up(number))
+        number, future = self._put(question, whom)
         bound = self._timing.confirm
         try:
             event = future.result(bound if timeout is None else min(timeout, bound))
@@ -343,6 +390,18 @@ class Cluster:
             event = future.result(bound)
         missing = event.missing if isinstance(event, Overdue) else ()
         return event.replies, missing, isinstance(event, Settled)
+
+    def _put(
+        self, question: Question, whom: dict[str, tuple[str, ...]] | None
+    ) -> tuple[int, Future[Settled | Overdue]]:
+        """Send a question; return its number, and the future of what becomes of it."""
+        future: Future[Settled | Overdue] = Future()
+        with self._lock:
+            number, events = self._node.ask(question, whom, time.monotonic())
+            self._inquiries[number] = future
+        self._handle(events)
+        self._sent(lambda: self._give_up(number))
+        return number, future
 
     def _give_up(self, number: int) -> None:
         with self._lock:
@@ -375,7 +434,10 @@ class Cluster:
         back: under load it is this that lets the broker, and everybody's listener, keep up.
         While the broker is away only the listener tries, and nobody else waits for it.
         """
+        began = time.monotonic()
         for _ in range(_FRAMES_AT_ONCE):  # then the listener goes on
+            if time.monotonic() - began > _AT_ONCE:  # the broker is slow: let no caller wait
+                return
             if self._down or self._listener.stopping.is_set() or self._awaits_echo():
                 return
             if not self._publishing.acquire(blocking=False):
@@ -489,7 +551,7 @@ class Cluster:
             "Dropped a message on the channel (%s; %d so far). %s",
             reason,
             self.dropped[reason],
-            _REMEDIES.get(reason, _FOREIGN),
+            remedy(reason),
         )
 
     def _warn(self, kind: str, text: str, *args: object) -> None:
@@ -560,7 +622,7 @@ class Cluster:
         if question.kind == "rooms_of" and owner_of(str(question.about)) != self._node.name:
             return
         answer = self.host.answer(question)
-        for reply in pages(event.sender, event.number, answer, self._limits.frame):
+        for reply in replies(event.sender, event.number, answer, self._limits):
             with self._lock:
                 self._node.submit(reply)
 
@@ -570,11 +632,12 @@ class Cluster:
         with self._lock:
             waiting = self._node.waiting()
             self._node = self._new_node()
+            self._unheard = True  # until its hello has come back, as at the start
             asks, self._asks = self._asks, {}
             inquiries, self._inquiries = self._inquiries, {}
             for operation in waiting:
                 if isinstance(operation, Change | Emit):
-                    self._node.submit(operation)
+                    self._node.submit(operation, bounded=False)
         for ask in asks.values():
             ask.fail(Unconfirmed((), self._timing.confirm))
         for number, inquiry in inquiries.items():

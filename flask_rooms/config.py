@@ -32,6 +32,8 @@ class Config:
         outbox_bytes: How much may wait for the broker.
         repair_log_bytes: How much of what was sent is kept for those who missed it.
         message_bytes: How large one call's message to the other workers may be.
+        scripts_url: Where `rooms.js` and `sails-adapter.js` are served; None is nowhere.
+        cookie_url: Where sails.io.js fetches a cookie from; None is nowhere.
         waiting_requests: How many requests of one socket may wait for the one before them.
         waiting_request_bytes: How much these may take together.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
@@ -46,6 +48,8 @@ class Config:
     outbox_bytes: int = 16 * 2**20
     repair_log_bytes: int = 16 * 2**20
     message_bytes: int = 2**20
+    scripts_url: str | None = None
+    cookie_url: str | None = None
     waiting_requests: int = 100
     waiting_request_bytes: int = 4 * 2**20
     request_headers: Sequence[str] = ()
@@ -102,30 +106,32 @@ class Config:
             value = getattr(self, name)
             if not _is_number(value) or not 0 < value < math.inf:
                 raise _wrong(name, "a number of seconds greater than 0", value)
-        for name in (
-            *("outbox_bytes", "repair_log_bytes", "message_bytes"),
-            *("waiting_request_bytes", "waiting_requests"),
-        ):
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.type == "int" and (type(value) is not int or value < 1):
+                what = "bytes" if one.name.endswith("bytes") else "requests"
+                raise _wrong(one.name, f"a number of {what} greater than 0", value)
+        for name in ("scripts_url", "cookie_url"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                what = "bytes" if name.endswith("bytes") else "requests"
-                raise _wrong(name, f"a number of {what} greater than 0", value)
-        names = self.request_headers
-        if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
-            raise _wrong("request_headers", "a list of names", names)
+            if value is not None and not (isinstance(value, str) and value.startswith("/")):
+                raise _wrong(name, 'a path that starts with "/", or None', value)
         if not isinstance(self.channel, str) or not self.channel:
             raise _wrong("channel", "a string that is not empty", self.channel)
+        if not _is_list(self.request_headers, str):
+            raise _wrong("request_headers", "a list of names", self.request_headers)
+        self._check_secrets()
+
+    def _check_secrets(self) -> None:
+        # The values stay out of the messages: they may hold a password, or are one.
         if self.backend_options is not None and not isinstance(self.backend_options, Mapping):
-            # The value stays out of the message, as below: it may hold a password.
             raise _wrong("backend_options", "a dictionary", type(self.backend_options))
         keys = self.secret_keys
-        if keys is not None and (
-            not isinstance(keys, list | tuple)
-            or not keys
-            or not all(isinstance(key, str | bytes) and key for key in keys)
-        ):
-            # The value stays out of the message: it is a secret.
+        if keys is not None and not (_is_list(keys, str, bytes) and keys and all(keys)):
             raise _wrong("secret_keys", "a list of keys, newest first", "what was given")
+
+
+def _is_list(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, kinds) for one in value)
 
 
 def _is_number(value: Any) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class RoomsError(Exception):
@@ -15,6 +16,10 @@ class ConfigurationError(RoomsError):
 
 class InvalidArgument(RoomsError, ValueError):
     """A call was given something that it cannot use; nothing has changed."""
+
+
+class InvalidData(InvalidArgument, TypeError):
+    """These are data that no client can be sent: a TypeError too, as in Flask-SocketIO."""
 
 
 class InvalidRoom(InvalidArgument):
@@ -78,3 +83,34 @@ class Unconfirmed(RoomsError):
 
 class BackendError(RoomsError):
     """A backend lost its connection, or is closed; raised by backends to the cluster."""
+
+
+class RequestFailed(RoomsError):
+    """
+    A client's socket request was answered with a status of 400 or more; see flask_rooms.client.
+
+    Args:
+        status: As in HTTP.
+        body: A JSON value, a string, or bytes.
+        headers: With names in lower case.
+    """
+
+    def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        message = body.get("message") if isinstance(body, dict) else None
+        reason = f": {message}" if isinstance(message, str) else "."
+        super().__init__(f"The answer has status {status}{reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # As above.
+        return (RequestFailed, (self.status, self.body, self.headers))
+
+
+class RequestTimeout(RoomsError, TimeoutError):
+    """A client's socket request had no connection, or no answer, in time."""
+
+
+class Disconnected(RoomsError, ConnectionError):
+    """A client's socket disconnected before an answer came; it may have been carried out."""

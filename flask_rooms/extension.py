@@ -13,8 +13,10 @@ from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
 from werkzeug.local import LocalProxy
 
+from flask_rooms.admin import ClusterAdmin
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
+from flask_rooms.cli import add_commands
 from flask_rooms.cluster import Cluster, Timing
 from flask_rooms.config import Config
 from flask_rooms.errors import ConfigurationError
@@ -29,6 +31,7 @@ from flask_rooms.reader import Reader
 from flask_rooms.registry import Registry
 from flask_rooms.rehearsal import rehearsal
 from flask_rooms.requests import SocketRequest, SocketRequests
+from flask_rooms.served import serve
 from flask_rooms.signals import Announcer
 from flask_rooms.sockets import Callback, Sockets
 from flask_rooms.stream import Limits
@@ -103,21 +106,24 @@ class Rooms:
                 "Rooms is registered with this application already: call init_app() once, or "
                 "give the application to Rooms(), not both."
             )
-        config = self._configure(app)
+        config = self._read_config(app)
         cluster = self._make_cluster(app, config)
         announcer = Announcer(app)
         manager = RoomsManager(Registry(announcer.add), cluster, self._guards, announcer)
         socketio = self._initialise(app, manager)
         manager.load_user = partial(self._users.load, app)
+        socketio.server.instrument = partial(ClusterAdmin, app, socketio.server)
         app.request_class = _request_class(app)
         requests = SocketRequests(app, socketio, manager, config)
         manager.in_context = requests.in_context
         Reader(socketio.server, requests.refuse)
         LifeCycle(app, socketio.server, self._hooks, requests.environ)
+        serve(app, config)
         app.wsgi_app = _Joining(app.wsgi_app, cluster)  # type: ignore[method-assign]
         app.extensions["rooms"] = self
         app.extensions[_PARTS] = _Parts(socketio, cluster, Sockets(cluster, manager))
         self._apps.add(app)
+        add_commands(app)
         attend(cluster)
 
     def user_loader(self, loader: L) -> L:
@@ -239,7 +245,7 @@ class Rooms:
             "`with app.app_context():`."
         )
 
-    def _configure(self, app: Flask) -> Config:
+    def _read_config(self, app: Flask) -> Config:
         rehearsed = rehearsal.get()
         return Config.of(app, {**self._options, **(rehearsed.options if rehearsed else {})})
 
@@ -265,19 +271,11 @@ class Rooms:
 
     def _initialise(self, app: Flask, manager: RoomsManager) -> SocketIO:
         socketio = self._socketio
-        if socketio.server_options.get("message_queue"):
-            raise ConfigurationError(
-                "Rooms takes the place of message_queue=: leave it out, and give its URL as "
-                "ROOMS_BACKEND_URL."
-            )
-        if socketio.server is not None:
-            if not isinstance(socketio, TemplateSocketIO):
-                raise ConfigurationError(
-                    "This SocketIO was initialised before, with another client manager: create "
-                    "it as SocketIO() without the application, and let Rooms initialise it; "
-                    "each application needs its own."
-                )
-            socketio = socketio.copy()
+        _refuse_a_queue(socketio)
+        if isinstance(socketio, TemplateSocketIO):
+            socketio = socketio if socketio.server is None else socketio.copy()
+        elif socketio.server is not None:
+            _check_former(socketio)
         mode = choose_mode(socketio.server_options.get("async_mode"))
         socketio.init_app(app, client_manager=manager, async_mode=mode)
         return socketio
@@ -293,6 +291,28 @@ class _Joining:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self._cluster.start()
         return self._wsgi_app(environ, start_response)
+
+
+def _refuse_a_queue(socketio: SocketIO) -> None:
+    if socketio.server_options.get("message_queue") or "channel" in socketio.server_options:
+        raise ConfigurationError(
+            "Rooms takes the place of message_queue= and channel=: leave them out, and give them "
+            "as ROOMS_BACKEND_URL and ROOMS_CHANNEL."
+        )
+
+
+def _check_former(socketio: SocketIO) -> None:
+    """Let a factory's next application have the SocketIO, as Flask-SocketIO does; or raise."""
+    if not isinstance(socketio.server.manager, RoomsManager):
+        raise ConfigurationError(
+            "This SocketIO was initialised before, with another client manager: create it as "
+            "SocketIO() without the application, and let Rooms initialise it."
+        )
+    if rehearsal.get() is not None:
+        raise ConfigurationError(
+            "A SocketIO serves the application that was made last, and here several live side by "
+            "side: each application needs its own, or the one that Rooms makes."
+        )
 
 
 def _request_class(app: Flask) -> type[SocketRequest]:

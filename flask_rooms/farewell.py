@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Protocol
@@ -25,6 +26,10 @@ class Leaver(Protocol):
 
 
 _leavers: weakref.WeakSet[Leaver] = weakref.WeakSet()
+#: The process whose own hooks know of us.
+_attended_in = 0
+#: Among the finalizers of multiprocessing; the application's own may still want to speak.
+_LAST = -1000
 #: One entry for each goodbye that SIGTERM waits for; a list, since its pop() is atomic.
 _awaited: list[None] = []
 
@@ -45,6 +50,28 @@ def attend(leaver: Leaver) -> None:
             signal.signal(signal.SIGTERM, _terminate)
     except ValueError:
         pass  # only the main thread may set handlers
+
+
+def attend_process() -> None:
+    """
+    See to it that goodbye is said also where a process ends without `atexit`.
+
+    The children of multiprocessing and of Celery's prefork pool end with os._exit(), after hooks
+    of their own: each child that joins the cluster is entered there. What brings the hooks is
+    imported there already, or the process is none of theirs.
+    """
+    global _attended_in
+    if _attended_in == os.getpid():
+        return
+    _attended_in = os.getpid()
+    if (util := sys.modules.get("multiprocessing.util")) is not None:
+        util.Finalize(None, _stop_all, exitpriority=_LAST)
+    if (signals := sys.modules.get("celery.signals")) is not None:
+        signals.worker_process_shutdown.connect(_celery_child_ends, weak=False)
+
+
+def _celery_child_ends(**_: object) -> None:
+    _stop_all()
 
 
 def _stop_all() -> None:

@@ -35,8 +35,8 @@ class Hearer(Protocol):
     def pass_time(self) -> None:
         """Let time pass in which nothing can be heard."""
 
-    def stop(self) -> None:
-        """Say goodbye, and disconnect."""
+    def leave(self, then: Callable[[], object]) -> None:
+        """Say goodbye, in the background, and then call *then*."""
 
 
 class Listener:
@@ -59,18 +59,17 @@ class Listener:
         self._longest = min(longest, LONGEST)
         self._failures = 0
         self._process = os.getpid()
+        self._told = False
         self.stopping = threading.Event()
         self.stopped = threading.Event()
-        #: What to do after saying goodbye, which is to be said next; set by a signal handler.
+        #: What to do after saying goodbye, which is to be said now; set by a signal handler.
         self.leaving: Callable[[], object] | None = None
 
     def run(self) -> None:
         """Receive and pass on; returns after `stopping` is set."""
         # A green thread survives in a forked child, where it has no business.
         while not self.stopping.is_set() and self._process == os.getpid():
-            if self.leaving is not None:
-                self._leave(self.leaving)
-                break
+            self._look_up()
             patience = self._patience()
             if patience is None:
                 self._backend.close()
@@ -84,12 +83,11 @@ class Listener:
                 time.sleep(0)  # a green thread that always has something to do lets nobody else
         self.stopped.set()
 
-    def _leave(self, then: Callable[[], object]) -> None:
-        self.stopped.set()  # nobody is to wait for us to return from here
+    def _look_up(self) -> None:
         hearer = self._hearer()
-        if hearer is not None:
-            hearer.stop()
-        then()
+        if self.leaving is not None and hearer is not None and not self._told:
+            self._told = True
+            hearer.leave(self.leaving)  # not here, as the last answers have to be heard, too
 
     def _patience(self) -> float | None:
         hearer = self._hearer()

@@ -38,6 +38,7 @@ from flask_rooms.messages import (
 from flask_rooms.outcome import Part
 from flask_rooms.packets import decode, encode_acknowledgement, encode_event
 from flask_rooms.registry import Registry
+from flask_rooms.rooms_view import RoomsView
 from flask_rooms.sids import is_sid, is_sid_room, new_sid, owner_of
 from flask_rooms.signals import Announcer
 
@@ -45,6 +46,9 @@ logger = logging.getLogger("flask_rooms")
 
 #: Callbacks that may wait for clients of other workers.
 REMOTE_ACKS = 10_000
+
+#: The namespace of the workers themselves; no client can be in it.
+_WORKERS = ""
 
 
 class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typed
@@ -66,6 +70,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self, registry: Registry, cluster: Cluster, guards: Guards, announcer: Announcer
     ) -> None:
         super().__init__()
+        self.rooms = RoomsView(registry)
         self._registry = registry
         self._cluster = cluster
         self._announcer = announcer
@@ -112,6 +117,9 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         return self._registry.answer(question)
 
     def _emit(self, emit: Emit, sender: str) -> None:
+        if emit.namespace == _WORKERS:
+            self.hear(decode(self.server.packet_class, emit.packet).data[1])
+            return
         if not emit.ack:
             self._deliver(emit, None)
             return
@@ -119,6 +127,19 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         sid = str(emit.rooms[0]) if emit.rooms else ""
         if owner_of(sid) == self._cluster.name and not self.holds(emit.namespace, sid):
             self._cluster.publish(Acknowledged(sender, emit.ack, ()))  # nobody will answer
+
+    def tell(self, what: Any) -> None:
+        """Tell the other workers themselves something; each of them then calls its hear()."""
+        packet = encode_event(self.server.packet_class, "", what, "/")
+        self._cluster.publish(Emit(_WORKERS, packet, None, (), 0))
+
+    def hear(self, what: Any) -> None:
+        """Take in what another worker tells; replaced by who has a use for it."""
+
+    @property
+    def worker(self) -> str:
+        """This worker's name; joins the cluster if need be."""
+        return self._cluster.name
 
     def worker_gone(self, worker: str) -> None:
         """Let go of the callbacks that wait for a client of that worker."""
@@ -219,6 +240,25 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         elif isinstance(sid, str) and is_sid(sid):
             self._ask(action, namespace, (sid,), (name,))
 
+    def move(self, action: Action, namespace: str, whom: Any, *rooms: Any) -> None:
+        """
+        Do something to sockets of every worker.
+
+        Args:
+            action: What.
+            namespace: Where.
+            whom: A socket ID, a room for all its members, or None for the whole namespace.
+            rooms: Which rooms to join or to leave.
+        """
+        names = tuple(any_room(room) for room in rooms)
+        if whom is None:
+            everybody = self._cluster.inquire(Question("members", namespace, None), None).names()
+            self._ask(action, namespace, tuple(map(str, everybody)), names)
+        elif is_own(whom):
+            self._ask(action, namespace, (whom,), names)
+        else:
+            self._ask(action, namespace, (), names, any_room(whom))
+
     def _ask(
         self,
         action: Action,
@@ -260,8 +300,10 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     ) -> None:
         """Send an event as python-socketio's server asks for it; send() in its words."""
         rooms = any_rooms(to or room)
-        if callback is not None and rooms is None:
-            raise ValueError("Cannot use callback without a room set.")
+        if callback is not None:
+            if rooms is None:
+                raise ValueError("Cannot use callback without a room set.")
+            callback = _once(callback)
         self.send(event, data, namespace or "/", rooms, _sids(skip_sid), callback, ignore_queue)
 
     def send(
@@ -402,6 +444,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         server._handle_connect = self._connecting
         server._handle_disconnect = self._departures.client_left
         server.disconnect = self._kick
+        server._handle_eio_disconnect = self._session_ended  # what instrument() goes back to
         server.eio.on("disconnect", self._session_ended)
 
     def _connecting(self, eio_sid: str, namespace: str | None, data: Any) -> None:
@@ -522,6 +565,17 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
 def _timed_out(session: Any, ping_timeout: float) -> bool:
     return bool(session.last_ping) and time.time() - session.last_ping > ping_timeout
+
+
+def _once(callback: Callable[..., object]) -> Callable[..., object]:
+    """Return *callback* for the first of the sockets that answer; the others' is let go."""
+    unanswered = threading.Semaphore()
+
+    def answered(*args: Any) -> None:
+        if unanswered.acquire(blocking=False):
+            callback(*args)
+
+    return answered
 
 
 def _sids(skip_sid: Any) -> tuple[str, ...]:

@@ -109,13 +109,24 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """Part of the sender's answer to Question *number* of *worker*: names, and counts of them."""
+    """
+    Part of the sender's answer to Question *number* of *worker*: names, and counts of them.
+
+    Args:
+        worker: Who has asked.
+        number: With which operation.
+        names: Rooms, or the IDs of sockets or users.
+        counts: Of each name, where that was asked for, or of all.
+        last: Whether nothing comes after it.
+        whole: Whether it is all that there is to say; not where that would have been too much.
+    """
 
     worker: str
     number: int
     names: tuple[Room, ...]
     counts: tuple[int, ...]
     last: bool
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -281,7 +292,7 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
     Acknowledged: (4, (_text, _number, _packet)),
     Goodbye: (5, ()),
     Question: (6, (_kind, _text, _optional(_audience))),
-    Reply: (7, (_text, _number, _many(_room), _many(_number), _exactly(bool))),
+    Reply: (7, (_text, _number, _many(_room), _many(_number), _exactly(bool), _exactly(bool))),
 }
 _BY_CODE = {code: (kind, checks) for kind, (code, checks) in _WIRE.items()}
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flask_rooms.messages import (
+    Acknowledged,
     Acquaintance,
     BadMessage,
     Change,
@@ -69,7 +70,11 @@ class Settled:
 
 @dataclass(frozen=True)
 class Overdue:
-    """These workers have not answered operation *number* in time; *replies* are of the others."""
+    """
+    These workers have not answered operation *number* in time, or cannot answer it.
+
+    *replies* are of the others.
+    """
 
     number: int
     missing: tuple[str, ...]
@@ -115,6 +120,7 @@ class _Pending:
     unknown: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its parts
+    unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
 
 
 class Node:
@@ -139,6 +145,7 @@ class Node:
         self.alone = False
         self._interval = heartbeat
         self._confirm = confirm
+        self._limits = limits
         self._stream = Stream(limits)
         self._born = now
         self._echoed = 1  # our first operation that has not come back to us
@@ -165,6 +172,16 @@ class Node:
         return frozenset(self._peers)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether everybody who is alive has been heard."""
+        return self._echoes >= SETTLED or self.alone
+
+    @property
+    def acquaintances(self) -> frozenset[str]:
+        """The other workers that count as alive, and those that we know only by name."""
+        return self.peers | self._heard_of()
+
+    @property
     def wakes_at(self) -> float:
         """When tick() has something to do at the latest."""
         first = next(iter(self._pending.values()), None)  # they all wait equally long
@@ -180,9 +197,14 @@ class Node:
         """Whether operations that were sent have not come back to us yet."""
         return self._stream.fresh > self._echoed
 
-    def submit(self, operation: Operation) -> int:
+    def submit(self, operation: Operation, *, bounded: bool = True) -> int:
         """
         Put an operation for the other workers into the outbox.
+
+        Args:
+            operation: What to tell them.
+            bounded: Whether a full outbox refuses it. It never does an answer: what was done has
+                to be said, and there are no more answers than the others ask for.
 
         Returns:
             Its number in this worker's stream.
@@ -193,7 +215,8 @@ class Node:
         """
         # Whoever could ask about so many sockets has to be told about all of them.
         spare = SPARE if isinstance(operation, Done) else 0
-        return self._stream.append(encode_operation(operation), spare)
+        bounded = bounded and not isinstance(operation, Done | Reply | Acknowledged)
+        return self._stream.append(encode_operation(operation), spare, bounded=bounded)
 
     def ask(
         self,
@@ -248,7 +271,8 @@ class Node:
         """Wait for operation *number* no longer, as if its time were over."""
         if number not in self._pending:
             return []
-        pending, missing = self._pending[number], self.waits_for(number)
+        pending = self._pending[number]
+        missing = (*self.waits_for(number), *pending.unable)
         self._forget(number)
         return [Overdue(number, missing, _all_of(pending, but=missing))]
 
@@ -459,7 +483,7 @@ class Node:
         pending = self._pending.get(answer.number)
         if answer.worker != self.name or pending is None or sender not in pending.waits:
             return []
-        asked = pending.waits.pop(sender)
+        asked = frozenset(pending.waits.pop(sender))  # there may be thousands
         pending.changed += answer.changed
         pending.unchanged += answer.unchanged
         pending.unknown += [sid for sid in answer.unknown if sid in asked]
@@ -470,8 +494,12 @@ class Node:
         pending = self._pending.get(reply.number)
         if reply.worker != self.name or pending is None or sender not in pending.waits:
             return []
-        pending.replies.setdefault(sender, []).append(reply)
-        if reply.last:
+        parts = pending.replies.setdefault(sender, [])
+        parts.append(reply)
+        unable = not reply.whole or len(parts) > self._limits.pages
+        if unable:
+            pending.unable.append(sender)
+        if reply.last or unable:
             del pending.waits[sender]
         return self._settle([reply.number], now)
 
@@ -498,20 +526,27 @@ class Node:
         socket said hello before it had one.
         """
         events: list[Event] = []
-        heard_of = frozenset(self._foreign).union(*self._rumours.values())
-        heard_of -= self._dead | self._peers.keys() | self._condemned.keys()
+        heard_of = self._heard_of()
         for number in numbers:
             pending = self._pending[number]
-            if (self._echoes >= SETTLED or self.alone) and number < self._echoed:
+            if self.is_settled and number < self._echoed:
                 if pending.everybody:
                     pending.strangers |= dict.fromkeys(heard_of, ())
                     pending.everybody = False
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)
             if not (pending.waits or pending.strangers or pending.everybody):
-                self._forget(number)
-                events.append(_settled(number, pending))
+                if pending.unable:
+                    events += self.give_up(number)
+                else:
+                    self._forget(number)
+                    events.append(_settled(number, pending))
         return events
+
+    def _heard_of(self) -> frozenset[str]:
+        """Return whom we have not met: what they say is of another version, or others name them."""
+        heard_of = frozenset(self._foreign).union(*self._rumours.values())
+        return heard_of - self._dead - self._peers.keys() - self._condemned.keys()
 
     def _forget(self, number: int) -> None:
         del self._pending[number]

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from socketio.packet import ACK, EVENT
 
-from flask_rooms.errors import InvalidArgument
+from flask_rooms.errors import InvalidData
 
 #: The encoded packet, and its binary attachments.
 Encoded: TypeAlias = "tuple[str | bytes, ...]"
@@ -24,7 +24,7 @@ def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> En
         namespace: Where.
 
     Raises:
-        InvalidArgument: *data* cannot be encoded.
+        InvalidData: *data* cannot be encoded.
     """
     if data is None:
         data = ()
@@ -35,7 +35,7 @@ def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> En
         _refuse_nan(encoded[0], namespace)
         return encoded
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidArgument(f"This data cannot be sent to clients: {error}.") from error
+        raise InvalidData(f"This data cannot be sent to clients: {error}.") from error
 
 
 def encode_acknowledgement(packet_class: Any, arguments: tuple[Any, ...]) -> Encoded:

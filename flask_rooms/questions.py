@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 from flask_rooms import arguments
 from flask_rooms.answers import Answer, Gathered
 from flask_rooms.arguments import NOT_GIVEN, NotGiven, OneSocket
-from flask_rooms.cluster import Cluster
+from flask_rooms.cluster import FENCE, Cluster
 from flask_rooms.errors import InvalidArgument
 from flask_rooms.messages import Question, Room, User
 
@@ -20,7 +20,8 @@ class Questions:
 
     Each worker answers from one look at its own sockets, so an answer is exact for each worker,
     and of slightly different moments for different ones. No call raises because a worker is
-    mute: the answer then holds what the others say, and says so.
+    mute, or its answer would fill half of the outbox: the answer then holds what the others say,
+    and says so.
 
     Every call waits for at most *timeout* seconds, and never longer than
     `ROOMS_CONFIRM_TIMEOUT`, which is also the default.
@@ -28,6 +29,24 @@ class Questions:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+
+    def workers(self, *, timeout: float | None = None) -> Answer[frozenset[str]]:
+        """
+        Return the names of the workers that have answered, this one's included.
+
+        An answer that is not complete means that some are mute, or the broker is away. A worker
+        that has just started knows only after a heartbeat interval that it has heard everybody.
+
+        Args:
+            timeout: Seconds to wait for the other workers.
+
+        Raises:
+            InvalidArgument: *timeout* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        answers = self._cluster.inquire(FENCE, arguments.seconds(timeout))
+        names = {self._cluster.name, *self._cluster.peers}
+        return _answer(frozenset(names.difference(answers.missing)), answers)
 
     def members(
         self,

@@ -217,7 +217,7 @@ class Registry:
                 intent.stale = False
                 return None
             space = self._space(change.namespace)
-            standing = _standing(space, intent)
+            standing = set(_standing(space, intent))  # there may be thousands
             for key in standing:
                 del space.intents[key]
             for sid in dict.fromkeys([*change.sids, *joining.sids]):

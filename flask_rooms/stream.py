@@ -23,6 +23,11 @@ class Limits:
     log: int
     frame: int
 
+    @property
+    def pages(self) -> int:
+        """How many messages an answer may take: it is not to crowd out what else is said."""
+        return max(1, self.outbox // (2 * self.frame))
+
 
 class Stream:
     """
@@ -54,13 +59,14 @@ class Stream:
         """Whether take() would return an operation."""
         return self._cursor < self.next
 
-    def append(self, data: bytes, spare: int = 0) -> int:
+    def append(self, data: bytes, spare: int = 0, *, bounded: bool = True) -> int:
         """
         Number *data* and let it wait to be sent.
 
         Args:
             data: An encoded operation.
             spare: Bytes by which this one may be larger than a frame.
+            bounded: Whether a full outbox refuses it.
 
         Returns:
             The number.
@@ -75,7 +81,7 @@ class Stream:
                 f"{self._limits.frame} are allowed: split the call, or raise "
                 "ROOMS_MESSAGE_BYTES on every worker."
             )
-        if self._waiting_bytes + len(data) > self._limits.outbox:
+        if bounded and self._waiting_bytes + len(data) > self._limits.outbox:
             raise BackendUnavailable(
                 f"{self._waiting_bytes} bytes wait for the broker and ROOMS_OUTBOX_BYTES allows "
                 f"{self._limits.outbox}: find out why the broker is away, and try again later."

@@ -1,4 +1,4 @@
-"""Brokers for the tests, started once in a run and only when a test asks for them."""
+"""Brokers and a browser, started once in a run and only when a test asks for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import brokers
+from tests.support.browser import Browser, BrowserMissing
 
 # Its assertions are to explain themselves as those of a test file do.
 pytest.register_assert_rewrite("flask_rooms.testing")
@@ -34,3 +35,14 @@ def redis_broker() -> Iterator[brokers.Broker]:
 def amqp_broker() -> Iterator[brokers.Broker]:
     """A RabbitMQ server, shared by the run."""
     yield from _started("amqp")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A browser, shared by the run."""
+    try:
+        browser = Browser()
+    except BrowserMissing as missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
+    with browser:
+        yield browser

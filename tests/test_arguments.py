@@ -18,6 +18,7 @@ from flask_rooms import (
     RoomsError,
 )
 from flask_rooms.arguments import ROOM_LENGTH
+from flask_rooms.errors import InvalidData
 from flask_rooms.sids import new_sid
 from flask_rooms.sockets import Sockets
 from tests.support.apps import PATIENCE, Client, LocalCluster, in_thread
@@ -27,7 +28,9 @@ REMEDY: dict[type[Exception], str] = {
     InvalidSocket: r"pass `request`|pass the socket ID|A socket is `request`|call once for each",
     NotASocketRequest: r"check `request.is_socket`",
     InvalidRoom: r"string|empty|has at most \d+|UTF-8|use another room's name",
-    InvalidArgument: r"pass none|is a string|is named by|name yours|cannot be sent|Give the data",
+    InvalidArgument: r"pass none|is a string|is named by|name yours|Give the data"
+    r"|is a number of seconds|split the call",
+    InvalidData: r"cannot be sent",
 }
 
 
@@ -278,8 +281,8 @@ def test_an_event_has_to_be_one(scene: Scene, event: Any) -> None:
 def test_data_has_to_be_json_or_bytes(scene: Scene, data: str) -> None:
     value = BAD_DATA[data]
 
-    scene.refuses(InvalidArgument, lambda: scene.sockets.broadcast("red", "event", value))
-    scene.refuses(InvalidArgument, lambda: scene.sockets.blast("event", value))
+    scene.refuses(InvalidData, lambda: scene.sockets.broadcast("red", "event", value))
+    scene.refuses(InvalidData, lambda: scene.sockets.blast("event", value))
 
 
 @pytest.mark.parametrize("given", [(), ("event", 1, 2)])

@@ -141,6 +141,70 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
     assert join.result(PATIENCE) == Outcome(1)
 
 
+def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
+    """What connects before the others know the new name could be called unknown by them."""
+    here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
+    fence(here, there.connect())
+    name = there.name
+    backend.mute = True
+    _wait_for(lambda: there.name != name)
+    client = there.connect()
+    there.sockets.join(client.sid, "red").result(0)
+
+    backend.mute = False
+
+    _wait_for(lambda: there.name in here.cluster.peers)
+    fence(here, there.connect())
+    assert there.rooms_of(client) == set()
+
+
+class HangingBackend(FaultyBackend):
+    """Keeps whoever publishes waiting until `answer` is set, and then fails, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hangs = False
+        self.hanging, self.answer = threading.Event(), threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        if self.hangs:
+            self.hanging.set()
+            self.answer.wait(PATIENCE)
+            self.hangs = False
+            raise BackendError("The test has let it fail.")
+        super().publish(payload)
+
+
+def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalCluster) -> None:
+    """What was under way comes back to an outbox that is full, and is more than that holds."""
+    backend = HangingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, outbox_bytes=2000), cluster.worker()
+    client, name = here.connect(), here.name
+    here.sockets.join(client.sid, "red").result(0)
+    elsewhere = there.connect().sid
+    fence(here, there.connect())
+
+    backend.hangs = backend.deaf = True
+    under_way = in_thread(lambda: here.sockets.broadcast("green", "x" * 1500))
+    assert backend.hanging.wait(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+    here.sockets.leave(elsewhere, "red", told.put)
+    with pytest.raises(BackendUnavailable):
+        _ask_until_refused(here, elsewhere)
+    _wait_for(lambda: name not in there.cluster.peers)
+    backend.down = True
+    backend.answer.set()
+    under_way.result(PATIENCE)
+    backend.deaf = False
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+
+    backend.down = False
+    _wait_for(lambda: here.name in there.cluster.peers)
+    fence(here, there.connect())
+    assert here.name != name
+    assert here.rooms_of(client) == set()
+
+
 def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
     backend = LostBackend(cluster.hub)
     here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
@@ -198,6 +262,39 @@ class SlowBackend(FaultyBackend):
             self.sending.set()
             threading.Event().wait(0.3)
         super().publish(payload)
+
+
+class CrawlingBackend(FaultyBackend):
+    """Takes longer over every payload than a caller should wait, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.slow = False
+        self.senders: list[int] = []
+
+    def publish(self, payload: bytes) -> None:
+        if self.slow:
+            self.senders.append(threading.get_ident())
+            threading.Event().wait(0.6)
+        super().publish(payload)
+
+
+def test_no_caller_sends_on_and_on_to_a_slow_broker(cluster: LocalCluster) -> None:
+    backend = CrawlingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, message_bytes=300), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.slow = True
+    with here.cluster._publishing:  # so that nobody else sends yet
+        for number in range(6):
+            here.sockets.broadcast("red", f"{number}" * 150)  # each fills a frame
+    here.cluster.flush()
+
+    assert backend.senders.count(threading.get_ident()) <= 1
+    backend.slow = False
+    fence(here, client)
+    assert [said[:1] for _, said in client.received()] == list("012345")
 
 
 def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster) -> None:

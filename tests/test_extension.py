@@ -11,7 +11,7 @@ import pytest
 from flask import Flask, current_app, request
 from flask_socketio import SocketIO
 
-from flask_rooms import ConfigurationError, Outcome, Rooms, sockets
+from flask_rooms import ConfigurationError, Outcome, Rooms, sockets, testing
 from flask_rooms.backends import MemoryBackend
 from flask_rooms.sids import new_sid
 from flask_rooms.sockets import Sockets
@@ -80,12 +80,38 @@ def test_a_socketio_that_was_initialised_before_is_refused() -> None:
         Rooms(app, socketio)
 
 
-def test_a_socketio_serves_one_application_only() -> None:
+def test_a_socketio_serves_the_application_that_was_made_last(cluster: LocalCluster) -> None:
+    """As in Flask-SocketIO: tests call a factory often, and its SocketIO is a global."""
     socketio = SocketIO()
-    rooms = Rooms(make_app(), socketio)
 
-    with pytest.raises(ConfigurationError, match="each application needs its own"):
-        rooms.init_app(make_app())
+    @socketio.on("who")
+    def who() -> str:
+        flask_socketio.emit("said", current_app.name)
+        return str(current_app.name)
+
+    for name in ("first", "second"):
+        app = make_app(name)
+        client = cluster.adopt(app, Rooms(app, socketio, backend_url=cluster.hub)).connect()
+        assert client.emit("who") == name
+        socketio.emit("said", "by the extension", to=client.sid)
+        assert client.received() == [("said", [name]), ("said", ["by the extension"])]
+        assert client.ask("get", "/")["statusCode"] == 404
+
+
+def test_in_a_testing_cluster_each_application_has_a_socketio_of_its_own() -> None:
+    """They live side by side there."""
+    socketio = SocketIO()
+
+    def create_app() -> Flask:
+        app = make_app()
+        Rooms(app, socketio)
+        return app
+
+    with (
+        pytest.raises(ConfigurationError, match="each application needs its own"),
+        testing.cluster(create_app, workers=2),
+    ):
+        pytest.fail("There is no such cluster.")
 
 
 def test_a_backend_object_serves_one_application_only() -> None:
@@ -98,10 +124,11 @@ def test_a_backend_object_serves_one_application_only() -> None:
         rooms.init_app(make_app())
 
 
-def test_a_message_queue_is_refused() -> None:
-    socketio = SocketIO(message_queue="redis://localhost", async_mode="threading")
+@pytest.mark.parametrize("option", [{"message_queue": "redis://localhost"}, {"channel": "mine"}])
+def test_a_message_queue_is_refused(option: dict[str, str]) -> None:
+    socketio = SocketIO(async_mode="threading", **option)
 
-    with pytest.raises(ConfigurationError, match="ROOMS_BACKEND_URL"):
+    with pytest.raises(ConfigurationError, match="ROOMS_BACKEND_URL and ROOMS_CHANNEL"):
         Rooms(make_app(), socketio)
 
 

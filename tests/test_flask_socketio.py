@@ -1,9 +1,13 @@
-"""An application written with Flask-SocketIO's calls, on two workers and in its test client."""
+"""
+An application written with Flask-SocketIO's calls, on two workers and in its test client.
+
+What it does on two workers is checked on plain Flask-SocketIO with `message_queue=`, too: it is
+that behaviour which is expected of ours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -15,53 +19,36 @@ from flask_rooms.backends import Backend, from_url
 from flask_rooms.backends.kombu import KombuBackend
 from flask_rooms.sockets import Sockets
 from tests.support.clients import Client
+from tests.support.comparison import (
+    KINDS,
+    are_plain,
+    comparable_workers,
+    connected,
+    fence,
+    say,
+)
 from tests.support.socketio_app import WATCHERS, create_app
-from tests.support.workers import Worker, cluster
-
-APPLICATION = "tests.support.socketio_app"
+from tests.support.workers import Worker
 
 
-@pytest.fixture(scope="module", params=["redis_broker", "amqp_broker"])
+@pytest.fixture(scope="module", params=KINDS)
 def workers(request: pytest.FixtureRequest) -> Iterator[list[Worker]]:
     """Two workers of one cluster."""
-    with cluster(request.getfixturevalue(request.param).url, 2, APPLICATION) as workers:
+    with comparable_workers(request, 2) as workers:
         yield workers
 
 
 @pytest.fixture
 def clients(workers: list[Worker]) -> Iterator[tuple[Client, Client]]:
     """Two clients on different workers, in two namespaces each, that answer questions."""
-    with ExitStack() as stack:
-
-        def connect(worker: Worker) -> Client:
-            client = Client(worker.url, "/", "/chat", answer=answer)
-            stack.callback(client.disconnect)
-            return client
-
-        yield connect(workers[0]), connect(workers[1])
+    with connected(*workers) as (one, two):
+        yield one, two
 
 
 @pytest.fixture
 def room() -> str:
     """A room that no other test uses."""
     return f"room {uuid4().hex}"
-
-
-def answer(event: str, *args: Any) -> Any:
-    """Acknowledge a question with two values."""
-    return ("answered", list(args)) if event == "question" else None
-
-
-def say(client: Client, *data: Any, **options: Any) -> None:
-    """Have the client's worker call emit(..., **options)."""
-    assert client.call("say", options, *data) == "done"
-
-
-def fence(speaker: Client, *clients: Client) -> None:
-    """Assert that each client hears nothing before what *speaker* says to it alone now."""
-    for client in clients:
-        say(speaker, "fence", to=client.sid)
-        assert client.receive() == ["said", "fence"]
 
 
 # -- on two workers -------------------------------------------------------------------------------
@@ -179,8 +166,20 @@ def test_call_returns_the_answer_of_another_workers_socket(clients: tuple[Client
     """socketio.call() waits for it, wherever the socket is."""
     for asking in clients:
         for asked in clients:
-            assert asking.call("call", asked.sid, 1, b"\x00") == ("answered", [1, b"\x00"])
-            assert asked.receive() == ["question", 1, b"\x00"]
+            assert asking.call("call", asked.sid, 1, "two") == ("answered", [1, "two"])
+            assert asked.receive() == ["question", 1, "two"]
+
+
+def test_an_answer_of_bytes_comes_back_too(
+    workers: list[Worker], clients: tuple[Client, Client]
+) -> None:
+    """So it does on one worker of Flask-SocketIO, but not through its message queue."""
+    one, two = clients
+    if are_plain(workers):
+        pytest.skip("A message queue loses an answer that is not JSON, and call() times out.")
+
+    assert one.call("call", two.sid, b"\x00") == ("answered", [b"\x00"])
+    assert two.receive() == ["question", b"\x00"]
 
 
 def test_disconnect_of_another_workers_socket(
@@ -257,9 +256,13 @@ def test_namespaces_of_one_connection_have_their_own_rooms(
     assert two.receive() == ["said", "still here"]
 
 
-def test_flask_socketios_calls_work_in_routes(clients: tuple[Client, Client], room: str) -> None:
+def test_flask_socketios_calls_work_in_routes(
+    workers: list[Worker], clients: tuple[Client, Client], room: str
+) -> None:
     """A route that a socket request reaches is a place for join_room, leave_room and emit."""
     one, two = clients
+    if are_plain(workers):
+        pytest.skip("Flask-SocketIO has no socket requests.")
 
     for client in clients:
         joined = client.request("put", f"/rooms/{room}")

@@ -426,6 +426,20 @@ def test_the_outbox_and_a_message_are_bounded() -> None:
     node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
 
 
+def test_a_full_outbox_keeps_no_answer() -> None:
+    node = Node("a", 0.0, heartbeat=1, confirm=1, limits=Limits(outbox=300, log=1, frame=200))
+    node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+    node.submit(Change("leave", "/", ("a.s",), ("r" * 90,)))
+    answers = [Done("b", n, 1, 0, ("b.s" * 20,)) for n in range(3)]
+
+    for answer in answers:
+        node.submit(answer)
+
+    assert node.waiting()[2:] == answers
+    with pytest.raises(BackendUnavailable):
+        node.submit(Change("leave", "/", ("a.s",), ("r",)))
+
+
 # -- what is for everybody -------------------------------------------------------------------
 
 

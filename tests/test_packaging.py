@@ -20,6 +20,12 @@ def test_type_information_is_installed() -> None:
     assert (PACKAGE / "py.typed").is_file()
 
 
+def test_the_scripts_for_browsers_and_their_types_are_installed() -> None:
+    static = {path.name for path in (PACKAGE / "static").iterdir()}
+
+    assert static == {"rooms.d.ts", "rooms.js", "sails-adapter.js"}
+
+
 @pytest.mark.skipif("TOX_ENV_NAME" not in os.environ, reason="tox installs the wheel")
 def test_the_wheel_is_tested_and_not_the_checkout() -> None:
     assert PACKAGE.is_relative_to(sys.prefix)
@@ -47,7 +53,7 @@ def _lower_bounds() -> dict[str, str]:
     bounds = {}
     for requirement in requires("Flask-Rooms") or []:
         matched = re.fullmatch(
-            r"([\w-]+)(?:\[\w+\])?>=([\w.]+)(?:;.*)?", requirement.replace(" ", "")
+            r"([\w-]+)(?:\[[\w-]+\])?>=([\w.]+)(?:;.*)?", requirement.replace(" ", "")
         )
         assert matched, f"setup.py should name nothing but a lower bound: {requirement}"
         bounds[matched[1]] = matched[2]

@@ -88,7 +88,7 @@ class Worker:
         """End this worker without a goodbye: its sockets are gone, and so is what it had to say."""
         if not self._crashed:
             self._crashed = self._backend.mute = True
-            self.stop()
+            self.stop(0)  # for nobody hears its goodbye
 
     def cut(self) -> None:
         """Cut its connection to the broker, until restore(); its own sockets stay."""
@@ -129,9 +129,14 @@ class Worker:
         """Ask another worker for a sign; what is returned waits until that has come."""
         return self.sockets.leave(new_sid(other.name), _FENCE, namespace="/").result
 
-    def stop(self) -> None:
-        """Leave nothing behind: no thread, no socket, and no client in Flask-SocketIO's list."""
-        self._parts.cluster.stop()
+    def stop(self, timeout: float = 2.0) -> None:
+        """
+        Leave nothing behind: no thread, no socket, and no client in Flask-SocketIO's list.
+
+        Args:
+            timeout: Seconds in which the others may hear its goodbye.
+        """
+        self._parts.cluster.stop(timeout)
         for client in self._clients:
             client.vanish()
         forget_clients(self._parts.socketio)

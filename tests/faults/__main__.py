@@ -16,6 +16,9 @@ import os
 import signal
 import sys
 
+from tests.faults.kinds import FAULTS, name
+from tests.faults.report import as_json, as_text
+from tests.faults.run import Plan, Run
 from tests.support import brokers
 
 
@@ -27,15 +30,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # Clients whose worker has ended say so, which is no news here.
     logging.getLogger("engineio.client").setLevel(logging.CRITICAL)
-    from tests.faults.report import as_json, as_text
-    from tests.faults.run import Plan, Run
-
-    plan = Plan(options.seed, 60 * options.minutes, options.heartbeat)
+    faults = [fault for fault in FAULTS if name(fault) in options.only]
+    plan = Plan(options.seed, 60 * options.minutes, options.heartbeat, faults)
     with brokers.start(options.broker) as broker, Run(broker, plan) as run:
         run.play()
-        settings = vars(options)
         print(as_text(run))
-        print(json.dumps({**settings, **as_json(run)}), flush=True)
+        print(json.dumps({**vars(options), **as_json(run)}), flush=True)
         return 0 if run.verdict.is_good else 1
 
 
@@ -46,6 +46,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--heartbeat", type=float, default=2.0, help="seconds; 2 is the default")
     parser.add_argument("--seed", type=int, default=0)
+    names = [name(fault) for fault in FAULTS]
+    parser.add_argument("--only", nargs="+", metavar="FAULT", choices=names, default=names)
     return parser.parse_args()
 
 

@@ -158,6 +158,12 @@ def _pause(scene: Scene, least: float, most: float) -> None:
 
 Fault = Callable[[Scene], None]
 
+
+def name(fault: Fault) -> str:
+    """Return what a kind of fault is called."""
+    return fault.__name__.replace("_", " ")
+
+
 FAULTS: Sequence[Fault] = (
     broker_killed,
     broker_cuts,

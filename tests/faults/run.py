@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from tests.faults.kinds import FAULTS, Fault, Scene
+from tests.faults.kinds import Fault, Scene, name
 from tests.faults.load import Load
 from tests.faults.seats import Seat
 from tests.faults.settle import Settling, Unsettled, resolve
@@ -37,6 +38,7 @@ class Plan:
         seed: Everything random comes from it, as far as threads let it.
         seconds: How long faults are chosen at random; 0 is each kind of fault once.
         heartbeat: Seconds between two heartbeats of a worker.
+        faults: The kinds of faults.
         workers: How many.
         clients: How many of each worker.
         rooms: How many.
@@ -45,6 +47,7 @@ class Plan:
     seed: int
     seconds: float
     heartbeat: float
+    faults: Sequence[Fault]
     workers: int = 3
     clients: int = 3
     rooms: int = 4
@@ -100,21 +103,18 @@ class Run:
         try:
             self._play("no fault", lambda scene: scene.last(*CALM))
             for fault in self._faults(began):
-                self._play(fault.__name__.replace("_", " "), fault)
+                self._play(name(fault), fault)
         except Unsettled as error:
             self.verdict.complain("not settled", str(error))
         self.seconds = time.monotonic() - began
 
     def _start(self, broker: Broker) -> None:
         plan, channel = self._plan, f"faults-{uuid4().hex}"
-        config = {
-            "ROOMS_HEARTBEAT_INTERVAL": plan.heartbeat,
-            "ROOMS_CONFIRM_TIMEOUT": CONFIRM,
-            "ROOMS_OUTBOX_BYTES": OUTBOX_BYTES,
-        }
+        config = {"ROOMS_CONFIRM_TIMEOUT": CONFIRM, "ROOMS_OUTBOX_BYTES": OUTBOX_BYTES}
+        options = ["--heartbeat", str(plan.heartbeat), "--config", json.dumps(config)]
         self._seats: list[Seat] = []
         for index in range(plan.workers):
-            self._seats.append(seat := Seat(index, broker.url, channel, config))
+            self._seats.append(seat := Seat(index, broker.url, channel, *options))
             self._stack.callback(seat.stop)
         for seat in self._seats:
             seat.wait_until_listening()
@@ -132,7 +132,7 @@ class Run:
         self._scene = Scene(broker, self._seats, plan.heartbeat, self._rng, brief=not plan.seconds)
 
     def _faults(self, began: float) -> Iterator[Fault]:
-        order = list(FAULTS)
+        order = list(self._plan.faults)
         while True:
             self._rng.shuffle(order)
             for fault in order:
@@ -142,7 +142,7 @@ class Run:
             if not self._plan.seconds:
                 return
 
-    def _play(self, name: str, fault: Fault) -> None:
+    def _play(self, title: str, fault: Fault) -> None:
         """Let a fault happen under load, and check what came of it."""
         fates = self._load.fates.copy()
         self._load.go_on()
@@ -153,15 +153,15 @@ class Run:
         if not self._load.pause():
             self.verdict.complain("operations without an outcome", "a call does not return")
         self._settling.settle()
-        row = self.rows.setdefault(name, Row())
+        row = self.rows.setdefault(title, Row())
         row.times += 1
         row.rest = max(row.rest, time.monotonic() - began)
         row.block = max(row.block, self._load.block)
         row.wait = max(row.wait, self._load.wait)
-        self._check(name)
+        self._check(title)
         row.fates += self._load.fates - fates
 
-    def _check(self, name: str) -> None:
+    def _check(self, title: str) -> None:
         verdict, lives = self.verdict, [life for slot in self._slots for life in slot.lives]
         complaints = len(verdict.examples)
         verdict.counts["workers that started over"] += sum(s.restarted for s in self._seats)
@@ -174,7 +174,7 @@ class Run:
         for seat in self._seats:
             self._check_worker(seat)
         if len(verdict.examples) > complaints:
-            verdict.examples[complaints] = f"[{name}] {verdict.examples[complaints]}"
+            verdict.examples[complaints] = f"[{title}] {verdict.examples[complaints]}"
         self._begin_again()
 
     def _check_worker(self, seat: Seat) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import threading
 from typing import Any
 from urllib.error import HTTPError
@@ -26,7 +25,7 @@ class Seat:
         index: Its number.
         broker: The URL of the broker.
         channel: Of the cluster.
-        config: For the application.
+        options: Of the worker's command line.
 
     Attributes:
         proxy: What is between it and the broker.
@@ -36,13 +35,13 @@ class Seat:
         failures: Answers that were an error of the application.
     """
 
-    def __init__(self, index: int, broker: str, channel: str, config: dict[str, Any]) -> None:
+    def __init__(self, index: int, broker: str, channel: str, *options: str) -> None:
         self.index = index
         self.proxy = Proxy(broker)
         self.restarted = self.paused = False
         self.failures: list[str] = []
         self.name = ""  # at the last check
-        self._channel, self._config = channel, config
+        self._channel, self._options = channel, options
         self._there = threading.Event()
         self._worker = self._new()
 
@@ -106,5 +105,4 @@ class Seat:
         self._worker.begin_to_stop()
 
     def _new(self) -> Worker:
-        options = ["--config", json.dumps(self._config)]
-        return Worker(self.proxy.url, self._channel, APPLICATION, *options)
+        return Worker(self.proxy.url, self._channel, APPLICATION, *self._options)

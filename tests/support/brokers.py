@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -311,11 +312,17 @@ def start(kind: Kind) -> Iterator[Broker]:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """
+    Return a TCP port of 127.0.0.1 that nothing listens on at this moment.
+
+    It is not one of those that the system gives to outgoing connections, of which a test run
+    makes thousands: one of them could have it before a broker has started.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _variable(kind: Kind) -> str:

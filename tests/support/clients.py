@@ -15,6 +15,8 @@ from queue import Queue
 from types import TracebackType
 from typing import Any
 
+import socketio
+
 from example_app.visitor import OrderedClient
 
 #: Seconds for anything that is waited for.
@@ -31,6 +33,8 @@ class Client:
         url: The worker to connect to.
         namespaces: Where to connect; the methods speak of the first unless told otherwise.
         answer: Returns what an event is acknowledged with.
+        auth: What the connect handlers are told.
+        options: As python-socketio's client takes them.
     """
 
     def __init__(
@@ -38,8 +42,10 @@ class Client:
         url: str,
         *namespaces: str,
         answer: Callable[..., Any] = lambda event, *args: None,
+        auth: Any = None,
+        **options: Any,
     ) -> None:
-        self._client = OrderedClient(handle_sigint=False, reconnection=False)
+        self._client = OrderedClient(handle_sigint=False, reconnection=False, **options)
         self._namespaces = list(namespaces) or ["/"]
         self._answer = answer
         self._received: dict[str, Queue[list[Any]]] = {}
@@ -47,11 +53,14 @@ class Client:
             self._received[namespace] = Queue()
             self._listen(namespace)
         self._client.connect(
-            url, transports=["websocket"], namespaces=self._namespaces, wait_timeout=TIMEOUT
+            url,
+            auth=auth,
+            transports=["websocket"],
+            namespaces=self._namespaces,
+            wait_timeout=TIMEOUT,
         )
         self._websocket = self._client.eio.ws
-        # Not every server says goodbye, and the client's own close would wait three seconds for it.
-        self._websocket.close = self._hang_up
+        hang_up_at_once(self._client)
         self.sid = self.sid_in(self._namespaces[0])
 
     def sid_in(self, namespace: str) -> str:
@@ -78,12 +87,6 @@ class Client:
         self._client.disconnect()
         self._websocket.shutdown()
 
-    def _hang_up(self) -> None:
-        if self._websocket.sock is not None:
-            # The socket itself stays until the thread that reads from it has noticed.
-            with suppress(OSError):
-                self._websocket.sock.shutdown(socket.SHUT_RDWR)
-
     def _listen(self, namespace: str) -> None:
         received = self._received[namespace]
 
@@ -93,6 +96,20 @@ class Client:
 
         self._client.on("*", hear, namespace=namespace)
         self._client.on("disconnect", lambda *_: received.put(["disconnect"]), namespace=namespace)
+
+
+def hang_up_at_once(client: socketio.Client) -> None:
+    """Have a client that is connected not wait for the server's goodbye when it disconnects."""
+    websocket = client.eio.ws
+
+    def hang_up() -> None:
+        # Not every server says goodbye, and the client's own close would wait three seconds for it.
+        if websocket.sock is not None:
+            # The socket itself stays until the thread that reads from it has noticed.
+            with suppress(OSError):
+                websocket.sock.shutdown(socket.SHUT_RDWR)
+
+    websocket.close = hang_up
 
 
 class JavaScriptClient:

@@ -11,9 +11,10 @@ from dataclasses import asdict
 from queue import Queue
 from typing import Any
 
-from flask import Blueprint, Flask, request
+import flask_socketio
+from flask import Blueprint, Flask, current_app, request
 
-from flask_rooms import Rooms, sockets
+from flask_rooms import Answer, Rooms, sockets
 
 TIMEOUT = 20.0  # seconds for a callback, which comes in milliseconds
 
@@ -28,13 +29,27 @@ def create_app(**config: Any) -> Flask:
     rooms = Rooms(app)
     # A namespace is there only when it has a handler.
     rooms.socketio.on("connect", namespace="/chat")(lambda: None)
+    rooms.socketio.on("disconnect")(tell_watchers)
     return app
+
+
+def tell_watchers(reason: str) -> None:
+    """Say to those who watch one of its rooms who has disconnected, where it was, and why."""
+    where = sorted(flask_socketio.rooms())
+    watchers = [f"watchers of {room}" for room in where]
+    sockets.broadcast(watchers, "gone", (sockets.get_id(request), where, reason))
 
 
 @bp.get("/id")
 def get_id() -> dict[str, Any]:
     """Say whose request it is."""
     return {"sid": sockets.get_id(request), "is_socket": request.is_socket}  # type: ignore[attr-defined]
+
+
+@bp.post("/peers")
+def peers() -> list[str]:
+    """Name the other workers that count as alive at this moment."""
+    return sorted(current_app.extensions["rooms_parts"].cluster.peers)
 
 
 @bp.post("/join")
@@ -53,6 +68,54 @@ def leave() -> dict[str, Any]:
         data.get("sids", request), data["rooms"], namespace=data.get("namespace")
     )
     return asdict(future.result())
+
+
+@bp.post("/leave-all")
+def leave_all() -> dict[str, Any]:
+    """Take sockets, or everybody in a room, out of all rooms."""
+    data = request.get_json()
+    room = data.get("sids", data.get("rooms", request))
+    return asdict(sockets.leave_all(room, namespace=data.get("namespace")).result())
+
+
+@bp.post("/add-members")
+def add_members() -> dict[str, Any]:
+    """Put everybody in a room into others."""
+    data = request.get_json()
+    return asdict(sockets.add_room_members_to_rooms(data["source"], data["rooms"]).result())
+
+
+@bp.post("/remove-members")
+def remove_members() -> dict[str, Any]:
+    """Take everybody in a room out of others."""
+    data = request.get_json()
+    return asdict(sockets.remove_room_members_from_rooms(data["source"], data["rooms"]).result())
+
+
+@bp.post("/disconnect")
+def disconnect() -> dict[str, Any]:
+    """End sockets."""
+    data = request.get_json()
+    future = sockets.disconnect(data.get("sids", request), namespace=data.get("namespace"))
+    return asdict(future.result())
+
+
+@bp.post("/ask")
+def ask() -> dict[str, Any]:
+    """Ask all that can be asked, about a room and a socket."""
+    data = request.get_json()
+    room, timeout = data["room"], data.get("timeout")
+    answers: dict[str, Answer[Any]] = {
+        "members": sockets.members(room, timeout=timeout),
+        "count": sockets.count(room, timeout=timeout),
+        "rooms": sockets.rooms(prefix=room, timeout=timeout),
+        "rooms_of": sockets.rooms_of(data.get("sid", request), timeout=timeout),
+    }
+    lists = {name: sorted(answers[name].value) for name in ("members", "rooms_of")}
+    numbers = {name: answers[name].value for name in ("count", "rooms")}
+    missing = {name for answer in answers.values() for name in answer.missing}
+    complete = all(answer.complete for answer in answers.values())
+    return {**lists, **numbers, "complete": complete, "missing": sorted(missing)}
 
 
 @bp.post("/leave-one-by-one")
@@ -75,6 +138,14 @@ def leave_with_callbacks() -> dict[str, Any]:
     sockets.leave(data.get("sids", request), data["rooms"], fence.put)
     fence.get(timeout=TIMEOUT)
     return {"errors": [error and repr(error) for error in errors], "again": _sizes(called)}
+
+
+@bp.post("/members")
+def members() -> dict[str, Any]:
+    """Ask every worker for the members of a room."""
+    data = request.get_json()
+    answer = sockets.members(data["room"], namespace=data.get("namespace"))
+    return {**asdict(answer), "value": sorted(answer.value)}
 
 
 @bp.post("/broadcast")
@@ -100,6 +171,25 @@ def count() -> dict[str, Any]:
     data = request.get_json()
     for number in range(data["times"]):
         sockets.broadcast(data["rooms"], "count", number)
+    return {}
+
+
+@bp.post("/leave-all-then-broadcast")
+def leave_all_then_broadcast() -> dict[str, Any]:
+    """
+    The same as below, by the calls for whole rooms: everybody in `source` goes in and out.
+
+    Each time they leave `source` as well, and are put into it again at last.
+    """
+    data = request.get_json()
+    source, sids, room = data["source"], data["sids"], data["rooms"]
+    for number in range(data["times"]):
+        sockets.join(sids, source)
+        sockets.add_room_members_to_rooms(source, room)
+        sockets.broadcast(room, "in", number)
+        sockets.leave_all(source)
+        sockets.broadcast([room, source], "late", number)
+        sockets.broadcast(sids, "fence", number)
     return {}
 
 

@@ -32,9 +32,10 @@ def main() -> None:
         ROOMS_HEARTBEAT_INTERVAL=options.heartbeat,
         **options.config,
     )
-    socketio = app.extensions["rooms"].socketio
+    socketio = app.extensions["socketio"]
     # Joining the cluster comes first: with the name is known that this worker hears the others.
-    name = app.extensions["rooms_parts"].cluster.name
+    parts = app.extensions.get("rooms_parts")  # none in plain Flask-SocketIO, for comparison
+    name = parts.cluster.name if parts else ""
     port, serve = SERVERS[socketio.async_mode](app)
     socketio.start_background_task(serve)
     print(json.dumps({"port": port, "name": name}), flush=True)

@@ -6,6 +6,7 @@ Clients drive it: each handler makes one call with the arguments of the event.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import flask_socketio
@@ -27,28 +28,39 @@ bp = Blueprint("classic", __name__)
 
 def create_app(backend: Backend | None = None, **config: Any) -> Flask:
     """Return the application."""
+    app, socketio = make(config), SocketIO()
+    Rooms(app, socketio, backend=backend)
+    add_handlers(socketio)
+    return app
+
+
+def make(config: dict[str, Any]) -> Flask:
+    """Return the application without its Socket.IO server."""
     app = Flask(__name__)
     app.config.update(SECRET_KEY="of the tests", **config)
     app.register_blueprint(bp)
-    socketio = SocketIO()
-    Rooms(app, socketio, backend=backend)
-    add_handlers(socketio)
-    socketio.on_namespace(Chat("/chat"))
     return app
 
 
 def add_handlers(socketio: SocketIO) -> None:
-    """Register the handlers of the namespace "/"."""
+    """Register the handlers of both namespaces."""
+    socketio.on_namespace(Chat("/chat"))
     for event, handler in {
         "join": join,
         "leave": leave,
         "rooms": rooms,
         "close": close,
         "say": say,
+        "send": send_message,
+        "ask and wait": ask_and_wait,
         "kick": kick,
+        "connect": greet,
         "disconnect": goodbye,
+        "fail": fail,
     }.items():
         socketio.on_event(event, handler)
+    socketio.on_error_default(lambda error: ["failed", str(error)])
+    socketio.on_error("/chat")(lambda error: ["failed in chat", str(error)])
 
     @socketio.on("ask")
     def ask(sid: str, *question: Any) -> None:
@@ -63,6 +75,25 @@ def add_handlers(socketio: SocketIO) -> None:
     @socketio.on("call")
     def call(sid: str, *question: Any) -> Any:
         return socketio.call("question", question, to=sid, timeout=TIMEOUT)
+
+    @socketio.on("socketio")
+    def of_socketio(method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of Flask-SocketIO's extension; its options are the last argument."""
+        return getattr(socketio, method)(*args[:-1], **args[-1])
+
+    @socketio.on("server")
+    def of_server(method: str, *args: Any) -> Any:
+        """Call a method of python-socketio's server; its options are the last argument."""
+        return getattr(socketio.server, method)(*args[:-1], **args[-1])
+
+    @socketio.on("in background")
+    def in_background(text: str) -> str:
+        socketio.start_background_task(tell_everybody, text)
+        return "started"
+
+    def tell_everybody(text: str) -> None:
+        socketio.sleep(0)
+        socketio.emit("said", text)
 
 
 def join(room: Any, sid: str | None = None) -> str:
@@ -94,6 +125,29 @@ def say(options: dict[str, Any], *data: Any) -> str:
     return "done"
 
 
+def send_message(options: dict[str, Any], message: Any) -> str:
+    """Send *message* as the options of `send` tell."""
+    flask_socketio.send(message, **options)
+    return "done"
+
+
+def ask_and_wait(question: Any, options: dict[str, Any]) -> Any:
+    """Return what a socket, the asking one unless the options say otherwise, answers."""
+    return flask_socketio.call("question", question, timeout=TIMEOUT, **options)
+
+
+def fail(reason: str) -> None:
+    """Raise an error."""
+    raise ValueError(reason)
+
+
+def greet(auth: Any) -> bool | None:
+    """Refuse whoever asks for it, with a reason or without."""
+    if auth == {"refuse": "with a reason"}:
+        raise flask_socketio.ConnectionRefusedError("The reason.", 42)
+    return False if auth == {"refuse": "without"} else None
+
+
 def kick(sid: str) -> str:
     """Disconnect a socket."""
     flask_socketio.disconnect(sid)
@@ -122,6 +176,26 @@ class Chat(Namespace):
         """Say something to a room of this namespace."""
         self.emit("said", text, room=room)
         return "done"
+
+    def on_send(self, room: str, text: str) -> str:
+        """Say something to a room of this namespace, and not to oneself."""
+        self.send(text, room=room, include_self=False)
+        return "done"
+
+    def on_close(self, room: str) -> str:
+        """Take everybody out of a room."""
+        self.close_room(room)
+        return "done"
+
+    def on_ask(self, sid: str, question: str) -> None:
+        """Ask a socket, and tell the asking one what it has answered."""
+        asker = request.sid
+        tell = partial(self.emit, "answer", room=asker)
+        self.emit("question", question, room=sid, callback=lambda *answer: tell(answer))
+
+    def on_fail(self, reason: str) -> None:
+        """Raise an error."""
+        raise ValueError(reason)
 
 
 # The same calls inside of Flask routes, which sockets reach by socket requests.

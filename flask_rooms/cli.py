@@ -1,0 +1,266 @@
+"""`flask rooms`: the calls of `sockets` at a terminal; each command is a worker for a moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+
+from flask_rooms.answers import Answer
+from flask_rooms.arguments import NOT_GIVEN, NotGiven
+from flask_rooms.backends import MemoryBackend
+from flask_rooms.cluster import Cluster, remedy
+from flask_rooms.errors import RoomsError
+from flask_rooms.outcome import Outcome
+from flask_rooms.questions import By
+from flask_rooms.sockets import DEFAULT_EVENT, Sockets
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ONLY_ITSELF = (
+    "memory:// connects the workers of one process, so this command sees only itself: set "
+    "ROOMS_BACKEND_URL to a broker's URL."
+)
+
+
+class _Commands(AppGroup):
+    """Commands that end with one line and status 1 where a call raises."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RoomsError as error:
+            raise click.ClickException(str(error)) from None
+
+
+rooms = _Commands("rooms", help="Look at and change who is in which room, on every worker.")
+
+
+def add_commands(app: Flask) -> None:
+    """Give an application the commands, unless it has some of that name already."""
+    if rooms.name not in app.cli.commands:
+        app.cli.add_command(rooms)
+
+
+def _namespace(command: F) -> F:
+    return click.option("-n", "--namespace", metavar="NAME", help="Where; / unless given.")(command)
+
+
+def _json(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def _whose(command: F) -> F:
+    option = click.option("--user", metavar="ID", help="In place of SIDs: all sockets of a user.")
+    return click.argument("sids", nargs=-1, metavar="[SID]...")(option(command))
+
+
+# -- looking ----------------------------------------------------------------------------------
+
+
+@rooms.command()
+@_json
+def workers(as_json: bool) -> None:
+    """Name the workers that are there, this command among them."""
+    cluster, sockets = _connect()
+    answer = sockets.workers()
+    names = sorted(answer.value)
+    lines = [f"{name}\tthis command" if name == cluster.name else name for name in names]
+    _show(answer, names, lines, as_json, this=cluster.name)
+
+
+@rooms.command("list")
+@click.option("--prefix", default="", metavar="TEXT", help="Only rooms whose names begin so.")
+@_namespace
+@_json
+def list_(prefix: str, namespace: str | None, as_json: bool) -> None:
+    """List the rooms, with the number of their members."""
+    answer = _sockets().rooms(prefix, namespace=namespace)
+    value = {str(room): answer.value[room] for room in sorted(answer.value, key=str)}
+    lines = [f"{count}\t{_printable(room)}" for room, count in value.items()]
+    _show(answer, value, lines, as_json)
+
+
+@rooms.command()
+@click.argument("room")
+@click.option("--users", is_flag=True, help="User IDs in place of socket IDs.")
+@_namespace
+@_json
+def members(room: str, users: bool, namespace: str | None, as_json: bool) -> None:
+    """Print the socket IDs of everybody in ROOM."""
+    by: By = "user" if users else "socket"
+    _show_names(_sockets().members(room, by=by, namespace=namespace), as_json)
+
+
+@rooms.command()
+@click.argument("sid")
+@_namespace
+@_json
+def of(sid: str, namespace: str | None, as_json: bool) -> None:
+    """Print the rooms of the socket SID."""
+    _show_names(_sockets().rooms_of(sid, namespace=namespace), as_json)
+
+
+# -- changing ---------------------------------------------------------------------------------
+
+
+@rooms.command()
+@click.argument("room")
+@_whose
+@_namespace
+@_json
+def join(room: str, sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
+    """Put sockets into ROOM."""
+    socket = _given(sids, user)
+    future = _sockets().join(socket, room, user=user, namespace=namespace)
+    _show_outcome(future, as_json)
+
+
+@rooms.command()
+@click.argument("room")
+@_whose
+@_namespace
+@_json
+def leave(room: str, sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
+    """Take sockets out of ROOM."""
+    socket = _given(sids, user)
+    future = _sockets().leave(socket, room, user=user, namespace=namespace)
+    _show_outcome(future, as_json)
+
+
+@rooms.command()
+@_whose
+@_namespace
+@_json
+def disconnect(sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
+    """Disconnect sockets; their clients do not come back by themselves."""
+    socket = _given(sids, user)
+    future = _sockets().disconnect(socket, user=user, namespace=namespace)
+    _show_outcome(future, as_json)
+
+
+@rooms.command()
+@click.argument("room")
+@click.argument("data")
+@click.option("--event", default=DEFAULT_EVENT, show_default=True, help="The name of the event.")
+@click.option("--json", "as_json", is_flag=True, help="DATA is JSON, not text.")
+@_namespace
+def broadcast(room: str, data: str, event: str, as_json: bool, namespace: str | None) -> None:
+    """Send DATA to everybody in ROOM, and wait until every worker has it."""
+    sockets = _sockets()
+    sockets.broadcast(room, event, _parsed(data) if as_json else data, namespace=namespace)
+    answer = sockets.workers()
+    _insist_on_all(answer)
+    click.echo(f"{len(answer.value) - 1} other workers have it.")
+
+
+@rooms.command()
+def check() -> None:
+    """Say whether this command reaches the other workers, and if not, what to do."""
+    cluster, sockets = _connect()
+    answer = sockets.workers()
+    _insist_on_all(answer)
+    if isinstance(cluster.backend, MemoryBackend):
+        raise click.exceptions.Exit(1)  # for the reason that was given
+    others = sorted(answer.value - {cluster.name})
+    if not others:
+        raise click.ClickException(
+            f"Nobody else is on {cluster.backend!r}: start a worker, with the same "
+            "ROOMS_BACKEND_URL and ROOMS_CHANNEL."
+        )
+    click.echo(f"Other workers that have answered on {cluster.backend!r}: {', '.join(others)}")
+
+
+# -- what they share --------------------------------------------------------------------------
+
+
+def _connect() -> tuple[Cluster, Sockets]:
+    """Return this worker's cluster, which it is a member of by then, and its sockets."""
+    cluster = _cluster()
+    cluster.start()
+    if not cluster.hears_itself:
+        raise click.ClickException(
+            f"Nothing that is sent on {cluster.backend!r} comes back: start the broker, or "
+            "correct ROOMS_BACKEND_URL."
+        )
+    if isinstance(cluster.backend, MemoryBackend):
+        click.echo(_ONLY_ITSELF, err=True)
+    sockets: Sockets = current_app.extensions["rooms"].sockets
+    return cluster, sockets
+
+
+def _cluster() -> Cluster:
+    from flask_rooms.extension import parts_of  # which adds these commands, and is there by now
+
+    return parts_of(current_app).cluster
+
+
+def _sockets() -> Sockets:
+    return _connect()[1]
+
+
+def _given(sids: tuple[str, ...], user: str | None) -> tuple[str, ...] | NotGiven:
+    if not sids and user is None:
+        raise click.UsageError("Give a socket ID, or several, or --user.")
+    return sids or NOT_GIVEN
+
+
+def _parsed(data: str) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise click.BadParameter(f"DATA is not JSON: {error}") from None
+
+
+def _show_names(answer: Answer[Any], as_json: bool) -> None:
+    names = sorted(map(str, answer.value))
+    _show(answer, names, map(_printable, names), as_json)
+
+
+def _show(
+    answer: Answer[Any], value: Any, lines: Iterable[str], as_json: bool, **more: str
+) -> None:
+    if as_json:
+        whole = {"value": value, "complete": answer.complete, "missing": answer.missing}
+        click.echo(json.dumps({**whole, **more}))
+    else:
+        for line in lines:
+            click.echo(line)
+    _insist_on_all(answer)
+
+
+def _insist_on_all(answer: Answer[Any]) -> None:
+    """End with status 1 unless everybody is in an answer."""
+    for reason, count in _cluster().dropped.items():
+        raise click.ClickException(f"Messages were dropped ({reason}: {count}). {remedy(reason)}")
+    if answer.missing:
+        raise click.ClickException(
+            f"No answer from {', '.join(sorted(answer.missing))}: look at these workers. One that "
+            "was killed is forgotten after four heartbeats."
+        )
+    if not answer.complete:
+        raise click.ClickException(
+            "Not every worker may have been heard: let ROOMS_CONFIRM_TIMEOUT be at least twice as "
+            "long as ROOMS_HEARTBEAT_INTERVAL."
+        )
+
+
+def _show_outcome(future: Future[Outcome], as_json: bool) -> None:
+    outcome = future.result()
+    if as_json:
+        click.echo(json.dumps(asdict(outcome)))
+        return
+    click.echo(f"changed: {outcome.changed}, unchanged: {outcome.unchanged}")
+    for sid in outcome.unknown:
+        click.echo(f"unknown: {sid}")
+
+
+def _printable(name: str) -> str:
+    # Clients may choose names, and must not move the cursor of who looks at them.
+    return name if name.isprintable() else repr(name)

@@ -1,0 +1,104 @@
+/**
+ * Socket requests of Flask-Rooms, over a socket of socket.io-client.
+ *
+ *     import { rooms } from "/rooms.js";
+ *
+ *     const api = rooms(io());
+ *     const { body } = await api.put("/rooms/fun", { as: "Alice" });
+ *
+ * What it takes and returns is described in rooms.d.ts.
+ */
+
+/** The answer has a status of 400 or more. */
+export class RequestFailed extends Error {
+  name = "RequestFailed";
+
+  constructor({ status, body, headers }) {
+    const reason = typeof body?.message === "string" ? `: ${body.message}` : ".";
+    super(`The answer has status ${status}${reason}`);
+    Object.assign(this, { status, body, headers });
+  }
+}
+
+/** There was no answer in time. */
+export class RequestTimeout extends Error {
+  name = "RequestTimeout";
+}
+
+/** The socket disconnected before the answer came: the request may have been carried out. */
+export class Disconnected extends Error {
+  name = "Disconnected";
+}
+
+/** Return the verbs of HTTP as functions. */
+export function rooms(socket, { timeout = 10_000, headers } = {}) {
+  // Those that wait for the connection, in order. Not left to socket.io-client's own buffer, which
+  // would send a request that nobody waits for any more.
+  const waiting = new Set();
+
+  function sendAll() {
+    for (const send of waiting) {
+      waiting.delete(send);
+      send();
+    }
+  }
+
+  function enqueue(send) {
+    waiting.add(send);
+    if (waiting.size > 1) return;
+    if (socket.connected) sendAll();
+    else socket.once("connect", sendAll);
+  }
+
+  function dequeue(send) {
+    waiting.delete(send);
+    if (waiting.size === 0) socket.off("connect", sendAll);
+  }
+
+  function exchange(verb, payload, milliseconds, signal) {
+    return new Promise((resolve, reject) => {
+      let problem = "no connection";
+      const end = (settle, value) => {
+        clearTimeout(timer);
+        dequeue(send);
+        socket.off("disconnect", disconnected);
+        signal?.removeEventListener("abort", aborted);
+        settle(value);
+      };
+      const late = () =>
+        end(reject, new RequestTimeout(`There was ${problem} within ${milliseconds} ms.`));
+      const aborted = () => end(reject, signal.reason);
+      const disconnected = () =>
+        end(reject, new Disconnected("The socket disconnected before the answer came."));
+      const send = () => {
+        problem = "no answer";
+        socket.once("disconnect", disconnected);
+        // It only rejects what has ended already, or for socket.io-client's own `ackTimeout`.
+        socket.emitWithAck(verb, payload).then((answer) => end(resolve, answer), late);
+      };
+      const timer = setTimeout(late, milliseconds);
+      signal?.addEventListener("abort", aborted);
+      enqueue(send);
+    });
+  }
+
+  async function request({ method = "get", url, data, signal, ...options }) {
+    signal?.throwIfAborted();
+    const payload = { url, data, headers: { ...headers, ...options.headers } };
+    const milliseconds = options.timeout ?? timeout;
+    const answer = await exchange(method.toLowerCase(), payload, milliseconds, signal);
+    const response = { status: answer.statusCode, body: answer.body, headers: answer.headers };
+    if (response.status >= 400) throw new RequestFailed(response);
+    return response;
+  }
+
+  const verb = (method) => (url, data, options) => request({ ...options, method, url, data });
+  return {
+    request,
+    get: verb("get"),
+    post: verb("post"),
+    put: verb("put"),
+    patch: verb("patch"),
+    delete: verb("delete"),
+  };
+}

@@ -1,0 +1,159 @@
+"""
+The application for JavaScript clients: that of rooms_app.py, what tells them what has arrived,
+and the pages and packages that a browser needs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from threading import Event
+from typing import Any
+
+from flask import Blueprint, Flask, Response, request, send_from_directory, session
+from flask_socketio import SocketIO, disconnect
+
+from flask_rooms import Rooms, sockets
+from tests.support import rooms_app
+from tests.support.clients import find_node_modules
+from tests.support.documents import blocks
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+TIMEOUT = 20.0  # seconds until a request that nobody releases gives up
+
+DOCUMENTATION = "docs/clients.md"
+
+#: Where npm has put the scripts that a page loads.
+SCRIPTS = {
+    "socket.io.min.js": "socket.io-client/dist/socket.io.min.js",
+    "sails.io.js": "sails.io.js/sails.io.js",
+}
+PAGE = """
+<!doctype html>
+<title>A client</title>
+<link rel="icon" href="data:,">
+<script src="/socket.io.min.js"></script>
+<script src="/js/sails-adapter.js"></script>
+<script src="/sails.io.js" environment="production"></script>
+"""
+
+bp = Blueprint("clients", __name__)
+
+#: What a client has said when it connected, by socket ID.
+handshakes: dict[str, Mapping[str, str]] = {}
+#: By which those are released who wait, by the name that they have given.
+released: defaultdict[str, Event] = defaultdict(Event)
+
+
+def create_app(**config: Any) -> Flask:
+    """Return the application."""
+    app = Flask(__name__)
+    app.config.update(SECRET_KEY="of the tests", **config)
+    app.register_blueprint(rooms_app.bp)
+    app.register_blueprint(bp)
+    socketio = SocketIO(cors_allowed_origins="*")
+    for namespace in ("/", "/chat"):
+        socketio.on_event("connect", remember, namespace)
+    Rooms(
+        app,
+        socketio,
+        scripts_url="/js",
+        cookie_url="/__getcookie",
+        request_headers=["X-One", "X-Two", "X-Three", "X-Four"],
+    )
+    return app
+
+
+def remember(*_: Any) -> None:
+    """Keep what a client says while it connects, and refuse it if it wants that."""
+    if "refuse" in request.args:
+        raise ConnectionRefusedError("as you wish")
+    handshakes[request.sid] = request.args.to_dict()  # type: ignore[attr-defined]
+
+
+@bp.route("/echo", methods=METHODS)
+def echo() -> dict[str, Any]:
+    """Say what has arrived."""
+    return {
+        "method": request.method,
+        "query": request.args.to_dict(),
+        "json": request.get_json(silent=True),
+        "headers": {name.lower(): value for name, value in request.headers.items()},
+    }
+
+
+@bp.route("/bytes", methods=["POST"])
+def reverse() -> Response:
+    """Send the bytes of the body back, the last one first."""
+    return Response(request.get_data()[::-1], content_type="application/octet-stream")
+
+
+@bp.route("/status/<int:code>", methods=METHODS)
+def status(code: int) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Answer with a status."""
+    return {"message": f"This is {code}."}, code, {"X-Said": str(code)}
+
+
+@bp.get("/handshake")
+def handshake() -> Mapping[str, str]:
+    """Say what the client has said when it connected."""
+    return handshakes[request.sid]  # type: ignore[attr-defined]
+
+
+@bp.get("/session")
+def read_session() -> dict[str, Any]:
+    """Say what is in the session."""
+    return dict(session)
+
+
+@bp.before_app_request
+def begin_session() -> None:
+    """Begin a session for who fetches a cookie, as an application may do."""
+    if request.path == "/__getcookie":
+        session["begun"] = "by /__getcookie"
+
+
+@bp.get("/wait/<name>")
+def wait(name: str) -> dict[str, Any]:
+    """Answer when somebody says so."""
+    released[name].wait(TIMEOUT)
+    return {}
+
+
+@bp.post("/release/<name>")
+def release(name: str) -> dict[str, Any]:
+    """Have those answered who wait."""
+    released[name].set()
+    return {}
+
+
+@bp.post("/hang-up")
+def hang_up() -> dict[str, Any]:
+    """Disconnect the client, which so never hears the answer."""
+    disconnect()
+    return {}
+
+
+@bp.put("/rooms/<room>")
+def join(room: str) -> dict[str, Any]:
+    """Join, as in the README."""
+    sockets.join(request, room)
+    return {"you": sockets.get_id(request)}
+
+
+@bp.get("/page")
+def page() -> str:
+    """Show a page on which tests can do what they like."""
+    return PAGE
+
+
+@bp.get("/documented/<int:number>")
+def documented(number: int) -> str:
+    """Show a page of the documentation, the first one being 0."""
+    return blocks(DOCUMENTATION, "html")[number]
+
+
+@bp.get("/<any('socket.io.min.js', 'sails.io.js'):name>")
+def npm(name: str) -> Response:
+    """Send a script that npm has installed."""
+    return send_from_directory(find_node_modules() or "", SCRIPTS[name])
