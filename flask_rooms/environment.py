@@ -13,8 +13,6 @@ from flask_rooms.payload import Payload
 
 #: Where an environment says whose request it is: (socket ID, namespace).
 SOCKET = "flask_rooms.socket"
-#: Where it says which path the client has named.
-PATH = "flask_rooms.path"
 
 # A list of what is allowed and not of what is forbidden: proxies tell applications who somebody
 # is in headers of any name, they see the handshake and none of the requests in it, and so a
@@ -52,11 +50,12 @@ def of_request(
         allowed: Headers that clients may set besides the usual ones, in lower case.
     """
     body, media_type = payload.body or (b"", "")
-    path = unquote_to_bytes(payload.path).decode("latin-1")  # as PEP 3333 wants it
+    prefix = _prefix(handshake)
+    # Before any middleware sees the path, so that none can be got around with the prefix.
+    path = payload.path[len(prefix) :] if _is_below(payload.path, prefix) else payload.path
     environ = of_socket(handshake) | {
         "REQUEST_METHOD": verb.upper(),
-        "PATH_INFO": path,
-        PATH: path,
+        "PATH_INFO": unquote_to_bytes(path or "/").decode("latin-1"),  # as PEP 3333 wants it
         "QUERY_STRING": payload.query,
         "CONTENT_LENGTH": str(len(body)),
         "HTTP_ACCEPT": "application/json",
@@ -96,19 +95,12 @@ def of_socket(handshake: Mapping[str, Any]) -> dict[str, Any]:
 
 def full_path(payload: Payload, handshake: Mapping[str, Any]) -> str:
     """Return the path as a browser sees it, with the prefix below which the application is."""
-    prefix = str(handshake.get("SCRIPT_NAME", "")).rstrip("/")
+    prefix = _prefix(handshake)
     return payload.path if _is_below(payload.path, prefix) else prefix + payload.path
 
 
-def take_off_prefix(environ: dict[str, Any]) -> None:
-    """
-    Make the path of a socket request relative to the application, as a server does.
-
-    It is done last, when all middleware has had its say: some find out the prefix by headers.
-    """
-    prefix, path = environ.get("SCRIPT_NAME", "").rstrip("/"), environ["PATH_INFO"]
-    if path == environ.get(PATH) and _is_below(path, prefix):
-        environ["PATH_INFO"] = path[len(prefix) :] or "/"
+def _prefix(handshake: Mapping[str, Any]) -> str:
+    return str(handshake.get("SCRIPT_NAME", "")).rstrip("/")
 
 
 def _is_below(path: str, prefix: str) -> bool:

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from flask_rooms.config import Config
 from flask_rooms.context import call_in_context
 from flask_rooms.cookies import Cookies
-from flask_rooms.environment import SOCKET, full_path, of_request, of_socket, take_off_prefix
+from flask_rooms.environment import SOCKET, full_path, of_request, of_socket
 from flask_rooms.line import Line, Place
 from flask_rooms.manager import RoomsManager
 from flask_rooms.memberships import Socket
@@ -47,10 +47,9 @@ class SocketRequest(Request):
     namespace: str
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        if SOCKET in environ:
-            take_off_prefix(environ)
-            self.sid, self.namespace = environ[SOCKET]
         super().__init__(environ, *args, **kwargs)
+        if SOCKET in environ:
+            self.sid, self.namespace = environ[SOCKET]
 
     @property
     def is_socket(self) -> bool:

@@ -28,12 +28,11 @@ def main() -> None:
     with (
         cluster("memory://", 1, "tests.support.requests_app") as (worker,),
         RawClient(worker.url) as client,
-        RawClient(worker.url) as observer,
     ):
         print(f"{'requests':>10}{'objects':>10}{'KiB':>10}")
         for part in range(1, 11):
             make_requests(client, options.requests // 10)
-            found = observer.request("get", "/objects")["body"]
+            found = client.request("get", "/objects")["body"]
             made = part * options.requests // 10
             print(f"{made:>10}{found['all']:>10}{found['kilobytes']:>10}", flush=True)
 

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import flask_socketio
@@ -16,20 +17,28 @@ from flask import (
     Request,
     Response,
     abort,
+    current_app,
     g,
     redirect,
     request,
+    send_from_directory,
     session,
     stream_with_context,
     url_for,
 )
 from flask.json.provider import DefaultJSONProvider
+from flask.views import MethodView
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_rooms.payload import Malformed, parse
 from flask_rooms.requests import VERBS
 from tests.support.apps import Client, LocalCluster, Worker, make_app
+
+
+class Stopped(BaseException):
+    """As eventlet's and gevent's Timeout, which no `except Exception` catches."""
+
 
 WITH_BODY = [verb for verb in VERBS if verb not in ("get", "head", "delete")]
 
@@ -382,6 +391,114 @@ def test_over_http_flask_socketios_calls_fail_instead_of_addressing_everybody(
     assert worker.app.test_client().get("/tell").status_code == 500
     assert stranger.ask("get", "/tell")["statusCode"] == 200
     assert stranger.received() == [("secret", ["mine"])]
+
+
+def test_files_arrive_whole(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "page.txt").write_text("text\n")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG" * 10_000)
+    worker.app.add_url_rule(
+        "/files/<name>",
+        endpoint="files",
+        view_func=lambda name: send_from_directory(tmp_path, name),
+    )
+    connected = worker.connect()
+
+    assert connected.ask("get", "/files/page.txt")["body"] == "text\n"
+    assert connected.ask("get", "/files/image.png")["body"] == b"\x89PNG" * 10_000
+    assert connected.ask("head", "/files/page.txt")["headers"]["content-length"] == "5"
+    part = connected.ask("get", "/files/page.txt", Range="bytes=1-2")
+    assert (part["statusCode"], part["body"]) == (206, "ex")
+    assert connected.ask("get", "/files/nothing")["statusCode"] == 404
+
+
+def test_what_a_server_in_front_is_told_a_client_is_not(worker: Worker) -> None:
+    headers = {
+        "X-Sendfile": "/srv/secret",
+        "X-Accel-Redirect": "/secret",
+        "Connection": "close",
+        "X-Other": "other",
+    }
+    worker.app.add_url_rule("/sent", view_func=lambda: ("", headers), endpoint="sent")
+
+    told = worker.connect().ask("get", "/sent")["headers"]
+
+    assert told.keys() & {name.lower() for name in headers} == {"x-other"}
+
+
+@pytest.mark.parametrize("ends", [0, 1, 2])
+def test_a_response_is_closed_wherever_it_ends(worker: Worker, ends: int) -> None:
+    closed = []
+
+    def stream() -> Iterator[bytes]:
+        for number in range(3):
+            if number == ends:
+                raise RuntimeError
+            yield b"part"
+
+    def respond() -> Response:
+        response = Response(stream())
+        response.call_on_close(lambda: closed.append(ends))
+        return response
+
+    worker.app.add_url_rule("/stream", view_func=respond)
+
+    assert worker.connect().ask("get", "/stream")["statusCode"] == 500
+    assert closed == [ends]
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, Stopped])
+def test_what_would_end_a_thread_is_a_500(worker: Worker, error: type[BaseException]) -> None:
+    def stop() -> str:
+        raise error
+
+    worker.app.add_url_rule("/stop", view_func=stop)
+    connected = worker.connect()
+
+    assert connected.ask("get", "/stop")["statusCode"] == 500
+    assert connected.ask("get", "/echo")["statusCode"] == 200
+
+
+@pytest.mark.parametrize("depth", [200, 5_000])
+def test_an_answer_that_is_too_deep_is_a_500_or_bytes(worker: Worker, depth: int) -> None:
+    text = "[" * depth + "]" * depth
+    worker.app.add_url_rule(
+        "/deep", view_func=lambda: Response(text, mimetype="application/json"), endpoint="deep"
+    )
+    connected = worker.connect()
+
+    answer = connected.ask("get", "/deep")
+
+    assert answer["statusCode"] in (200, 500)
+    assert connected.ask("get", "/echo")["statusCode"] == 200
+
+
+def test_options_and_head_answer_by_themselves(worker: Worker) -> None:
+    worker.app.add_url_rule("/get", view_func=lambda: "body", endpoint="get")
+    connected = worker.connect()
+
+    options, head = connected.ask("options", "/get"), connected.ask("head", "/get")
+
+    assert set(options["headers"]["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert (head["statusCode"], head["body"]) == (200, "")
+    assert connected.ask("options", "/nowhere")["statusCode"] == 404
+
+
+def test_method_views_and_context_locals(worker: Worker) -> None:
+    class Item(MethodView):
+        def get(self, number: int) -> dict[str, Any]:
+            g.number = number
+            return {"number": g.number, "endpoint": request.endpoint, "app": current_app.name}
+
+        def delete(self, number: int) -> tuple[str, int]:
+            return "", 204
+
+    worker.app.add_url_rule("/item/<int:number>", view_func=Item.as_view("item"))
+    connected = worker.connect()
+
+    expected = {"number": 7, "endpoint": "item", "app": worker.app.name}
+    assert connected.ask("get", "/item/7")["body"] == expected
+    assert connected.ask("delete", "/item/7")["statusCode"] == 204
+    assert connected.ask("put", "/item/7")["statusCode"] == 405
 
 
 def test_a_response_without_an_end_is_given_up(worker: Worker) -> None:

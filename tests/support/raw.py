@@ -38,13 +38,11 @@ class RawClient:
         self._websocket: WebSocket = create_connection(address, timeout=TIMEOUT, **options)
         self._last_id = 10**6  # lower ones are the tests' own
         self._answers: dict[int, Any] = {}
-        assert self.receive()[0] == "0"
-        self.send("40" if auth is None else f"40{json.dumps(auth)}")
-        kind, said = self._split(self.receive())
-        if kind != "40":
-            self._websocket.shutdown()  # type: ignore[no-untyped-call]
-            raise Refused(said)
-        self.sid = str(said["sid"])
+        try:
+            self.sid = self._connect(auth)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> RawClient:
         return self
@@ -55,11 +53,20 @@ class RawClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection, without a word."""
         self._websocket.shutdown()  # type: ignore[no-untyped-call]
 
-    @staticmethod
-    def _split(frame: str) -> tuple[str, Any]:
-        return frame[:2], json.loads(frame[2:])
+    def _connect(self, auth: Any) -> str:
+        assert self.receive()[0] == "0"
+        self.send("40" if auth is None else f"40{json.dumps(auth)}")
+        answer = self.receive()
+        said = json.loads(answer[2:])
+        if not answer.startswith("40"):
+            raise Refused(said)
+        return str(said["sid"])
 
     def send(self, frame: str | bytes) -> None:
         """Send a frame: text or binary, as the type says."""
