@@ -552,7 +552,7 @@ class Lying:
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.here, self.there, self.liar = (
-            cluster.worker(confirm_timeout=PATIENCE) for _ in range(3)
+            cluster.worker(confirm_timeout=FOR_EVER) for _ in range(3)
         )
         self.clients = [worker.connect() for worker in (self.here, self.there, self.liar)]
         self.sids = [client.sid for client in self.clients]
@@ -618,7 +618,7 @@ def test_what_follows_the_last_page_is_nothing(lying: Lying) -> None:
 
 
 def test_pages_without_an_end_are_no_answer(lying: Lying) -> None:
-    """They are counted, so that nobody has to keep them until the time is over."""
+    """They are counted, and nobody keeps them until the time is over."""
     most = Limits(16 * 2**20, 0, 2**20).pages
     pages = [
         lambda asker, number, page=page: Reply(asker, number, (f"page {page}",), (), False)
@@ -626,9 +626,19 @@ def test_pages_without_an_end_are_no_answer(lying: Lying) -> None:
     ]
     lying.says(*pages)
 
-    answer = lying.here.sockets.members("red", timeout=FOR_EVER)
+    answer = lying.here.sockets.members("red")
 
     assert answer == Answer(lying.honest, False, (lying.liar.name,))
+
+
+def test_what_a_worker_has_said_before_it_died_is_nothing(lying: Lying) -> None:
+    def die(asker: str, number: int) -> Reply:
+        in_thread(lying.liar.cluster.stop)
+        return Reply(asker, number, (lying.sids[2], "half"), (1, 1), False)
+
+    lying.says(die)
+
+    assert lying.here.sockets.members("red") == Answer(lying.honest, True)
 
 
 def test_names_and_counts_that_do_not_match_are_none(lying: Lying) -> None:
