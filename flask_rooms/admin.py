@@ -37,7 +37,7 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
         """Watch the server, and take the place of what python-socketio has changed in ours."""
         super().instrument()
         manager = self.sio.manager
-        manager.hear = self._hear
+        manager.events.hear = self._hear
         self._send, manager.emit = manager.emit, self._report
         if self.mode == "development":
             del manager.basic_enter_room, manager.basic_leave_room
@@ -47,8 +47,9 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
     def uninstrument(self) -> None:
         """Give everything back."""
         super().uninstrument()
-        for name in ("hear", "emit", "basic_enter_room", "basic_leave_room"):
-            vars(self.sio.manager).pop(name, None)  # the class has its own
+        vars(self.sio.manager.events).pop("hear", None)  # the class has its own
+        for name in ("emit", "basic_enter_room", "basic_leave_room"):
+            vars(self.sio.manager).pop(name, None)
         joined.disconnect(self._joined, self._app)
         left.disconnect(self._left, self._app)
 
@@ -97,7 +98,7 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
             self._send(event, data, namespace, **options)
             if newcomers:
                 # Not before: the Admin UI forgets whom it knew when it gets a list.
-                self.sio.manager.tell(newcomers)
+                self.sio.manager.events.tell(newcomers)
         except RoomsError as error:  # what the application does must not fail for a report
             logger.warning("A report to the Admin UI could not be sent: %s", error)
 

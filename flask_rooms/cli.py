@@ -23,7 +23,7 @@ from flask_rooms.sockets import DEFAULT_EVENT, Sockets
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_ONLY_ITSELF = (
+ONLY_ITSELF = (
     "memory:// connects the workers of one process, so this command sees only itself: set "
     "ROOMS_BACKEND_URL to a broker's URL."
 )
@@ -190,7 +190,7 @@ def _connect() -> tuple[Cluster, Sockets]:
             "correct ROOMS_BACKEND_URL."
         )
     if isinstance(cluster.backend, MemoryBackend):
-        click.echo(_ONLY_ITSELF, err=True)
+        click.echo(ONLY_ITSELF, err=True)
     sockets: Sockets = current_app.extensions["rooms"].sockets
     return cluster, sockets
 

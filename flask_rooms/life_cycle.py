@@ -65,7 +65,7 @@ class LifeCycle:
             return
         make = self._server.packet_class
         packet = make(CONNECT_ERROR, data=refusal, namespace=namespace or "/")
-        self._server.manager.send_packet(eio_sid, packet)
+        self._server.manager.events.send_packet(eio_sid, packet)
 
     def _refusal(self, handshake: dict[str, Any], auth: Any) -> Any:
         """Return what to tell a client that may not connect; None if it may."""

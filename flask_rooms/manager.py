@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from engineio.exceptions import SocketIsClosedError
-from engineio.packet import MESSAGE
-from engineio.packet import Packet as EnginePacket
 from socketio.manager import Manager
 
 from flask_rooms.arguments import any_room, any_rooms, asking_socket
 from flask_rooms.changes import Changes
 from flask_rooms.cluster import Cluster
 from flask_rooms.departures import Departures
-from flask_rooms.errors import BackendUnavailable, InvalidArgument, Refused, RoomsError
+from flask_rooms.errors import Refused
+from flask_rooms.events import Events
 from flask_rooms.guards import Guards, InContext
 from flask_rooms.memberships import Origin, Socket, is_own
 from flask_rooms.messages import (
     Acknowledged,
     Action,
-    Audience,
     Change,
     Emit,
     Operation,
@@ -36,19 +28,12 @@ from flask_rooms.messages import (
     User,
 )
 from flask_rooms.outcome import Part
-from flask_rooms.packets import decode, encode_acknowledgement, encode_event
 from flask_rooms.registry import Registry
 from flask_rooms.rooms_view import RoomsView
-from flask_rooms.sids import is_sid, is_sid_room, new_sid, owner_of
+from flask_rooms.sids import is_sid, is_sid_room, new_sid
 from flask_rooms.signals import Announcer
 
 logger = logging.getLogger("flask_rooms")
-
-#: Callbacks that may wait for clients of other workers.
-REMOTE_ACKS = 10_000
-
-#: The namespace of the workers themselves; no client can be in it.
-_WORKERS = ""
 
 
 class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typed
@@ -74,8 +59,10 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self._registry = registry
         self._cluster = cluster
         self._announcer = announcer
+        self.events = Events(registry, cluster, self.spawn)
+        self.callbacks = self.events.callbacks
         self._departures = Departures(
-            registry, send=self._send, forget=self.basic_disconnect, spawn=self.spawn
+            registry, send=self.events.send_parts, forget=self.basic_disconnect, spawn=self.spawn
         )
         self._changes = Changes(
             registry,
@@ -90,9 +77,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         #: Returns whose socket is connecting, given its environment and `auth`; likewise.
         self.load_user: Callable[[dict[str, Any], Any], User | None]
         self._users: dict[tuple[str, str], User | None] = {}  # of the sockets that are connecting
-        self._ack_ids = itertools.count(1)
-        self._sending_parts = threading.Lock()
-        self._remote_acks: dict[int, tuple[str, Callable[..., object]]] = {}
         cluster.host = self
 
     # -- what the cluster asks of this worker ---------------------------------------------
@@ -108,53 +92,29 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def apply(self, operation: Operation, sender: str) -> None:
         """Carry out another operation on the sockets of this worker."""
         if isinstance(operation, Emit):
-            self._emit(operation, sender)
+            self.events.receive(operation, sender)
         elif isinstance(operation, Acknowledged):
-            self._acknowledged(operation)
+            self.events.acknowledged(operation)
 
     def answer(self, question: Question) -> tuple[list[Room], list[int]]:
         """Return the names and counts that another worker, or this one, asks for."""
         return self._registry.answer(question)
 
-    def _emit(self, emit: Emit, sender: str) -> None:
-        if emit.namespace == _WORKERS:
-            self.hear(decode(self.server.packet_class, emit.packet).data[1])
-            return
-        if not emit.ack:
-            self._deliver(emit, None)
-            return
-        self._deliver(emit, partial(self._answer, sender, emit.ack))
-        sid = str(emit.rooms[0]) if emit.rooms else ""
-        if owner_of(sid) == self._cluster.name and not self.holds(emit.namespace, sid):
-            self._cluster.publish(Acknowledged(sender, emit.ack, ()))  # nobody will answer
-
-    def tell(self, what: Any) -> None:
-        """Tell the other workers themselves something; each of them then calls its hear()."""
-        packet = encode_event(self.server.packet_class, "", what, "/")
-        self._cluster.publish(Emit(_WORKERS, packet, None, (), 0))
-
-    def hear(self, what: Any) -> None:
-        """Take in what another worker tells; replaced by who has a use for it."""
+    def worker_gone(self, worker: str) -> None:
+        """Another worker has left; nothing will come from it any more."""
+        self.events.worker_gone(worker)
 
     @property
     def worker(self) -> str:
         """This worker's name; joins the cluster if need be."""
         return self._cluster.name
 
-    def worker_gone(self, worker: str) -> None:
-        """Let go of the callbacks that wait for a client of that worker."""
-        for ack, (owner, _) in list(self._remote_acks.items()):
-            if owner == worker:
-                self._remote_acks.pop(ack, None)
-
     def forked(self) -> None:
         """Begin afresh in a forked child: sockets and all that waits for them are the parent's."""
         self._registry.clear()
         self._announcer.forked()
         self._departures.forked()
-        self._sending_parts = threading.Lock()
-        self._remote_acks.clear()
-        self.callbacks.clear()
+        self.events.forked()
 
     def after_disconnect(self, tell: Callable[[Socket, str, Any], object]) -> None:
         """Have each socket that is gone *told*, with its namespace and the reason."""
@@ -298,135 +258,19 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         ignore_queue: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Send an event as python-socketio's server asks for it; send() in its words."""
+        """Send an event as python-socketio's server asks for it."""
         rooms = any_rooms(to or room)
         if callback is not None:
             if rooms is None:
                 raise ValueError("Cannot use callback without a room set.")
             callback = _once(callback)
-        self.send(event, data, namespace or "/", rooms, _sids(skip_sid), callback, ignore_queue)
-
-    def send(
-        self,
-        event: str,
-        data: Any,
-        namespace: str,
-        rooms: tuple[Audience, ...] | None,
-        skip: tuple[str, ...],
-        callback: Callable[..., object] | None = None,
-        ignore_queue: bool = False,
-    ) -> None:
-        """
-        Send an event to this worker's sockets first, then to those of the others.
-
-        Args:
-            event: Its name.
-            data: What JSON and bytes can express; a tuple is several arguments.
-            namespace: Where.
-            rooms: Names, or None for the whole namespace.
-            skip: Socket IDs to leave out.
-            callback: Called with what a client acknowledges.
-            ignore_queue: Whether to leave out the other workers.
-
-        Raises:
-            InvalidArgument: *data* cannot be encoded, or is too large for a message.
-            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
-        """
-        packet = encode_event(self.server.packet_class, event, data, namespace)
-        emit = Emit(namespace, packet, rooms, skip, 0)
-        if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
-            self._deliver(emit, callback)
-            return
-        try:
-            self._submit(emit, callback)
-        except BackendUnavailable:
-            # Whatever the way to the others is worth, this worker's sockets get theirs.
-            self._deliver(emit, callback)
-            raise
-        self._deliver(emit, callback)
-        self._cluster.flush()
-
-    def _submit(self, emit: Emit, callback: Callable[..., object] | None) -> None:
-        if callback is None or not emit.rooms:
-            self._cluster.submit(emit)
-            return
-        ack = next(self._ack_ids)
-        self._remote_acks[ack] = (owner_of(str(emit.rooms[0])), callback)
-        try:
-            self._cluster.submit(replace(emit, ack=ack))
-        except RoomsError:
-            del self._remote_acks[ack]
-            raise
-        while len(self._remote_acks) > REMOTE_ACKS:  # the oldest go, which nobody will answer
-            self._remote_acks.pop(next(iter(self._remote_acks)), None)
+        space, skip = namespace or "/", _sids(skip_sid)
+        self.events.send(event, data, space, rooms, skip, callback, ignore_queue)
 
     def trigger_callback(self, sid: str, id: Any, data: Any) -> None:
         """Hand a client's acknowledgement to whoever waits for it."""
-        callback = self.callbacks.get(sid, {}).pop(id, None) if type(id) is int else None
-        if callback is None:
+        if not self.events.answered(sid, id, data):
             self._get_logger().warning("Unknown callback received, ignoring.")
-        else:
-            callback(*(data if isinstance(data, list) else ()))
-
-    def _generate_ack_id(self, sid: str, callback: Callable[..., object]) -> int:
-        ack = next(self._ack_ids)
-        self.callbacks.setdefault(sid, {})[ack] = callback
-        return ack
-
-    def _deliver(self, emit: Emit, callback: Callable[..., object] | None) -> None:
-        """Send to the sockets of this worker."""
-        members = self._registry.members(emit.namespace, emit.rooms)
-        for sid in emit.skip:
-            members.pop(sid, None)
-        if callback is None:
-            packets = [EnginePacket(MESSAGE, part) for part in emit.packet]
-            for eio_sid in members.values():
-                self._send(eio_sid, packets)
-            return
-        for sid, eio_sid in members.items():
-            packet = decode(self.server.packet_class, emit.packet)
-            packet.id = self._generate_ack_id(sid, callback)
-            self.send_packet(eio_sid, packet)
-
-    def send_packet(self, eio_sid: str, packet: Any) -> None:
-        """Send one client a packet, in one piece."""
-        encoded = packet.encode()
-        parts = encoded if isinstance(encoded, list) else [encoded]
-        self._send(eio_sid, [EnginePacket(MESSAGE, part) for part in parts])
-
-    def _send(self, eio_sid: str, packets: list[EnginePacket]) -> None:
-        """Send one client the parts of an event; one that is gone is nobody else's business."""
-        session = self.server.eio.sockets.get(eio_sid)
-        if session is not None and _timed_out(session, self.server.eio.ping_timeout):
-            # Sending would close it here and now, and run the application's handler for that.
-            self.spawn(session.close, False)
-            return
-        with contextlib.suppress(SocketIsClosedError):
-            if len(packets) == 1:
-                self.server._send_eio_packet(eio_sid, packets[0])
-                return
-            with self._sending_parts:  # the parts of two events must not mix
-                for packet in packets:
-                    self.server._send_eio_packet(eio_sid, packet)
-
-    def _answer(self, worker: str, ack: int, *args: Any) -> None:
-        packet = encode_acknowledgement(self.server.packet_class, args)
-        try:
-            self._cluster.publish(Acknowledged(worker, ack, packet))
-        except InvalidArgument:  # too large: then no answer will come, and that is said
-            self._cluster.publish(Acknowledged(worker, ack, ()))
-
-    def _acknowledged(self, answer: Acknowledged) -> None:
-        if answer.worker != self._cluster.name:
-            return
-        _, callback = self._remote_acks.pop(answer.ack, ("", None))
-        if callback is not None and answer.packet:
-            # In the background: it is the application's, and may take its time.
-            self.spawn(callback, *(decode(self.server.packet_class, answer.packet).data or ()))
-
-    def _is_own(self, room: Audience) -> bool:
-        # Nobody but the socket itself can be in the room of its ID.
-        return isinstance(room, str) and is_sid(room) and owner_of(room) == self._cluster.name
 
     # -- connecting and disconnecting -----------------------------------------------------
 
@@ -439,7 +283,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         super().set_server(server)
         # python-socketio forgets a socket when all of the application's handlers went well;
         # here it is forgotten in any case, or it would be a member for ever.
-        self._departures.server = server
+        self._departures.server = self.events.server = server
         self._handle_connect = server._handle_connect
         server._handle_connect = self._connecting
         server._handle_disconnect = self._departures.client_left
@@ -528,11 +372,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """Forget a socket of this worker, and tell who waits for its acknowledgement."""
         self._registry.remove(namespace, sid, Origin("disconnect"))
         self._announcer.send()
-        for callback in self.callbacks.pop(sid, {}).values():
-            if isinstance(callback, partial) and callback.func == self._answer:
-                worker, ack = callback.args
-                with contextlib.suppress(RoomsError):  # it is told, or gives up by itself
-                    self._cluster.publish(Acknowledged(worker, ack, ()))
+        self.events.forget(sid)
 
     # -- what python-socketio wants to know -----------------------------------------------
 
@@ -561,10 +401,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def is_sid_room(self, namespace: str, room: Any) -> bool:
         """Whether a room is a socket's own."""
         return isinstance(room, str) and is_sid(room)
-
-
-def _timed_out(session: Any, ping_timeout: float) -> bool:
-    return bool(session.last_ping) and time.time() - session.last_ping > ping_timeout
 
 
 def _once(callback: Callable[..., object]) -> Callable[..., object]:

@@ -244,7 +244,7 @@ class SocketRequests:
 
     def _send(self, socket: Socket, packet: Any) -> None:
         if self._unread(socket) <= UNREAD_AT_ALL:
-            self._manager.send_packet(socket.eio_sid, packet)
+            self._manager.events.send_packet(socket.eio_sid, packet)
         else:  # it sends what we refuse, and does not read the refusals
             self._manager.hang_up(socket.eio_sid)
 

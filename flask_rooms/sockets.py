@@ -330,7 +330,9 @@ class Sockets(Questions):
         event = DEFAULT_EVENT if len(event_and_data) == 1 else event_and_data[0]
         space = arguments.namespace_of_call(namespace)
         skip = () if omit is None else arguments.socket_ids(omit, space)[1]
-        self._manager.send(arguments.event_name(event), event_and_data[-1], space, rooms, skip)
+        self._manager.events.send(
+            arguments.event_name(event), event_and_data[-1], space, rooms, skip
+        )
 
 
 def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:

@@ -23,17 +23,19 @@ from uuid import uuid4
 import pytest
 import redis
 
+from tests.faults import MISSING
 from tests.faults.kinds import FAULTS
 from tests.support.brokers import Broker, RabbitMQ, Redis
 from tests.support.clients import Client
 from tests.support.proxy import DOWN, Proxy
+from tests.support.serving import HEARTBEAT
 from tests.support.workers import Worker, cluster
 
 ROOT = Path(__file__).parents[1]
 APPLICATION = "tests.faults.app"
 
-#: Seconds for the load with its faults, which takes 40 where nothing else runs.
-LOAD = 160.0
+#: Seconds for the load with its faults, which takes 30 to 50 where nothing else runs.
+LOAD = 170.0
 
 #: Seconds for what must come about.
 PATIENCE = 60.0
@@ -65,20 +67,25 @@ def eventually(condition: Callable[[], bool]) -> None:
 # -- everything at once ---------------------------------------------------------------------------
 
 
-def test_faults_of_every_kind_break_no_promise(broker: Broker) -> None:
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_faults_of_every_kind_break_no_promise(kind: str) -> None:
     """Under load: every call has an outcome, memberships are right, no broadcast is lost."""
     mode = os.environ.get("ROOMS_TEST_MODE", "threading")
-    command = [sys.executable, "-m", "tests.faults", "--broker", broker.kind, "--mode", mode]
-    # A broker of its own, and nobody patched but the workers.
+    command = [sys.executable, "-m", "tests.faults", "--broker", kind, "--mode", mode]
+    # A broker of its own, even where the environment names one, and nobody patched but the workers.
+    environment = {k: v for k, v in os.environ.items() if k != f"ROOMS_TEST_{kind.upper()}_URL"}
     done = subprocess.run(
-        [*command, "--heartbeat", "0.5"],
+        [*command, "--heartbeat", str(HEARTBEAT)],
         cwd=ROOT,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=LOAD,
         check=False,
     )
 
+    if done.returncode == MISSING:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(done.stderr)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["faults"] == len(FAULTS)
@@ -260,8 +267,8 @@ def test_workers_come_back_without_storming_the_broker(
 
     for client in clients:
         assert heard(client, 3 * number) == {w.name: list(range(number)) for w in workers}
-    # While the pauses grow to two seconds, of which half is random, the listener tries up to
-    # eight times, and then once a second at the most. Callers try at first only, and twice.
-    tries = 8 + 2 + (time.monotonic() - began)
+    # The pauses double from a twentieth of a second to half a heartbeat, and half of each is
+    # random: so many tries there can be. Callers try at first only, and twice.
+    tries = 4 + (time.monotonic() - began) / (HEARTBEAT / 4) + 2
     used_by_one = connections / len(workers)
     assert proxy.accepted() - connections <= len(workers) * (tries + used_by_one)

@@ -4,7 +4,8 @@ Load on three workers and a real broker, with faults of every kind, and the prom
     python -m tests.faults --broker redis|amqp --mode threading|eventlet|gevent --minutes 60
 
 The last line of the output is JSON with all that was counted; the exit status is 1 when anything
-that must be zero is not. Without --minutes each kind of fault happens once.
+that must be zero is not, and 3 when the broker is not installed. Without --minutes each kind of
+fault happens once, and lasts no longer than it has to.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import signal
 import sys
 
+from tests.faults import MISSING
 from tests.faults.kinds import FAULTS, name
 from tests.faults.report import as_json, as_text
 from tests.faults.run import Plan, Run
@@ -55,4 +57,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except brokers.BrokerMissing as missing:
-        sys.exit(str(missing))
+        print(missing, file=sys.stderr)
+        sys.exit(MISSING)
