@@ -301,12 +301,19 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             logger.exception("It could not be found out whose socket this is: it is refused.")
         try:
             self._handle_connect(eio_sid, namespace, data)
+            self._accept_late(eio_sid, space)
         except BaseException:
             self._departures.turn_away(eio_sid, space)
             raise
         finally:
             self._users.pop(arriving, None)
             self._registry.turn_away(space, eio_sid)
+
+    def _accept_late(self, eio_sid: str, namespace: str) -> None:
+        # Before python-socketio 5.18 it names a socket once only, before the connect handler.
+        socket = self._registry.get_by_eio_sid(namespace, eio_sid)
+        if socket is not None and not socket.accepted:
+            self.connect(socket.sid, namespace)
 
     def _session_ended(self, eio_sid: str, reason: Any) -> None:
         self._departures.session_ended(eio_sid, reason)
@@ -344,7 +351,9 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         if socket is None:
             # python-socketio may also name the Engine.IO session here, all in one step.
             new = self.pre_connect(sid, namespace)
-            return None if new is None else self.connect(new, namespace)
+            if new is None or not self.server.always_connect:
+                return new  # and _accept_late() does the rest
+            return self.connect(new, namespace)
         if socket.ended:  # by a call, while the connect handler was running
             self._departures.dismiss_all([socket], namespace)
         return sid

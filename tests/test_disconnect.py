@@ -536,10 +536,14 @@ def test_a_handler_may_disconnect_its_own_socket_again(scene: Scene) -> None:
 # -- while it connects ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("always_connect", [False, True])
 @pytest.mark.parametrize("how", ["itself", "from another worker"])
-def test_a_socket_is_disconnected_while_it_connects(scene: Scene, how: str) -> None:
+def test_a_socket_is_disconnected_while_it_connects(
+    scene: Scene, how: str, always_connect: bool
+) -> None:
     """It gets in, is told, and is seen off like any other; what it joins afterwards is nothing."""
     joined: queue.Queue[Outcome] = queue.Queue()
+    scene.there.socketio.server.always_connect = always_connect
 
     @scene.there.socketio.on("connect")
     def connect() -> None:
