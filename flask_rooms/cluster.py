@@ -198,11 +198,20 @@ class Cluster:
             self._joined_in = os.getpid()
             self.flush()
             self.host.spawn(self._listener.run)
-            if not self._down:
-                self._listening.wait(self._timing.confirm)
+            self.wait_until_heard()
             self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
             attend_process()
+
+    def wait_until_heard(self) -> None:
+        """
+        Return when this worker hears itself, and so the others have heard of it.
+
+        Also after the confirmation timeout, and at once while the broker is away: own clients
+        are served all the same.
+        """
+        if not self._down:
+            self._listening.wait(self._timing.confirm)
 
     def _join(self) -> None:
         # The listener itself comes by here while start() still waits for it.
@@ -632,6 +641,7 @@ class Cluster:
         with self._lock:
             waiting = self._node.waiting()
             self._node = self._new_node()
+            self._listening.clear()
             self._unheard = True  # until its hello has come back, as at the start
             asks, self._asks = self._asks, {}
             inquiries, self._inquiries = self._inquiries, {}

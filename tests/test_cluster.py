@@ -143,12 +143,13 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
 
 def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
     """What connects before the others know the new name could be called unknown by them."""
-    here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
+    backend = FaultyBackend(cluster.hub)
+    here, there = cluster.worker(), cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
     fence(here, there.connect())
     name = there.name
     backend.mute = True
     _wait_for(lambda: there.name != name)
-    client = there.connect()
+    client = there.connect()  # which is served all the same, in the end
     there.sockets.join(client.sid, "red").result(0)
 
     backend.mute = False
@@ -156,6 +157,23 @@ def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) ->
     _wait_for(lambda: there.name in here.cluster.peers)
     fence(here, there.connect())
     assert there.rooms_of(client) == set()
+
+
+def test_who_starts_over_accepts_no_socket_before_it_is_heard(cluster: LocalCluster) -> None:
+    """Those who come back at once are not sent away a second time."""
+    backend = FaultyBackend(cluster.hub)
+    here, there = cluster.worker(), _with(cluster, backend)
+    fence(here, there.connect())
+    name = there.name
+    backend.mute = True
+    _wait_for(lambda: there.name != name)
+
+    coming = in_thread(there.connect)
+    backend.mute = False
+    client = coming.result(PATIENCE)
+
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert there.rooms_of(client) == {"red"}
 
 
 class HangingBackend(FaultyBackend):
