@@ -12,6 +12,7 @@ docs/benchmarks.md says how to read it.
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -53,6 +54,7 @@ def measure(contender: Contender, fault: Fault, leaves: int, quiet: float) -> di
     rooms = [f"room-{number}" for number in range(leaves)]
     with brokers.start(contender.broker) as broker:
         lead = fault.lead(broker)
+        load = os.getloadavg()[0]
         server = version_of(broker)
         with trial(contender, broker) as begun:
             begun.join(rooms)
@@ -64,6 +66,7 @@ def measure(contender: Contender, fault: Fault, leaves: int, quiet: float) -> di
         "contender": contender.name,
         "fault": fault.name,
         "server": server,
+        "load": load,
         "leaves": leaves,
         **found,
         **compared(remaining & set(rooms), told),

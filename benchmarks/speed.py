@@ -11,6 +11,7 @@ docs/benchmarks.md says how to read it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from statistics import quantiles
 from typing import Any
@@ -66,6 +67,7 @@ def measure(contender: Contender, singles: int, burst: int) -> list[Record]:
             "contender": contender.name,
             "peer": peer_of(contender).name,
             "server": version_of(broker),
+            "load": os.getloadavg()[0],
         }
         return [
             {**about, "stop": stop, **figures(begun, clock, singles, burst)}
