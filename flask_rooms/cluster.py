@@ -518,13 +518,14 @@ class Cluster:
         self._handle(events)
 
     def hear(self, payload: bytes | None, reconnected: bool) -> bool:
-        """Take in what the listener has received, and let time pass; False when it is deaf."""
+        """Take in what the listener has received, and let time pass; False to connect again."""
         self._down = False  # so that the outbox is tried, too
         frame = None if payload is None else self._decode(payload)
         now = time.monotonic()
         with self._lock:
+            node = self._node
             if reconnected:
-                self._node.reconnected(now)
+                node.reconnected(now)
             self._node.alone = getattr(self._backend, "alone", False)
             events = [] if frame is None else self._node.receive(frame, now)
             events += self._node.tick(now)
@@ -532,8 +533,12 @@ class Cluster:
         if frame is not None and frame.sender == self._node.name:
             self._heard_itself()
         self._handle(events)
+        if deaf:
+            self._warn("deaf", "This worker does not hear itself any more, connecting again.")
+        if deaf or self._node is not node:  # the others have not heard who has started over
+            return False
         self.flush()
-        return not deaf
+        return True
 
     def _heard_itself(self) -> None:
         if self._unheard:

@@ -37,6 +37,23 @@ class HalfOpenBackend(FaultyBackend):
         self.deaf = False
 
 
+class StuckBackend(FaultyBackend):
+    """When mute stays so until it is opened again; and meanwhile the others never fall silent."""
+
+    _heard: bytes | None = None
+
+    def open(self) -> None:
+        super().open()
+        self.mute = False
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        if not self.mute:
+            return payload
+        self._heard = payload or self._heard  # once more, which changes nothing
+        return self._heard
+
+
 class AwayBackend(FaultyBackend):
     """Cannot be opened while it is down."""
 
@@ -92,6 +109,18 @@ def test_a_worker_that_does_not_hear_itself_connects_again(cluster: LocalCluster
     _wait_for(lambda: not backend.deaf)
 
     assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_who_starts_over_connects_again(cluster: LocalCluster) -> None:
+    """It was not heard, and need not wait until it misses its own words among the others'."""
+    here, there = cluster.worker(), _with(cluster, backend := StuckBackend(cluster.hub))
+    fence(here, there.connect())
+
+    backend.mute = True
+
+    _wait_for(lambda: not backend.mute)
+    sid = there.connect().sid
+    assert here.sockets.join(sid, "red").result(PATIENCE) == Outcome(1)
 
 
 def test_while_the_broker_is_down_own_sockets_are_served(cluster: LocalCluster) -> None:
