@@ -198,11 +198,20 @@ class Cluster:
             self._joined_in = os.getpid()
             self.flush()
             self.host.spawn(self._listener.run)
-            if not self._down:
-                self._listening.wait(self._timing.confirm)
+            self.wait_until_heard()
             self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
             attend_process()
+
+    def wait_until_heard(self) -> None:
+        """
+        Return when this worker hears itself, and so the others have heard of it.
+
+        Also after the confirmation timeout, and at once while the broker is away: own clients
+        are served all the same.
+        """
+        if not self._down:
+            self._listening.wait(self._timing.confirm)
 
     def _join(self) -> None:
         # The listener itself comes by here while start() still waits for it.
@@ -509,13 +518,14 @@ class Cluster:
         self._handle(events)
 
     def hear(self, payload: bytes | None, reconnected: bool) -> bool:
-        """Take in what the listener has received, and let time pass; False when it is deaf."""
+        """Take in what the listener has received, and let time pass; False to connect again."""
         self._down = False  # so that the outbox is tried, too
         frame = None if payload is None else self._decode(payload)
         now = time.monotonic()
         with self._lock:
+            node = self._node
             if reconnected:
-                self._node.reconnected(now)
+                node.reconnected(now)
             self._node.alone = getattr(self._backend, "alone", False)
             events = [] if frame is None else self._node.receive(frame, now)
             events += self._node.tick(now)
@@ -523,8 +533,12 @@ class Cluster:
         if frame is not None and frame.sender == self._node.name:
             self._heard_itself()
         self._handle(events)
+        if deaf:
+            self._warn("deaf", "This worker does not hear itself any more, connecting again.")
+        if deaf or self._node is not node:  # the others have not heard who has started over
+            return False
         self.flush()
-        return not deaf
+        return True
 
     def _heard_itself(self) -> None:
         if self._unheard:
@@ -632,6 +646,7 @@ class Cluster:
         with self._lock:
             waiting = self._node.waiting()
             self._node = self._new_node()
+            self._listening.clear()
             self._unheard = True  # until its hello has come back, as at the start
             asks, self._asks = self._asks, {}
             inquiries, self._inquiries = self._inquiries, {}

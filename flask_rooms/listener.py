@@ -27,7 +27,7 @@ class Hearer(Protocol):
         """Return how many seconds to wait for the next payload."""
 
     def hear(self, payload: bytes | None, reconnected: bool) -> bool:
-        """Take in a payload, or None when only time has passed; False when it should have come."""
+        """Take in a payload, or None when only time has passed; False to connect again."""
 
     def lost(self, error: BackendError) -> None:
         """Take notice that the connection is lost."""
@@ -113,8 +113,7 @@ class Listener:
             # A connection can be dead without an error, and would stay so for ever.
             del hearer
             self._backend.close()
-            self._opened = False
-            self._pause(BackendError("this worker does not hear itself any more"))
+            self._opened, self._failures = False, 1
 
     def _pause(self, error: BackendError) -> None:
         hearer = self._hearer()

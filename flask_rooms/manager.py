@@ -331,6 +331,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """Register a socket that is connecting; None when the client has one here already."""
         if (namespace, eio_sid) not in self._users:
             return None  # its user could not be loaded
+        self._cluster.wait_until_heard()  # it may have just started over
         worker = self._cluster.name
         sid = new_sid(worker)
         user = self._users[namespace, eio_sid]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import msgpack
@@ -164,21 +164,6 @@ Operation: TypeAlias = "Change | Done | Question | Reply | Emit | Acknowledged |
 
 
 @dataclass(frozen=True)
-class Acquaintance:
-    """
-    What a heartbeat says of another worker.
-
-    Args:
-        owed_from: The sender's first operation that is meant for that worker; 0 until the
-            sender knows.
-        heard_from: That worker's first operation that the sender counts as meant for it.
-    """
-
-    owed_from: int
-    heard_from: int
-
-
-@dataclass(frozen=True)
 class Heartbeat:
     """
     The sender is alive and knows these workers.
@@ -188,14 +173,15 @@ class Heartbeat:
         age: Seconds that the sender has lived, by which the older of two is known.
         oldest: The sender's first operation that it can still repeat.
         fresh: The sender's first operation that it had not sent before this frame.
-        knows: The workers that it counts as alive.
+        knows: Worker that it counts as alive -> the sender's first operation that is meant for
+            it; 0 for one that it counts as dead, and has heard all the same.
     """
 
     beat: int
     age: float
     oldest: int
     fresh: int
-    knows: Mapping[str, Acquaintance]
+    knows: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -323,23 +309,32 @@ def decode_operation(data: bytes) -> Operation | None:
     return kind(*(check(value) for check, value in zip(checks, fields, strict=False)))
 
 
-def _acquaintance(value: Any) -> Acquaintance:
-    if type(value) is not list or len(value) < 2:
-        raise BadMessage("malformed")
-    return Acquaintance(_number(value[0]), _number(value[1]))
-
-
 def _heartbeat(value: Any) -> Heartbeat:
     if type(value) is not list or len(value) < 5:
         raise BadMessage("malformed")
     beat, oldest, fresh = (_number(one) for one in value[:3])
-    return Heartbeat(beat, _age(value[3]), oldest, fresh, _table(_acquaintance)(value[4]))
+    return Heartbeat(beat, _age(value[3]), oldest, fresh, _table(_number)(value[4]))
 
 
 def _age(value: Any) -> float:
     if type(value) is not float or not 0 <= value < math.inf:
         raise BadMessage("malformed")
     return value
+
+
+def _pack(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=True, default=_plain)
+    return packed
+
+
+def _plain(value: object) -> list[str]:
+    if isinstance(value, User):
+        return [value.id]
+    raise TypeError(f"{type(value).__name__} is not data")
+
+
+#: An operation that nobody knows, and so everybody skips.
+NOTHING = _pack([0])
 
 
 class Codec:
@@ -366,8 +361,7 @@ class Codec:
         beat = frame.heartbeat
         body = [VERSION, frame.sender, frame.first, frame.operations, None, dict(frame.wants)]
         if beat is not None:
-            knows = {name: astuple(one) for name, one in beat.knows.items()}
-            body[4] = [beat.beat, beat.oldest, beat.fresh, float(beat.age), knows]
+            body[4] = [beat.beat, beat.oldest, beat.fresh, float(beat.age), dict(beat.knows)]
         return self._signer.sign(_pack(body))
 
     def decode(self, payload: bytes) -> Frame:
@@ -395,17 +389,6 @@ class Codec:
             heartbeat=_optional(_heartbeat)(body[4]),
             wants=_table(_number)(body[5]),
         )
-
-
-def _pack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value, use_bin_type=True, default=_plain)
-    return packed
-
-
-def _plain(value: object) -> list[str]:
-    if isinstance(value, User):
-        return [value.id]
-    raise TypeError(f"{type(value).__name__} is not data")
 
 
 def _unpack(data: bytes, least: int) -> list[Any]:

@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 from flask_rooms.messages import (
     Acknowledged,
-    Acquaintance,
     BadMessage,
     Change,
     Done,
@@ -31,12 +30,16 @@ from flask_rooms.messages import (
 )
 from flask_rooms.stream import Limits, Stream
 
+#: What a heartbeat says of a worker that is counted as dead, in place of what it is owed.
+DEAD = 0
 #: A worker that was silent while so many of our own heartbeats came back is dead.
 DEATH = 3
 #: Whoever is alive has been heard when so many of our own heartbeats came back.
 SETTLED = 2
 #: After so many heartbeats without hearing ourselves, that count starts again.
 DEAF = 1.5
+#: So many names are remembered that we have never heard of, and have called unknown.
+NOBODIES = 1000
 #: Between two heartbeats is at least this part of the interval, however many have to be greeted.
 GREET = 0.01
 #: What came back to us so many heartbeats ago is repeated no more: who could miss it is dead.
@@ -100,9 +103,7 @@ Event: TypeAlias = "Deliver | Settled | Overdue | Gone | Outcast"
 
 @dataclass
 class _Peer:
-    heard_from: int  # its first operation that is meant for us, as far as we can tell
-    owed_from: int = 0  # our first operation that is meant for it; 0 until that is known
-    asked_from: float = float("inf")  # our first operation that waited for it to appear
+    owed_from: int  # our first operation that is meant for it
     silent: int = 0  # our own heartbeats that came back since we heard it
     expected: int | None = None  # its next operation; None until it has said what it owes us
     beat: int = 0
@@ -114,6 +115,8 @@ class _Pending:
     deadline: float
     waits: dict[str, tuple[str, ...]] = field(default_factory=dict)  # worker -> IDs asked of it
     strangers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # ... never heard of
+    for_all: bool = False  # it names nobody
+    changes: bool = False  # it is no mere question
     everybody: bool = False  # it is also for workers that we may not have heard of yet
     changed: int = 0
     unchanged: int = 0
@@ -155,9 +158,16 @@ class Node:
         self._echoed_then: deque[int] = deque()  # what had come back, at each heartbeat counted
         self._peers: dict[str, _Peer] = {}
         self._dead: set[str] = set()
+        self._nobodies: dict[str, None] = {}  # called unknown, so they must not turn up again
+        self._ghosts: set[str] = set()  # dead, and heard since our last heartbeat all the same
         self._condemned: dict[str, int] = {}  # the heartbeat that first leaves it out
         self._rumours: dict[str, frozenset[str]] = {}  # peer -> workers that only it has heard
         self._foreign: dict[str, int] = {}  # speaks another version -> own heartbeats since then
+        self._unsure: set[str] = set()  # who may have buried us while we were away
+        self._unsure_until = float("inf")
+        self._marks: deque[tuple[float, int]] = deque()  # our age -> what we had sent by then
+        self._echo_age = 0.0  # our age when we sent the last heartbeat that came back
+        self._confirmed_for_all = float("-inf")  # our age when we asked what was confirmed last
         self._pending: dict[int, _Pending] = {}
         self._strange: set[int] = set()  # those of them that may ask a worker never heard of
         self._wants: dict[str, int] = {}
@@ -184,8 +194,12 @@ class Node:
     @property
     def wakes_at(self) -> float:
         """When tick() has something to do at the latest."""
-        first = next(iter(self._pending.values()), None)  # they all wait equally long
-        return self._beat_due if first is None else min(self._beat_due, first.deadline)
+        times = [self._beat_due]
+        if self._unsure:
+            times.append(self._unsure_until)
+        if self._pending:  # they all wait equally long
+            times.append(next(iter(self._pending.values())).deadline)
+        return min(times)
 
     @property
     def has_unsent(self) -> bool:
@@ -241,23 +255,21 @@ class Node:
             BackendUnavailable: The outbox is full.
         """
         number = self.submit(operation)
-        pending = _Pending(now + self._confirm, everybody=whom is None)
+        pending = _Pending(now + self._confirm, for_all=whom is None, everybody=whom is None)
+        pending.changes = isinstance(operation, Change)
         if whom is None:
             whom = dict.fromkeys([*self._peers, *self._condemned], ())
         for name, sids in whom.items():
-            self._wait_for(name, sids, pending, number)
+            self._wait_for(name, sids, pending)
         self._pending[number] = pending
         if pending.strangers or pending.everybody:
             self._strange.add(number)
         return number, self._settle([number], now)
 
-    def _wait_for(self, name: str, sids: tuple[str, ...], pending: _Pending, number: int) -> None:
-        peer = self._peers.get(name)
-        if peer is not None or name in self._condemned:
+    def _wait_for(self, name: str, sids: tuple[str, ...], pending: _Pending) -> None:
+        if name in self._peers or name in self._condemned:
             pending.waits[name] = sids
-            if peer is not None and not peer.owed_from:
-                peer.asked_from = min(peer.asked_from, number)
-        elif name in self._dead:
+        elif self.knows_dead(name):
             pending.unknown += sids
         else:
             pending.strangers[name] = sids
@@ -278,20 +290,25 @@ class Node:
 
     def knows_dead(self, worker: str) -> bool:
         """Whether no live worker can have this name, so that its socket IDs are nobody's."""
-        return worker in self._dead
+        return worker in self._dead or worker in self._nobodies
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
         """Take in a frame, from whomever; returns what to apply and what is settled."""
         if frame.sender == self.name:
             return self._hear_self(frame, now)
-        if frame.sender in self._dead:
-            return []
+        if self.knows_dead(frame.sender):
+            return self._hear_dead(frame, now)
         peer = self._peers.get(frame.sender)
         if peer is None:
             if frame.heartbeat is None:
                 self._greet(now)  # whoever does not know us introduces itself then
                 return []
+            if self._was_overlooked(frame.heartbeat):
+                self._rule_out(frame.sender)
+                return self._hear_dead(frame, now)
             peer = self._meet(frame.sender, frame.heartbeat, now)
+        if peer.silent > 1:
+            self._greet(now)  # it may have been away, and has to know how it stands with us
         peer.silent = 0
         if frame.heartbeat is not None:
             outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
@@ -299,7 +316,7 @@ class Node:
                 return [outcast]
         if self.name in frame.wants and not self._stream.repeat(frame.wants[self.name]):
             self._greet(now)  # the heartbeat says that we no longer have it
-        return self._apply(frame, peer, now)
+        return [] if self._unsure else self._apply(frame, peer, now)
 
     def hear_foreign(self, name: str) -> None:
         """Take notice of a worker whose messages are of another version: it exists."""
@@ -307,6 +324,8 @@ class Node:
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass: waiting ends."""
+        if now >= self._unsure_until:
+            self._trust(*self._unsure)
         events = self._settle(sorted(self._strange), now)
         while self._pending:
             number, pending = next(iter(self._pending.items()))
@@ -334,6 +353,12 @@ class Node:
 
     def reconnected(self, now: float) -> None:
         """Note that the connection is back, and let the next frame say so."""
+        self._echoes = 0  # somebody may have said hello meanwhile
+        for peer in self._peers.values():
+            peer.silent = 0
+        if now - self._echoed_at >= DEAF * self._interval:
+            self._unsure = set(self._peers)
+            self._unsure_until = now + DEAF * self._interval
         self._beat_at = float("-inf")
         self._beat_due = now
         self._beat_sent = None
@@ -344,7 +369,7 @@ class Node:
         return self._beat_sent is not None and now - self._beat_sent > patience
 
     def waiting(self) -> list[Operation]:
-        """Return the operations that were never handed over, in order."""
+        """Return the operations that nobody can have received, in order."""
         decoded = [decode_operation(data) for data in self._stream.waiting()]
         return [operation for operation in decoded if operation is not None]
 
@@ -356,7 +381,9 @@ class Node:
         self._beat_due = now + self._interval
         if self._beat_sent is None:
             self._beat_sent = now
-        knows = {n: Acquaintance(p.owed_from, p.heard_from) for n, p in self._peers.items()}
+        knows = {name: peer.owed_from for name, peer in self._peers.items()}
+        knows |= dict.fromkeys(self._ghosts.union(self._condemned), DEAD)
+        self._ghosts.clear()
         age = now - self._born
         return Heartbeat(self._beat, age, self._stream.oldest, self._stream.fresh, knows)
 
@@ -378,7 +405,8 @@ class Node:
         self._echoed = max(self._echoed, frame.first + len(frame.operations))
         events: list[Event] = []
         if frame.heartbeat is not None:
-            # If one of them lives after all, it has heard by now that it is left out.
+            self._mark(frame.heartbeat)
+            # If one of them lives after all, it has heard by now that it is counted as dead.
             for name in [n for n, b in self._condemned.items() if b <= frame.heartbeat.beat]:
                 del self._condemned[name]
                 events += self._bury(name, now)
@@ -388,6 +416,26 @@ class Node:
                 self._count_silence(now)
                 self._age()
         return events + self._settle(sorted(self._strange), now)
+
+    def _mark(self, beat: Heartbeat) -> None:
+        self._echo_age = max(self._echo_age, beat.age)
+        if not self._marks or beat.fresh > self._marks[-1][1]:
+            self._marks.append((beat.age, beat.fresh))
+        while len(self._marks) > 1 and self._marks[1][1] <= self._stream.oldest:
+            self._marks.popleft()
+
+    def _sent_before(self, age: float) -> int:
+        """
+        Return our first operation that may have been sent after a worker of this age was born.
+
+        What it says of its age it has said after our last heartbeat that came back, or hardly
+        earlier: it is owed a little more than that, as far as it can still be repeated. For one
+        that is older than we are this is our very first.
+        """
+        birth = self._echo_age - age
+        sent = max((fresh for at, fresh in self._marks if at <= birth), default=1)
+        sure = max((fresh for at, fresh in self._marks if at <= birth - self._interval), default=1)
+        return min(max(sure, self._stream.oldest), sent)
 
     def _count_silence(self, now: float) -> None:
         for name, peer in list(self._peers.items()):
@@ -410,23 +458,33 @@ class Node:
         """
         Count a worker in, and settle from which operation on it is owed our stream.
 
-        If this is its hello: from our first operation that came back to us after it, for that
-        was published after it, too. If it was there before us, it says itself from where on
-        it has heard us, at once or later. And it is owed what we asked of it before we had
-        heard of it.
+        If this is its hello: from our first operation that comes back to us after it, for that
+        was published after it, too. Otherwise from what we had sent when it was born. And in
+        any case what we asked of it before we had heard of it.
         """
-        older = now - self._born > beat.age
-        peer = _Peer(heard_from=1 if older else beat.fresh)
+        owed_from = self._echoed if beat.beat == 1 else self._sent_before(beat.age)
         for number, pending in self._pending.items():
             if name in pending.strangers or pending.everybody:
                 pending.waits[name] = pending.strangers.pop(name, ())
                 if number >= self._stream.oldest:
-                    peer.asked_from = min(peer.asked_from, number)
-        if beat.beat == 1:
-            peer.owed_from = int(min(self._echoed, peer.asked_from))
-        self._peers[name] = peer
+                    owed_from = min(owed_from, number)
+            elif pending.for_all and number >= owed_from:
+                pending.waits[name] = ()
+        peer = self._peers[name] = _Peer(owed_from)
         self._greet(now)  # so that it learns where our stream starts for it
         return peer
+
+    def _was_overlooked(self, beat: Heartbeat) -> bool:
+        """Whether a worker was not asked, and lived, when a confirmed change was for all."""
+        return beat.beat > 1 and self._echo_age - beat.age <= self._confirmed_for_all
+
+    def _hear_dead(self, frame: Frame, now: float) -> list[Event]:
+        """Take in that a worker lives which we have buried: one of us has to start again."""
+        if frame.heartbeat is not None and frame.heartbeat.knows.get(self.name) == DEAD:
+            return [Outcast(f"worker {frame.sender} has counted this worker as dead")]
+        self._ghosts.add(frame.sender)
+        self._greet(now)
+        return []
 
     def _hear_heartbeat(
         self, name: str, peer: _Peer, beat: Heartbeat, now: float
@@ -434,21 +492,27 @@ class Node:
         if beat.beat <= peer.beat:
             return None  # a late copy says nothing about now
         peer.beat = beat.beat
-        us = beat.knows.get(self.name)
-        if us is None:
-            if peer.expected is not None:
-                return Outcast(f"worker {name} has counted this worker as dead")
+        owed_from = beat.knows.get(self.name)
+        if owed_from == DEAD or (owed_from is None and peer.expected is not None):
+            return Outcast(f"worker {name} has counted this worker as dead")
+        if owed_from is None:
             self._greet(now)
-        else:
-            if not peer.owed_from:
-                peer.owed_from = int(min(us.heard_from, peer.asked_from))
-                self._greet(now)
-            if us.owed_from and peer.expected is None:
-                peer.expected = us.owed_from
-        self._rumours[name] = frozenset(beat.knows) - self._peers.keys() - self._dead - {self.name}
+        elif peer.expected is None:
+            peer.expected = owed_from
+        strangers = beat.knows.keys() - self._peers.keys() - self._dead - {self.name}
+        self._rumours[name] = frozenset(n for n in strangers if beat.knows[n] != DEAD)
         if peer.expected is not None and peer.expected < beat.oldest:
             return Outcast(f"worker {name} can no longer repeat what this worker missed")
+        self._trust(name)
         return None
+
+    def _trust(self, *names: str) -> None:
+        """Go on with all others when nobody is left who may have buried us."""
+        if self._unsure.intersection(names):
+            self._unsure.difference_update(names)
+            if not self._unsure:
+                self._unsure_until = float("inf")
+                self._wants |= {n: p.expected for n, p in self._peers.items() if p.expected}
 
     def _apply(self, frame: Frame, peer: _Peer, now: float) -> list[Event]:
         if peer.expected is None:
@@ -508,6 +572,7 @@ class Node:
         self._rumours.pop(name, None)
         self._wants.pop(name, None)
         self._dead.add(name)
+        self._trust(name)
 
     def _bury(self, name: str, now: float) -> list[Event]:
         self._remove(name)
@@ -535,18 +600,30 @@ class Node:
                     pending.everybody = False
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)
+                    self._rule_out(name)
             if not (pending.waits or pending.strangers or pending.everybody):
                 if pending.unable:
                     events += self.give_up(number)
-                else:
-                    self._forget(number)
-                    events.append(_settled(number, pending))
+                    continue
+                self._forget(number)
+                if pending.for_all:
+                    self._stream.blank(number)  # who is born from now on is not meant
+                    if pending.changes:
+                        asked_at = pending.deadline - self._confirm - self._born
+                        self._confirmed_for_all = max(self._confirmed_for_all, asked_at)
+                events.append(_settled(number, pending))
         return events
 
     def _heard_of(self) -> frozenset[str]:
         """Return whom we have not met: what they say is of another version, or others name them."""
         heard_of = frozenset(self._foreign).union(*self._rumours.values())
-        return heard_of - self._dead - self._peers.keys() - self._condemned.keys()
+        return heard_of - self._dead - self._nobodies.keys() - self._peers.keys()
+
+    def _rule_out(self, name: str) -> None:
+        """Remember that a worker does not exist, since somebody is told so now."""
+        self._nobodies[name] = None
+        if len(self._nobodies) > NOBODIES:
+            del self._nobodies[next(iter(self._nobodies))]
 
     def _forget(self, number: int) -> None:
         del self._pending[number]

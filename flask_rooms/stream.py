@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
+from flask_rooms.messages import NOTHING
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Stream:
         self._sent_bytes = 0
         self._waiting_bytes = 0
         self._cursor = 1
+        self._was_fresh = 1  # what was fresh before the last take()
+        self._untried = 1  # the first that take() has never returned
         self.next = 1
         self.fresh = 1
 
@@ -99,6 +102,7 @@ class Stream:
         What was taken before counts as sent from now on, unless give_back() was called.
         """
         self._trim()
+        self._was_fresh = self.fresh
         first = self._cursor
         taken: list[bytes] = []
         room = self._limits.frame
@@ -109,11 +113,12 @@ class Stream:
                 break
             taken.append(data)
             self._advance(len(data))
+        self._untried = max(self._untried, self._cursor)
         return first, tuple(taken)
 
     def give_back(self, number: int) -> None:
-        """Let what was taken from *number* on wait again, as it could not be sent."""
-        while self.fresh > max(number, self.oldest):
+        """Let what was taken last, from *number* on, wait again, as it could not be sent."""
+        while self.fresh > self._was_fresh:  # what it only repeated has been sent all the same
             self.fresh -= 1
             size = len(self._entries[self.fresh - self.oldest])
             self._waiting_bytes += size
@@ -131,9 +136,16 @@ class Stream:
         while self.oldest < min(number, self._cursor):
             self._sent_bytes -= len(self._entries.popleft())
 
+    def blank(self, number: int) -> None:
+        """Let there be nothing to do under a number that has been sent, should it be repeated."""
+        if self.oldest <= number < self.fresh:
+            index = number - self.oldest
+            self._sent_bytes += len(NOTHING) - len(self._entries[index])
+            self._entries[index] = NOTHING
+
     def waiting(self) -> list[bytes]:
-        """Return what was never handed over, in order."""
-        return [self._entries[n - self.oldest] for n in range(self.fresh, self.next)]
+        """Return what nobody can have received, in order, not even by a publish that failed."""
+        return [self._entries[n - self.oldest] for n in range(self._untried, self.next)]
 
     def _advance(self, size: int) -> None:
         if self._cursor == self.fresh:

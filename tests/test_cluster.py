@@ -37,6 +37,23 @@ class HalfOpenBackend(FaultyBackend):
         self.deaf = False
 
 
+class StuckBackend(FaultyBackend):
+    """When mute stays so until it is opened again; and meanwhile the others never fall silent."""
+
+    _heard: bytes | None = None
+
+    def open(self) -> None:
+        super().open()
+        self.mute = False
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        if not self.mute:
+            return payload
+        self._heard = payload or self._heard  # once more, which changes nothing
+        return self._heard
+
+
 class AwayBackend(FaultyBackend):
     """Cannot be opened while it is down."""
 
@@ -94,6 +111,18 @@ def test_a_worker_that_does_not_hear_itself_connects_again(cluster: LocalCluster
     assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1)
 
 
+def test_who_starts_over_connects_again(cluster: LocalCluster) -> None:
+    """It was not heard, and need not wait until it misses its own words among the others'."""
+    here, there = cluster.worker(), _with(cluster, backend := StuckBackend(cluster.hub))
+    fence(here, there.connect())
+
+    backend.mute = True
+
+    _wait_for(lambda: not backend.mute)
+    sid = there.connect().sid
+    assert here.sockets.join(sid, "red").result(PATIENCE) == Outcome(1)
+
+
 def test_while_the_broker_is_down_own_sockets_are_served(cluster: LocalCluster) -> None:
     here, there = _with(cluster, backend := FaultyBackend(cluster.hub)), cluster.worker()
     client, elsewhere = here.connect(), there.connect()
@@ -143,12 +172,13 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
 
 def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
     """What connects before the others know the new name could be called unknown by them."""
-    here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
+    backend = FaultyBackend(cluster.hub)
+    here, there = cluster.worker(), cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
     fence(here, there.connect())
     name = there.name
     backend.mute = True
     _wait_for(lambda: there.name != name)
-    client = there.connect()
+    client = there.connect()  # which is served all the same, in the end
     there.sockets.join(client.sid, "red").result(0)
 
     backend.mute = False
@@ -156,6 +186,23 @@ def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) ->
     _wait_for(lambda: there.name in here.cluster.peers)
     fence(here, there.connect())
     assert there.rooms_of(client) == set()
+
+
+def test_who_starts_over_accepts_no_socket_before_it_is_heard(cluster: LocalCluster) -> None:
+    """Those who come back at once are not sent away a second time."""
+    backend = FaultyBackend(cluster.hub)
+    here, there = cluster.worker(), _with(cluster, backend)
+    fence(here, there.connect())
+    name = there.name
+    backend.mute = True
+    _wait_for(lambda: there.name != name)
+
+    coming = in_thread(there.connect)
+    backend.mute = False
+    client = coming.result(PATIENCE)
+
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert there.rooms_of(client) == {"red"}
 
 
 class HangingBackend(FaultyBackend):

@@ -16,8 +16,19 @@ from flask_rooms.messages import (
     Reply,
     encode_operation,
 )
-from flask_rooms.node import REMEMBERED, Deliver, Event, Gone, Node, Outcast, Overdue, Settled
-from flask_rooms.stream import Limits
+from flask_rooms.node import (
+    DEAD,
+    NOBODIES,
+    REMEMBERED,
+    Deliver,
+    Event,
+    Gone,
+    Node,
+    Outcast,
+    Overdue,
+    Settled,
+)
+from flask_rooms.stream import Limits, Stream
 
 HEARTBEAT, CONFIRM = 2.0, 5.0
 
@@ -293,12 +304,12 @@ def test_waiting_for_the_dead_ends_only_when_they_have_been_told() -> None:
     assert "b" not in table.nodes["a"].peers
     assert table.events["a"] == []
 
-    left_out = table.nodes["a"].take(table.now)
+    verdict = table.nodes["a"].take(table.now)
 
-    assert left_out is not None
-    assert left_out.heartbeat is not None
-    assert "b" not in left_out.heartbeat.knows
-    heard = table.hear("a", left_out)
+    assert verdict is not None
+    assert verdict.heartbeat is not None
+    assert verdict.heartbeat.knows == {"b": DEAD}
+    heard = table.hear("a", verdict)
     assert heard == [Gone("b"), Settled(number, 0, 0, ("b.s",))]
 
 
@@ -623,3 +634,225 @@ def test_while_we_hear_nothing_what_we_said_is_kept() -> None:
     table.let_pass(HEARTBEAT)
 
     assert ("a", 1) in table.delivered("b")
+
+
+# -- what the simulation has found -------------------------------------------------------------
+
+
+def outcasts(table: Table) -> set[str]:
+    """Return who must start again."""
+    return {name for name, events in table.events.items() for e in events if isinstance(e, Outcast)}
+
+
+def test_two_that_have_counted_each_other_as_dead_do_not_stay_apart() -> None:
+    """Neither listens to the dead any more, and so neither would ever hear that it is dead."""
+    table = Table("a", "b")
+    table.let_pass(6 * HEARTBEAT, mute=("a", "b"))
+    assert [node.peers for node in table.nodes.values()] == [frozenset()] * 2
+
+    table.let_pass(2 * HEARTBEAT)
+
+    assert outcasts(table)
+
+
+def test_a_verdict_reaches_even_who_no_longer_listens_to_its_judge() -> None:
+    table = Table("a", "b")
+    for judge, other in (("b", "a"), ("a", "b")):
+        for _ in range(4):
+            table.now += HEARTBEAT
+            table.say(judge, deaf=(other,))
+    assert [node.peers for node in table.nodes.values()] == [frozenset()] * 2
+
+    verdict = table.nodes["a"].take(table.now)
+
+    assert verdict is not None
+    assert [type(event) for event in table.hear("b", verdict)] == [Outcast]
+
+
+def test_who_was_called_unknown_and_turns_up_has_to_start_again() -> None:
+    table = Table("a")
+    table.let_pass(2 * HEARTBEAT)
+    table.add("b")
+    table.talk(mute=("b",))
+    table.ask("a", "b")
+    table.talk(mute=("b",))
+    assert isinstance(table.outcome("a"), Settled)
+
+    table.let_pass(HEARTBEAT)
+
+    assert outcasts(table) == {"b"}
+
+
+def test_so_many_names_of_nobody_are_remembered_and_no_more() -> None:
+    table = Table("a")
+    table.let_pass(2 * HEARTBEAT)
+
+    for number in range(NOBODIES + 1):
+        table.ask("a", f"nobody{number}")
+        table.say("a")
+
+    assert not table.nodes["a"].knows_dead("nobody0")
+    assert table.nodes["a"].knows_dead(f"nobody{NOBODIES}")
+
+
+def test_a_newcomer_whose_hello_was_lost_is_owed_what_was_sent_since() -> None:
+    table = Table("a")
+    table.let_pass(3 * HEARTBEAT)
+    before = table.ask("a", "a")
+    table.let_pass(3 * HEARTBEAT)
+    table.add("b")
+    table.say("b", deaf=("a",))
+
+    after = table.ask("a", "a")
+    table.say("a", deaf=("b",))
+    table.let_pass(HEARTBEAT)
+
+    assert before < after
+    assert table.delivered("b") == [("a", after)]
+
+
+def test_a_newcomer_is_not_cast_out_for_what_was_sent_just_before_it() -> None:
+    """It is owed a little more than it could have missed, but only if that is still there."""
+    table = Table()
+    node = table.add("a", Limits(outbox=10_000, log=100, frame=1_000))
+    table.let_pass(3 * HEARTBEAT)
+    for _ in range(10):
+        node.submit(Change("leave", "/", ("b.s",), ("room",)))
+        table.say("a")
+    table.let_pass(HEARTBEAT)
+    table.add("b")
+    table.say("b", deaf=("a",))
+
+    table.let_pass(HEARTBEAT)
+
+    assert outcasts(table) == set()
+    assert "a" in table.nodes["b"].peers
+
+
+def test_after_an_absence_nobody_is_unknown_until_all_have_had_time_to_speak() -> None:
+    """Whoever has said hello meanwhile has not been heard."""
+    table = Table("a", "b")
+    table.let_pass(3 * HEARTBEAT)
+    table.add("c")
+    table.talk(deaf=("a",), mute=("a",))
+
+    table.nodes["a"].reconnected(table.now)
+    number = table.ask("a", "c")
+    table.say("a")
+    assert [e for e in table.events["a"] if isinstance(e, Settled)] == []
+    table.talk()
+
+    assert table.outcome("a") == Settled(number, 1, 0, ())
+
+
+def test_who_was_away_applies_nothing_before_it_knows_that_it_is_not_counted_as_dead() -> None:
+    table = Table("a", "b", "c")
+    table.let_pass(2 * HEARTBEAT, deaf=("c",), mute=("c",))
+
+    table.nodes["c"].reconnected(table.now)
+    number = table.ask("b", "c")
+    table.say("b")
+    assert table.delivered("c") == []
+    table.let_pass(HEARTBEAT)
+
+    assert table.delivered("c") == [("b", number)]
+    assert table.outcome("b") == Settled(number, 1, 0, ())
+
+
+def test_who_was_away_waits_no_longer_than_those_who_live_need_to_speak() -> None:
+    table = Table("a", "b", "c")
+    del table.nodes["a"]
+    table.let_pass(2 * HEARTBEAT, deaf=("c",), mute=("c",))
+
+    table.nodes["c"].reconnected(table.now)
+    number = table.ask("b", "c")
+    table.let_pass(2 * HEARTBEAT)
+
+    assert table.delivered("c") == [("b", number)]
+
+
+def test_silence_is_not_counted_across_an_absence() -> None:
+    table = Table("a", "b")
+    table.let_pass(3 * HEARTBEAT, mute=("b",))
+
+    table.nodes["a"].reconnected(table.now)
+    table.let_pass(2 * HEARTBEAT, mute=("b",))
+
+    assert table.nodes["a"].peers == {"b"}
+
+
+def test_what_was_only_repeated_does_not_wait_again() -> None:
+    """The outbox would be full of what has long been sent."""
+    stream = Stream(Limits(outbox=10, log=1_000, frame=1_000))
+    for _ in range(3):
+        stream.append(b"12345")
+        stream.take()
+    stream.repeat(1)
+    stream.append(b"12345")
+
+    stream.give_back(stream.take()[0])
+
+    stream.append(b"12345")
+    with pytest.raises(BackendUnavailable):
+        stream.append(b"1")
+
+
+def test_what_may_have_been_published_is_not_sent_by_the_next_life() -> None:
+    """A publish can fail although others have received it: they would carry it out twice."""
+    table = Table("a", "b")
+    node = table.nodes["a"]
+    number = table.ask("a", "b")
+    frame = node.take(table.now)
+    assert frame is not None
+    node.give_back(frame, table.now)
+    table.hear("b", frame)
+    table.ask("a", "b")
+
+    assert table.delivered("b") == [("a", number)]
+    assert len(node.waiting()) == 1
+
+
+def test_what_is_for_all_waits_for_a_newcomer_that_will_hear_of_it() -> None:
+    table = Table("a", "b")
+    table.let_pass(2 * HEARTBEAT)
+    table.add("c")
+    table.say("c", deaf=("a",))  # so that c is met later than it was born
+
+    number = table.ask_all("a")
+    table.say("a", deaf=("b", "c"))
+    table.let_pass(HEARTBEAT, mute=("b",))
+    assert [e for e in table.events["a"] if isinstance(e, Settled)] == []
+    table.let_pass(HEARTBEAT)
+
+    assert ("a", number) in table.delivered("c")
+    assert table.outcome("a") == Settled(number, 2, 0, ())
+
+
+def test_who_was_there_when_a_change_for_all_was_confirmed_and_not_asked_starts_again() -> None:
+    table = Table("a")
+    table.let_pass(2 * HEARTBEAT)
+    table.add("b")
+    table.talk(mute=("b",))
+    table.let_pass(HEARTBEAT, mute=("b",))
+    number = table.ask_all("a")
+    table.talk(mute=("b",))
+    assert table.outcome("a") == Settled(number, 0, 0, ())
+
+    table.let_pass(HEARTBEAT)
+
+    assert outcasts(table) == {"b"}
+
+
+def test_what_all_have_answered_is_nothing_to_a_newcomer() -> None:
+    """Its sockets have joined after that."""
+    table = Table("a", "b")
+    table.let_pass(3 * HEARTBEAT)
+    table.ask_all("a")
+    table.let_pass(HEARTBEAT)
+    table.add("c")
+    table.say("c", deaf=("a",))
+
+    after = table.ask("a", "b")
+    table.let_pass(HEARTBEAT)
+
+    assert table.delivered("c") == [("a", after)]

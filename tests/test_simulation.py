@@ -2,31 +2,69 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
 
 from tests.simulation import mutations
-from tests.simulation.schedule import Plan, Schedule
+from tests.simulation.actions import Schedule
+from tests.simulation.generator import Size, generate
+from tests.simulation.play import failure, play, promise_of
+from tests.simulation.shrink import shrink
+from tests.simulation.world import World
 
-#: Steps of random schedules: a million where there is time for them.
-STEPS = int(os.environ.get("ROOMS_SIMULATION_STEPS", "100000"))
-
-
-def test_promises_hold_through_every_fault() -> None:
-    """Loss, doubling, reordering, outages, pauses and crashes break no promise."""
-    steps = seed = 0
-    while steps < STEPS:
-        steps += Schedule(seed, Plan()).play()
-        seed += 1
+#: Steps of random schedules, and in how many parts: each is a test, which has an end to its time.
+STEPS = int(os.environ.get("ROOMS_SIMULATION_STEPS", "1000000"))
+PARTS = 10
 
 
-def test_promises_hold_in_a_large_cluster() -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_promises_hold_through_every_fault(part: int) -> None:
+    """Loss, doubling, reordering, partitions, outages, pauses and crashes break no promise."""
+    steps = 0
+    for seed in itertools.count(part * 10_000):
+        world = World(seed)
+        play(generate(seed), world)
+        steps += world.steps
+        if steps >= STEPS / PARTS:
+            break
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_promises_hold_in_a_larger_cluster(seed: int) -> None:
     """Thirty workers with three hundred sockets are no different from four."""
-    Schedule(1, Plan(workers=30, sockets=10, rounds=50)).play()
+    size = Size(workers=30, sockets=300, rooms=10, actions=200)
+    play(generate(seed, size), World(seed))
 
 
-@pytest.mark.parametrize("name", mutations.QUICK)
-def test_a_broken_rule_is_caught(name: str) -> None:
+def test_a_schedule_is_the_same_each_time() -> None:
+    def steps() -> int:
+        world = World(5)
+        play(generate(5), world)
+        return world.steps
+
+    assert steps() == steps()
+
+
+@pytest.mark.parametrize("rule", mutations.QUICK, ids=lambda rule: rule.__name__)
+def test_a_broken_rule_is_caught(rule: mutations.Rule) -> None:
     """Each rule of the protocol is there for a reason: without it a promise breaks."""
-    assert mutations.first_failure(name, seeds=20) is not None
+    assert mutations.first_failure(rule, steps=mutations.QUICKLY) is not None
+
+
+def test_the_shortest_schedule_found_breaks_the_same_promise() -> None:
+    seed = 3
+    schedule = generate(seed)
+
+    def broken(schedule: Schedule) -> str | None:
+        return promise_of(failure(schedule, mutations.world_without(mutations.NoOrder, seed)))
+
+    promise = broken(schedule)
+    assert promise is not None
+
+    shortest = shrink(schedule, lambda shorter: broken(shorter) == promise)
+
+    assert broken(shortest) == promise
+    assert len(shortest) < len(schedule) / 5
+    assert failure(shortest, World(seed)) is None

@@ -48,7 +48,7 @@ DOCUMENT = Path(__file__).parents[1].joinpath("docs/testing.md").read_text(encod
 def make_app() -> Flask:
     """Return an application with Rooms."""
     app = Flask("fun")
-    app.config["SECRET_KEY"] = "of the tests"
+    app.config.update(SECRET_KEY="of the tests", ROOMS_REQUEST_HEADERS=["X-Tag"])
     rooms = Rooms(app)
     gone: list[str] = []
     app.extensions["gone"] = gone

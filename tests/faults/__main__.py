@@ -29,7 +29,7 @@ def main() -> int:
     options = _arguments()
     os.environ["ROOMS_TEST_MODE"] = options.mode  # of the workers; nothing is patched here
     # Whoever ends us wants the broker and the workers to end, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     # Clients whose worker has ended say so, which is no news here.
     logging.getLogger("engineio.client").setLevel(logging.CRITICAL)
     faults = [fault for fault in FAULTS if name(fault) in options.only]

@@ -1,39 +1,82 @@
-"""`python -m tests.simulation --steps 1000000`: play schedules until so many steps are taken."""
+"""
+Plays random schedules, until so many steps are taken or a promise is broken.
+
+    python -m tests.simulation --steps 5000000      a long run
+    python -m tests.simulation --seed 17            one schedule
+    python -m tests.simulation --large --seed 1     one with hundreds of workers
+
+When a promise is broken it prints the shortest schedule found that breaks the same one, as
+Python, one action a line.
+"""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
-import traceback
 
-from tests.simulation.schedule import Plan, Schedule
+from tests.simulation.actions import Schedule, lines
+from tests.simulation.generator import LARGE, SMALL, generate
+from tests.simulation.mutations import ALL, Rule, world_without
+from tests.simulation.play import failure, promise_of
+from tests.simulation.shrink import shrink
 
 
 def main() -> int:
-    """Run, and print the seed of the first schedule that breaks a promise."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--sockets", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--calm", action="store_true", help="no faults")
-    options = parser.parse_args()
-    plan = Plan(options.workers, options.sockets, options.rounds, not options.calm)
-    began, steps, seed = time.monotonic(), 0, options.seed
-    while steps < options.steps:
-        schedule = Schedule(seed, plan)
-        try:
-            steps += schedule.play()
-        except AssertionError:
-            traceback.print_exc()
-            print(f"seed {seed} after {schedule.world.now:.1f} virtual seconds")
-            print("\n".join(schedule.world.history[-20:]))
+    """Run, and report."""
+    options = arguments()
+    rule = next((rule for rule in ALL if rule.__name__ == options.without), None)
+    size = LARGE if options.large else SMALL
+    seeds = itertools.count(options.first) if options.seed is None else [options.seed]
+    began, steps, played = time.monotonic(), 0, 0
+    for seed in seeds:
+        world = world_without(rule, seed)
+        schedule = generate(seed, size)
+        error = failure(schedule, world)
+        steps, played = steps + world.steps, played + 1
+        if error is not None:
+            report(schedule, seed, error, rule, options.shrink)
             return 1
-        seed += 1
-    print(f"{steps} steps in {seed - options.seed} schedules, {time.monotonic() - began:.0f} s")
+        if steps >= options.steps:
+            break
+    print(f"{steps:,} steps in {played:,} schedules, {time.monotonic() - began:.0f} s: all is well")
     return 0
+
+
+def report(
+    schedule: Schedule, seed: int, error: Exception, rule: Rule | None, seconds: float
+) -> None:
+    """Print what went wrong, and the shortest schedule found that does the same."""
+    print(f"Seed {seed} breaks a promise.\n{error}\n", flush=True)
+    print("Looking for a shorter schedule ...", flush=True)
+    broken = promise_of(error)
+
+    def fails(shorter: Schedule) -> bool:
+        return promise_of(failure(shorter, world_without(rule, seed))) == broken
+
+    shortest = shrink(schedule, fails, seconds)
+    print(f"{len(shortest)} of {len(schedule)} actions do:\n\n{lines(shortest)}\n")
+    print(failure(shortest, world_without(rule, seed)))
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=1_000_000, help="at least so many")
+    parser.add_argument("--seed", type=int, help="only the schedule of this seed")
+    parser.add_argument("--first", type=int, default=0, help="the first seed of a run")
+    parser.add_argument("--large", action="store_true", help="200 workers with 2,000 sockets")
+    parser.add_argument(
+        "--without",
+        choices=[rule.__name__ for rule in ALL],
+        metavar="RULE",
+        help="break a rule of the protocol: a class in tests/simulation/mutations.py",
+    )
+    parser.add_argument("--shrink", type=float, default=60.0, help="seconds to look for less")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

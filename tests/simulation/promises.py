@@ -1,19 +1,25 @@
-"""The promises as invariants over a World."""
+"""All promises together, as a World tells of what happens in it."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from typing import TYPE_CHECKING
 
-from flask_rooms.messages import Done, Emit
-from flask_rooms.sids import owner_of
-from tests.simulation.world import Ask, Worker, World
+from flask_rooms.messages import Change, Emit, Frame, Operation
+from flask_rooms.node import Deliver, Overdue, Settled
+from tests.simulation.broadcasts import Broadcasts, Said
+from tests.simulation.changes import Asked, Changes
+from tests.simulation.deaths import Deaths
+from tests.simulation.demands import demand
+from tests.simulation.model import Memberships
+from tests.simulation.streams import Streams
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Worker, World
 
 
 class Promises:
     """
     Watches a World, and says at once where a promise is broken.
-
-    It keeps a model of its own: which broadcasts were sent after which confirmed leave.
 
     Args:
         world: To be watched from its beginning.
@@ -21,142 +27,143 @@ class Promises:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._tags = 0
-        self._doomed: set[str] = set()  # counted dead, and about to find out
-        # (sid, room) -> the first broadcast that must not arrive any more, since a leave
-        self._fenced: dict[tuple[str, str], int] = {}
-        # The same for one caller, who need not wait: (caller, sid, room) -> broadcast
-        self._behind: dict[tuple[str, str, str], int] = {}
-        self._joins: defaultdict[tuple[str, str], list[Ask]] = defaultdict(list)
-        self._joins_before: dict[int, dict[str, int]] = {}  # leave -> socket -> joins asked before
-        self._sent: dict[int, tuple[str, str]] = {}  # broadcast -> caller, room
-        world.on_settled.append(self._settled)
-        world.on_receive.append(self._received)
+        memberships = Memberships()
+        self._streams: Streams[Asked | Said] = Streams(is_over)
+        self._changes = Changes(world, memberships)
+        self._broadcasts = Broadcasts(world, memberships)
+        self._deaths = Deaths(world)
 
-    def join(self, worker: Worker, sid: str, room: str) -> Ask:
-        """Join, and no longer expect silence in that room."""
-        self._fenced.pop((sid, room), None)
-        for key in [k for k in self._behind if k[1:] == (sid, room)]:
-            del self._behind[key]
-        ask = self._world.change(worker, "join", (sid,), room)
-        self._joins[sid, room].append(ask)
-        return ask
+    # -- what the application of a worker does --------------------------------------------
 
-    def leave(self, worker: Worker, sids: tuple[str, ...], room: str) -> Ask:
-        """Leave; from now on this caller's broadcasts, and after the outcome all, stay away."""
-        joins = {
-            sid: len(self._joins[sid, room])
-            for sid in sids
-            if not self._may_still_join(sid, room, worker)
-        }
-        ask = self._world.change(worker, "leave", sids, room)
-        self._joins_before[id(ask)] = joins
-        for sid in sids:
-            if not self._may_still_join(sid, room, worker):
-                self._behind[worker.name, sid, room] = self._tags
-        if ask.settled is not None:
-            self._settled(ask)
-        return ask
+    def connects(self, sid: str) -> None:
+        """A worker has accepted a socket."""
+        self._changes.connects(sid)
 
-    def broadcast(self, worker: Worker, room: str) -> int:
-        """Send a broadcast with a number of its own."""
-        tag = self._tags
-        self._tags += 1
-        self._sent[tag] = (worker.name, room)
-        self._world.broadcast(worker, room, tag)
-        return tag
+    def changes_here(self, worker: Worker, change: Change, sids: tuple[str, ...]) -> None:
+        """A worker is about to move sockets of its own."""
+        self._leaves(change, sids)
+        self._changes.begins(worker.name, change, sids, here=True)
 
-    def _settled(self, ask: Ask) -> None:
-        assert ask.settled is not None
-        astray = set()
-        for sid in ask.settled.unknown:
-            owner = self._world.workers.get(owner_of(sid))
-            if owner is None or sid not in owner.memberships:
-                continue
-            # Promise 2: unknown means that nobody holds it. A worker that was cut off may be
-            # counted dead; it finds that in its queue, before anything that is sent later.
-            asker = self._world.workers[ask.worker]
-            damage = self._world.bus.damage
-            cut_off = damage[owner.name] or damage[asker.name]
-            everybody = [*self._world.workers.values(), *self._world.buried.values()]
-            counted_dead = any(one.node.knows_dead(owner.name) for one in everybody)
-            assert cut_off or counted_dead, f"{sid} is not unknown"
-            self._doomed.add(owner.name)
-            if cut_off:
-                astray.add(sid)
-        if ask.change.action != "leave" or id(ask) not in self._joins_before:
-            return  # one that settles before change() returns comes by again
-        room = str(ask.change.rooms[0])
-        for sid in set(ask.change.sids) - astray:
-            if len(self._joins[sid, room]) == self._joins_before[id(ask)].get(sid):
-                self._fenced.setdefault((sid, room), self._tags)
+    def asks(self, worker: Worker, number: int, change: Change, sids: tuple[str, ...]) -> Asked:
+        """A worker has asked others to move sockets of theirs."""
+        self._leaves(change, sids)
+        asked = self._changes.begins(worker.name, change, sids, here=False)
+        self._streams.submits(worker.name, number, change, asked)
+        return asked
 
-    def _may_still_join(self, sid: str, room: str, but: Worker | None = None) -> bool:
-        """Whether somebody's join is under way, which may be carried out after a leave."""
-        return any(
-            ask.settled is None and (but is None or ask.worker != but.name)
-            for ask in self._joins[sid, room]
+    def _leaves(self, change: Change, sids: tuple[str, ...]) -> None:
+        if change.action == "leave":
+            for sid in sids:
+                self._broadcasts.leaves(sid, str(change.rooms[0]))
+
+    def sends(self, worker: Worker, room: str) -> Said:
+        """A worker is about to send a broadcast."""
+        return self._broadcasts.sends(worker.name, room)
+
+    def submits(self, worker: Worker, number: int, emit: Emit, said: Said) -> None:
+        """... and has put it into its outbox."""
+        self._streams.submits(worker.name, number, emit, said)
+
+    def not_sent(self, said: Said) -> None:
+        """... or its outbox was full."""
+        self._broadcasts.refused(said)
+
+    def has_sent(self, said: Said) -> None:
+        """... and its own sockets have it."""
+        self._broadcasts.check_own(said)
+
+    # -- the outbox -----------------------------------------------------------------------
+
+    def accepts(self, worker: Worker, size: int) -> None:
+        """A worker has put so many bytes into its outbox."""
+        self._streams.grows(worker.name, size)
+
+    def refuses(self, worker: Worker, size: int) -> None:
+        """A worker's outbox had no room for so many bytes."""
+        waiting = self._streams.waiting(worker.name)
+        demand(
+            "an outbox has room",
+            waiting + size > worker.limits.outbox,
+            f"that of {worker.name} takes no {size} bytes, and {waiting} wait",
         )
 
-    def _received(self, sid: str, tag: int) -> None:
-        caller, room = self._sent[tag]
-        if caller == owner_of(sid) and caller in self._doomed:
-            return
-        # Promise 3: the fence, and program order.
-        fence = self._fenced.get((sid, room))
-        assert fence is None or tag < fence, f"{sid} got {tag} after a confirmed leave of {room}"
-        behind = self._behind.get((caller, sid, room))
-        assert behind is None or tag < behind, f"{sid} got {tag}, sent after {caller}'s leave"
-        # Promise 4: none doubled.
-        assert self._world.received[sid].count(tag) == 1, f"{sid} got {tag} twice"
+    def has_published(self, worker: Worker, frame: Frame) -> None:
+        """The broker has a worker's frame."""
+        self._streams.shrinks(worker.name, frame.first + len(frame.operations))
 
-    def check_streams(self, *, complete: bool) -> None:
-        """
-        Check what every worker has applied of every other one: in order, once, without a gap.
+    # -- what workers do of their own ------------------------------------------------------
 
-        Args:
-            complete: Whether everything that is owed must have arrived, too.
-        """
-        everybody = {**self._world.buried, **self._world.workers}
-        for receiver in self._world.workers.values():
-            for sender, applied in receiver.applied.items():
-                told = [n for n, what in everybody[sender].submitted if not isinstance(what, Done)]
-                start = told.index(applied[0])
-                assert told[start : start + len(applied)] == applied, f"{sender}: {applied}"
-            if complete:
-                self._check_complete(receiver)
+    def publishes(self, worker: Worker, frame: Frame) -> None:
+        """A worker tries to publish a frame."""
+        self._streams.publishes(worker.name, frame.first + len(frame.operations))
+        if frame.heartbeat is not None:
+            self._deaths.beats(worker, frame.heartbeat)
 
-    def _check_complete(self, receiver: Worker) -> None:
-        for sender in self._world.workers.values():
-            if sender is receiver:
-                continue
-            peer = sender.node._peers.get(receiver.name)
-            assert peer is not None, f"{sender.name} does not know {receiver.name}"
-            owed = [
-                n
-                for n, what in sender.submitted
-                if n >= peer.owed_from and not isinstance(what, Done)
-            ]
-            applied = receiver.applied.get(sender.name, [])
-            assert not owed or applied[-len(owed) :] == owed, (
-                f"{receiver.name} misses something of {sender.name}"
-            )
+    def delivers(self, worker: Worker, event: Deliver) -> Asked | Said:
+        """A worker is about to apply an operation of another one."""
+        return self._streams.delivers(worker.name, event)
 
-    def check_outcomes(self) -> None:
-        """Check that everything asked of a worker that lives has an outcome."""
-        for ask in self._world.asks.values():
-            if ask.worker in self._world.workers:
-                assert ask.settled or ask.overdue, f"no outcome: {ask}"
+    def carries_out(self, asked: Asked, sids: tuple[str, ...]) -> None:
+        """A worker is about to move its sockets for another one."""
+        self._changes.carries_out(asked, sids)
+
+    def check(self, sid: str, room: str) -> None:
+        """A membership may have changed."""
+        self._changes.check(sid, room)
+
+    def hears(self, sid: str, tag: int, sender: str) -> None:
+        """A socket gets a broadcast."""
+        said = self._broadcasts.hears(sid, tag, sender)
+        self._deaths.hears(sid, said)
+
+    def settles(self, worker: Worker, asked: Asked, outcome: Settled) -> None:
+        """A worker has its outcome."""
+        for sid in self._changes.settles(asked, outcome):
+            self._deaths.overlooks(worker, sid)
+
+    def expires(self, asked: Asked, outcome: Overdue) -> None:
+        """A worker has been told that it is not known what came of it."""
+        self._changes.expires(asked, outcome)
+
+    def cast_out(self, worker: Worker, reason: str) -> None:
+        """A worker must start again."""
+        met = self._streams.has_reached(worker.name, reason.split()[1])
+        self._deaths.cast_out(worker, reason, met=met)
+
+    def moves_on(self, old: Worker, new: Worker, waiting: list[tuple[int, Operation]]) -> None:
+        """... and has put what still waited into its new outbox."""
+        for what in self._streams.moves_on(old.name, new.name, waiting):
+            what.caller = new.name
+            if isinstance(what, Asked):
+                for part in what.parts.values():
+                    part.caller = new.name
+
+    def dies(self, worker: Worker) -> None:
+        """The life of a worker is over."""
+        for asked, _ in worker.asks.values():
+            self._changes.gives_up(asked)
+
+    # -- time -----------------------------------------------------------------------------
+
+    def check_deadlines(self) -> None:
+        """Some time has passed."""
+        self._changes.check_deadlines()
+
+    def check_end(self) -> None:
+        """All has been well for some time."""
+        self._broadcasts.check_end()
+        for (sender, _), (_, what) in self._streams.submitted.items():
+            if isinstance(what, Asked) and self._world.lives(sender):
+                self._changes.check_end(what)
+        names = {worker.name for worker in self._world.workers.values()}
+        for worker in self._world.workers.values():
+            demand("all meet", worker.node.peers == names - {worker.name}, worker.name)
 
 
-def broadcasts_of(world: World, sid: str) -> dict[str, list[int]]:
-    """Return what a socket received, by sender, in order of arrival."""
-    sent: dict[int, str] = {}
-    for worker in [*world.buried.values(), *world.workers.values()]:
-        for _, operation in worker.submitted:
-            if isinstance(operation, Emit):
-                sent[int(operation.packet[0])] = worker.name
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for tag in world.received[sid]:
-        found[sent[tag]].append(tag)
-    return found
+def is_over(what: Asked | Said) -> bool:
+    """Whether all have answered that were asked, without being named."""
+    return (
+        isinstance(what, Asked)
+        and what.change.source is not None
+        and isinstance(what.outcome, Settled)
+    )

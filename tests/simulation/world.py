@@ -1,60 +1,81 @@
-"""The simulated cluster: real Nodes with sockets, in virtual time, driven from one seed."""
+"""The simulated cluster: real Nodes with sockets, in virtual time, driven as Cluster does it."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from flask_rooms.errors import BackendUnavailable
-from flask_rooms.messages import Change, Done, Emit, Frame, Goodbye, Operation
-from flask_rooms.node import Deliver, Event, Gone, Node, Outcast, Overdue, Settled
+from flask_rooms.messages import Change, Done, Emit, Frame, Goodbye, Operation, encode_operation
+from flask_rooms.node import Deliver, Event, Node, Outcast, Overdue, Settled
 from flask_rooms.sids import owner_of
 from flask_rooms.stream import Limits
-from tests.simulation.bus import Bus
+from tests.simulation.broadcasts import Said
+from tests.simulation.bus import CALM, Bus, Weather, chances, number_of
+from tests.simulation.changes import CONFIRM, HEARTBEAT, NOTICED, Asked
+from tests.simulation.promises import Promises
 
-HEARTBEAT = 2.0
-CONFIRM = 5.0
-LIMITS = Limits(outbox=64 * 1024, log=64 * 1024, frame=4 * 1024)
+WIDE = Limits(outbox=64 * 1024, log=64 * 1024, frame=4 * 1024)
+TIGHT = Limits(outbox=600, log=400, frame=200)
+#: Seconds between two attempts to receive while the broker is away, at most.
+RETRY = 0.05
 
-NodeFactory = Callable[[str, float], Node]
+Outcome = tuple[int, int, tuple[str, ...]]  # changed, unchanged, unknown
+NodeFactory = Callable[[str, float, Limits], Node]
+Then = Callable[[], None]
+T = TypeVar("T")
 
 
-def make_node(name: str, now: float, limits: Limits = LIMITS) -> Node:
-    """Return a Node with the limits of the simulation."""
+def make_node(name: str, now: float, limits: Limits) -> Node:
+    """Return a Node with the intervals of the simulation."""
     return Node(name, now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=limits)
 
 
-@dataclass
-class Ask:
-    """A change that a worker has asked for, and what became of it."""
-
-    worker: str
-    change: Change
-    at: float
-    settled: Settled | None = None
-    overdue: Overdue | None = None
+def nothing() -> None:
+    """Follow nothing."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker:
-    """One life of a worker: its node, its sockets, and what it has seen."""
+    """
+    One life of a worker: its node, its sockets, and what it waits for.
 
+    Args:
+        host: What stays the same from life to life.
+        node: The real thing.
+        skew: Its clock less the world's, in seconds.
+        limits: The bounds of its stream.
+        memberships: Socket ID -> rooms.
+        serving: Whether it accepts sockets, and the application does things.
+        unheard: ... though it has not heard itself yet.
+        born: When it came to life.
+        down: Whether it has seen that the broker is away, and waits to hear something.
+        clients: Who waits for it to serve, and what follows then.
+        inbox: What has arrived.
+        busy_until: When it has handled the last frame, if it is slow.
+        wakes_at: The next tick.
+        asks: Number -> what it waits for, and what follows on the outcome.
+    """
+
+    host: str
     node: Node
+    skew: float
+    limits: Limits
     born: float
-    skew: float  # its clock less the world's
     memberships: dict[str, set[str]] = field(default_factory=dict)
-    ready: bool = False  # has heard itself: only then does it accept sockets
-    paused: bool = False
-    backlog: list[Frame] = field(default_factory=list)
+    serving: bool = False
+    unheard: bool = False
+    down: bool = False
+    clients: list[tuple[str, Then]] = field(default_factory=list)
+    inbox: deque[Frame] = field(default_factory=deque)
+    busy_until: float = 0.0
     wakes_at: float = float("inf")
-    submitted: list[tuple[int, Operation]] = field(default_factory=list)
-    applied: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    asks: dict[int, tuple[Asked, Then]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -67,234 +88,537 @@ class World:
     Workers, sockets and the bus between them.
 
     Args:
-        seed: Everything random comes from it.
+        seed: What happens to which frame comes from it.
         make: Makes the nodes; the mutation tests give a broken one.
     """
 
     def __init__(self, seed: int, make: NodeFactory = make_node) -> None:
-        self.rng = random.Random(seed)
         self.now = 0.0
         self.steps = 0
+        self._moment = 0
+        self._seed = seed
         self._make = make
-        self._names = itertools.count()
-        self._sids = itertools.count()
         self._order = itertools.count()
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
-        self.bus = Bus(self.rng, self._carry)
-        self.workers: dict[str, Worker] = {}
-        self.buried: dict[str, Worker] = {}
-        self.asks: dict[tuple[str, int], Ask] = {}
-        self.received: defaultdict[str, list[int]] = defaultdict(list)  # sid -> broadcasts
-        self.history: list[str] = []
-        self.on_settled: list[Callable[[Ask], None]] = []
-        self.on_receive: list[Callable[[str, int], None]] = []
+        self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._weather: list[Weather] = []
+        self._down_until = 0.0
+        self.bus = Bus(seed, lambda: self.now, self._at, self._arrive)
+        self.workers: dict[str, Worker] = {}  # host -> its present life
+        self.nodes: dict[str, Node] = {}  # of all lives
+        self._lives: defaultdict[str, int] = defaultdict(int)
+        self._ended: dict[str, tuple[float, bool]] = {}  # life -> when, and with a goodbye?
+        self.sids: dict[str, str] = {}  # client -> the last ID that it had
+        self._paused: dict[str, float] = {}  # host -> until when
+        self._slow: dict[str, tuple[float, float]] = {}  # host -> until when, seconds for a frame
+        self.back_at: defaultdict[str, float] = defaultdict(float)  # host -> since when
+        self._troubles: defaultdict[str, float] = defaultdict(float)  # host -> until when
+        self.promises = Promises(self)
 
-    # -- what tests and schedules do ------------------------------------------------------
+    # -- what an application does ---------------------------------------------------------
 
-    def start(self) -> Worker:
+    def start(self, host: str, limits: Limits = WIDE) -> None:
         """Bring a new worker to life."""
-        name = f"w{next(self._names):05d}"
-        skew = self.rng.uniform(-7200, 7200)
-        worker = Worker(self._make(name, self.now + skew), self.now, skew)
-        self.workers[name] = worker
-        self.bus.workers.add(name)
+        if host in self.workers:
+            return
+        worker = self._new_life(host, limits)
+        self.bus.subscribe(host)
+        if self.now < self._down_until:
+            self._cut_off(host, self._down_until - self.now)
+        worker.down = self.bus.is_away(host)
+        if worker.down:
+            self._serve_unheard(worker)
+        else:
+            self._at(self.now + CONFIRM, self._serve_unheard, worker)
         self._flush(worker)
-        return worker
 
-    def connect(self, worker: Worker) -> str | None:
-        """Connect a socket; None while the worker is not ready."""
-        if not worker.ready or worker.paused:
-            return None
-        sid = f"{worker.name}.s{next(self._sids)}"
+    def connect(self, client: str, host: str, then: Then = nothing) -> None:
+        """Let a client connect, as soon as the worker accepts it."""
+        worker = self.workers.get(host)
+        if worker is None or self._is_stopped(host):
+            return
+        if not worker.serving:
+            worker.clients.append((client, then))
+            return
+        self.disconnect(client)
+        life = self._lives[client] = self._lives[client] + 1
+        sid = f"{worker.name}.{client}" + (f".{life}" if life > 1 else "")
+        self.sids[client] = sid
         worker.memberships[sid] = {sid}
-        return sid
+        self.promises.connects(sid)
+        then()
 
-    def change(
-        self, worker: Worker, action: Literal["join", "leave"], sids: tuple[str, ...], room: str
-    ) -> Ask:
-        """Let *worker* move sockets; complete at once where they are its own."""
-        change = Change(action, "/", sids, (room,))
+    def disconnect(self, client: str) -> None:
+        """Let a client go."""
+        owner = self.holder(self.sids.get(client, ""))
+        if owner and not self._is_stopped(owner.host):
+            del owner.memberships[self.sids[client]]
+
+    def move(
+        self,
+        host: str,
+        action: Literal["join", "leave"],
+        clients: tuple[str, ...],
+        room: str,
+        then: Then = nothing,
+    ) -> None:
+        """Let a worker move sockets; done at once where they are its own."""
+        worker = self._active(host)
+        sids = tuple(self.sids[client] for client in clients if client in self.sids)
+        if worker is None or not sids:
+            return
         own = tuple(sid for sid in sids if owner_of(sid) == worker.name)
         owners: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
         for sid in sids:
-            if owner_of(sid) != worker.name:
+            if sid not in own:
                 owners[owner_of(sid)] += (sid,)
-        ask = Ask(worker.name, change, self.now)
-        if owners:
-            rest = tuple(sid for theirs in owners.values() for sid in theirs)
-            sent = Change(action, "/", rest, (room,))
-            number, events = worker.node.ask(sent, dict(owners), self._clock(worker))
-            worker.submitted.append((number, sent))
-            self.asks[worker.name, number] = ask
-            self._handle(worker, events)
-        else:
-            ask.settled = Settled(0, 0, 0, ())
-        self._apply(worker, Change(action, "/", own, (room,)))
-        self._flush(worker)
-        return ask
-
-    def broadcast(self, worker: Worker, room: str, tag: int) -> None:
-        """Let *worker* send the broadcast *tag* to a room."""
-        emit = Emit("/", (str(tag),), (room,), (), 0)
-        self._apply(worker, emit)
-        number = worker.node.submit(emit)
-        worker.submitted.append((number, emit))
+        rest = tuple(sid for theirs in owners.values() for sid in theirs)
+        if rest and not self._ask(
+            worker, Change(action, "/", rest, (room,)), dict(owners), rest, then
+        ):
+            return
+        self._change_here(worker, Change(action, "/", own, (room,)))
+        if not rest:
+            then()
         self._flush(worker)
 
-    def stop(self, worker: Worker) -> None:
-        """Let a worker leave in good order."""
-        try:
-            worker.node.submit(Goodbye())
+    def empty(self, host: str, room: str, then: Then = nothing) -> None:
+        """Let a worker have everybody leave a room."""
+        worker = self._active(host)
+        if worker is None:
+            return
+        change = Change("leave", "/", (), (room,), source=room)
+        # Who was never heard closes its connections when it is.
+        others = (one for one in self.workers.values() if one is not worker and not one.unheard)
+        sids = tuple(sid for one in others for sid in one.memberships)
+        if self._ask(worker, change, None, sids, then):
+            self._change_here(worker, change)
             self._flush(worker)
+
+    def _ask(
+        self,
+        worker: Worker,
+        change: Change,
+        owners: dict[str, tuple[str, ...]] | None,
+        sids: tuple[str, ...],
+        then: Then,
+    ) -> bool:
+        ask = partial(worker.node.ask, change, owners, self._clock(worker))
+        done = self._put(worker, change, ask)
+        if done is None:
+            return False  # said so, and nothing has changed
+        number, events = done
+        worker.asks[number] = self.promises.asks(worker, number, change, sids), then
+        self._handle(worker, events)
+        return True
+
+    def _submit(self, worker: Worker, operation: Operation) -> int | None:
+        return self._put(worker, operation, partial(worker.node.submit, operation))
+
+    def _put(self, worker: Worker, operation: Operation, put: Callable[[], T]) -> T | None:
+        size = len(encode_operation(operation))
+        try:
+            done = put()
         except BackendUnavailable:
-            pass
-        self.crash(worker)
+            self.promises.refuses(worker, size)
+            return None
+        self.promises.accepts(worker, size)
+        return done
 
-    def crash(self, worker: Worker) -> None:
+    def _change_here(self, worker: Worker, change: Change) -> None:
+        sids = tuple(sid for sid in self._meant(worker, change) if sid in worker.memberships)
+        self.promises.changes_here(worker, change, sids)
+        self._change(worker, change)
+
+    def broadcast(self, host: str, room: str) -> None:
+        """Let a worker send a broadcast to a room."""
+        worker = self._active(host)
+        if worker is None:
+            return
+        said = self.promises.sends(worker, room)
+        emit = Emit("/", (str(said.tag),), (room,), (), 0)
+        number = self._submit(worker, emit)
+        if number is None:
+            self.promises.not_sent(said)
+        else:
+            self.promises.submits(worker, number, emit, said)
+        self._receive(worker, emit, worker.name)
+        self.promises.has_sent(said)
+        self._flush(worker)
+
+    def stop(self, host: str) -> None:
+        """Let a worker leave in good order."""
+        worker = self._active(host)
+        if worker is None:
+            return
+        self._submit(worker, Goodbye())
+        self._flush(worker)
+        # It is lost for who has a gap before it, and nobody is left who could repeat that.
+        self._end(worker, goodbye=self.calm_for("") > 2 * HEARTBEAT)
+
+    def crash(self, host: str) -> None:
         """Let a worker vanish, with its sockets."""
-        self.workers.pop(worker.name, None)
-        self.bus.workers.discard(worker.name)
-        self.buried[worker.name] = worker
+        if host in self.workers:
+            self._end(self.workers[host], goodbye=False)
 
-    def pause(self, worker: Worker) -> None:
+    def _end(self, worker: Worker, *, goodbye: bool) -> None:
+        del self.workers[worker.host]
+        self.bus.unsubscribe(worker.host)
+        self._ended[worker.name] = self.now, goodbye
+        self.promises.dies(worker)
+
+    # -- what the promises want to know ---------------------------------------------------
+
+    def moment(self) -> int:
+        """Return a number higher than all before."""
+        self._moment += 1
+        return self._moment
+
+    def holder(self, sid: str) -> Worker | None:
+        """Return the worker that holds a socket, if it is connected."""
+        worker = self.workers.get(owner_of(sid).partition("+")[0])
+        return worker if worker and sid in worker.memberships else None
+
+    def lives(self, name: str) -> bool:
+        """Whether this life of a worker goes on."""
+        worker = self.workers.get(name.partition("+")[0])
+        return worker is not None and worker.name == name
+
+    def can_answer(self, name: str) -> bool:
+        """Whether a worker lives, or has said goodbye."""
+        return name not in self._ended or self._ended[name][1]
+
+    def calm_for(self, name: str) -> float:
+        """Return for how many seconds nothing has been wrong, nor this worker gone."""
+        ended = self._ended.get(name, (0.0, True))[0]
+        if not self.can_answer(name):  # others may have spoken of it before they vanished, too
+            ended = max(when for when, goodbye in self._ended.values() if not goodbye)
+        return self.now - max(self.trouble_until(), ended)
+
+    def trouble_of(self, host: str) -> float:
+        """Return when this worker's own last trouble was over."""
+        return self._troubles[host]
+
+    def trouble_until(self) -> float:
+        """Return when the last trouble was over, of whatever kind."""
+        return max(self._troubles.values(), default=0.0)
+
+    def is_slow(self, host: str) -> bool:
+        """Whether what a worker hears may be old."""
+        return bool(self._slow.get(host))
+
+    def lags(self, name: str) -> bool:
+        """Whether a worker lives, and has not had the time to do what is due."""
+        worker = self.workers.get(name.partition("+")[0])
+        return worker is not None and (
+            self._is_stopped(worker.host) or self.now <= worker.busy_until
+        )
+
+    # -- faults ---------------------------------------------------------------------------
+
+    def pause(self, host: str, seconds: float) -> None:
         """Stop a worker as SIGSTOP does; what is sent to it waits."""
-        worker.paused = True
+        self._paused[host] = max(self._paused.get(host, 0.0), self.now + seconds)
+        self._at(self._paused[host], self._resume, host)
+        self.trouble(host, seconds)
 
-    def resume(self, worker: Worker) -> None:
-        """Let it go on with what has come meanwhile."""
-        worker.paused = False
-        backlog, worker.backlog = worker.backlog, []
-        for frame in backlog:
-            self._hear(worker.name, frame)
-        self._tick(worker.name)
+    def slow_down(self, host: str, seconds: float, pace: float) -> None:
+        """Let a worker take *pace* seconds for each frame, one by one."""
+        self._slow[host] = (self.now + seconds, pace)
+        self.trouble(host, seconds + 10 * pace)
 
-    def reconnect_all(self) -> None:
-        """Bring the broker back; every worker notices by itself, a little later."""
-        self.bus.faults.down = False
-        for name in list(self.workers):
-            self._after(self.rng.uniform(0, 1), partial(self._reconnected, name))
+    def cut_off(self, hosts: tuple[str, ...], seconds: float, *, torn: bool) -> None:
+        """
+        Cut workers off from the broker, all of them when none is named; they notice.
 
-    def run(self, seconds: float) -> None:
+        Args:
+            hosts: The workers.
+            seconds: How long, and then up to one second more.
+            torn: Whether what they publish in that moment gets through all the same.
+        """
+        if not hosts:
+            self._down_until = max(self._down_until, self.now + seconds)
+            self.trouble("", seconds + 1)
+        for host in hosts or tuple(self.workers):
+            self._cut_off(host, seconds)
+            if torn:
+                self.bus.torn.add(host)
+            if hosts:
+                self.trouble(host, seconds + 1)
+
+    def _cut_off(self, host: str, seconds: float) -> None:
+        # They do not all come back at once.
+        seconds += chances(self._seed, number_of(host), int(self.now * 1000))[0]
+        until = self.bus.away[host] = max(self.bus.away.get(host, 0.0), self.now + seconds)
+        self._at(until, self._subscribed, host)
+
+    def make_deaf(self, host: str, seconds: float) -> None:
+        """Let a worker receive nothing, without knowing it."""
+        self.bus.deaf[host] = self.now + seconds
+        self.trouble(host, seconds)
+
+    def make_mute(self, host: str, seconds: float) -> None:
+        """Let a worker's frames reach nobody else, without its knowing."""
+        self.bus.mute[host] = self.now + seconds
+        self.trouble(host, seconds)
+
+    def cut(self, senders: tuple[str, ...], receivers: tuple[str, ...], seconds: float) -> None:
+        """Let nothing of some workers reach some others."""
+        for sender in senders:
+            for receiver in receivers:
+                if sender != receiver:
+                    self.bus.cuts[sender, receiver] = self.now + seconds
+                    self.trouble(sender, seconds)
+
+    def replay(self, back: int) -> None:
+        """Let an old frame arrive everywhere once more: its sender seems to live, for a while."""
+        self.bus.replay(back)
+        self.trouble("", NOTICED)
+
+    def change_weather(self, weather: Weather, seconds: float) -> None:
+        """Let frames fare worse for some time."""
+        self._weather.append(weather)
+        self._forecast()
+        self._at(self.now + seconds, self._clear_up, weather)
+        self.trouble("", seconds + 20 * max(weather.delay, 0.1))
+
+    def _clear_up(self, weather: Weather) -> None:
+        self._weather.remove(weather)
+        self._forecast()
+
+    def _forecast(self) -> None:
+        self.bus.weather = Weather.worst_of(self._weather) if self._weather else CALM
+
+    def trouble(self, host: str, seconds: float) -> None:
+        """Take note that a worker, or the broker, is in trouble for some time from now on."""
+        self._troubles[host] = max(self._troubles[host], self.now + seconds)
+
+    # -- time -----------------------------------------------------------------------------
+
+    def run(self, until: float) -> None:
         """Let virtual time pass."""
-        end = self.now + seconds
-        most = self.steps + 100_000 * (1 + int(seconds))
-        while self._agenda and self._agenda[0][0] <= end:
-            self.now, _, action = heapq.heappop(self._agenda)
+        most = self.steps + 200_000 + 20_000 * int(until - self.now)
+        while self._agenda and self._agenda[0][0] <= until:
+            self.now, _, action, arguments = heapq.heappop(self._agenda)
             self.steps += 1
+            action(*arguments)
+            self.promises.check_deadlines()
             assert self.steps < most, "the workers keep each other busy for ever"
-            action()
-        self.now = end
+        self.now = until
 
-    # -- the machinery --------------------------------------------------------------------
+    def _at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._agenda, (when, next(self._order), action, arguments))
 
     def _clock(self, worker: Worker) -> float:
         return self.now + worker.skew
 
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._agenda, (self.now + seconds, next(self._order), action))
+    # -- a worker's life, as in Cluster ---------------------------------------------------
 
-    def _carry(self, seconds: float, name: str, frame: Frame) -> None:
-        self._after(seconds, lambda: self._hear(name, frame))
+    def _active(self, host: str) -> Worker | None:
+        worker = self.workers.get(host)
+        return worker if worker and worker.serving and not self._is_stopped(host) else None
 
-    def _hear(self, name: str, frame: Frame) -> None:
-        worker = self.workers.get(name)
-        if worker is None:
-            return
-        if worker.paused:
-            worker.backlog.append(frame)
-            return
-        if frame.sender == name:
-            worker.ready = True
-        events = worker.node.receive(frame, self._clock(worker))
-        events += worker.node.tick(self._clock(worker))
+    def _is_stopped(self, host: str) -> bool:
+        return self.now < self._paused.get(host, 0.0)
+
+    def _new_life(self, host: str, limits: Limits) -> Worker:
+        life = self._lives[host] = self._lives[host] + 1
+        name = host if life == 1 else f"{host}+{life}"
+        skew = 7200 * (2 * chances(self._seed, number_of(host))[0] - 1)
+        worker = Worker(host, self._make(name, self.now + skew, limits), skew, limits, self.now)
+        self.workers[host] = worker
+        self.nodes[name] = worker.node
+        return worker
+
+    def _serve_unheard(self, worker: Worker) -> None:
+        if self.lives(worker.name) and not worker.serving:
+            worker.unheard = True
+            self._serve(worker)
+
+    def _serve(self, worker: Worker) -> None:
+        worker.serving = True
+        clients, worker.clients = worker.clients, []
+        for client, then in clients:
+            self.connect(client, worker.host, then)
+
+    def _heard_itself(self, worker: Worker) -> None:
+        if worker.unheard:
+            worker.unheard = False
+            self._move_sockets(worker, worker)
+        if not worker.serving:
+            self._serve(worker)
+
+    def _start_over(self, worker: Worker, reason: str) -> None:
+        self.promises.cast_out(worker, reason)
+        self.promises.dies(worker)
+        self._ended[worker.name] = self.now, False
+        new = self._new_life(worker.host, worker.limits)
+        new.serving = new.unheard = True
+        new.down = worker.down
+        new.inbox, worker.inbox = worker.inbox, deque()
+        worker.asks.clear()
+        waiting = self._waiting(worker)
+        moved = [(self._submit(new, one) or 0, one) for one in waiting]
+        self.promises.moves_on(worker, new, moved)
+        self._move_sockets(worker, new)
+
+    def _waiting(self, worker: Worker) -> list[Operation]:
+        waiting = worker.node.waiting()
+        return [operation for operation in waiting if isinstance(operation, Change | Emit)]
+
+    def _move_sockets(self, old: Worker, new: Worker) -> None:
+        """End all sockets of a worker; their clients connect again."""
+        clients = [client for client, sid in self.sids.items() if sid in old.memberships]
+        old.memberships.clear()
+        for client in clients:
+            self.connect(client, new.host)
+
+    # -- what a worker does when something comes, or time has passed ----------------------
+
+    def _arrive(self, host: str, frame: Frame) -> None:
+        self.workers[host].inbox.append(frame)
+        self._work(host)
+
+    def _work(self, host: str) -> None:
+        while (worker := self.workers.get(host)) and worker.inbox and not self._is_stopped(host):
+            if self.now < worker.busy_until:
+                return
+            self._hear(worker, worker.inbox.popleft())
+            until, pace = self._slow.get(host, (0.0, 0.0))
+            if self.now < until:
+                self.workers[host].busy_until = self.now + pace
+                self._at(self.now + pace, self._work, host)
+
+    def _hear(self, worker: Worker, frame: Frame | None) -> None:
+        now = self._clock(worker)
+        if worker.down:
+            worker.down = False
+            worker.node.reconnected(now)
+        events = worker.node.receive(frame, now) if frame else []
+        events += worker.node.tick(now)
+        if frame and frame.sender == worker.name:
+            self._heard_itself(worker)
         self._handle(worker, events)
-        self._flush(worker)
+        self._flush(self.workers[worker.host])
 
-    def _tick(self, name: str) -> None:
-        worker = self.workers.get(name)
-        if worker is None or worker.paused:
-            return
+    def _tick(self, worker: Worker) -> None:
         worker.wakes_at = float("inf")
-        self._handle(worker, worker.node.tick(self._clock(worker)))
-        self._flush(worker)
+        if not self.lives(worker.name) or self._is_stopped(worker.host):
+            return
+        if self.now < worker.busy_until:
+            self._wake(worker, worker.busy_until)
+            return
+        if self.bus.is_away(worker.host):
+            worker.down = True
+            self._handle(worker, worker.node.tick(self._clock(worker)))
+            self._wake(worker, self.now + 0.5)
+            return
+        deaf = worker.node.is_deaf(self._clock(worker))
+        self._hear(worker, None)
+        if deaf:
+            self.bus.deaf.pop(worker.host, None)  # it connects anew
+            worker.down = True
+            self._at(self.now + RETRY, self._subscribed, worker.host)
 
-    def _reconnected(self, name: str) -> None:
-        worker = self.workers.get(name)
-        if worker is not None and not worker.paused:
-            worker.node.reconnected(self._clock(worker))
-            self._flush(worker)
+    def _resume(self, host: str) -> None:
+        if host in self.workers and not self._is_stopped(host):
+            self._subscribed(host)
+            self._work(host)
+            self._tick(self.workers[host])
+
+    def _subscribed(self, host: str) -> None:
+        # It goes on with the first frame that comes, or when none has come for a moment.
+        worker = self.workers.get(host)
+        if worker and host in self.bus.away and not self.bus.is_away(host):
+            self.back_at[host] = self.bus.away.pop(host)
+            worker.down = True
+        if worker and worker.down:
+            self._at(self.now + RETRY, self._listen, worker)
+
+    def _listen(self, worker: Worker) -> None:
+        host = worker.host
+        waits = worker.down and self.lives(worker.name) and not self._is_stopped(host)
+        if waits and not self.bus.is_away(host):
+            self._hear(worker, None)
 
     def _flush(self, worker: Worker) -> None:
-        if worker.name not in self.workers or worker.paused:
+        if not self.lives(worker.name) or self._is_stopped(worker.host):
             return
-        while (frame := worker.node.take(self._clock(worker))) is not None:
-            if not self.bus.publish(frame):
+        while not worker.down and (frame := worker.node.take(self._clock(worker))) is not None:
+            self.promises.publishes(worker, frame)
+            if self.bus.publish(worker.host, frame):
+                self.promises.has_published(worker, frame)
+            else:
                 worker.node.give_back(frame, self._clock(worker))
-                self._wake(worker, self.now + 0.2)
-                return
+                worker.down = True
         self._wake(worker, worker.node.wakes_at - worker.skew)
 
     def _wake(self, worker: Worker, at: float) -> None:
         if at < worker.wakes_at:
             worker.wakes_at = at
-            self._after(max(1e-6, at - self.now), lambda: self._tick(worker.name))
+            self._at(max(self.now + 1e-6, at), self._tick, worker)
 
     def _handle(self, worker: Worker, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Deliver):
-                worker.applied[event.sender].append(event.number)
                 self._deliver(worker, event)
-            elif isinstance(event, Settled):
-                ask = self.asks[worker.name, event.number]
-                assert ask.settled is None, "settled twice"
-                assert ask.overdue is None, "settled after it was overdue"
-                ask.settled = event
-                for hook in self.on_settled:
-                    hook(ask)
-            elif isinstance(event, Overdue):
-                ask = self.asks[worker.name, event.number]
-                assert ask.settled is None, "overdue after it was settled"
-                ask.overdue = event
+            elif isinstance(event, Settled | Overdue):
+                self._complete(worker, event)
             elif isinstance(event, Outcast):
-                self.history.append(f"{self.now:.2f} {worker.name} outcast: {event.reason}")
-                self.crash(worker)
-                self.start()
-                return
-            else:
-                assert isinstance(event, Gone)
+                self._start_over(worker, event.reason)
+
+    def _complete(self, worker: Worker, event: Settled | Overdue) -> None:
+        if event.number not in worker.asks:
+            return
+        asked, then = worker.asks.pop(event.number)
+        if isinstance(event, Settled):
+            self.promises.settles(worker, asked, event)
+            then()
+        else:
+            self.promises.expires(asked, event)
 
     def _deliver(self, worker: Worker, event: Deliver) -> None:
-        operation = event.operation
-        if isinstance(operation, Change):
-            own = tuple(sid for sid in operation.sids if owner_of(sid) == worker.name)
-            if own:
-                part = Change(operation.action, "/", own, operation.rooms)
-                changed, unchanged, unknown = self._apply(worker, part)
-                done = Done(event.sender, event.number, changed, unchanged, unknown)
-                worker.submitted.append((worker.node.submit(done), done))
-        else:
-            self._apply(worker, operation)
+        what = self.promises.delivers(worker, event)
+        if isinstance(what, Said):
+            self._receive(worker, event.operation, event.sender)
+        elif self._meant(worker, what.change) or what.change.source is not None:
+            self._carry_out(worker, event, what)
 
-    def _apply(self, worker: Worker, operation: Operation) -> tuple[int, int, tuple[str, ...]]:
-        if isinstance(operation, Emit):
-            assert operation.rooms is not None
-            for sid, rooms in worker.memberships.items():
-                if rooms.intersection(map(str, operation.rooms)):
-                    tag = int(operation.packet[0])
-                    self.received[sid].append(tag)
-                    for hook in self.on_receive:
-                        hook(sid, tag)
-            return 0, 0, ()
-        assert isinstance(operation, Change)
-        changed = unchanged = 0
+    def _carry_out(self, worker: Worker, event: Deliver, asked: Asked) -> None:
+        self._answer(worker, event, self._do(worker, asked))
+
+    def _do(self, worker: Worker, asked: Asked) -> Outcome:
+        sids = self._meant(worker, asked.change)
+        self.promises.carries_out(asked, sids)
+        return self._change(worker, asked.change)
+
+    def _answer(self, worker: Worker, to: Deliver, outcome: Outcome) -> None:
+        # If there is no room for it, the asker hears that it is unconfirmed.
+        self._submit(worker, Done(to.sender, to.number, *outcome))
+
+    def _receive(self, worker: Worker, emit: Operation, sender: str) -> None:
+        assert isinstance(emit, Emit)
+        assert emit.rooms is not None
+        for sid, rooms in worker.memberships.items():
+            if not rooms.isdisjoint(emit.rooms):
+                self.promises.hears(sid, int(emit.packet[0]), sender)
+
+    def _meant(self, worker: Worker, change: Change) -> tuple[str, ...]:
+        if change.source is not None:
+            return tuple(worker.memberships)
+        return tuple(sid for sid in change.sids if owner_of(sid) == worker.name)
+
+    def _change(self, worker: Worker, change: Change) -> Outcome:
+        counts = {True: 0, False: 0}
         unknown: list[str] = []
-        room = str(operation.rooms[0])
-        for sid in operation.sids:
+        room = str(change.rooms[0])
+        for sid in self._meant(worker, change):
             if sid not in worker.memberships:
                 unknown.append(sid)
-            elif (room in worker.memberships[sid]) == (operation.action == "join"):
-                unchanged += 1
-            else:
-                changed += 1
+                continue
+            changes = (room in worker.memberships[sid]) != (change.action == "join")
+            counts[changes] += 1
+            if changes:
                 worker.memberships[sid] ^= {room}
-        return changed, unchanged, tuple(unknown)
+            self.promises.check(sid, room)
+        unchanged = counts[False] if change.source is None else 0
+        return counts[True], unchanged, tuple(unknown)

@@ -1,0 +1,98 @@
+"""The promise that operations arrive in their order, once, and without a gap."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from flask_rooms.messages import Operation
+from flask_rooms.node import Deliver
+from tests.simulation.demands import demand
+
+T = TypeVar("T")
+
+
+class Streams(Generic[T]):
+    """
+    What each life of a worker has submitted, and how far the others have got with it.
+
+    Args:
+        is_over: Whether something need not be repeated any more.
+    """
+
+    def __init__(self, is_over: Callable[[T], bool]) -> None:
+        self._over = is_over
+        self._numbers: defaultdict[str, list[int]] = defaultdict(list)
+        self._reached: dict[tuple[str, str], int] = {}  # receiver, sender -> how far it got
+        self._tried: defaultdict[str, int] = defaultdict(int)
+        # The bytes of all that a life has submitted, its answers included; and of it, ...
+        self._sizes: defaultdict[str, list[int]] = defaultdict(lambda: [0])
+        self._sent: defaultdict[str, int] = defaultdict(int)  # ... how many the broker has
+        #: Sender and number -> the operation, and what the promises know it by.
+        self.submitted: dict[tuple[str, int], tuple[Operation, T]] = {}
+
+    def submits(self, sender: str, number: int, operation: Operation, what: T) -> None:
+        """A worker has put an operation of its application into its outbox."""
+        self._numbers[sender].append(number)
+        self.submitted[sender, number] = operation, what
+
+    def publishes(self, sender: str, up_to: int) -> None:
+        """The broker may have what a worker has submitted before a number."""
+        self._tried[sender] = max(self._tried[sender], up_to)
+
+    def grows(self, sender: str, size: int) -> None:
+        """A worker has put so many bytes into its outbox."""
+        self._sizes[sender].append(size)
+
+    def shrinks(self, sender: str, up_to: int) -> None:
+        """The broker has what a worker has submitted before a number."""
+        self._sent[sender] = max(self._sent[sender], up_to - 1)
+
+    def waiting(self, sender: str) -> int:
+        """Return how many bytes wait in an outbox."""
+        return sum(self._sizes[sender][self._sent[sender] + 1 :])
+
+    def delivers(self, receiver: str, event: Deliver) -> T:
+        """Check what a worker is about to apply, and return what it is."""
+        numbers = self._numbers[event.sender]
+        reached = self._reached.get((receiver, event.sender))
+        if reached is None:  # where its stream starts for a receiver is a matter of its own
+            reached = bisect_left(numbers, event.number) - 1
+        while reached + 1 < len(numbers) and self._is_over(event.sender, numbers[reached + 1]):
+            if numbers[reached + 1] == event.number:
+                break
+            reached += 1
+        due = numbers[reached + 1] if reached + 1 < len(numbers) else None
+        operation, what = self.submitted.get((event.sender, event.number), (None, None))
+        demand(
+            "in order, once, without a gap",
+            due == event.number and operation == event.operation,
+            f"{receiver} got number {event.number} of {event.sender}, after which {due} was due",
+        )
+        assert what is not None
+        self._reached[receiver, event.sender] = reached + 1
+        return what
+
+    def has_reached(self, receiver: str, sender: str) -> bool:
+        """Whether anything of a sender has reached a receiver."""
+        return (receiver, sender) in self._reached
+
+    def _is_over(self, sender: str, number: int) -> bool:
+        return self._over(self.submitted[sender, number][1])
+
+    def moves_on(self, old: str, new: str, waiting: list[tuple[int, Operation]]) -> list[T]:
+        """An outcast has put what still waited into the outbox of its next life."""
+        untried = [n for n in self._numbers[old] if n >= self._tried[old]]
+        before = self._numbers[old][len(self._numbers[old]) - len(waiting) :]
+        same = [self.submitted[old, n][0] for n in before] == [o for _, o in waiting]
+        demand(
+            "an outcast sends what waited",
+            same and len(waiting) == len(untried),
+            f"{old} had not tried to publish {untried}, and goes on with {len(waiting)}",
+        )
+        moved = [self.submitted[old, n][1] for n in before]
+        for (number, operation), what in zip(waiting, moved, strict=True):
+            self.submits(new, number, operation, what)
+        return moved
