@@ -135,6 +135,9 @@ class SocketRequests:
         event = _Event(socket, space, id)
         if not isinstance(name, str):
             self._acknowledge(event, answer(400, {"message": "An event has a name."}))
+        elif name in self._server.reserved_events:  # of which no client tells, but a hostile one
+            message = f"{name} is Socket.IO's own event."
+            self._acknowledge(event, answer(400, {"message": message}))
         elif name in VERBS and not self._application_handles(name, space):
             self._ask(event, name, tuple(data[1:]))
         elif id is not None and self._is_nobodys(name, space, data):

@@ -533,6 +533,23 @@ def test_a_handler_may_disconnect_its_own_socket_again(scene: Scene) -> None:
     scene.assert_no_more()
 
 
+@pytest.mark.parametrize("namespace", ["/", "/chat"])
+def test_a_client_cannot_run_the_handlers_of_connections(scene: Scene, namespace: str) -> None:
+    """By an event of that name, which Socket.IO's own clients refuse to send."""
+    connected: queue.Queue[str] = queue.Queue()
+    scene.there.socketio.on("connect", namespace=namespace)(lambda: connected.put("connected"))
+    client = scene.there.connect(namespace)
+    assert connected.get(timeout=PATIENCE) == "connected"
+
+    for event in ("connect", "disconnect"):
+        for args in ((), ("transport close",), (1, 2, 3)):
+            assert client.emit(event, *args)["statusCode"] == 400
+            client._client.emit(event, *args, namespace=namespace)
+
+    assert connected.empty()
+    scene.assert_no_more()
+
+
 # -- while it connects ----------------------------------------------------------------------------
 
 
