@@ -10,7 +10,7 @@ missing. `docs/protocol.md` says why each rule is there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -354,6 +354,7 @@ class Node:
     def reconnected(self, now: float) -> None:
         """Note that the connection is back, and let the next frame say so."""
         self._echoes = 0  # somebody may have said hello meanwhile
+        self._echo_counted_at = float("-inf")
         for peer in self._peers.values():
             peer.silent = 0
         if now - self._echoed_at >= DEAF * self._interval:
@@ -462,9 +463,12 @@ class Node:
         was published after it, too. Otherwise from what we had sent when it was born. And in
         any case what we asked of it before we had heard of it.
         """
-        owed_from = self._echoed if beat.beat == 1 else self._sent_before(beat.age)
+        newborn = beat.beat == 1
+        owed_from = self._echoed if newborn else self._sent_before(beat.age)
         for number, pending in self._pending.items():
-            if name in pending.strangers or pending.everybody:
+            # What came back to us before its hello is not for it, unless that names it.
+            may_be_meant = pending.everybody and not (newborn and number < self._echoed)
+            if name in pending.strangers or may_be_meant:
                 pending.waits[name] = pending.strangers.pop(name, ())
                 if number >= self._stream.oldest:
                     owed_from = min(owed_from, number)
@@ -582,7 +586,7 @@ class Node:
                 pending.replies.pop(name, None)
         return [Gone(name), *self._settle(list(self._pending), now)]
 
-    def _settle(self, numbers: Iterable[int], now: float) -> list[Event]:
+    def _settle(self, numbers: list[int], now: float) -> list[Event]:
         """
         Complete what has all its answers.
 
@@ -591,7 +595,7 @@ class Node:
         socket said hello before it had one.
         """
         events: list[Event] = []
-        heard_of = self._heard_of()
+        heard_of = self._heard_of() if numbers else frozenset()
         for number in numbers:
             pending = self._pending[number]
             if self.is_settled and number < self._echoed:

@@ -184,22 +184,27 @@ def test_a_double_changes_nothing() -> None:
 def test_what_could_not_be_published_goes_out_later_and_first() -> None:
     table = Table("a", "b")
     node = table.nodes["a"]
-    numbers = [table.ask("a", "b")]
+    table.ask("a", "b")
+    table.ask("a", "c")
     frame = node.take(table.now)
     assert frame is not None
 
     node.give_back(frame, table.now)
-    numbers.append(table.ask("a", "b"))
+    table.ask("a", "b", "c")
     again = node.take(table.now)
 
     assert again is not None
-    assert (again.first, len(again.operations)) == (numbers[0], 2)
+    assert again.first == frame.first
+    heard = [e.operation for e in table.hear("b", again) if isinstance(e, Deliver)]
+    sids = [change.sids for change in heard if isinstance(change, Change)]
+    assert sids == [("b.s",), ("c.s",), ("b.s", "c.s")]
 
 
 def test_a_frame_of_a_worker_that_has_not_named_us_is_not_applied() -> None:
     """It may be a copy from before we were born."""
     table = Table("a", "b")
     table.ask("a", "b")
+    table.now += HEARTBEAT
     old = table.nodes["a"].take(table.now)
     assert old is not None
     table.hear("a", old)
@@ -243,6 +248,19 @@ def test_an_elder_is_owed_everything_by_a_worker_born_without_a_broker() -> None
     table.let_pass(2 * HEARTBEAT)
 
     assert table.delivered("a") == [("b", number) for number in numbers]
+
+
+def test_who_was_asked_before_it_was_heard_of_is_owed_that() -> None:
+    """It has served its clients without a broker, and is there only now."""
+    table = Table("a")
+
+    number = table.ask("a", "b")
+    table.say("a")
+    table.add("b")
+    table.talk()
+
+    assert table.delivered("b") == [("a", number)]
+    assert table.outcome("a") == Settled(number, 1, 0, ())
 
 
 def test_a_socket_of_a_worker_nobody_has_heard_of_is_unknown_once_that_is_certain() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
 
-from tests.simulation.bus import Weather
+from tests.simulation.bus import CALM, Weather
 from tests.simulation.world import TIGHT, WIDE, World
 
 
@@ -192,10 +192,6 @@ class Cut(Action):
 
     def act(self, world: World) -> None:
         world.cut(self.senders, self.receivers, self.seconds)
-
-
-#: Nothing is late, and nothing is lost.
-CALM = Weather()
 
 
 @dataclass(frozen=True)

@@ -136,9 +136,17 @@ class Bus:
         return not away
 
     def replay(self, back: int) -> None:
-        """Let all receive once more what was published *back* frames ago, as a stranger could."""
-        if back < len(self._remembered):
-            sender, frame = self._remembered[-1 - back]
+        """
+        Let all receive once more what was published *back* frames ago, as a stranger could.
+
+        Not if it is a hello: to whom has just started, and has not met its sender, a copy looks
+        like the real one, and the two may miss what the newcomer has said before. A stranger
+        who can publish can stop that as well.
+        """
+        if back >= len(self._remembered):
+            return
+        sender, frame = self._remembered[-1 - back]
+        if frame.heartbeat is None or frame.heartbeat.beat > 1:
             self._fan_out(sender, frame, hash((self._seed, back)))
 
     def _fan_out(self, sender: str, frame: Frame, key: int) -> None:

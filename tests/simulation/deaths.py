@@ -46,15 +46,16 @@ class Deaths:
     def overlooks(self, asker: Worker, sid: str) -> None:
         """A worker was told that all is done, and the owner of a socket has done nothing."""
         owner = self._world.holder(sid)
-        if owner is None:
+        if owner is None or owner.unheard:  # which closes its connections when it is heard
             return
-        if (asker.name, owner.name) not in self._left_out and not owner.unheard:
+        if (asker.name, owner.name) not in self._left_out:
             self._check_cause(owner, asker)
         # It is to hear so before anything that is said from now on.
         self._doomed.setdefault(owner.name, (self._world.moment(), self._world.now, asker))
 
     def _check_cause(self, owner: Worker, other: Worker) -> None:
-        hurt = self._world.bus.hurt[owner.host, other.host]
+        ways = (owner.host, other.host), (other.host, owner.host)
+        hurt = max(self._world.bus.hurt[way] for way in ways)
         ill = self._world.now - max(hurt, self._world.trouble_of(owner.host)) < FORGIVEN
         slow = self._world.is_slow(other.host)
         demand("nobody is counted dead for nothing", ill or slow, f"{owner.name} by {other.name}")

@@ -44,16 +44,20 @@ class Size:
         sockets: How many of them, in all.
         rooms: How many rooms there are.
         actions: How many things happen, at least.
+        gaps: Seconds between two of them, on average; each schedule has one of these.
+        troubles: Seconds that a trouble lasts.
     """
 
     workers: int = 4
     sockets: int = 10
     rooms: int = 3
     actions: int = 200
+    gaps: tuple[float, ...] = (0.02, 0.1, 0.2, 0.4)
+    troubles: tuple[float, ...] = (0.3, 1.0, 2.5, 4.0, 6.0, 9.0, 15.0)
 
 
 SMALL = Size()
-LARGE = Size(workers=200, sockets=2000, rooms=20, actions=300)
+LARGE = Size(200, 2000, 20, actions=60, gaps=(0.02,), troubles=(0.3, 1.0, 2.5))
 
 
 def generate(seed: int, size: Size = SMALL) -> list[Action]:
@@ -83,7 +87,7 @@ class Generator:
         self._sockets: list[str] = []
         self._victims: list[str] = []  # the workers that were in trouble last
         self._tight = rng.random() < 0.3
-        self._gap = rng.choice([0.02, 0.1, 0.2, 0.4])
+        self._gap = rng.choice(size.gaps)
         self._trouble = rng.choice([0.05, 0.1, 0.2])
         kinds: list[Callable[[], None]] = [
             self._pause,
@@ -107,7 +111,7 @@ class Generator:
             self._start()
         self._now = OPENING
         for _ in range(size.sockets):
-            self._connect(rng.choice(self._workers))
+            self._connect_calmly(rng.choice(self._workers))
         while len(self._actions) < size.workers + size.sockets + size.actions:
             self._now = round(self._now + rng.expovariate(1 / self._gap), 3)
             if rng.random() < self._trouble:
@@ -140,11 +144,19 @@ class Generator:
         """Return what a caller does that has waited for the outcome, or whom it has told."""
         return (Broadcast(at, self._worker(), room),) if self._rng.random() < 0.6 else ()
 
-    def _connect(self, worker: str) -> None:
-        at = self._now
+    def _connect_calmly(self, worker: str) -> None:
+        socket = self._new_socket()
+        join = Move(self._now, worker, "join", (socket,), self._room())
+        then = (join,) if self._rng.random() < 0.7 else ()
+        self._actions.append(Connect(self._now, socket, worker, then))
+
+    def _new_socket(self) -> str:
         socket = f"s{len(self._sockets)}"
         self._sockets.append(socket)
-        room = self._room()
+        return socket
+
+    def _connect(self, worker: str) -> None:
+        at, socket, room = self._now, self._new_socket(), self._room()
         then: tuple[Action, ...] = ()
         if self._rng.random() < 0.7:
             then += (Move(at, worker, "join", (socket,), room),)
@@ -209,7 +221,7 @@ class Generator:
 
     def _trouble_for(self, kind: Callable[..., Action], *what: Any) -> float:
         """Let there be trouble for some time, and some use when it ends; returns its end."""
-        seconds = self._rng.choice([0.3, 1.0, 2.5, 4.0, 6.0, 9.0, 15.0])
+        seconds = self._rng.choice(self._size.troubles)
         self._actions.append(kind(self._now, *what, seconds))
         end = self._now + seconds
         for _ in range(self._rng.choice([0, 1, 3])):

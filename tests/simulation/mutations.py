@@ -414,7 +414,7 @@ class EarlySockets(World):
 
     def start(self, host: str, limits: Limits = WIDE) -> None:
         super().start(host, limits)
-        if not self.workers[host].serving:
+        if not self.workers[host].accepts:
             self._serve(self.workers[host])
 
 

@@ -10,9 +10,9 @@ from tests.simulation.world import World
 RECOVERY = 30.0
 
 
-def play(schedule: Schedule, world: World) -> None:
+def play(schedule: Schedule, world: World, recovery: float = RECOVERY) -> None:
     """
-    Play a schedule in a new world.
+    Play a schedule in a new world, and give it some time to recover.
 
     Raises:
         BrokenPromise: A promise is broken.
@@ -22,7 +22,7 @@ def play(schedule: Schedule, world: World) -> None:
         world.steps += 1
         action.act(world)
         world.promises.check_deadlines()
-    world.run(max(world.now, world.trouble_until()) + RECOVERY)
+    world.run(max(world.now, world.trouble_until()) + recovery)
     world.promises.check_end()
 
 

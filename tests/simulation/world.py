@@ -51,11 +51,12 @@ class Worker:
         skew: Its clock less the world's, in seconds.
         limits: The bounds of its stream.
         memberships: Socket ID -> rooms.
-        serving: Whether it accepts sockets, and the application does things.
+        serving: Whether its application does things.
+        accepts: Whether it accepts sockets, too.
         unheard: ... though it has not heard itself yet.
         born: When it came to life.
         down: Whether it has seen that the broker is away, and waits to hear something.
-        clients: Who waits for it to serve, and what follows then.
+        clients: Who waits to be accepted, and what follows then.
         inbox: What has arrived.
         busy_until: When it has handled the last frame, if it is slow.
         wakes_at: The next tick.
@@ -69,6 +70,7 @@ class Worker:
     born: float
     memberships: dict[str, set[str]] = field(default_factory=dict)
     serving: bool = False
+    accepts: bool = False
     unheard: bool = False
     down: bool = False
     clients: list[tuple[str, Then]] = field(default_factory=list)
@@ -136,7 +138,7 @@ class World:
         worker = self.workers.get(host)
         if worker is None or self._is_stopped(host):
             return
-        if not worker.serving:
+        if not worker.accepts:
             worker.clients.append((client, then))
             return
         self.disconnect(client)
@@ -211,8 +213,9 @@ class World:
         self._handle(worker, events)
         return True
 
-    def _submit(self, worker: Worker, operation: Operation) -> int | None:
-        return self._put(worker, operation, partial(worker.node.submit, operation))
+    def _submit(self, worker: Worker, operation: Operation, *, bounded: bool = True) -> int | None:
+        put = partial(worker.node.submit, operation, bounded=bounded)
+        return self._put(worker, operation, put)
 
     def _put(self, worker: Worker, operation: Operation, put: Callable[[], T]) -> T | None:
         size = len(encode_operation(operation))
@@ -396,7 +399,7 @@ class World:
 
     def run(self, until: float) -> None:
         """Let virtual time pass."""
-        most = self.steps + 200_000 + 20_000 * int(until - self.now)
+        most = self.steps + (1000 + 10 * len(self.workers) ** 2) * (10 + until - self.now)
         while self._agenda and self._agenda[0][0] <= until:
             self.now, _, action, arguments = heapq.heappop(self._agenda)
             self.steps += 1
@@ -430,12 +433,12 @@ class World:
         return worker
 
     def _serve_unheard(self, worker: Worker) -> None:
-        if self.lives(worker.name) and not worker.serving:
+        if self.lives(worker.name) and not worker.accepts:
             worker.unheard = True
             self._serve(worker)
 
     def _serve(self, worker: Worker) -> None:
-        worker.serving = True
+        worker.serving = worker.accepts = True
         clients, worker.clients = worker.clients, []
         for client, then in clients:
             self.connect(client, worker.host, then)
@@ -444,7 +447,7 @@ class World:
         if worker.unheard:
             worker.unheard = False
             self._move_sockets(worker, worker)
-        if not worker.serving:
+        if not worker.accepts:
             self._serve(worker)
 
     def _start_over(self, worker: Worker, reason: str) -> None:
@@ -452,14 +455,26 @@ class World:
         self.promises.dies(worker)
         self._ended[worker.name] = self.now, False
         new = self._new_life(worker.host, worker.limits)
-        new.serving = new.unheard = True
-        new.down = worker.down
-        new.inbox, worker.inbox = worker.inbox, deque()
+        new.serving = True
         worker.asks.clear()
         waiting = self._waiting(worker)
-        moved = [(self._submit(new, one) or 0, one) for one in waiting]
+        moved = [(self._submit(new, one, bounded=False) or 0, one) for one in waiting]
         self.promises.moves_on(worker, new, moved)
         self._move_sockets(worker, new)
+        if self.bus.is_away(new.host):
+            self._serve_unheard(new)
+        else:
+            self._at(self.now + CONFIRM, self._serve_unheard, new)
+        self._connect_anew(new)
+
+    def _connect_anew(self, worker: Worker) -> None:
+        """Open a new connection to the broker; what was on its way on the old one is lost."""
+        host = worker.host
+        worker.down = True
+        worker.inbox.clear()
+        self.bus.deaf.pop(host, None)
+        until = self.bus.away[host] = max(self.bus.away.get(host, 0.0), self.now + RETRY)
+        self._at(until, self._subscribed, host)
 
     def _waiting(self, worker: Worker) -> list[Operation]:
         waiting = worker.node.waiting()
@@ -514,10 +529,8 @@ class World:
             return
         deaf = worker.node.is_deaf(self._clock(worker))
         self._hear(worker, None)
-        if deaf:
-            self.bus.deaf.pop(worker.host, None)  # it connects anew
-            worker.down = True
-            self._at(self.now + RETRY, self._subscribed, worker.host)
+        if deaf and self.lives(worker.name):
+            self._connect_anew(worker)
 
     def _resume(self, host: str) -> None:
         if host in self.workers and not self._is_stopped(host):
@@ -592,7 +605,6 @@ class World:
         return self._change(worker, asked.change)
 
     def _answer(self, worker: Worker, to: Deliver, outcome: Outcome) -> None:
-        # If there is no room for it, the asker hears that it is unconfirmed.
         self._submit(worker, Done(to.sender, to.number, *outcome))
 
     def _receive(self, worker: Worker, emit: Operation, sender: str) -> None:
