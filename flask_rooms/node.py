@@ -10,7 +10,7 @@ missing. `docs/protocol.md` says why each rule is there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ from flask_rooms.messages import (
     decode_operation,
     encode_operation,
 )
+from flask_rooms.sids import owner_of
 from flask_rooms.stream import Limits, Stream
 
 #: What a heartbeat says of a worker that is counted as dead, in place of what it is owed.
@@ -108,6 +109,7 @@ class _Peer:
     expected: int | None = None  # its next operation; None until it has said what it owes us
     beat: int = 0
     asked_at: float = float("-inf")
+    doubted: bool = False  # once, so that one who cannot hear us holds nobody up
 
 
 @dataclass
@@ -358,8 +360,7 @@ class Node:
         for peer in self._peers.values():
             peer.silent = 0
         if now - self._echoed_at >= DEAF * self._interval:
-            self._unsure = set(self._peers)
-            self._unsure_until = now + DEAF * self._interval
+            self._doubt(self._peers, now)
         self._beat_at = float("-inf")
         self._beat_due = now
         self._beat_sent = None
@@ -507,7 +508,8 @@ class Node:
         self._rumours[name] = frozenset(n for n in strangers if beat.knows[n] != DEAD)
         if peer.expected is not None and peer.expected < beat.oldest:
             return Outcast(f"worker {name} can no longer repeat what this worker missed")
-        self._trust(name)
+        if peer.expected is not None:
+            self._trust(name)
         return None
 
     def _trust(self, *names: str) -> None:
@@ -518,8 +520,17 @@ class Node:
                 self._unsure_until = float("inf")
                 self._wants |= {n: p.expected for n, p in self._peers.items() if p.expected}
 
+    def _doubt(self, names: Iterable[str], now: float) -> None:
+        """Apply nothing until these have said how they count us, or some time has passed."""
+        self._unsure.update(names)
+        self._unsure_until = now + DEAF * self._interval
+
     def _apply(self, frame: Frame, peer: _Peer, now: float) -> list[Event]:
         if peer.expected is None:
+            # It asks about sockets of ours, and may call them unknown before it has heard us.
+            if not peer.doubted and any(map(self._asks_us, frame.operations)):
+                peer.doubted = True
+                self._doubt([frame.sender], now)
             return []
         if frame.first > peer.expected:
             if now - peer.asked_at >= ASK_AGAIN * self._interval:
@@ -537,6 +548,14 @@ class Node:
             if operation is not None:
                 events += self._dispatch(frame.sender, number, operation, now)
         return events
+
+    def _asks_us(self, data: bytes) -> bool:
+        try:
+            operation = decode_operation(data)
+        except BadMessage:
+            return False
+        sids = operation.sids if isinstance(operation, Change) else ()
+        return any(owner_of(sid) == self.name for sid in sids)
 
     def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:
         if isinstance(operation, Done):

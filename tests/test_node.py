@@ -789,6 +789,61 @@ def test_who_was_away_waits_no_longer_than_those_who_live_need_to_speak() -> Non
     assert table.delivered("c") == [("b", number)]
 
 
+def test_who_is_asked_by_a_stranger_waits_for_a_word_of_it() -> None:
+    """A newcomer that hears nobody has called its sockets unknown: they must get no more."""
+    table = Table("a", "owner")
+    hello = table.add("newcomer").take(table.now)
+    assert hello is not None
+    table.hear("newcomer", hello)
+    alone = {"deaf": ("a", "owner"), "mute": ("a", "owner")}
+    table.let_pass(2 * HEARTBEAT, **alone)
+    number = table.ask("newcomer", "owner")
+    question = table.nodes["newcomer"].take(table.now)
+    assert question is not None
+    table.hear("newcomer", question)
+    assert table.outcome("newcomer") == Settled(number, 0, 0, ("owner.s",))
+
+    table.ask("a", "owner")
+    table.hear("owner", hello)
+    table.hear("owner", question)
+    table.say("a")
+    assert table.delivered("owner") == []
+    table.talk()
+
+    assert any(isinstance(event, Outcast) for event in table.events["owner"])
+    assert table.delivered("owner") == []
+
+
+def test_who_is_asked_by_a_newcomer_that_hears_it_goes_on() -> None:
+    table = Table("a", "owner")
+    hello = table.add("newcomer").take(table.now)
+    asked = table.ask("newcomer", "owner")
+    question = table.nodes["newcomer"].take(table.now)
+    assert hello is not None
+    assert question is not None
+
+    for frame in (hello, question):
+        for name in ("newcomer", "owner"):
+            table.hear(name, frame)
+    said = table.ask("a", "owner")
+    table.talk()
+
+    assert set(table.delivered("owner")) == {("newcomer", asked), ("a", said)}
+
+
+def test_who_asks_and_hears_nothing_holds_nobody_up_for_long() -> None:
+    table = Table("a", "owner")
+    table.add("newcomer")
+    for _ in range(3):
+        table.ask("newcomer", "owner")
+        table.let_pass(HEARTBEAT, deaf=("newcomer",))
+        said = table.ask("a", "owner")
+
+    table.let_pass(HEARTBEAT, deaf=("newcomer",))
+
+    assert ("a", said) in table.delivered("owner")
+
+
 def test_silence_is_not_counted_across_an_absence() -> None:
     table = Table("a", "b")
     table.let_pass(3 * HEARTBEAT, mute=("b",))

@@ -140,8 +140,7 @@ class Bus:
         Let all receive once more what was published *back* frames ago, as a stranger could.
 
         Not if it is a hello: to whom has just started, and has not met its sender, a copy looks
-        like the real one, and the two may miss what the newcomer has said before. A stranger
-        who can publish can stop that as well.
+        like the real one (docs/protocol.md, what is not promised).
         """
         if back >= len(self._remembered):
             return

@@ -345,6 +345,13 @@ class NoDoubt(Node):
         self._unsure.clear()
 
 
+class NoSuspicion(Node):
+    """Who is asked by somebody that has not named it waits for a word."""
+
+    def _asks_us(self, data: bytes) -> bool:
+        return False
+
+
 class LateHeartbeatsCount(Node):
     """A late heartbeat is no news."""
 
@@ -476,6 +483,7 @@ ALL: list[Rule] = [
     DeadComeBack,
     NeverOutcast,
     NoDoubt,
+    NoSuspicion,
     LateHeartbeatsCount,
     AnyAnswer,
     DeadAreWaitedFor,
