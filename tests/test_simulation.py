@@ -9,6 +9,8 @@ import pytest
 
 from tests.simulation import mutations
 from tests.simulation.actions import Schedule
+from tests.simulation.cases import CASES
+from tests.simulation.demands import BrokenPromise
 from tests.simulation.generator import LARGE, Size, generate
 from tests.simulation.play import failure, play, promise_of
 from tests.simulation.shrink import shrink
@@ -54,6 +56,14 @@ def test_a_schedule_is_the_same_each_time() -> None:
 def test_a_broken_rule_is_caught(rule: mutations.Rule) -> None:
     """Each rule of the protocol is there for a reason: without it a promise breaks."""
     assert mutations.first_failure(rule, steps=mutations.QUICKLY) is not None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_written_schedule_needs_its_rule(name: str) -> None:
+    """... which random ones hardly ever do."""
+    assert failure(CASES[name], World(0)) is None
+    without = mutations.world_without(getattr(mutations, name), 0)
+    assert isinstance(failure(CASES[name], without), BrokenPromise)
 
 
 def test_the_shortest_schedule_found_breaks_the_same_promise() -> None:

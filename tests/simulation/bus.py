@@ -11,6 +11,8 @@ from flask_rooms.messages import Frame
 
 #: How many frames are remembered, for whoever wants to send an old one again.
 REMEMBERED = 1000
+#: Seconds after which a frame that comes is late: others may have waited for it no longer.
+LATE = 1.0
 
 _MASK = 2**64 - 1
 
@@ -184,6 +186,8 @@ class Bus:
 
     def _carry(self, sender: str, receiver: str, frame: Frame, at: float) -> None:
         at = self._reaches_worker[receiver] = max(at, self._reaches_worker[receiver])
+        if at > self._clock() + LATE:
+            self.hurt[sender, receiver] = at
         self._at(at, self._land, sender, receiver, frame)
 
     def _land(self, sender: str, receiver: str, frame: Frame) -> None:

@@ -93,6 +93,7 @@ class Generator:
             self._pause,
             self._slow,
             self._away,
+            self._some_away,
             self._flap,
             self._down,
             self._deaf,
@@ -241,12 +242,17 @@ class Generator:
         torn = self._rng.random() < 0.3
         self._trouble_for(partial(Away, torn=torn), (self._victim(),))
 
+    def _some_away(self) -> None:
+        some = self._rng.sample(self._workers, self._rng.randint(1, len(self._workers)))
+        self._trouble_for(Away, tuple(some))
+
     def _flap(self) -> None:
         victim, at = self._victim(), self._now
-        for _ in range(self._rng.randint(2, 5)):
-            seconds = self._rng.choice([0.05, 0.5, 2.5])
+        shortest, longest = self._rng.choice([(0.5, 2.5), (0.05, 0.3)])  # between two absences
+        for _ in range(self._rng.randint(2, 8)):
+            seconds = self._rng.choice([0.05, 0.5, 2.0])
             self._actions.append(Away(at, (victim,), seconds))
-            at = round(at + seconds + self._rng.uniform(0.5, 2.5), 3)
+            at = round(at + seconds + self._rng.uniform(shortest, longest), 3)
 
     def _down(self) -> None:
         torn = self._rng.random() < 0.3

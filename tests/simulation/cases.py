@@ -1,0 +1,81 @@
+"""
+Written schedules, for rules that random ones hardly ever need.
+
+Each is named after the rule in `mutations.py` without which it breaks a promise, and is played
+with the seed 0.
+"""
+
+from __future__ import annotations
+
+from tests.simulation.actions import (
+    Away,
+    Broadcast,
+    Connect,
+    Cut,
+    Move,
+    Pause,
+    Schedule,
+    Slow,
+    Start,
+)
+from tests.simulation.bus import chances, number_of
+
+
+def away(worker: str, start: float, end: float) -> Away:
+    """Let a worker be away until a certain time: a world lets it come back a little later."""
+    later = chances(0, number_of(worker), int(start * 1000))[0]
+    return Away(start, (worker,), end - start - later)
+
+
+CASES: dict[str, Schedule] = {
+    # w0 is to repeat what w1 has missed, and cannot; its outbox has room for more all the same.
+    "SentTwice": [
+        Start(0.0, "w0", tight=True),
+        Start(0.0, "w1", tight=True),
+        Cut(4.0, ("w0",), ("w1",), 1.0),
+        *(Broadcast(4.1 + at / 100, "w0", "r0") for at in range(20)),
+        Slow(5.1, "w1", 3.0, pace=0.1),
+        Broadcast(5.15, "w1", "r0"),
+        Broadcast(5.2, "w0", "r0"),  # shows w1 the gap, in a moment
+        Pause(5.22, "w0", 0.5),
+        away("w0", 5.5, 8.0),
+        *(Broadcast(6.0 + at / 100, "w0", "r0") for at in range(60)),
+    ],
+    # w0 may have published something, and hears that it is counted as dead before it tries again.
+    "TriedTwice": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        away("w0", 5.0, 15.29),
+        Broadcast(5.1, "w0", "r0"),
+        Start(7.3, "w2"),  # so w1 speaks at 15.32
+    ],
+    # w0 is away whenever w1 speaks, and hears itself between.
+    "CountsOn": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        away("w0", 22.5, 23.6),
+        *(away("w0", 23.9 + 2 * at, 25.4 + 2 * at) for at in range(5)),
+    ],
+    # w1 has called s0 of w0 unknown while w0 and w2 were away; both come back at once.
+    "NoDoubt": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Start(0.0, "w2"),
+        Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
+        away("w0", 4.0, 12.0),
+        away("w2", 7.5, 11.97),
+        Move(11.0, "w1", "leave", ("s0",), "r0"),
+        Broadcast(11.5, "w2", "r0"),
+    ],
+    # w3 is new, and calls s0 of w0 unknown while w0 stands still and w2 is away.
+    "NoSuspicion": [
+        Start(0.0, "w0"),
+        Start(0.0, "w2"),
+        Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
+        Pause(7.5, "w0", 15.0),
+        away("w2", 10.0, 19.9),
+        Start(14.5, "w3"),
+        Move(17.2, "w3", "leave", ("s0",), "r0"),
+        Broadcast(17.3, "w2", "r0"),
+    ],
+}
