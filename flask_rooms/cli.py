@@ -15,7 +15,8 @@ from flask.cli import AppGroup
 from flask_rooms.answers import Answer
 from flask_rooms.arguments import NOT_GIVEN, NotGiven
 from flask_rooms.backends import MemoryBackend
-from flask_rooms.cluster import Cluster, remedy
+from flask_rooms.channel import remedy
+from flask_rooms.cluster import Cluster
 from flask_rooms.errors import RoomsError
 from flask_rooms.outcome import Outcome
 from flask_rooms.questions import By

@@ -17,11 +17,12 @@ from flask_rooms.admin import ClusterAdmin
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.cli import add_commands
-from flask_rooms.cluster import Cluster, Timing
+from flask_rooms.cluster import Cluster
 from flask_rooms.config import Config
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.farewell import attend
 from flask_rooms.guards import Guard, Guards
+from flask_rooms.host import Timing
 from flask_rooms.life_cycle import AfterDisconnect, BeforeConnect, Hooks, LifeCycle
 from flask_rooms.manager import RoomsManager
 from flask_rooms.messages import Codec

@@ -333,7 +333,7 @@ def test_no_caller_sends_on_and_on_to_a_slow_broker(cluster: LocalCluster) -> No
     here.sockets.join(client.sid, "red").result(PATIENCE)
 
     backend.slow = True
-    with here.cluster._publishing:  # so that nobody else sends yet
+    with here.cluster._sender._publishing:  # so that nobody else sends yet
         for number in range(6):
             here.sockets.broadcast("red", f"{number}" * 150)  # each fills a frame
     here.cluster.flush()
@@ -382,7 +382,7 @@ class LaggingBackend(FaultyBackend):
 def test_what_is_said_while_a_frame_is_on_its_way_shares_the_next_one(
     cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_rooms.cluster._ROUND_TRIP", PATIENCE)  # no matter how slow we are
+    monkeypatch.setattr("flask_rooms.sender._ROUND_TRIP", PATIENCE)  # no matter how slow we are
     here, there = _with(cluster, backend := LaggingBackend(cluster.hub)), cluster.worker()
     client = there.connect()
     here.sockets.join(client.sid, "red").result(PATIENCE)

@@ -423,7 +423,7 @@ def test_a_worker_that_dies_meanwhile_is_not_waited_for(cluster: LocalCluster) -
 
 def test_a_worker_that_leaves_meanwhile_is_not_waited_for(cluster: LocalCluster) -> None:
     scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.third.cluster._reply = lambda *_: None
+    scene.third.cluster._deliveries._reply = lambda *_: None
     asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
 
     fence(scene.here, scene.clients[2])
@@ -567,7 +567,7 @@ class Lying:
             for answer in answers:
                 self.liar.cluster.publish(answer(event.sender, event.number))
 
-        self.liar.cluster._reply = reply
+        self.liar.cluster._deliveries._reply = reply
 
 
 @pytest.fixture
