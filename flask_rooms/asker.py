@@ -139,7 +139,7 @@ class Asker:
         try:
             event = future.result(bound if timeout is None else min(timeout, bound))
         except FutureTimeout:
-            self._give_up(number)
+            self._give_up(number, future)
             event = future.result(bound)
         missing = event.missing if isinstance(event, Overdue) else ()
         return event.replies, missing, isinstance(event, Settled)
@@ -151,7 +151,7 @@ class Asker:
             number, events = self._shared.node.ask(question, whom, time.monotonic())
             self._unanswered.questions[number] = future
         self._conclude_all(events)
-        self._send(lambda: self._give_up(number))
+        self._send(lambda: self._give_up(number, future))
         return number, future
 
     def _send(self, nobody_listens: Callable[[], object]) -> None:
@@ -160,9 +160,11 @@ class Asker:
         if self._sender.stopping.is_set():
             nobody_listens()
 
-    def _give_up(self, number: int) -> None:
+    def _give_up(self, number: int, future: Future[Settled | Overdue]) -> None:
         with self._shared.lock:
-            events = self._shared.node.give_up(number)
+            # A worker that has started over meanwhile may have given the number to something else.
+            asked = self._unanswered.questions.get(number) is future
+            events = self._shared.node.give_up(number) if asked else []
         self._conclude_all(events)
 
     def _conclude_all(self, events: Iterable[Event]) -> None:
@@ -172,9 +174,12 @@ class Asker:
 
     def conclude(self, event: Settled | Overdue) -> None:
         """Tell whoever waits for it what has become of a change or a question."""
-        if question := self._unanswered.questions.pop(event.number, None):
+        with self._shared.lock:  # as somebody may be looking through them
+            question = self._unanswered.questions.pop(event.number, None)
+            change = self._unanswered.changes.pop(event.number, None)
+        if question:
             question.set_result(event)
-        if change := self._unanswered.changes.pop(event.number, None):
+        if change:
             if isinstance(event, Settled):
                 outcome = Outcome(event.changed, event.unchanged, event.unknown)
                 change.contribute(Part(outcome, event.refused))
@@ -190,5 +195,5 @@ class Asker:
         """Tell everybody who waits that nobody listens any more."""
         for change in list(self._unanswered.changes.values()):
             change.fail(Unconfirmed((), 0.0))
-        for number in list(self._unanswered.questions):
-            self._give_up(number)
+        for number, question in list(self._unanswered.questions.items()):
+            self._give_up(number, question)

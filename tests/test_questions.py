@@ -24,6 +24,7 @@ from flask_rooms import (
     sockets,
 )
 from flask_rooms.answers import replies
+from flask_rooms.cluster import FENCE
 from flask_rooms.messages import Reply, Room, encode_operation
 from flask_rooms.sids import new_sid, new_worker_name
 from flask_rooms.sockets import Sockets
@@ -498,6 +499,23 @@ def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
 
 
 # -- the first moment of a life -------------------------------------------------------------------
+
+
+def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCluster) -> None:
+    """Its numbers begin again, so another question may have the number of an old one."""
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.own.deaf = True
+    asker = scene.here.cluster._asker
+    old, of_before = asker.ask(FENCE, None)
+
+    scene.here.cluster._start_over("a test says so")
+    of_before.result(PATIENCE)
+    while (asked := asker.ask(FENCE, None))[0] < old:
+        pass
+    asker._give_up(old, of_before)
+
+    assert asked[0] == old
+    assert not asked[1].done()
 
 
 def test_a_worker_in_its_first_moment_is_told_of_everybody(scene: Scene) -> None:
