@@ -14,8 +14,9 @@ from flask_rooms.answers import Gathered
 from flask_rooms.errors import Unconfirmed
 from flask_rooms.host import Host
 from flask_rooms.messages import Change, Question, Reply
-from flask_rooms.node import Event, Overdue, Settled
+from flask_rooms.node import Event
 from flask_rooms.outcome import Confirmation, Outcome, Part
+from flask_rooms.pending import Overdue, Settled
 from flask_rooms.sender import Sender
 from flask_rooms.shared_node import SharedNode
 from flask_rooms.sids import owner_of

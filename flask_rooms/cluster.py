@@ -30,8 +30,9 @@ from flask_rooms.messages import (
     Operation,
     Question,
 )
-from flask_rooms.node import Deliver, Event, Gone, Outcast, Overdue, Settled
+from flask_rooms.node import Deliver, Event, Gone, Outcast
 from flask_rooms.outcome import Confirmation
+from flask_rooms.pending import Overdue, Settled
 from flask_rooms.sender import Sender
 from flask_rooms.shared_node import SharedNode
 from flask_rooms.stream import Limits

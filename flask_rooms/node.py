@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from flask_rooms.messages import (
@@ -28,6 +28,7 @@ from flask_rooms.messages import (
     decode_operation,
     encode_operation,
 )
+from flask_rooms.pending import Overdue, Pending, Settled
 from flask_rooms.sids import owner_of
 from flask_rooms.stream import Limits, Stream
 
@@ -61,31 +62,6 @@ class Deliver:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """Who was asked with operation *number* of this node has answered, or is gone."""
-
-    number: int
-    changed: int
-    unchanged: int
-    unknown: tuple[str, ...]
-    replies: tuple[Reply, ...] = ()
-    refused: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Overdue:
-    """
-    These workers have not answered operation *number* in time, or cannot answer it.
-
-    *replies* are of the others.
-    """
-
-    number: int
-    missing: tuple[str, ...]
-    replies: tuple[Reply, ...] = ()
-
-
-@dataclass(frozen=True)
 class Gone:
     """Another worker has left the cluster, or is dead; its sockets are gone with it."""
 
@@ -110,22 +86,6 @@ class _Peer:
     beat: int = 0
     asked_at: float = float("-inf")
     doubted: bool = False  # once, so that one who cannot hear us holds nobody up
-
-
-@dataclass
-class _Pending:
-    deadline: float
-    waits: dict[str, tuple[str, ...]] = field(default_factory=dict)  # worker -> IDs asked of it
-    strangers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # ... never heard of
-    for_all: bool = False  # it names nobody
-    changes: bool = False  # it is no mere question
-    everybody: bool = False  # it is also for workers that we may not have heard of yet
-    changed: int = 0
-    unchanged: int = 0
-    unknown: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its parts
-    unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
 
 
 class Node:
@@ -170,7 +130,7 @@ class Node:
         self._marks: deque[tuple[float, int]] = deque()  # our age -> what we had sent by then
         self._echo_age = 0.0  # our age when we sent the last heartbeat that came back
         self._confirmed_for_all = float("-inf")  # our age when we asked what was confirmed last
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._strange: set[int] = set()  # those of them that may ask a worker never heard of
         self._wants: dict[str, int] = {}
         self._beat = 0
@@ -257,8 +217,9 @@ class Node:
             BackendUnavailable: The outbox is full.
         """
         number = self.submit(operation)
-        pending = _Pending(now + self._confirm, for_all=whom is None, everybody=whom is None)
-        pending.changes = isinstance(operation, Change)
+        for_all = whom is None
+        pending = Pending(number, now + self._confirm, for_all, isinstance(operation, Change))
+        pending.everybody = for_all
         if whom is None:
             whom = dict.fromkeys([*self._peers, *self._condemned], ())
         for name, sids in whom.items():
@@ -268,7 +229,7 @@ class Node:
             self._strange.add(number)
         return number, self._settle([number], now)
 
-    def _wait_for(self, name: str, sids: tuple[str, ...], pending: _Pending) -> None:
+    def _wait_for(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
         if name in self._peers or name in self._condemned:
             pending.waits[name] = sids
         elif self.knows_dead(name):
@@ -278,17 +239,13 @@ class Node:
 
     def waits_for(self, number: int) -> tuple[str, ...]:
         """Return the workers that have not answered operation *number* yet."""
-        pending = self._pending.get(number)
-        return (*pending.waits, *pending.strangers) if pending else ()
+        return self._pending[number].silent if number in self._pending else ()
 
     def give_up(self, number: int) -> list[Event]:
         """Wait for operation *number* no longer, as if its time were over."""
         if number not in self._pending:
             return []
-        pending = self._pending[number]
-        missing = (*self.waits_for(number), *pending.unable)
-        self._forget(number)
-        return [Overdue(number, missing, _all_of(pending, but=missing))]
+        return [self._forget(number).overdue()]
 
     def knows_dead(self, worker: str) -> bool:
         """Whether no live worker can have this name, so that its socket IDs are nobody's."""
@@ -567,27 +524,15 @@ class Node:
         return [Deliver(sender, number, operation)]
 
     def _answered(self, sender: str, answer: Done, now: float) -> list[Event]:
-        pending = self._pending.get(answer.number)
-        if answer.worker != self.name or pending is None or sender not in pending.waits:
+        pending = self._pending.get(answer.number) if answer.worker == self.name else None
+        if pending is None or not pending.answered(sender, answer):
             return []
-        asked = frozenset(pending.waits.pop(sender))  # there may be thousands
-        pending.changed += answer.changed
-        pending.unchanged += answer.unchanged
-        pending.unknown += [sid for sid in answer.unknown if sid in asked]
-        pending.refused += answer.refused
         return self._settle([answer.number], now)
 
     def _replied(self, sender: str, reply: Reply, now: float) -> list[Event]:
-        pending = self._pending.get(reply.number)
-        if reply.worker != self.name or pending is None or sender not in pending.waits:
+        pending = self._pending.get(reply.number) if reply.worker == self.name else None
+        if pending is None or not pending.replied(sender, reply, self._limits.pages):
             return []
-        parts = pending.replies.setdefault(sender, [])
-        parts.append(reply)
-        unable = not reply.whole or len(parts) > self._limits.pages
-        if unable:
-            pending.unable.append(sender)
-        if reply.last or unable:
-            del pending.waits[sender]
         return self._settle([reply.number], now)
 
     def _remove(self, name: str) -> None:
@@ -600,9 +545,7 @@ class Node:
     def _bury(self, name: str, now: float) -> list[Event]:
         self._remove(name)
         for pending in self._pending.values():
-            if name in pending.waits:
-                pending.unknown += pending.waits.pop(name)
-                pending.replies.pop(name, None)
+            pending.bury(name)
         return [Gone(name), *self._settle(list(self._pending), now)]
 
     def _settle(self, numbers: list[int], now: float) -> list[Event]:
@@ -624,18 +567,19 @@ class Node:
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)
                     self._rule_out(name)
-            if not (pending.waits or pending.strangers or pending.everybody):
-                if pending.unable:
-                    events += self.give_up(number)
-                    continue
-                self._forget(number)
-                if pending.for_all:
-                    self._stream.blank(number)  # who is born from now on is not meant
-                    if pending.changes:
-                        asked_at = pending.deadline - self._confirm - self._born
-                        self._confirmed_for_all = max(self._confirmed_for_all, asked_at)
-                events.append(_settled(number, pending))
+            if pending.is_answered:
+                events += self.give_up(number) if pending.is_incomplete else self._close(number)
         return events
+
+    def _close(self, number: int) -> list[Event]:
+        """Be done with what all have answered."""
+        pending = self._forget(number)
+        if pending.for_all:
+            self._stream.blank(number)  # who is born from now on is not meant
+            if pending.changes:
+                asked_at = pending.deadline - self._confirm - self._born
+                self._confirmed_for_all = max(self._confirmed_for_all, asked_at)
+        return [pending.settled()]
 
     def _heard_of(self) -> frozenset[str]:
         """Return whom we have not met: what they say is of another version, or others name them."""
@@ -648,22 +592,6 @@ class Node:
         if len(self._nobodies) > NOBODIES:
             del self._nobodies[next(iter(self._nobodies))]
 
-    def _forget(self, number: int) -> None:
-        del self._pending[number]
+    def _forget(self, number: int) -> Pending:
         self._strange.discard(number)
-
-
-def _settled(number: int, pending: _Pending) -> Settled:
-    return Settled(
-        number,
-        pending.changed,
-        pending.unchanged,
-        tuple(pending.unknown),
-        _all_of(pending),
-        tuple(pending.refused),
-    )
-
-
-def _all_of(pending: _Pending, but: tuple[str, ...] = ()) -> tuple[Reply, ...]:
-    """Return the replies of all workers that have given theirs to the end."""
-    return tuple(r for name, parts in pending.replies.items() if name not in but for r in parts)
+        return self._pending.pop(number)

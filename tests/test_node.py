@@ -25,9 +25,8 @@ from flask_rooms.node import (
     Gone,
     Node,
     Outcast,
-    Overdue,
-    Settled,
 )
+from flask_rooms.pending import Overdue, Settled
 from flask_rooms.stream import Limits, Stream
 
 HEARTBEAT, CONFIRM = 2.0, 5.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flask_rooms.messages import Change
-from flask_rooms.node import Overdue, Settled
+from flask_rooms.pending import Overdue, Settled
 from flask_rooms.sids import owner_of
 from tests.simulation.demands import demand
 from tests.simulation.model import Memberships, Part

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask_rooms.messages import Change, Emit, Frame, Operation
-from flask_rooms.node import Deliver, Overdue, Settled
+from flask_rooms.node import Deliver
+from flask_rooms.pending import Overdue, Settled
 from tests.simulation.broadcasts import Broadcasts, Said
 from tests.simulation.changes import Asked, Changes
 from tests.simulation.deaths import Deaths

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 
 from flask_rooms.errors import BackendUnavailable
 from flask_rooms.messages import Change, Done, Emit, Frame, Goodbye, Operation, encode_operation
-from flask_rooms.node import Deliver, Event, Node, Outcast, Overdue, Settled
+from flask_rooms.node import Deliver, Event, Node, Outcast
+from flask_rooms.pending import Overdue, Settled
 from flask_rooms.sids import owner_of
 from flask_rooms.stream import Limits
 from tests.simulation.broadcasts import Said
