@@ -30,7 +30,7 @@ from flask_rooms.messages import (
     Operation,
     Question,
 )
-from flask_rooms.node import Deliver, Event, Gone, Outcast
+from flask_rooms.node import Deliver, Event, Gone, Node, Outcast
 from flask_rooms.outcome import Confirmation
 from flask_rooms.pending import Overdue, Settled
 from flask_rooms.sender import Sender
@@ -257,8 +257,9 @@ class Cluster:
     def pass_time(self) -> None:
         """Tell whoever has waited long enough, although nothing can be heard."""
         with self._shared.lock:
-            events = self._shared.node.tick(time.monotonic())
-        self._handle(events)
+            node = self._shared.node
+            events = node.tick(time.monotonic())
+        self._handle(events, node)
 
     def hear(self, payload: bytes | None, reconnected: bool) -> bool:
         """Take in what the listener has received, and let time pass; False to connect again."""
@@ -275,7 +276,7 @@ class Cluster:
             deaf = payload is None and node.is_deaf(now)
         if frame is not None and frame.sender == self._shared.name:
             self._heard_itself()
-        self._handle(events)
+        self._handle(events, node)
         if deaf:
             message = "This worker does not hear itself any more, connecting again."
             self._channel.warn("deaf", message)
@@ -302,12 +303,12 @@ class Cluster:
             self._channel.refuse(error.reason)
             return None
 
-    def _handle(self, events: list[Event]) -> None:
+    def _handle(self, events: list[Event], node: Node) -> None:
         for event in events:
             if isinstance(event, Deliver):
                 self._deliveries.deliver(event)
             elif isinstance(event, Settled | Overdue):
-                self._asker.conclude(event)
+                self._asker.conclude(event, node)
             elif isinstance(event, Gone):
                 self.host.worker_gone(event.worker)
             elif isinstance(event, Outcast):
