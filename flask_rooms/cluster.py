@@ -176,9 +176,9 @@ class Cluster:
         deadline = time.monotonic() + timeout
         try:
             self._be_heard(deadline)
-            self._shared.submit(Goodbye())
         except RoomsError:
-            pass  # a full outbox: the others will notice by the missing heartbeats
+            pass  # a full outbox: nobody can be asked, nor has to wait for that
+        self._shared.submit(Goodbye())
         self._sender.send_last(deadline)
         self._listener.stopping.set()
         self.backend.close()

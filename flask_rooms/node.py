@@ -180,7 +180,8 @@ class Node:
         Args:
             operation: What to tell them.
             bounded: Whether a full outbox refuses it. It never does an answer: what was done has
-                to be said, and there are no more answers than the others ask for.
+                to be said, and there are no more answers than the others ask for. Nor a goodbye,
+                after which nothing comes.
 
         Returns:
             Its number in this worker's stream.
@@ -191,7 +192,8 @@ class Node:
         """
         # Whoever could ask about so many sockets has to be told about all of them.
         spare = SPARE if isinstance(operation, Done) else 0
-        bounded = bounded and not isinstance(operation, Done | Reply | Acknowledged)
+        free = Done | Reply | Acknowledged | Goodbye
+        bounded = bounded and not isinstance(operation, free)
         return self._stream.append(encode_operation(operation), spare, bounded=bounded)
 
     def ask(

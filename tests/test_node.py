@@ -454,7 +454,7 @@ def test_the_outbox_and_a_message_are_bounded() -> None:
     node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
 
 
-def test_a_full_outbox_keeps_no_answer() -> None:
+def test_a_full_outbox_keeps_no_answer_and_no_goodbye() -> None:
     node = Node("a", 0.0, heartbeat=1, confirm=1, limits=Limits(outbox=300, log=1, frame=200))
     node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
     node.submit(Change("leave", "/", ("a.s",), ("r" * 90,)))
@@ -462,8 +462,9 @@ def test_a_full_outbox_keeps_no_answer() -> None:
 
     for answer in answers:
         node.submit(answer)
+    node.submit(Goodbye())
 
-    assert node.waiting()[2:] == answers
+    assert node.waiting()[2:] == [*answers, Goodbye()]
     with pytest.raises(BackendUnavailable):
         node.submit(Change("leave", "/", ("a.s",), ("r",)))
 
