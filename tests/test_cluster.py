@@ -416,6 +416,59 @@ def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -
     assert client.received() == [("message", "lost on its way, and repeated")]
 
 
+class LateBackend(AwayBackend):
+    """Opens only when it is told to: `opening` is set while it waits for `may_open`."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.opening, self.may_open = threading.Event(), threading.Event()
+
+    def open(self) -> None:
+        if not self.down:
+            self.opening.set()
+            self.may_open.wait(PATIENCE)
+        super().open()
+
+
+def test_who_stops_while_it_connects_leaves_no_connection_behind(cluster: LocalCluster) -> None:
+    backend = LateBackend(cluster.hub)
+    backend.down = True
+    here = _with(cluster, backend)
+    assert here.name
+    backend.down = False
+    assert backend.opening.wait(PATIENCE)
+
+    here.cluster.stop(timeout=0.01)
+    backend.may_open.set()
+    here.cluster._listener.stopped.wait(PATIENCE)
+
+    with pytest.raises(BackendError):
+        backend.publish(b"nobody is there any more")
+
+
+class OddBackend(FaultyBackend):
+    """Raises once what no backend should."""
+
+    odd = False
+
+    def receive(self, timeout: float) -> bytes | None:
+        if self.odd:
+            self.odd = False
+            raise KeyError("a driver does not know what to do")
+        return super().receive(timeout)
+
+
+def test_no_error_of_a_driver_ends_the_listening(cluster: LocalCluster) -> None:
+    here, there = _with(cluster, backend := OddBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    fence(here, client)
+
+    backend.odd = True
+
+    _wait_for(lambda: not backend.odd)
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
 def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:
     here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
     sid = there.connect().sid
