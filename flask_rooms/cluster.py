@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 
 from flask_rooms.answers import Gathered
 from flask_rooms.asker import Asker
@@ -116,6 +117,7 @@ class Cluster:
             # All that has a lock is made anew: in a forked child the parent's may be held for ever.
             self._listening = threading.Event()
             self._unheard = False
+            self._said_goodbye = False
             opened = self._channel.open()
             # Well below the time after which those who are back sooner count us as dead.
             longest = self._timing.heartbeat / 2
@@ -174,11 +176,11 @@ class Cluster:
         if not self.is_member:
             return
         deadline = time.monotonic() + timeout
-        try:
+        with suppress(RoomsError):  # a full outbox: nobody can be asked
             self._be_heard(deadline)
-        except RoomsError:
-            pass  # a full outbox: nobody can be asked, nor has to wait for that
-        self._shared.submit(Goodbye())
+        with self._shared.lock:  # so that it is said by whom the others know
+            self._shared.node.submit(Goodbye())
+            self._said_goodbye = True
         self._sender.send_last(deadline)
         self._listener.stopping.set()
         self.backend.close()
@@ -316,8 +318,10 @@ class Cluster:
 
     def _start_over(self, reason: str) -> None:
         """Go on under a new name and without sockets, so that no wrong membership stays."""
-        logger.warning("Disconnecting all sockets of this worker: %s.", reason)
         with self._shared.lock:
+            if self._said_goodbye:
+                return  # of course nobody counts it as alive, and nobody is to meet it again
+            logger.warning("Disconnecting all sockets of this worker: %s.", reason)
             waiting = self._shared.node.waiting()
             node = self._shared.renew()
             self._listening.clear()

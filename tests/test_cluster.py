@@ -416,6 +416,45 @@ def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -
     assert client.received() == [("message", "lost on its way, and repeated")]
 
 
+class LingeringBackend(FaultyBackend):
+    """Hands the next payload on at once, when told to, and returns only when it `may_return`."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.lingers = False
+        self.published, self.may_return = threading.Event(), threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        super().publish(payload)
+        if self.lingers:
+            self.lingers = False
+            self.published.set()
+            self.may_return.wait(PATIENCE)
+
+
+def test_who_has_said_goodbye_does_not_start_over(cluster: LocalCluster) -> None:
+    """Nobody names it any more, and it may hear that while its goodbye is still being sent."""
+    here, there = cluster.worker(), _with(cluster, backend := LingeringBackend(cluster.hub))
+    fence(here, there.connect())
+    fence(there, here.connect())  # it has been named
+    name = there.name
+    _wait_for(lambda: there.cluster._shared.node.is_settled)  # so that it leaves without asking
+
+    with there.cluster._sender._publishing:
+        stopping = in_thread(there.cluster.stop)
+        _wait_for(lambda: there.cluster._shared.node.has_unsent)
+        backend.lingers = True
+    assert backend.published.wait(PATIENCE)
+    _wait_for(lambda: name not in here.cluster.peers)
+    wire = cluster.listen()
+    for _ in range(2):  # it has heard the one before when it hears the next
+        assert wire.next_speaker() == here.name
+    backend.may_return.set()
+    stopping.result(PATIENCE)
+
+    assert there.name == name
+
+
 class LateBackend(AwayBackend):
     """Opens only when it is told to: `opening` is set while it waits for `may_open`."""
 
