@@ -134,6 +134,7 @@ class Node:
         self._strange: set[int] = set()  # those of them that may ask a worker never heard of
         self._wants: dict[str, int] = {}
         self._beat = 0
+        self._beat_heard = 0  # the latest one of our own
         self._beat_at = float("-inf")
         self._beat_due = now
         self._beat_sent: float | None = None  # the first heartbeat that has not come back
@@ -365,7 +366,8 @@ class Node:
         self._beat_sent = None
         self._echoed = max(self._echoed, frame.first + len(frame.operations))
         events: list[Event] = []
-        if frame.heartbeat is not None:
+        if frame.heartbeat is not None and frame.heartbeat.beat > self._beat_heard:
+            self._beat_heard = frame.heartbeat.beat
             self._mark(frame.heartbeat)
             # If one of them lives after all, it has heard by now that it is counted as dead.
             for name in [n for n, b in self._condemned.items() if b <= frame.heartbeat.beat]:

@@ -407,6 +407,25 @@ def test_a_late_heartbeat_is_no_news() -> None:
         assert table.hear("b", copy) == []
 
 
+def test_a_copy_of_our_own_heartbeat_is_no_news_either() -> None:
+    """Anybody can publish one; nobody has had more time to be heard by that."""
+    table = Table()
+    node = table.add("a")
+    hello = node.take(table.now)
+    assert hello is not None
+    node.receive(hello, table.now)
+    table.ask("a", "b")
+    question = node.take(table.now)
+    assert question is not None
+    node.receive(question, table.now)
+
+    table.now += 0.95 * HEARTBEAT
+    table.hear("a", hello)
+
+    assert not node.is_settled
+    assert table.events["a"] == []
+
+
 def test_an_answer_counts_once_and_only_from_who_was_asked() -> None:
     table = Table("a", "b", "c")
     number = table.ask("a", "b")
