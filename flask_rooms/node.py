@@ -548,9 +548,8 @@ class Node:
 
     def _bury(self, name: str, now: float) -> list[Event]:
         self._remove(name)
-        for pending in self._pending.values():
-            pending.bury(name)
-        return [Gone(name), *self._settle(list(self._pending), now)]
+        concerned = [number for number, one in self._pending.items() if one.bury(name)]
+        return [Gone(name), *self._settle(concerned, now)]
 
     def _settle(self, numbers: list[int], now: float) -> list[Event]:
         """
@@ -571,6 +570,8 @@ class Node:
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)
                     self._rule_out(name)
+                if not pending.strangers:
+                    self._strange.discard(number)  # there may be thousands, looked at at each frame
             if pending.is_answered:
                 events += self.give_up(number) if pending.is_incomplete else self._close(number)
         return events
