@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import TypeAlias
 
 from flask_rooms.messages import (
@@ -40,7 +41,8 @@ DEATH = 3
 SETTLED = 2
 #: After so many heartbeats without hearing ourselves, that count starts again.
 DEAF = 1.5
-#: So many names are remembered that we have never heard of, and have called unknown.
+#: So many names are remembered that we have never heard of, and have called unknown: there may be
+#: any number of them, as anybody can make some up.
 NOBODIES = 1000
 #: Between two heartbeats is at least this part of the interval, however many have to be greeted.
 GREET = 0.01
@@ -119,8 +121,10 @@ class Node:
         self._echo_counted_at = float("-inf")
         self._echoed_then: deque[int] = deque()  # what had come back, at each heartbeat counted
         self._peers: dict[str, _Peer] = {}
+        # For as long as we live: whoever has named us must not be heard again by a recorded copy.
         self._dead: set[str] = set()
-        self._nobodies: dict[str, None] = {}  # called unknown, so they must not turn up again
+        # Called unknown, so they must not turn up again -> our age then
+        self._nobodies: dict[str, float] = {}
         self._ghosts: set[str] = set()  # dead, and heard since our last heartbeat all the same
         self._condemned: dict[str, int] = {}  # the heartbeat that first leaves it out
         self._rumours: dict[str, frozenset[str]] = {}  # peer -> workers that only it has heard
@@ -129,7 +133,7 @@ class Node:
         self._unsure_until = float("inf")
         self._marks: deque[tuple[float, int]] = deque()  # our age -> what we had sent by then
         self._echo_age = 0.0  # our age when we sent the last heartbeat that came back
-        self._confirmed_for_all = float("-inf")  # our age when we asked what was confirmed last
+        self._wrong_if_older = float("-inf")  # who turns up and was born before that age of ours
         self._pending: dict[int, Pending] = {}
         self._strange: set[int] = set()  # those of them that may ask a worker never heard of
         self._wants: dict[str, int] = {}
@@ -266,7 +270,7 @@ class Node:
                 self._greet(now)  # whoever does not know us introduces itself then
                 return []
             if self._was_overlooked(frame.heartbeat):
-                self._rule_out(frame.sender)
+                self._rule_out(frame.sender, now)
                 return self._hear_dead(frame, now)
             peer = self._meet(frame.sender, frame.heartbeat, now)
         if peer.silent > 1:
@@ -441,8 +445,12 @@ class Node:
         return peer
 
     def _was_overlooked(self, beat: Heartbeat) -> bool:
-        """Whether a worker was not asked, and lived, when a confirmed change was for all."""
-        return beat.beat > 1 and self._echo_age - beat.age <= self._confirmed_for_all
+        """
+        Whether a worker lived, and was not asked, when a confirmed change was for all.
+
+        Or may be one of those that we have called unknown, and whose names we have forgotten.
+        """
+        return beat.beat > 1 and self._echo_age - beat.age <= self._wrong_if_older
 
     def _hear_dead(self, frame: Frame, now: float) -> list[Event]:
         """Take in that a worker lives which we have buried: one of us has to start again."""
@@ -465,7 +473,7 @@ class Node:
             self._greet(now)
         elif peer.expected is None:
             peer.expected = owed_from
-        strangers = beat.knows.keys() - self._peers.keys() - self._dead - {self.name}
+        strangers = beat.knows.keys() - self._peers.keys() - {self.name}
         self._rumours[name] = frozenset(n for n in strangers if beat.knows[n] != DEAD)
         if peer.expected is not None and peer.expected < beat.oldest:
             return Outcast(f"worker {name} can no longer repeat what this worker missed")
@@ -569,7 +577,7 @@ class Node:
                     pending.everybody = False
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)
-                    self._rule_out(name)
+                    self._rule_out(name, now)
                 if not pending.strangers:
                     self._strange.discard(number)  # there may be thousands, looked at at each frame
             if pending.is_answered:
@@ -583,19 +591,20 @@ class Node:
             self._stream.blank(number)  # who is born from now on is not meant
             if pending.changes:
                 asked_at = pending.deadline - self._confirm - self._born
-                self._confirmed_for_all = max(self._confirmed_for_all, asked_at)
+                self._wrong_if_older = max(self._wrong_if_older, asked_at)
         return [pending.settled()]
 
     def _heard_of(self) -> frozenset[str]:
         """Return whom we have not met: what they say is of another version, or others name them."""
         heard_of = frozenset(self._foreign).union(*self._rumours.values())
-        return heard_of - self._dead - self._nobodies.keys() - self._peers.keys()
+        return frozenset(filterfalse(self.knows_dead, heard_of - self._peers.keys()))
 
-    def _rule_out(self, name: str) -> None:
+    def _rule_out(self, name: str, now: float) -> None:
         """Remember that a worker does not exist, since somebody is told so now."""
-        self._nobodies[name] = None
+        self._nobodies[name] = now - self._born
         if len(self._nobodies) > NOBODIES:
-            del self._nobodies[next(iter(self._nobodies))]
+            forgotten = self._nobodies.pop(next(iter(self._nobodies)))
+            self._wrong_if_older = max(self._wrong_if_older, forgotten)
 
     def _forget(self, number: int) -> Pending:
         self._strange.discard(number)

@@ -12,6 +12,7 @@ from flask_rooms.messages import (
     Done,
     Frame,
     Goodbye,
+    Heartbeat,
     Question,
     Reply,
     encode_operation,
@@ -30,6 +31,7 @@ from flask_rooms.pending import Overdue, Settled
 from flask_rooms.stream import Limits, Stream
 
 HEARTBEAT, CONFIRM = 2.0, 5.0
+WIDE = Limits(outbox=10_000, log=100_000, frame=1_000)
 
 
 class Table:
@@ -724,12 +726,77 @@ def test_so_many_names_of_nobody_are_remembered_and_no_more() -> None:
     table = Table("a")
     table.let_pass(2 * HEARTBEAT)
 
-    for number in range(NOBODIES + 1):
-        table.ask("a", f"nobody{number}")
-        table.say("a")
+    name_nobodies(table)
 
     assert not table.nodes["a"].knows_dead("nobody0")
     assert table.nodes["a"].knows_dead(f"nobody{NOBODIES}")
+
+
+def test_who_may_have_been_called_unknown_under_a_forgotten_name_starts_again() -> None:
+    table = Table()
+    table.add("a", WIDE)
+    table.let_pass(2 * HEARTBEAT)
+    table.add("b")
+    table.talk(mute=("b",))
+    table.ask("a", "b")
+    table.talk(mute=("b",))
+    assert isinstance(table.outcome("a"), Settled)
+    name_nobodies(table)
+    assert not table.nodes["a"].knows_dead("b")
+
+    table.let_pass(HEARTBEAT)
+
+    assert outcasts(table) == {"b"}
+
+
+def test_the_dead_are_remembered_however_many_there_are() -> None:
+    """Or a recorded copy of their words would be taken for news, and carried out again."""
+    table = Table("a", "b")
+    table.nodes["b"].submit(Goodbye())
+    table.say("b")
+    assert Gone("b") in table.events["a"]
+    bury_many(table)
+
+    for beat in (1, 2):
+        said = Heartbeat(beat, 0.0, 1, 1, {"a": 1})
+        change = Change("leave", "/", ("a.s",), ("room",))
+        table.hear("a", Frame("b", 1, (encode_operation(change),), said))
+
+    assert table.delivered("a") == []
+
+
+def test_who_is_born_after_the_forgotten_nobodies_is_met() -> None:
+    """Even if its hello is lost."""
+    table = Table("a")
+    table.let_pass(2 * HEARTBEAT)
+    name_nobodies(table)
+    table.let_pass(2 * HEARTBEAT)
+    table.add("b")
+    table.say("b", deaf=("a",))
+
+    table.let_pass(HEARTBEAT)
+
+    assert table.nodes["a"].peers == {"b"}
+    assert outcasts(table) == set()
+
+
+def name_nobodies(table: Table) -> None:
+    """Let "a" call sockets of more workers unknown than it remembers."""
+    for number in range(NOBODIES + 1):
+        table.ask("a", f"nobody{number}")
+        table.say("a", deaf=tuple(table.nodes.keys() - {"a"}))
+
+
+def bury_many(table: Table) -> None:
+    """Let many workers come to "a", and leave."""
+    for number in range(NOBODIES + 1):
+        guest = Node(f"guest{number}", table.now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=WIDE)
+        hello = guest.take(table.now)
+        assert hello is not None
+        table.hear("a", hello)
+        named = replace(hello, heartbeat=Heartbeat(2, 0.0, 1, 1, {"a": 1}))
+        goodbye = replace(named, operations=(encode_operation(Goodbye()),))
+        assert Gone(guest.name) in table.hear("a", goodbye)
 
 
 def test_a_newcomer_whose_hello_was_lost_is_owed_what_was_sent_since() -> None:
