@@ -516,6 +516,8 @@ class Node:
                 continue  # signed by one of us and still wrong: skipping it keeps the stream
             if operation is not None:
                 events += self._dispatch(frame.sender, number, operation, now)
+            if isinstance(operation, Goodbye):
+                break  # who is gone has nothing more to say
         return events
 
     def _asks_us(self, data: bytes) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
 from flask_rooms.messages import (
+    NOTHING,
+    BadMessage,
     Change,
+    Codec,
     Done,
     Frame,
     Goodbye,
@@ -454,6 +458,35 @@ def test_an_operation_that_cannot_be_understood_does_not_stop_the_stream(data: b
     heard = table.hear("b", replace(frame, operations=(data, *frame.operations)))
 
     assert [event.number for event in heard if isinstance(event, Deliver)] == [number + 1]
+
+
+def test_nothing_comes_after_a_goodbye() -> None:
+    table = Table("a", "b")
+    node = table.nodes["a"]
+    node.submit(Goodbye())
+    node.submit(Change("leave", "/", ("b.s",), ("room",)))
+
+    table.say("a")
+
+    assert table.events["b"] == [Gone("a")]
+
+
+def test_no_number_of_another_worker_keeps_us_from_speaking() -> None:
+    """What is wanted of it may be one more than the last that was applied."""
+    codec = Codec(["key"], "channel", 10_000)
+    node = Node("a", 0.0, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=WIDE)
+    highest = 2**64 - 1
+    with suppress(BadMessage):
+        for beat, now in (1, 1.0), (2, 9.0):
+            said = Heartbeat(beat, now, 1, 1, {"a": highest})
+            frame = Frame("b", highest, (NOTHING,) * (2 - beat), said)
+            node.receive(codec.decode(codec.encode(frame)), now)
+            node.reconnected(now + 5)
+
+    mine = node.take(9.0)
+
+    assert mine is not None
+    assert codec.decode(codec.encode(mine)) == mine
 
 
 def test_the_outbox_and_a_message_are_bounded() -> None:
