@@ -50,6 +50,8 @@ GREET = 0.01
 REMEMBERED = 30
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
+#: Whoever has heard us return has had the time to answer when so many heartbeats came back.
+SPOKEN = 3
 #: Bytes by which an answer may be longer than the longest question.
 SPARE = 64
 
@@ -131,6 +133,7 @@ class Node:
         self._foreign: dict[str, int] = {}  # speaks another version -> own heartbeats since then
         self._unsure: set[str] = set()  # who may have buried us while we were away
         self._unsure_until = float("inf")
+        self._all_have_spoken = 0  # when this heartbeat of ours has come back
         self._marks: deque[tuple[float, int]] = deque()  # our age -> what we had sent by then
         self._echo_age = 0.0  # our age when we sent the last heartbeat that came back
         self._wrong_if_older = float("-inf")  # who turns up and was born before that age of ours
@@ -324,7 +327,8 @@ class Node:
         for peer in self._peers.values():
             peer.silent = 0
         if now - self._echoed_at >= DEAF * self._interval:
-            self._doubt(self._peers, now)
+            self._doubt([*self._peers, self.name], now)
+            self._all_have_spoken = self._beat + SPOKEN
         self._beat_at = float("-inf")
         self._beat_due = now
         self._beat_sent = None
@@ -373,6 +377,10 @@ class Node:
         if frame.heartbeat is not None and frame.heartbeat.beat > self._beat_heard:
             self._beat_heard = frame.heartbeat.beat
             self._mark(frame.heartbeat)
+            if self.name in self._unsure:  # strangers have answered the first, which was a greeting
+                self._greet(now)
+                if frame.heartbeat.beat >= self._all_have_spoken:
+                    self._trust(self.name)
             # If one of them lives after all, it has heard by now that it is counted as dead.
             for name in [n for n, b in self._condemned.items() if b <= frame.heartbeat.beat]:
                 del self._condemned[name]

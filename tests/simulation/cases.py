@@ -67,6 +67,17 @@ CASES: dict[str, Schedule] = {
         Move(11.0, "w1", "leave", ("s0",), "r0"),
         Broadcast(11.5, "w2", "r0"),
     ],
+    # w3 is new, and calls s0 of w0 unknown while w0 and w2 are away; w2 is the first to be back.
+    "NoTimeForStrangers": [
+        Start(0.0, "w0"),
+        Start(0.0, "w2"),
+        Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
+        away("w0", 26.0, 32.0),
+        away("w2", 26.0, 31.97),
+        Start(27.7, "w3"),
+        Move(30.5, "w3", "leave", ("s0",), "r0"),
+        Broadcast(31.0, "w2", "r0"),
+    ],
     # w3 is new, and calls s0 of w0 unknown while w0 stands still and w2 is away.
     "NoSuspicion": [
         Start(0.0, "w0"),

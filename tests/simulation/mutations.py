@@ -348,6 +348,14 @@ class NoDoubt(Node):
         self._unsure.clear()
 
 
+class NoTimeForStrangers(Node):
+    """... nor before those that it has never met can have said so."""
+
+    def reconnected(self, now: float) -> None:
+        super().reconnected(now)
+        self._unsure.discard(self.name)
+
+
 class NoSuspicion(Node):
     """Who is asked by somebody that has not named it waits for a word."""
 
@@ -486,6 +494,7 @@ ALL: list[Rule] = [
     DeadComeBack,
     NeverOutcast,
     NoDoubt,
+    NoTimeForStrangers,
     NoSuspicion,
     LateHeartbeatsCount,
     AnyAnswer,
