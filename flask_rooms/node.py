@@ -50,6 +50,8 @@ GREET = 0.01
 REMEMBERED = 30
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
+#: For this part of a heartbeat what was repeated for one is not repeated for another.
+ENOUGH = ASK_AGAIN / 2
 #: Whoever has heard us return has had the time to answer when so many heartbeats came back.
 SPOKEN = 3
 #: Bytes by which an answer may be longer than the longest question.
@@ -140,6 +142,8 @@ class Node:
         self._pending: dict[int, Pending] = {}
         self._strange: set[int] = set()  # those of them that may ask a worker never heard of
         self._wants: dict[str, int] = {}
+        self._repeated = range(0)  # what was repeated last
+        self._repeated_at = float("-inf")
         self._beat = 0
         self._beat_heard = 0  # the latest one of our own
         self._beat_at = float("-inf")
@@ -283,7 +287,7 @@ class Node:
             outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
             if outcast is not None:
                 return [outcast]
-        if self.name in frame.wants and not self._stream.repeat(frame.wants[self.name]):
+        if self.name in frame.wants and not self._repeat(frame.wants[self.name], now):
             self._greet(now)  # the heartbeat says that we no longer have it
         return [] if self._unsure else self._apply(frame, peer, now)
 
@@ -344,6 +348,18 @@ class Node:
         return [operation for operation in decoded if operation is not None]
 
     # -- ourselves ------------------------------------------------------------------------
+
+    def _repeat(self, number: int, now: float) -> bool:
+        """
+        Send again from *number* on; False when that is no longer possible.
+
+        Where hundreds have missed the same, all of them ask, and hearing it once is enough.
+        Whoever has missed that as well asks again.
+        """
+        if number in self._repeated and now - self._repeated_at < ENOUGH * self._interval:
+            return True
+        self._repeated, self._repeated_at = range(number, self._stream.fresh), now
+        return self._stream.repeat(number)
 
     def _heartbeat(self, now: float) -> Heartbeat:
         self._beat += 1

@@ -164,6 +164,38 @@ def test_what_was_missed_is_repeated_in_order_and_once() -> None:
     assert table.delivered("b") == [("a", number) for number in numbers]
 
 
+def test_what_all_have_missed_is_repeated_once() -> None:
+    others = tuple(f"b{number}" for number in range(20))
+    table = Table("a", *others)
+    number = table.ask("a", *others)
+    table.say("a", deaf=others)
+    table.now += HEARTBEAT
+    table.say("a")
+
+    said = 0
+    for name in others:  # each wants it, and what is repeated comes late
+        frame = table.nodes[name].take(table.now)
+        assert frame is not None
+        assert frame.wants == {"a": number}
+        table.hear("a", frame)
+        again = table.nodes["a"].take(table.now)
+        said += len(again.operations) if again is not None else 0
+
+    assert said == 1
+
+
+def test_what_was_missed_twice_is_repeated_twice() -> None:
+    table = Table("a", "b", "c")
+    number = table.ask("a", "b", "c")
+    table.say("a", deaf=("b", "c"))
+
+    table.let_pass(HEARTBEAT, deaf=("c",))
+    assert table.delivered("b") == [("a", number)]
+    table.let_pass(HEARTBEAT)
+
+    assert table.delivered("b") == table.delivered("c") == [("a", number)]
+
+
 def test_a_heartbeat_shows_what_was_missed_at_the_end() -> None:
     table = Table("a", "b")
 
