@@ -130,7 +130,8 @@ class Cluster:
             self.flush()
             self.host.spawn(self._listener.run)
             self.wait_until_heard()
-            self._unheard = not self._listening.is_set()
+            with self._shared.lock:  # or it could be heard between the two
+                self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
             attend_process()
 
@@ -291,9 +292,10 @@ class Cluster:
         if self._unheard:
             # It has accepted sockets of which the others could not know; they may have told
             # somebody that these do not exist.
-            self._unheard = False
             self.host.expel()
-        self._listening.set()
+        with self._shared.lock:
+            self._unheard = False
+            self._listening.set()
 
     def _decode(self, payload: bytes) -> Frame | None:
         try:
