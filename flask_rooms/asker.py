@@ -14,7 +14,7 @@ from flask_rooms.answers import Gathered
 from flask_rooms.errors import Unconfirmed
 from flask_rooms.host import Host
 from flask_rooms.messages import Change, Question, Reply
-from flask_rooms.node import Event
+from flask_rooms.node import Event, Node
 from flask_rooms.outcome import Confirmation, Outcome, Part
 from flask_rooms.pending import Overdue, Settled
 from flask_rooms.sender import Sender
@@ -75,9 +75,10 @@ class Asker:
         future = Confirmation(parts, self._confirm, self._host.spawn, self._silent)
         if there is not None:
             with self._shared.lock:
-                number, events = self._shared.node.ask(there, whom, time.monotonic())
+                node = self._shared.node
+                number, events = node.ask(there, whom, time.monotonic())
                 self._unanswered.changes[number] = future
-            self._conclude_all(events)
+            self._conclude_all(events, node)
         future.contribute(self._host.change(here))
         if there is not None:
             self._send(lambda: future.fail(Unconfirmed(whom or (), 0.0)))
@@ -149,9 +150,10 @@ class Asker:
         """Send a question; return its number, and the future of what becomes of it."""
         future: Future[Settled | Overdue] = Future()
         with self._shared.lock:
-            number, events = self._shared.node.ask(question, whom, time.monotonic())
+            node = self._shared.node
+            number, events = node.ask(question, whom, time.monotonic())
             self._unanswered.questions[number] = future
-        self._conclude_all(events)
+        self._conclude_all(events, node)
         self._send(lambda: self._give_up(number, future))
         return number, future
 
@@ -165,17 +167,20 @@ class Asker:
         with self._shared.lock:
             # A worker that has started over meanwhile may have given the number to something else.
             asked = self._unanswered.questions.get(number) is future
-            events = self._shared.node.give_up(number) if asked else []
-        self._conclude_all(events)
+            node = self._shared.node
+            events = node.give_up(number) if asked else []
+        self._conclude_all(events, node)
 
-    def _conclude_all(self, events: Iterable[Event]) -> None:
+    def _conclude_all(self, events: Iterable[Event], node: Node) -> None:
         for event in events:
             if isinstance(event, Settled | Overdue):  # asking, and giving up, bring no others
-                self.conclude(event)
+                self.conclude(event, node)
 
-    def conclude(self, event: Settled | Overdue) -> None:
-        """Tell whoever waits for it what has become of a change or a question."""
+    def conclude(self, event: Settled | Overdue, node: Node) -> None:
+        """Tell whoever waits for it what has become of what was asked in the life of *node*."""
         with self._shared.lock:  # as somebody may be looking through them
+            if node is not self._shared.node:
+                return  # who waited has been told, and the number may be of something else by now
             question = self._unanswered.questions.pop(event.number, None)
             change = self._unanswered.changes.pop(event.number, None)
         if question:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 
 from flask_rooms.answers import Gathered
 from flask_rooms.asker import Asker
@@ -30,7 +31,7 @@ from flask_rooms.messages import (
     Operation,
     Question,
 )
-from flask_rooms.node import Deliver, Event, Gone, Outcast
+from flask_rooms.node import Deliver, Event, Gone, Node, Outcast
 from flask_rooms.outcome import Confirmation
 from flask_rooms.pending import Overdue, Settled
 from flask_rooms.sender import Sender
@@ -116,6 +117,7 @@ class Cluster:
             # All that has a lock is made anew: in a forked child the parent's may be held for ever.
             self._listening = threading.Event()
             self._unheard = False
+            self._said_goodbye = False
             opened = self._channel.open()
             # Well below the time after which those who are back sooner count us as dead.
             longest = self._timing.heartbeat / 2
@@ -128,7 +130,8 @@ class Cluster:
             self.flush()
             self.host.spawn(self._listener.run)
             self.wait_until_heard()
-            self._unheard = not self._listening.is_set()
+            with self._shared.lock:  # or it could be heard between the two
+                self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
             attend_process()
 
@@ -174,11 +177,11 @@ class Cluster:
         if not self.is_member:
             return
         deadline = time.monotonic() + timeout
-        try:
+        with suppress(RoomsError):  # a full outbox: nobody can be asked
             self._be_heard(deadline)
-            self._shared.submit(Goodbye())
-        except RoomsError:
-            pass  # a full outbox: the others will notice by the missing heartbeats
+        with self._shared.lock:  # so that it is said by whom the others know
+            self._shared.node.submit(Goodbye())
+            self._said_goodbye = True
         self._sender.send_last(deadline)
         self._listener.stopping.set()
         self.backend.close()
@@ -257,8 +260,9 @@ class Cluster:
     def pass_time(self) -> None:
         """Tell whoever has waited long enough, although nothing can be heard."""
         with self._shared.lock:
-            events = self._shared.node.tick(time.monotonic())
-        self._handle(events)
+            node = self._shared.node
+            events = node.tick(time.monotonic())
+        self._handle(events, node)
 
     def hear(self, payload: bytes | None, reconnected: bool) -> bool:
         """Take in what the listener has received, and let time pass; False to connect again."""
@@ -275,7 +279,7 @@ class Cluster:
             deaf = payload is None and node.is_deaf(now)
         if frame is not None and frame.sender == self._shared.name:
             self._heard_itself()
-        self._handle(events)
+        self._handle(events, node)
         if deaf:
             message = "This worker does not hear itself any more, connecting again."
             self._channel.warn("deaf", message)
@@ -288,9 +292,10 @@ class Cluster:
         if self._unheard:
             # It has accepted sockets of which the others could not know; they may have told
             # somebody that these do not exist.
-            self._unheard = False
             self.host.expel()
-        self._listening.set()
+        with self._shared.lock:
+            self._unheard = False
+            self._listening.set()
 
     def _decode(self, payload: bytes) -> Frame | None:
         try:
@@ -302,12 +307,12 @@ class Cluster:
             self._channel.refuse(error.reason)
             return None
 
-    def _handle(self, events: list[Event]) -> None:
+    def _handle(self, events: list[Event], node: Node) -> None:
         for event in events:
             if isinstance(event, Deliver):
                 self._deliveries.deliver(event)
             elif isinstance(event, Settled | Overdue):
-                self._asker.conclude(event)
+                self._asker.conclude(event, node)
             elif isinstance(event, Gone):
                 self.host.worker_gone(event.worker)
             elif isinstance(event, Outcast):
@@ -315,8 +320,10 @@ class Cluster:
 
     def _start_over(self, reason: str) -> None:
         """Go on under a new name and without sockets, so that no wrong membership stays."""
-        logger.warning("Disconnecting all sockets of this worker: %s.", reason)
         with self._shared.lock:
+            if self._said_goodbye:
+                return  # of course nobody counts it as alive, and nobody is to meet it again
+            logger.warning("Disconnecting all sockets of this worker: %s.", reason)
             waiting = self._shared.node.waiting()
             node = self._shared.renew()
             self._listening.clear()

@@ -72,15 +72,19 @@ class Listener:
             self._look_up()
             patience = self._patience()
             if patience is None:
-                self._backend.close()
                 break
             try:
                 payload = self._receive(patience)
             except BackendError as error:
                 self._pause(error)
+            except Exception as error:  # of a driver: a worker that stops listening is worse
+                logger.exception("The connection to the broker has failed in an unknown way.")
+                self._pause(BackendError(repr(error)))
             else:
                 self._pass_on(payload)
                 time.sleep(0)  # a green thread that always has something to do lets nobody else
+        if self._process == os.getpid():
+            self._backend.close()  # who has stopped us could not close what we were opening
         self.stopped.set()
 
     def _look_up(self) -> None:

@@ -33,6 +33,10 @@ Room: TypeAlias = "str | int"
 Audience: TypeAlias = "Room | User"
 
 
+#: No stream gets so far, and what is counted on from a smaller number can still be encoded.
+_TOO_MANY = 2**63
+
+
 class BadMessage(Exception):
     """
     A payload that nobody of this cluster can have sent in this form.
@@ -246,7 +250,7 @@ def _optional(item: _Check) -> _Check:
 
 
 def _number(value: Any) -> Any:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < _TOO_MANY:
         raise BadMessage("malformed")
     return value
 

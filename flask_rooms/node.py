@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import TypeAlias
 
 from flask_rooms.messages import (
@@ -40,7 +41,8 @@ DEATH = 3
 SETTLED = 2
 #: After so many heartbeats without hearing ourselves, that count starts again.
 DEAF = 1.5
-#: So many names are remembered that we have never heard of, and have called unknown.
+#: So many names are remembered that we have never heard of, and have called unknown: there may be
+#: any number of them, as anybody can make some up.
 NOBODIES = 1000
 #: Between two heartbeats is at least this part of the interval, however many have to be greeted.
 GREET = 0.01
@@ -48,6 +50,8 @@ GREET = 0.01
 REMEMBERED = 30
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
+#: For this part of a heartbeat what was repeated for one is not repeated for another.
+ENOUGH = ASK_AGAIN / 2
 #: Whoever has heard us return has had the time to answer when so many heartbeats came back.
 SPOKEN = 3
 #: Bytes by which an answer may be longer than the longest question.
@@ -121,8 +125,10 @@ class Node:
         self._echo_counted_at = float("-inf")
         self._echoed_then: deque[int] = deque()  # what had come back, at each heartbeat counted
         self._peers: dict[str, _Peer] = {}
+        # For as long as we live: whoever has named us must not be heard again by a recorded copy.
         self._dead: set[str] = set()
-        self._nobodies: dict[str, None] = {}  # called unknown, so they must not turn up again
+        # Called unknown, so they must not turn up again -> our age then
+        self._nobodies: dict[str, float] = {}
         self._ghosts: set[str] = set()  # dead, and heard since our last heartbeat all the same
         self._condemned: dict[str, int] = {}  # the heartbeat that first leaves it out
         self._rumours: dict[str, frozenset[str]] = {}  # peer -> workers that only it has heard
@@ -132,11 +138,14 @@ class Node:
         self._all_have_spoken = 0  # when this heartbeat of ours has come back
         self._marks: deque[tuple[float, int]] = deque()  # our age -> what we had sent by then
         self._echo_age = 0.0  # our age when we sent the last heartbeat that came back
-        self._confirmed_for_all = float("-inf")  # our age when we asked what was confirmed last
+        self._wrong_if_older = float("-inf")  # who turns up and was born before that age of ours
         self._pending: dict[int, Pending] = {}
         self._strange: set[int] = set()  # those of them that may ask a worker never heard of
         self._wants: dict[str, int] = {}
+        self._repeated = range(0)  # what was repeated last
+        self._repeated_at = float("-inf")
         self._beat = 0
+        self._beat_heard = 0  # the latest one of our own
         self._beat_at = float("-inf")
         self._beat_due = now
         self._beat_sent: float | None = None  # the first heartbeat that has not come back
@@ -183,7 +192,8 @@ class Node:
         Args:
             operation: What to tell them.
             bounded: Whether a full outbox refuses it. It never does an answer: what was done has
-                to be said, and there are no more answers than the others ask for.
+                to be said, and there are no more answers than the others ask for. Nor a goodbye,
+                after which nothing comes.
 
         Returns:
             Its number in this worker's stream.
@@ -194,7 +204,8 @@ class Node:
         """
         # Whoever could ask about so many sockets has to be told about all of them.
         spare = SPARE if isinstance(operation, Done) else 0
-        bounded = bounded and not isinstance(operation, Done | Reply | Acknowledged)
+        free = Done | Reply | Acknowledged | Goodbye
+        bounded = bounded and not isinstance(operation, free)
         return self._stream.append(encode_operation(operation), spare, bounded=bounded)
 
     def ask(
@@ -266,7 +277,7 @@ class Node:
                 self._greet(now)  # whoever does not know us introduces itself then
                 return []
             if self._was_overlooked(frame.heartbeat):
-                self._rule_out(frame.sender)
+                self._rule_out(frame.sender, now)
                 return self._hear_dead(frame, now)
             peer = self._meet(frame.sender, frame.heartbeat, now)
         if peer.silent > 1:
@@ -276,7 +287,7 @@ class Node:
             outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
             if outcast is not None:
                 return [outcast]
-        if self.name in frame.wants and not self._stream.repeat(frame.wants[self.name]):
+        if self.name in frame.wants and not self._repeat(frame.wants[self.name], now):
             self._greet(now)  # the heartbeat says that we no longer have it
         return [] if self._unsure else self._apply(frame, peer, now)
 
@@ -338,6 +349,18 @@ class Node:
 
     # -- ourselves ------------------------------------------------------------------------
 
+    def _repeat(self, number: int, now: float) -> bool:
+        """
+        Send again from *number* on; False when that is no longer possible.
+
+        Where hundreds have missed the same, all of them ask, and hearing it once is enough.
+        Whoever has missed that as well asks again.
+        """
+        if number in self._repeated and now - self._repeated_at < ENOUGH * self._interval:
+            return True
+        self._repeated, self._repeated_at = range(number, self._stream.fresh), now
+        return self._stream.repeat(number)
+
     def _heartbeat(self, now: float) -> Heartbeat:
         self._beat += 1
         self._beat_at = now
@@ -367,7 +390,8 @@ class Node:
         self._beat_sent = None
         self._echoed = max(self._echoed, frame.first + len(frame.operations))
         events: list[Event] = []
-        if frame.heartbeat is not None:
+        if frame.heartbeat is not None and frame.heartbeat.beat > self._beat_heard:
+            self._beat_heard = frame.heartbeat.beat
             self._mark(frame.heartbeat)
             if self.name in self._unsure:  # strangers have answered the first, which was a greeting
                 self._greet(now)
@@ -445,8 +469,12 @@ class Node:
         return peer
 
     def _was_overlooked(self, beat: Heartbeat) -> bool:
-        """Whether a worker was not asked, and lived, when a confirmed change was for all."""
-        return beat.beat > 1 and self._echo_age - beat.age <= self._confirmed_for_all
+        """
+        Whether a worker lived, and was not asked, when a confirmed change was for all.
+
+        Or may be one of those that we have called unknown, and whose names we have forgotten.
+        """
+        return beat.beat > 1 and self._echo_age - beat.age <= self._wrong_if_older
 
     def _hear_dead(self, frame: Frame, now: float) -> list[Event]:
         """Take in that a worker lives which we have buried: one of us has to start again."""
@@ -469,7 +497,7 @@ class Node:
             self._greet(now)
         elif peer.expected is None:
             peer.expected = owed_from
-        strangers = beat.knows.keys() - self._peers.keys() - self._dead - {self.name}
+        strangers = beat.knows.keys() - self._peers.keys() - {self.name}
         self._rumours[name] = frozenset(n for n in strangers if beat.knows[n] != DEAD)
         if peer.expected is not None and peer.expected < beat.oldest:
             return Outcast(f"worker {name} can no longer repeat what this worker missed")
@@ -512,6 +540,8 @@ class Node:
                 continue  # signed by one of us and still wrong: skipping it keeps the stream
             if operation is not None:
                 events += self._dispatch(frame.sender, number, operation, now)
+            if isinstance(operation, Goodbye):
+                break  # who is gone has nothing more to say
         return events
 
     def _asks_us(self, data: bytes) -> bool:
@@ -552,9 +582,8 @@ class Node:
 
     def _bury(self, name: str, now: float) -> list[Event]:
         self._remove(name)
-        for pending in self._pending.values():
-            pending.bury(name)
-        return [Gone(name), *self._settle(list(self._pending), now)]
+        concerned = [number for number, one in self._pending.items() if one.bury(name)]
+        return [Gone(name), *self._settle(concerned, now)]
 
     def _settle(self, numbers: list[int], now: float) -> list[Event]:
         """
@@ -574,7 +603,9 @@ class Node:
                     pending.everybody = False
                 for name in pending.strangers.keys() - heard_of:
                     pending.unknown += pending.strangers.pop(name)
-                    self._rule_out(name)
+                    self._rule_out(name, now)
+                if not pending.strangers:
+                    self._strange.discard(number)  # there may be thousands, looked at at each frame
             if pending.is_answered:
                 events += self.give_up(number) if pending.is_incomplete else self._close(number)
         return events
@@ -586,19 +617,20 @@ class Node:
             self._stream.blank(number)  # who is born from now on is not meant
             if pending.changes:
                 asked_at = pending.deadline - self._confirm - self._born
-                self._confirmed_for_all = max(self._confirmed_for_all, asked_at)
+                self._wrong_if_older = max(self._wrong_if_older, asked_at)
         return [pending.settled()]
 
     def _heard_of(self) -> frozenset[str]:
         """Return whom we have not met: what they say is of another version, or others name them."""
         heard_of = frozenset(self._foreign).union(*self._rumours.values())
-        return heard_of - self._dead - self._nobodies.keys() - self._peers.keys()
+        return frozenset(filterfalse(self.knows_dead, heard_of - self._peers.keys()))
 
-    def _rule_out(self, name: str) -> None:
+    def _rule_out(self, name: str, now: float) -> None:
         """Remember that a worker does not exist, since somebody is told so now."""
-        self._nobodies[name] = None
+        self._nobodies[name] = now - self._born
         if len(self._nobodies) > NOBODIES:
-            del self._nobodies[next(iter(self._nobodies))]
+            forgotten = self._nobodies.pop(next(iter(self._nobodies)))
+            self._wrong_if_older = max(self._wrong_if_older, forgotten)
 
     def _forget(self, number: int) -> Pending:
         self._strange.discard(number)

@@ -97,11 +97,13 @@ class Pending:
             del self.waits[sender]
         return True
 
-    def bury(self, worker: str) -> None:
-        """Wait no longer for a worker that is dead: its sockets are gone with it."""
-        if worker in self.waits:
-            self.unknown += self.waits.pop(worker)
-            self._replies.pop(worker, None)
+    def bury(self, worker: str) -> bool:
+        """Wait no longer for a worker that is dead, with its sockets; False if we did not."""
+        if worker not in self.waits:
+            return False
+        self.unknown += self.waits.pop(worker)
+        self._replies.pop(worker, None)
+        return True
 
     def settled(self) -> Settled:
         """Return what has become of it when all have answered."""

@@ -416,6 +416,98 @@ def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -
     assert client.received() == [("message", "lost on its way, and repeated")]
 
 
+class LingeringBackend(FaultyBackend):
+    """Hands the next payload on at once, when told to, and returns only when it `may_return`."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.lingers = False
+        self.published, self.may_return = threading.Event(), threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        super().publish(payload)
+        if self.lingers:
+            self.lingers = False
+            self.published.set()
+            self.may_return.wait(PATIENCE)
+
+
+def test_who_has_said_goodbye_does_not_start_over(cluster: LocalCluster) -> None:
+    """Nobody names it any more, and it may hear that while its goodbye is still being sent."""
+    here, there = cluster.worker(), _with(cluster, backend := LingeringBackend(cluster.hub))
+    fence(here, there.connect())
+    fence(there, here.connect())  # it has been named
+    name = there.name
+    _wait_for(lambda: there.cluster._shared.node.is_settled)  # so that it leaves without asking
+
+    with there.cluster._sender._publishing:
+        stopping = in_thread(there.cluster.stop)
+        _wait_for(lambda: there.cluster._shared.node.has_unsent)
+        backend.lingers = True
+    assert backend.published.wait(PATIENCE)
+    _wait_for(lambda: name not in here.cluster.peers)
+    wire = cluster.listen()
+    for _ in range(2):  # it has heard the one before when it hears the next
+        assert wire.next_speaker() == here.name
+    backend.may_return.set()
+    stopping.result(PATIENCE)
+
+    assert there.name == name
+
+
+class LateBackend(AwayBackend):
+    """Opens only when it is told to: `opening` is set while it waits for `may_open`."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.opening, self.may_open = threading.Event(), threading.Event()
+
+    def open(self) -> None:
+        if not self.down:
+            self.opening.set()
+            self.may_open.wait(PATIENCE)
+        super().open()
+
+
+def test_who_stops_while_it_connects_leaves_no_connection_behind(cluster: LocalCluster) -> None:
+    backend = LateBackend(cluster.hub)
+    backend.down = True
+    here = _with(cluster, backend)
+    assert here.name
+    backend.down = False
+    assert backend.opening.wait(PATIENCE)
+
+    here.cluster.stop(timeout=0.01)
+    backend.may_open.set()
+    here.cluster._listener.stopped.wait(PATIENCE)
+
+    with pytest.raises(BackendError):
+        backend.publish(b"nobody is there any more")
+
+
+class OddBackend(FaultyBackend):
+    """Raises once what no backend should."""
+
+    odd = False
+
+    def receive(self, timeout: float) -> bytes | None:
+        if self.odd:
+            self.odd = False
+            raise KeyError("a driver does not know what to do")
+        return super().receive(timeout)
+
+
+def test_no_error_of_a_driver_ends_the_listening(cluster: LocalCluster) -> None:
+    here, there = _with(cluster, backend := OddBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    fence(here, client)
+
+    backend.odd = True
+
+    _wait_for(lambda: not backend.odd)
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
 def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:
     here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
     sid = there.connect().sid

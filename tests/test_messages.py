@@ -34,7 +34,7 @@ MAX_SIZE = 4096
 CODEC = Codec(["new", "old"], "channel", MAX_SIZE)
 
 texts = st.text(max_size=20)
-numbers = st.integers(0, 2**64 - 1)
+numbers = st.integers(0, 2**63 - 1)
 rooms = texts | st.integers(-(2**63) + 1, 2**63 - 1)
 packets = st.lists(texts | st.binary(max_size=20), max_size=4).map(tuple)
 
@@ -234,6 +234,7 @@ GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
         pytest.param([VERSION, b"worker", 1, [], None, {}], id="sender in bytes"),
         pytest.param([VERSION, None, 1, [], None, {}], id="no sender"),
         pytest.param([VERSION, "worker", -1, [], None, {}], id="a negative number"),
+        pytest.param([VERSION, "worker", 2**63, [], None, {}], id="more than a stream can have"),
         pytest.param([VERSION, "worker", True, [], None, {}], id="a bool for a number"),
         pytest.param([VERSION, "worker", 1.0, [], None, {}], id="a float for a number"),
         pytest.param([VERSION, "worker", "1", [], None, {}], id="a string for a number"),

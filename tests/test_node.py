@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
 from flask_rooms.messages import (
+    NOTHING,
+    BadMessage,
     Change,
+    Codec,
     Done,
     Frame,
     Goodbye,
+    Heartbeat,
     Question,
     Reply,
     encode_operation,
@@ -30,6 +35,7 @@ from flask_rooms.pending import Overdue, Settled
 from flask_rooms.stream import Limits, Stream
 
 HEARTBEAT, CONFIRM = 2.0, 5.0
+WIDE = Limits(outbox=10_000, log=100_000, frame=1_000)
 
 
 class Table:
@@ -156,6 +162,38 @@ def test_what_was_missed_is_repeated_in_order_and_once() -> None:
     table.let_pass(HEARTBEAT)
 
     assert table.delivered("b") == [("a", number) for number in numbers]
+
+
+def test_what_all_have_missed_is_repeated_once() -> None:
+    others = tuple(f"b{number}" for number in range(20))
+    table = Table("a", *others)
+    number = table.ask("a", *others)
+    table.say("a", deaf=others)
+    table.now += HEARTBEAT
+    table.say("a")
+
+    said = 0
+    for name in others:  # each wants it, and what is repeated comes late
+        frame = table.nodes[name].take(table.now)
+        assert frame is not None
+        assert frame.wants == {"a": number}
+        table.hear("a", frame)
+        again = table.nodes["a"].take(table.now)
+        said += len(again.operations) if again is not None else 0
+
+    assert said == 1
+
+
+def test_what_was_missed_twice_is_repeated_twice() -> None:
+    table = Table("a", "b", "c")
+    number = table.ask("a", "b", "c")
+    table.say("a", deaf=("b", "c"))
+
+    table.let_pass(HEARTBEAT, deaf=("c",))
+    assert table.delivered("b") == [("a", number)]
+    table.let_pass(HEARTBEAT)
+
+    assert table.delivered("b") == table.delivered("c") == [("a", number)]
 
 
 def test_a_heartbeat_shows_what_was_missed_at_the_end() -> None:
@@ -407,6 +445,25 @@ def test_a_late_heartbeat_is_no_news() -> None:
         assert table.hear("b", copy) == []
 
 
+def test_a_copy_of_our_own_heartbeat_is_no_news_either() -> None:
+    """Anybody can publish one; nobody has had more time to be heard by that."""
+    table = Table()
+    node = table.add("a")
+    hello = node.take(table.now)
+    assert hello is not None
+    node.receive(hello, table.now)
+    table.ask("a", "b")
+    question = node.take(table.now)
+    assert question is not None
+    node.receive(question, table.now)
+
+    table.now += 0.95 * HEARTBEAT
+    table.hear("a", hello)
+
+    assert not node.is_settled
+    assert table.events["a"] == []
+
+
 def test_an_answer_counts_once_and_only_from_who_was_asked() -> None:
     table = Table("a", "b", "c")
     number = table.ask("a", "b")
@@ -435,6 +492,35 @@ def test_an_operation_that_cannot_be_understood_does_not_stop_the_stream(data: b
     assert [event.number for event in heard if isinstance(event, Deliver)] == [number + 1]
 
 
+def test_nothing_comes_after_a_goodbye() -> None:
+    table = Table("a", "b")
+    node = table.nodes["a"]
+    node.submit(Goodbye())
+    node.submit(Change("leave", "/", ("b.s",), ("room",)))
+
+    table.say("a")
+
+    assert table.events["b"] == [Gone("a")]
+
+
+def test_no_number_of_another_worker_keeps_us_from_speaking() -> None:
+    """What is wanted of it may be one more than the last that was applied."""
+    codec = Codec(["key"], "channel", 10_000)
+    node = Node("a", 0.0, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=WIDE)
+    highest = 2**64 - 1
+    with suppress(BadMessage):
+        for beat, now in (1, 1.0), (2, 9.0):
+            said = Heartbeat(beat, now, 1, 1, {"a": highest})
+            frame = Frame("b", highest, (NOTHING,) * (2 - beat), said)
+            node.receive(codec.decode(codec.encode(frame)), now)
+            node.reconnected(now + 5)
+
+    mine = node.take(9.0)
+
+    assert mine is not None
+    assert codec.decode(codec.encode(mine)) == mine
+
+
 def test_the_outbox_and_a_message_are_bounded() -> None:
     node = Node("a", 0.0, heartbeat=1, confirm=1, limits=Limits(outbox=300, log=1, frame=200))
 
@@ -454,7 +540,7 @@ def test_the_outbox_and_a_message_are_bounded() -> None:
     node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
 
 
-def test_a_full_outbox_keeps_no_answer() -> None:
+def test_a_full_outbox_keeps_no_answer_and_no_goodbye() -> None:
     node = Node("a", 0.0, heartbeat=1, confirm=1, limits=Limits(outbox=300, log=1, frame=200))
     node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
     node.submit(Change("leave", "/", ("a.s",), ("r" * 90,)))
@@ -462,8 +548,9 @@ def test_a_full_outbox_keeps_no_answer() -> None:
 
     for answer in answers:
         node.submit(answer)
+    node.submit(Goodbye())
 
-    assert node.waiting()[2:] == answers
+    assert node.waiting()[2:] == [*answers, Goodbye()]
     with pytest.raises(BackendUnavailable):
         node.submit(Change("leave", "/", ("a.s",), ("r",)))
 
@@ -704,12 +791,77 @@ def test_so_many_names_of_nobody_are_remembered_and_no_more() -> None:
     table = Table("a")
     table.let_pass(2 * HEARTBEAT)
 
-    for number in range(NOBODIES + 1):
-        table.ask("a", f"nobody{number}")
-        table.say("a")
+    name_nobodies(table)
 
     assert not table.nodes["a"].knows_dead("nobody0")
     assert table.nodes["a"].knows_dead(f"nobody{NOBODIES}")
+
+
+def test_who_may_have_been_called_unknown_under_a_forgotten_name_starts_again() -> None:
+    table = Table()
+    table.add("a", WIDE)
+    table.let_pass(2 * HEARTBEAT)
+    table.add("b")
+    table.talk(mute=("b",))
+    table.ask("a", "b")
+    table.talk(mute=("b",))
+    assert isinstance(table.outcome("a"), Settled)
+    name_nobodies(table)
+    assert not table.nodes["a"].knows_dead("b")
+
+    table.let_pass(HEARTBEAT)
+
+    assert outcasts(table) == {"b"}
+
+
+def test_the_dead_are_remembered_however_many_there_are() -> None:
+    """Or a recorded copy of their words would be taken for news, and carried out again."""
+    table = Table("a", "b")
+    table.nodes["b"].submit(Goodbye())
+    table.say("b")
+    assert Gone("b") in table.events["a"]
+    bury_many(table)
+
+    for beat in (1, 2):
+        said = Heartbeat(beat, 0.0, 1, 1, {"a": 1})
+        change = Change("leave", "/", ("a.s",), ("room",))
+        table.hear("a", Frame("b", 1, (encode_operation(change),), said))
+
+    assert table.delivered("a") == []
+
+
+def test_who_is_born_after_the_forgotten_nobodies_is_met() -> None:
+    """Even if its hello is lost."""
+    table = Table("a")
+    table.let_pass(2 * HEARTBEAT)
+    name_nobodies(table)
+    table.let_pass(2 * HEARTBEAT)
+    table.add("b")
+    table.say("b", deaf=("a",))
+
+    table.let_pass(HEARTBEAT)
+
+    assert table.nodes["a"].peers == {"b"}
+    assert outcasts(table) == set()
+
+
+def name_nobodies(table: Table) -> None:
+    """Let "a" call sockets of more workers unknown than it remembers."""
+    for number in range(NOBODIES + 1):
+        table.ask("a", f"nobody{number}")
+        table.say("a", deaf=tuple(table.nodes.keys() - {"a"}))
+
+
+def bury_many(table: Table) -> None:
+    """Let many workers come to "a", and leave."""
+    for number in range(NOBODIES + 1):
+        guest = Node(f"guest{number}", table.now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=WIDE)
+        hello = guest.take(table.now)
+        assert hello is not None
+        table.hear("a", hello)
+        named = replace(hello, heartbeat=Heartbeat(2, 0.0, 1, 1, {"a": 1}))
+        goodbye = replace(named, operations=(encode_operation(Goodbye()),))
+        assert Gone(guest.name) in table.hear("a", goodbye)
 
 
 def test_a_newcomer_whose_hello_was_lost_is_owed_what_was_sent_since() -> None:

@@ -26,6 +26,7 @@ from flask_rooms import (
 from flask_rooms.answers import replies
 from flask_rooms.cluster import FENCE
 from flask_rooms.messages import Reply, Room, encode_operation
+from flask_rooms.pending import Overdue
 from flask_rooms.sids import new_sid, new_worker_name
 from flask_rooms.sockets import Sockets
 from flask_rooms.stream import Limits
@@ -513,6 +514,23 @@ def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCl
     while (asked := asker.ask(FENCE, None))[0] < old:
         pass
     asker._give_up(old, of_before)
+
+    assert asked[0] == old
+    assert not asked[1].done()
+
+
+def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -> None:
+    """It may be on its way to who waits for it when a worker starts over."""
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.own.deaf = True
+    here = scene.here.cluster
+    before = here._shared.node
+    old, _ = here._asker.ask(FENCE, None)
+
+    here._start_over("a test says so")
+    while (asked := here._asker.ask(FENCE, None))[0] < old:
+        pass
+    here._handle([Overdue(old, ())], before)
 
     assert asked[0] == old
     assert not asked[1].done()
