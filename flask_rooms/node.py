@@ -87,7 +87,7 @@ Event: TypeAlias = "Deliver | Settled | Overdue | Gone | Outcast"
 @dataclass
 class _Peer:
     owed_from: int  # our first operation that is meant for it
-    silent: int = 0  # our own heartbeats that came back since we heard it
+    silent: int = 0  # our own heartbeats that came back since it said anything new
     expected: int | None = None  # its next operation; None until it has said what it owes us
     beat: int = 0
     asked_at: float = float("-inf")
@@ -280,9 +280,6 @@ class Node:
                 self._rule_out(frame.sender, now)
                 return self._hear_dead(frame, now)
             peer = self._meet(frame.sender, frame.heartbeat, now)
-        if peer.silent > 1:
-            self._greet(now)  # it may have been away, and has to know how it stands with us
-        peer.silent = 0
         if frame.heartbeat is not None:
             outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
             if outcast is not None:
@@ -490,6 +487,9 @@ class Node:
         if beat.beat <= peer.beat:
             return None  # a late copy says nothing about now
         peer.beat = beat.beat
+        if peer.silent > 1:
+            self._greet(now)  # it may have been away, and has to know how it stands with us
+        peer.silent = 0
         owed_from = beat.knows.get(self.name)
         if owed_from == DEAD or (owed_from is None and peer.expected is not None):
             return Outcast(f"worker {name} has counted this worker as dead")
@@ -534,6 +534,7 @@ class Node:
         for data in frame.operations[peer.expected - frame.first :]:
             number, peer.expected = peer.expected, peer.expected + 1
             peer.asked_at = float("-inf")
+            peer.silent = 0
             try:
                 operation = decode_operation(data)
             except BadMessage:

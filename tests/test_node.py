@@ -464,6 +464,32 @@ def test_a_copy_of_our_own_heartbeat_is_no_news_either() -> None:
     assert table.events["a"] == []
 
 
+def test_copies_of_its_words_keep_no_worker_alive() -> None:
+    table = Table("a", "b")
+    table.let_pass(2 * HEARTBEAT)
+    table.ask("b", "a")
+    said = [frame_of(table, "b")]
+    table.hear("a", said[0])
+    table.now += HEARTBEAT
+    said.append(frame_of(table, "b"))
+    table.hear("a", said[1])
+    del table.nodes["b"]
+
+    for _ in range(6):
+        table.let_pass(HEARTBEAT)
+        for frame in said:
+            table.hear("a", frame)
+
+    assert Gone("b") in table.events["a"]
+
+
+def frame_of(table: Table, name: str) -> Frame:
+    """Return what one has to say."""
+    frame = table.nodes[name].take(table.now)
+    assert frame is not None
+    return frame
+
+
 def test_an_answer_counts_once_and_only_from_who_was_asked() -> None:
     table = Table("a", "b", "c")
     number = table.ask("a", "b")
