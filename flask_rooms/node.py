@@ -50,8 +50,8 @@ GREET = 0.01
 REMEMBERED = 30
 #: A repetition is asked for again after this part of a heartbeat.
 ASK_AGAIN = 0.25
-#: For this part of a heartbeat what was repeated for one is not repeated for another.
-ENOUGH = ASK_AGAIN / 2
+#: Between two repetitions is at least this part of the interval, however many ask for one.
+COLLECT = 0.01
 #: Whoever has heard us return has had the time to answer when so many heartbeats came back.
 SPOKEN = 3
 #: Bytes by which an answer may be longer than the longest question.
@@ -142,7 +142,7 @@ class Node:
         self._pending: dict[int, Pending] = {}
         self._strange: set[int] = set()  # those of them that may ask a worker never heard of
         self._wants: dict[str, int] = {}
-        self._repeated = range(0)  # what was repeated last
+        self._to_repeat: int | None = None  # from which operation on somebody wants our stream
         self._repeated_at = float("-inf")
         self._beat = 0
         self._beat_heard = 0  # the latest one of our own
@@ -168,7 +168,7 @@ class Node:
     @property
     def wakes_at(self) -> float:
         """When tick() has something to do at the latest."""
-        times = [self._beat_due]
+        times = [self._beat_due, self._repeat_due]
         if self._unsure:
             times.append(self._unsure_until)
         if self._pending:  # they all wait equally long
@@ -284,8 +284,9 @@ class Node:
             outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
             if outcast is not None:
                 return [outcast]
-        if self.name in frame.wants and not self._repeat(frame.wants[self.name], now):
-            self._greet(now)  # the heartbeat says that we no longer have it
+        if self.name in frame.wants:
+            wanted = frame.wants[self.name]
+            self._to_repeat = min(wanted, self._to_repeat or wanted)
         return [] if self._unsure else self._apply(frame, peer, now)
 
     def hear_foreign(self, name: str) -> None:
@@ -306,6 +307,8 @@ class Node:
 
     def take(self, now: float) -> Frame | None:
         """Return the next frame to publish, or None when nothing waits."""
+        if now >= self._repeat_due:
+            self._repeat(now)
         beat = self._heartbeat(now) if now >= self._beat_due else None
         wants, self._wants = self._wants, {}
         first, operations = self._stream.take()
@@ -346,17 +349,23 @@ class Node:
 
     # -- ourselves ------------------------------------------------------------------------
 
-    def _repeat(self, number: int, now: float) -> bool:
+    @property
+    def _repeat_due(self) -> float:
         """
-        Send again from *number* on; False when that is no longer possible.
+        When to send again what is asked for.
 
-        Where hundreds have missed the same, all of them ask, and hearing it once is enough.
-        Whoever has missed that as well asks again.
+        Where hundreds have missed the same, all of them ask: what is asked for right after a
+        repetition waits for a moment, and is repeated once for all.
         """
-        if number in self._repeated and now - self._repeated_at < ENOUGH * self._interval:
-            return True
-        self._repeated, self._repeated_at = range(number, self._stream.fresh), now
-        return self._stream.repeat(number)
+        if self._to_repeat is None:
+            return float("inf")
+        return self._repeated_at + COLLECT * self._interval
+
+    def _repeat(self, now: float) -> None:
+        number, self._to_repeat = self._to_repeat, None
+        if number is not None and not self._stream.repeat(number):
+            self._greet(now)  # the heartbeat says that we no longer have it
+        self._repeated_at = now
 
     def _heartbeat(self, now: float) -> Heartbeat:
         self._beat += 1
