@@ -331,6 +331,7 @@ class Node:
         for peer in self._peers.values():
             peer.silent = 0
         if now - self._echoed_at >= DEAF * self._interval:
+            self._unsure.clear()
             self._doubt([*self._peers, self.name], now)
             self._all_have_spoken = self._beat + SPOKEN
         self._beat_at = float("-inf")
@@ -524,8 +525,9 @@ class Node:
 
     def _doubt(self, names: Iterable[str], now: float) -> None:
         """Apply nothing until these have said how they count us, or some time has passed."""
+        if not self._unsure:  # one after the other could hold us up for ever
+            self._unsure_until = now + DEAF * self._interval
         self._unsure.update(names)
-        self._unsure_until = now + DEAF * self._interval
 
     def _apply(self, frame: Frame, peer: _Peer, now: float) -> list[Event]:
         if peer.expected is None:
