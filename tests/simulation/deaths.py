@@ -87,8 +87,7 @@ class Deaths:
         moment, when, asker = self._doomed[owner]
         holder = self._world.holder(sid)
         assert holder is not None
-        hurt = self._world.bus.hurt
-        cut_off = max(hurt[asker.host, holder.host], hurt[holder.host, asker.host])
+        cut_off = self._cut_off(asker.host, holder.host)
         demand(
             "fence of the unknown",
             said.began <= moment
@@ -97,6 +96,16 @@ class Deaths:
             or self._world.trouble_of(asker.host) >= when,
             f"{asker.name} has called {sid} unknown, and it got {said.tag} of {said.caller}",
         )
+
+    def _cut_off(self, one: str, other: str) -> float:
+        """Return until when one of two workers did not hear the other, or could not say so."""
+        world, hurt = self._world, self._world.bus.hurt
+        until = max(hurt[one, other], hurt[other, one])
+        for host in (one, other):
+            if world.left_at[host] - until < SPOKEN:  # there was no time to speak between the two
+                away = world.bus.is_away(host)
+                until = max(until, world.now if away else world.back_at[host])
+        return until
 
 
 def host_of(name: str) -> str:

@@ -114,6 +114,8 @@ class World:
         self._paused: dict[str, float] = {}  # host -> until when
         self._slow: dict[str, tuple[float, float]] = {}  # host -> until when, seconds for a frame
         self.back_at: defaultdict[str, float] = defaultdict(float)  # host -> since when
+        #: ... and when it was cut off from it.
+        self.left_at: defaultdict[str, float] = defaultdict(lambda: float("-inf"))
         self._troubles: defaultdict[str, float] = defaultdict(float)  # host -> until when
         self.promises = Promises(self)
 
@@ -352,6 +354,8 @@ class World:
     def _cut_off(self, host: str, seconds: float) -> None:
         # They do not all come back at once.
         seconds += chances(self._seed, number_of(host), int(self.now * 1000))[0]
+        if not self.bus.is_away(host):
+            self.left_at[host] = self.now
         until = self.bus.away[host] = max(self.bus.away.get(host, 0.0), self.now + seconds)
         self._at(until, self._subscribed, host)
 
