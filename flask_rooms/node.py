@@ -91,7 +91,15 @@ class _Peer:
     expected: int | None = None  # its next operation; None until it has said what it owes us
     beat: int = 0
     asked_at: float = float("-inf")
+    reached: int = 0  # the number behind the last operation that we know of
     doubted: bool = False  # once, so that one who cannot hear us holds nobody up
+
+    def has_news(self, frame: Frame) -> bool:
+        """Whether a frame of it has an operation or a heartbeat that is later than all before."""
+        before, self.reached = self.reached, max(self.reached, frame.first + len(frame.operations))
+        return self.reached > before or (
+            frame.heartbeat is not None and frame.heartbeat.beat > self.beat
+        )
 
 
 class Node:
@@ -280,6 +288,8 @@ class Node:
                 self._rule_out(frame.sender, now)
                 return self._hear_dead(frame, now)
             peer = self._meet(frame.sender, frame.heartbeat, now)
+        if peer.has_news(frame):  # an old frame is no sign of life
+            self._note_life(peer, now)
         if frame.heartbeat is not None:
             outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
             if outcast is not None:
@@ -475,6 +485,11 @@ class Node:
         self._greet(now)  # so that it learns where our stream starts for it
         return peer
 
+    def _note_life(self, peer: _Peer, now: float) -> None:
+        if peer.silent > 1:
+            self._greet(now)  # it may have been away, and has to know how it stands with us
+        peer.silent = 0
+
     def _was_overlooked(self, beat: Heartbeat) -> bool:
         """
         Whether a worker lived, and was not asked, when a confirmed change was for all.
@@ -497,9 +512,6 @@ class Node:
         if beat.beat <= peer.beat:
             return None  # a late copy says nothing about now
         peer.beat = beat.beat
-        if peer.silent > 1:
-            self._greet(now)  # it may have been away, and has to know how it stands with us
-        peer.silent = 0
         owed_from = beat.knows.get(self.name)
         if owed_from == DEAD or (owed_from is None and peer.expected is not None):
             return Outcast(f"worker {name} has counted this worker as dead")
@@ -545,7 +557,6 @@ class Node:
         for data in frame.operations[peer.expected - frame.first :]:
             number, peer.expected = peer.expected, peer.expected + 1
             peer.asked_at = float("-inf")
-            peer.silent = 0
             try:
                 operation = decode_operation(data)
             except BadMessage:

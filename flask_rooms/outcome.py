@@ -137,9 +137,8 @@ class Confirmation(Future[Outcome]):
         try:
             return wait(self._bound)
         except FutureTimeout:
-            if self.done():
-                return wait(0)
-            raise Unconfirmed(self._silent(self), self._bound) from None
+            self.fail(Unconfirmed(self._silent(self), self._bound))
+        return wait(self._bound)  # if somebody else was faster, it is as good as complete
 
 
 def _call(fn: Callable[[Future[Outcome]], object], future: Future[Outcome]) -> None:
