@@ -1021,6 +1021,24 @@ def test_who_asks_and_hears_nothing_holds_nobody_up_for_long() -> None:
     assert ("a", said) in table.delivered("owner")
 
 
+def test_what_comes_after_a_gap_is_a_sign_of_life() -> None:
+    """It cannot be applied yet, but whoever says it lives."""
+    table = Table("a", "b")
+    table.ask("b", "a")
+    table.say("b", deaf=("a",))
+
+    for _ in range(6):
+        table.now += HEARTBEAT
+        table.say("a", deaf=("b",))
+        table.ask("b", "a")
+        frame = table.nodes["b"].take(table.now)
+        assert frame is not None
+        table.hear("a", replace(frame, heartbeat=None))
+
+    assert table.delivered("a") == []
+    assert table.nodes["a"].peers == {"b"}
+
+
 def test_silence_is_not_counted_across_an_absence() -> None:
     table = Table("a", "b")
     table.let_pass(3 * HEARTBEAT, mute=("b",))
