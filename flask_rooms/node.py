@@ -94,8 +94,8 @@ class _Peer:
     reached: int = 0  # the number behind the last operation that we know of
     doubted: bool = False  # once, so that one who cannot hear us holds nobody up
 
-    def has_news(self, frame: Frame) -> bool:
-        """Whether a frame of it has an operation or a heartbeat that is later than all before."""
+    def note(self, frame: Frame) -> bool:
+        """Take note of how far it has come; False when a frame of it says nothing new."""
         before, self.reached = self.reached, max(self.reached, frame.first + len(frame.operations))
         return self.reached > before or (
             frame.heartbeat is not None and frame.heartbeat.beat > self.beat
@@ -288,7 +288,7 @@ class Node:
                 self._rule_out(frame.sender, now)
                 return self._hear_dead(frame, now)
             peer = self._meet(frame.sender, frame.heartbeat, now)
-        if peer.has_news(frame):  # an old frame is no sign of life
+        if peer.note(frame):  # an old frame is no sign of life
             self._note_life(peer, now)
         if frame.heartbeat is not None:
             outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)

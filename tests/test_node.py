@@ -799,14 +799,19 @@ def test_a_verdict_reaches_even_who_no_longer_listens_to_its_judge() -> None:
     assert [type(event) for event in table.hear("b", verdict)] == [Outcast]
 
 
-def test_who_was_called_unknown_and_turns_up_has_to_start_again() -> None:
-    table = Table("a")
+def call_unknown(table: Table) -> None:
+    """Let "a" call a socket of "b" unknown, which it cannot hear."""
     table.let_pass(2 * HEARTBEAT)
     table.add("b")
     table.talk(mute=("b",))
     table.ask("a", "b")
     table.talk(mute=("b",))
     assert isinstance(table.outcome("a"), Settled)
+
+
+def test_who_was_called_unknown_and_turns_up_has_to_start_again() -> None:
+    table = Table("a")
+    call_unknown(table)
 
     table.let_pass(HEARTBEAT)
 
@@ -826,12 +831,7 @@ def test_so_many_names_of_nobody_are_remembered_and_no_more() -> None:
 def test_who_may_have_been_called_unknown_under_a_forgotten_name_starts_again() -> None:
     table = Table()
     table.add("a", WIDE)
-    table.let_pass(2 * HEARTBEAT)
-    table.add("b")
-    table.talk(mute=("b",))
-    table.ask("a", "b")
-    table.talk(mute=("b",))
-    assert isinstance(table.outcome("a"), Settled)
+    call_unknown(table)
     name_nobodies(table)
     assert not table.nodes["a"].knows_dead("b")
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flask_rooms import BackendUnavailable, Outcome, RoomsError, Unconfirmed
+from flask_rooms.outcome import Confirmation
 from flask_rooms.sids import new_sid, new_worker_name
 from tests.support.apps import PATIENCE, LocalCluster, Worker
 from tests.support.faults import FaultyBackend
@@ -321,6 +322,20 @@ def test_a_silent_worker_does_not_keep_the_others_from_it(
     assert worker.rooms_of(own) == {"red"}
     assert isinstance(future.exception(), Unconfirmed)
     assert worker.rooms_of(own) == {"red"}
+
+
+def test_who_waits_longest_gets_the_same_error_each_time() -> None:
+    """Also where nobody else completes the future: it is the wait that is over."""
+    future = Confirmation(1, 0.01, lambda function, *args: function(*args), lambda _: ("a",))
+
+    error = future.exception()
+
+    assert isinstance(error, Unconfirmed)
+    assert error.workers == ("a",)
+    assert future.exception() is error
+    with pytest.raises(Unconfirmed) as caught:
+        future.result()
+    assert caught.value is error
 
 
 def test_a_worker_that_stops_leaves_no_future_behind(scene: Scene) -> None:

@@ -525,6 +525,7 @@ QUICK: list[Rule] = [
     OnlyTheKnown,
     DeathByClock,
     GhostsAreNotTold,
+    DeadComeBack,
     NeverOutcast,
     LateHeartbeatsCount,
     AnyAnswer,
