@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 # Lower bounds only: an upper one would decide for the application. tests/minimum.txt pins
 # exactly these versions, and tox's py310-min runs the tests on them.
@@ -43,7 +43,7 @@ setup(
     long_description_content_type="text/markdown",
     author="The Flask-Rooms contributors",
     license="BSD-3-Clause",
-    packages=["flask_rooms", "flask_rooms.backends", "flask_rooms.testing"],
+    packages=find_packages(include=["flask_rooms", "flask_rooms.*"]),
     package_data={"flask_rooms": ["py.typed", "static/*"]},
     zip_safe=False,
     python_requires=">=3.10",

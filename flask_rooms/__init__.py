@@ -1,6 +1,6 @@
 """Rooms for Flask: any route moves any socket, on whichever worker, and hears that it happened."""
 
-from flask_rooms.answers import Answer
+from flask_rooms.cluster.confirmation import Outcome
 from flask_rooms.errors import (
     BackendError,
     BackendUnavailable,
@@ -13,8 +13,9 @@ from flask_rooms.errors import (
     RoomsError,
     Unconfirmed,
 )
-from flask_rooms.extension import Rooms, sockets
-from flask_rooms.outcome import Outcome
+from flask_rooms.extension import Rooms
+from flask_rooms.globals import sockets
+from flask_rooms.protocol.paging import Answer
 
 __all__ = [
     "Answer",

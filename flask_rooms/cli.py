@@ -12,15 +12,16 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
-from flask_rooms.answers import Answer
-from flask_rooms.arguments import NOT_GIVEN, NotGiven
+from flask_rooms.api.arguments import NOT_GIVEN, NotGiven
+from flask_rooms.api.queries import By
+from flask_rooms.api.sockets import DEFAULT_EVENT, Sockets
 from flask_rooms.backends import MemoryBackend
-from flask_rooms.channel import remedy
-from flask_rooms.cluster import Cluster
+from flask_rooms.cluster.confirmation import Outcome
+from flask_rooms.cluster.driver import Cluster
+from flask_rooms.cluster.transport import remedy
 from flask_rooms.errors import RoomsError
-from flask_rooms.outcome import Outcome
-from flask_rooms.questions import By
-from flask_rooms.sockets import DEFAULT_EVENT, Sockets
+from flask_rooms.globals import parts_of
+from flask_rooms.protocol.paging import Answer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -197,8 +198,6 @@ def _connect() -> tuple[Cluster, Sockets]:
 
 
 def _cluster() -> Cluster:
-    from flask_rooms.extension import parts_of  # which adds these commands, and is there by now
-
     return parts_of(current_app).cluster
 
 

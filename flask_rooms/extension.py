@@ -5,54 +5,43 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
-from werkzeug.local import LocalProxy
 
-from flask_rooms.admin import ClusterAdmin
+from flask_rooms.api.sockets import Callback, Sockets
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.overrides import rehearsal
 from flask_rooms.cli import add_commands
-from flask_rooms.cluster import Cluster
+from flask_rooms.cluster.confirmation import Outcome
+from flask_rooms.cluster.driver import Cluster
+from flask_rooms.cluster.interfaces import Timing
+from flask_rooms.cluster.shutdown import attend
 from flask_rooms.config import Config
 from flask_rooms.errors import ConfigurationError
-from flask_rooms.farewell import attend
-from flask_rooms.guards import Guard, Guards
-from flask_rooms.host import Timing
-from flask_rooms.life_cycle import AfterDisconnect, BeforeConnect, Hooks, LifeCycle
-from flask_rooms.manager import RoomsManager
-from flask_rooms.messages import Codec
-from flask_rooms.modes import choose_mode
-from flask_rooms.outcome import Outcome
-from flask_rooms.reader import Reader
-from flask_rooms.registry import Registry
-from flask_rooms.rehearsal import rehearsal
-from flask_rooms.requests import SocketRequest, SocketRequests
-from flask_rooms.served import serve
-from flask_rooms.signals import Announcer
-from flask_rooms.sockets import Callback, Sockets
-from flask_rooms.stream import Limits
-from flask_rooms.template import TemplateSocketIO
-from flask_rooms.users import Loader, Users
+from flask_rooms.globals import Parts, keep_parts, parts_of
+from flask_rooms.membership.guards import Guard, Guards
+from flask_rooms.membership.notifications import Announcer
+from flask_rooms.membership.registry import Registry
+from flask_rooms.membership.users import Loader, Users
+from flask_rooms.protocol.messages import Codec
+from flask_rooms.protocol.stream import Limits
+from flask_rooms.server.admin import ClusterAdmin
+from flask_rooms.server.async_mode import choose_mode
+from flask_rooms.server.decoding import Reader
+from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, Hooks, LifeCycle
+from flask_rooms.server.manager import RoomsManager
+from flask_rooms.server.reusable import TemplateSocketIO
+from flask_rooms.socket_requests.assets import serve
+from flask_rooms.socket_requests.handler import SocketRequest, SocketRequests
 
 L = TypeVar("L", bound=Loader)
 G = TypeVar("G", bound=Guard)
 B = TypeVar("B", bound=BeforeConnect)
 A = TypeVar("A", bound=AfterDisconnect)
-
-# Where a Flask application keeps what belongs to it alone.
-_PARTS = "rooms_parts"
-
-
-@dataclass(frozen=True)
-class _Parts:
-    socketio: SocketIO
-    cluster: Cluster
-    sockets: Sockets
 
 
 class Rooms:
@@ -122,7 +111,7 @@ class Rooms:
         serve(app, config)
         app.wsgi_app = _Joining(app.wsgi_app, cluster)  # type: ignore[method-assign]
         app.extensions["rooms"] = self
-        app.extensions[_PARTS] = _Parts(socketio, cluster, Sockets(cluster, manager))
+        keep_parts(app, Parts(socketio, cluster, Sockets(cluster, manager)))
         self._apps.add(app)
         add_commands(app)
         attend(cluster)
@@ -235,7 +224,7 @@ class Rooms:
             raise ConfigurationError("Rooms has no application yet: call init_app(app) first.")
         return self._parts().sockets
 
-    def _parts(self) -> _Parts:
+    def _parts(self) -> Parts:
         if has_app_context() and current_app.extensions.get("rooms") is self:
             return parts_of(current_app)
         apps = list(self._apps)
@@ -322,26 +311,3 @@ def _request_class(app: Flask) -> type[SocketRequest]:
     if issubclass(SocketRequest, own):
         return SocketRequest
     return type(own.__name__, (SocketRequest, own), {})
-
-
-def parts_of(app: Flask) -> _Parts:
-    """Return what an application that Rooms knows is made of."""
-    parts: _Parts = app.extensions[_PARTS]
-    return parts
-
-
-def _current_sockets() -> Sockets:
-    if not has_app_context():
-        raise ConfigurationError(
-            "There is no application here, as in a thread or a task: use `rooms.sockets`, or "
-            "`with app.app_context():`."
-        )
-    if "rooms" not in current_app.extensions:
-        raise ConfigurationError(
-            "This application has no Rooms: call Rooms(app), or init_app(app) in its factory."
-        )
-    return parts_of(current_app).sockets
-
-
-#: The `Sockets` of the current application, as `flask.current_app` is the application.
-sockets: Sockets = LocalProxy(_current_sockets)  # type: ignore[assignment]  # as Flask types its own

@@ -17,7 +17,7 @@ from textwrap import dedent
 
 import pytest
 
-from flask_rooms.modes import patched_for
+from flask_rooms.server.async_mode import patched_for
 from tests.support.brokers import Broker
 from tests.support.clients import Client
 from tests.support.outside import SLOW, environment, peers, run_python

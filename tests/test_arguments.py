@@ -17,10 +17,10 @@ from flask_rooms import (
     NotASocketRequest,
     RoomsError,
 )
-from flask_rooms.arguments import ROOM_LENGTH
+from flask_rooms.api.arguments import ROOM_LENGTH
+from flask_rooms.api.sockets import Sockets
 from flask_rooms.errors import InvalidData
-from flask_rooms.sids import new_sid
-from flask_rooms.sockets import Sockets
+from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import PATIENCE, Client, LocalCluster, in_thread
 
 #: What the message of each error has to tell the caller to do.

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from flask_rooms.modes import patched_for
+from flask_rooms.server.async_mode import patched_for
 from tests.support.brokers import Broker
 from tests.support.clients import Client
 from tests.support.outside import SLOW, environment, peers

@@ -12,7 +12,7 @@ from flask import Flask
 
 from flask_rooms import Answer, Rooms
 from flask_rooms.cli import ONLY_ITSELF
-from flask_rooms.sids import new_sid
+from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import LocalCluster, fence, make_app
 from tests.support.apps import Worker as LocalWorker
 from tests.support.brokers import Broker, free_port

@@ -14,8 +14,8 @@ import pytest
 
 from flask_rooms import Answer, BackendError, BackendUnavailable, Outcome, Unconfirmed
 from flask_rooms.backends import MemoryBackend
-from flask_rooms.messages import VERSION, Codec
-from flask_rooms.sids import new_sid, new_worker_name
+from flask_rooms.protocol.ids import new_sid, new_worker_name
+from flask_rooms.protocol.messages import VERSION, Codec
 from tests.support.apps import (
     HEARTBEAT,
     PATIENCE,
@@ -382,7 +382,9 @@ class LaggingBackend(FaultyBackend):
 def test_what_is_said_while_a_frame_is_on_its_way_shares_the_next_one(
     cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_rooms.sender._ROUND_TRIP", PATIENCE)  # no matter how slow we are
+    monkeypatch.setattr(
+        "flask_rooms.cluster.sender._ROUND_TRIP", PATIENCE
+    )  # no matter how slow we are
     here, there = _with(cluster, backend := LaggingBackend(cluster.hub)), cluster.worker()
     client = there.connect()
     here.sockets.join(client.sid, "red").result(PATIENCE)

@@ -14,7 +14,7 @@ from flask import request
 from socketio.packet import DISCONNECT, Packet
 
 from flask_rooms import Outcome, Unconfirmed, sockets
-from flask_rooms.sids import new_sid, new_worker_name
+from flask_rooms.protocol.ids import new_sid, new_worker_name
 from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, fence, in_thread
 from tests.support.faults import FaultyBackend
 

@@ -12,9 +12,9 @@ from flask import Flask, current_app, request
 from flask_socketio import SocketIO
 
 from flask_rooms import ConfigurationError, Outcome, Rooms, sockets, testing
+from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends import MemoryBackend
-from flask_rooms.sids import new_sid
-from flask_rooms.sockets import Sockets
+from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import HEARTBEAT, PATIENCE, LocalCluster, Worker, in_thread, make_app
 
 

@@ -24,9 +24,9 @@ from flask_rooms import (
     Unconfirmed,
     sockets,
 )
-from flask_rooms.messages import Change, Done, Emit, encode_operation
-from flask_rooms.sids import new_sid, new_worker_name
-from flask_rooms.sockets import Sockets
+from flask_rooms.api.sockets import Sockets
+from flask_rooms.protocol.ids import new_sid, new_worker_name
+from flask_rooms.protocol.messages import Change, Done, Emit, encode_operation
 from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, fence, make_app
 from tests.support.faults import FaultyBackend
 from tests.test_arguments import BAD_NAMESPACES, BAD_ROOMS, BAD_SOCKETS

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from flask_rooms.sids import new_sid, new_worker_name
+from flask_rooms.protocol.ids import new_sid, new_worker_name
 from tests.support.brokers import Broker
 from tests.support.clients import Client
 from tests.support.workers import Worker, cluster

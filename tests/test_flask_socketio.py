@@ -15,9 +15,9 @@ import pytest
 from flask import Flask
 from flask_socketio import SocketIOTestClient
 
+from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends import Backend, from_url
 from flask_rooms.backends.kombu import KombuBackend
-from flask_rooms.sockets import Sockets
 from tests.support.clients import Client
 from tests.support.comparison import (
     KINDS,

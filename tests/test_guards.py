@@ -11,7 +11,7 @@ from flask import Flask, request, session
 from flask_socketio import join_room
 
 from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
-from flask_rooms.messages import Change
+from flask_rooms.protocol.messages import Change
 from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, make_app
 
 

@@ -37,7 +37,7 @@ SIGTERM = """
     from flask import Flask
     from flask_rooms import Rooms
     from flask_rooms.backends import MemoryBackend
-    from flask_rooms.messages import Codec, decode_operation
+    from flask_rooms.protocol.messages import Codec, decode_operation
 
     codec = Codec(["key"], "flask-rooms", 2**24)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_rooms.messages import (
+from flask_rooms.protocol.messages import (
     VERSION,
     Acknowledged,
     BadMessage,

@@ -17,10 +17,10 @@ from flask_socketio import SocketIO
 from socketio import RedisManager
 
 from flask_rooms import Rooms, sockets
-from flask_rooms.admin import ClusterAdmin
-from flask_rooms.manager import RoomsManager
-from flask_rooms.sids import new_sid, new_worker_name
-from flask_rooms.sockets import Sockets
+from flask_rooms.api.sockets import Sockets
+from flask_rooms.protocol.ids import new_sid, new_worker_name
+from flask_rooms.server.admin import ClusterAdmin
+from flask_rooms.server.manager import RoomsManager
 from tests.support.apps import SECRET, LocalCluster, make_app
 from tests.support.comparison import connected
 from tests.support.workers import cluster

@@ -11,7 +11,7 @@ import pytest
 from flask_socketio import SocketIO
 
 from flask_rooms import ConfigurationError, Rooms
-from flask_rooms.modes import choose_mode, patched_for
+from flask_rooms.server.async_mode import choose_mode, patched_for
 from tests.support.apps import make_app
 
 #: Seconds that a program may take on a busy machine; what hangs takes longer.

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
-from flask_rooms.messages import (
+from flask_rooms.protocol.messages import (
     NOTHING,
     BadMessage,
     Change,
@@ -21,7 +21,7 @@ from flask_rooms.messages import (
     Reply,
     encode_operation,
 )
-from flask_rooms.node import (
+from flask_rooms.protocol.node import (
     DEAD,
     NOBODIES,
     REMEMBERED,
@@ -31,8 +31,8 @@ from flask_rooms.node import (
     Node,
     Outcast,
 )
-from flask_rooms.pending import Overdue, Settled
-from flask_rooms.stream import Limits, Stream
+from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.protocol.stream import Limits, Stream
 
 HEARTBEAT, CONFIRM = 2.0, 5.0
 WIDE = Limits(outbox=10_000, log=100_000, frame=1_000)

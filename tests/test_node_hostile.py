@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_rooms.errors import BackendUnavailable
-from flask_rooms.messages import BadMessage, Codec, Emit, Frame, decode_operation
-from flask_rooms.node import Node
-from flask_rooms.stream import Limits
+from flask_rooms.protocol.messages import BadMessage, Codec, Emit, Frame, decode_operation
+from flask_rooms.protocol.node import Node
+from flask_rooms.protocol.stream import Limits
 from tests.test_messages import CODEC, MAX_SIZE, frames, numbers
 
 HEARTBEAT, CONFIRM = 2.0, 5.0

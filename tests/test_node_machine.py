@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flask_rooms.messages import Frame
+from flask_rooms.protocol.messages import Frame
 from tests.simulation import mutations
 from tests.simulation.bus import Bus
 from tests.simulation.demands import BrokenPromise

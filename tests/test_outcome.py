@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from flask_rooms import BackendUnavailable, Outcome, RoomsError, Unconfirmed
-from flask_rooms.outcome import Confirmation
-from flask_rooms.sids import new_sid, new_worker_name
+from flask_rooms.cluster.confirmation import Confirmation
+from flask_rooms.protocol.ids import new_sid, new_worker_name
 from tests.support.apps import PATIENCE, LocalCluster, Worker
 from tests.support.faults import FaultyBackend
 

@@ -23,13 +23,13 @@ from flask_rooms import (
     Outcome,
     sockets,
 )
-from flask_rooms.answers import replies
-from flask_rooms.cluster import FENCE
-from flask_rooms.messages import Reply, Room, encode_operation
-from flask_rooms.pending import Overdue
-from flask_rooms.sids import new_sid, new_worker_name
-from flask_rooms.sockets import Sockets
-from flask_rooms.stream import Limits
+from flask_rooms.api.sockets import Sockets
+from flask_rooms.cluster.driver import FENCE
+from flask_rooms.protocol.ids import new_sid, new_worker_name
+from flask_rooms.protocol.messages import Reply, Room, encode_operation
+from flask_rooms.protocol.paging import replies
+from flask_rooms.protocol.pending import Overdue
+from flask_rooms.protocol.stream import Limits
 from tests.support.apps import (
     PATIENCE,
     LocalCluster,

@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from flask_rooms.memberships import Moved
-from flask_rooms.messages import Action, Audience, Change, Question, User
-from flask_rooms.registry import Changed, Registry
-from flask_rooms.sids import new_sid
+from flask_rooms.membership.namespace import Moved
+from flask_rooms.membership.registry import Changed, Registry
+from flask_rooms.protocol.ids import new_sid
+from flask_rooms.protocol.messages import Action, Audience, Change, Question, User
 from tests.support.apps import PATIENCE, in_thread
 
 NAMESPACES = ("/", "/chat")

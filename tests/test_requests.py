@@ -31,8 +31,8 @@ from flask.views import MethodView
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_rooms.payload import Malformed, parse
-from flask_rooms.requests import VERBS
+from flask_rooms.socket_requests.handler import VERBS
+from flask_rooms.socket_requests.payload import Malformed, parse
 from tests.support.apps import Client, LocalCluster, Worker, make_app
 
 

@@ -11,7 +11,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_required, l
 from werkzeug.http import dump_cookie
 
 from flask_rooms import Refused
-from flask_rooms.cookies import COOKIE_BYTES, COOKIES, Cookies
+from flask_rooms.socket_requests.cookies import COOKIE_BYTES, COOKIES, Cookies
 from tests.support.apps import Client, LocalCluster, Worker, make_app
 
 GONE = "Thu, 01 Jan 1970 00:00:00 GMT"

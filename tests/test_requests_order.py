@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from flask_rooms.line import Line, Place
-from flask_rooms.requests import UNREAD
+from flask_rooms.socket_requests.handler import UNREAD
+from flask_rooms.socket_requests.serial_queue import Line, Place
 from tests.support.raw import RawClient
 from tests.support.requests_app import WAITING, WAITING_BYTES
 from tests.support.workers import Worker, cluster

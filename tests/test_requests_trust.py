@@ -13,7 +13,7 @@ from websocket import WebSocketBadStatusException
 from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_rooms.payload import DEPTH, HEADER_BYTES, URL_BYTES
+from flask_rooms.socket_requests.payload import DEPTH, HEADER_BYTES, URL_BYTES
 from tests.support.apps import Client, LocalCluster, Worker, make_app
 from tests.support.raw import RawClient
 from tests.support.workers import cluster

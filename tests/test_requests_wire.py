@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_rooms.payload import DEPTH
-from flask_rooms.reader import ATTACHMENT_BYTES, ATTACHMENTS
-from flask_rooms.requests import UNREAD_AT_ALL, VERBS
+from flask_rooms.server.decoding import ATTACHMENT_BYTES, ATTACHMENTS
+from flask_rooms.socket_requests.handler import UNREAD_AT_ALL, VERBS
+from flask_rooms.socket_requests.payload import DEPTH
 from tests.support.raw import RawClient
 from tests.support.requests_app import CONTENT, MESSAGE
 from tests.support.workers import Worker, cluster

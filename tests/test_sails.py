@@ -24,9 +24,9 @@ from flask_rooms import (
     Unconfirmed,
     sockets,
 )
-from flask_rooms.messages import Change, Done
-from flask_rooms.sids import new_sid, new_worker_name
-from flask_rooms.sockets import DEFAULT_EVENT
+from flask_rooms.api.sockets import DEFAULT_EVENT
+from flask_rooms.protocol.ids import new_sid, new_worker_name
+from flask_rooms.protocol.messages import Change, Done
 from tests.support.apps import PATIENCE, LocalCluster, Wire, Worker, fence, make_app
 from tests.support.brokers import Broker
 from tests.support.clients import Client as RealClient

@@ -18,7 +18,7 @@ from flask_rooms import (
     Outcome,
     Rooms,
 )
-from flask_rooms.sids import new_sid
+from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import (
     HEARTBEAT,
     PATIENCE,

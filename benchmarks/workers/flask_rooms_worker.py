@@ -10,7 +10,7 @@ from flask import Flask
 
 from benchmarks.workers.driver import Served, after
 from flask_rooms import Outcome, Rooms, sockets
-from flask_rooms.messages import Change
+from flask_rooms.protocol.messages import Change
 
 
 def create(url: str, mode: str) -> Served:

@@ -11,8 +11,8 @@ from typing import Any, overload
 from flask import Flask
 
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.overrides import Rehearsal, rehearsal
 from flask_rooms.errors import BackendUnavailable, ConfigurationError, Unconfirmed
-from flask_rooms.rehearsal import Rehearsal, rehearsal
 from flask_rooms.testing.bus import Bus, BusBackend, Faults
 from flask_rooms.testing.worker import Worker
 

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
-from flask_rooms.extension import parts_of
-from flask_rooms.sids import new_sid, owner_of
-from flask_rooms.sockets import Sockets
+from flask_rooms.api.sockets import Sockets
+from flask_rooms.globals import parts_of
+from flask_rooms.protocol.ids import new_sid, owner_of
 from flask_rooms.testing.bus import BusBackend
 from flask_rooms.testing.client import Client, forget_clients
 

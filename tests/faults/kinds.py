@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flask_rooms.backends.kombu import TIMEOUT
-from flask_rooms.node import DEATH
+from flask_rooms.protocol.node import DEATH
 from tests.faults.seats import Seat
 from tests.support.brokers import Broker
 from tests.support.proxy import DOWN, UP

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_rooms.sids import owner_of
+from flask_rooms.protocol.ids import owner_of
 from tests.simulation.demands import demand
 from tests.simulation.model import Memberships
 

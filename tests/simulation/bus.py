@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 
-from flask_rooms.messages import Frame
+from flask_rooms.protocol.messages import Frame
 
 #: How many frames are remembered, for whoever wants to send an old one again.
 REMEMBERED = 1000

@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flask_rooms.messages import Change
-from flask_rooms.pending import Overdue, Settled
-from flask_rooms.sids import owner_of
+from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.messages import Change
+from flask_rooms.protocol.pending import Overdue, Settled
 from tests.simulation.demands import demand
 from tests.simulation.model import Memberships, Part
 

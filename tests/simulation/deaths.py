@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from flask_rooms.messages import Heartbeat
-from flask_rooms.sids import owner_of
+from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.messages import Heartbeat
 from tests.simulation.broadcasts import Said
 from tests.simulation.demands import demand
 

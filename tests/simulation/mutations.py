@@ -12,9 +12,9 @@ from collections import deque
 from dataclasses import replace
 from typing import Any
 
-from flask_rooms.messages import Change, Done, Frame, Goodbye, Heartbeat, Operation
-from flask_rooms.node import SETTLED, Deliver, Event, Node, Outcast
-from flask_rooms.stream import Limits, Stream
+from flask_rooms.protocol.messages import Change, Done, Frame, Goodbye, Heartbeat, Operation
+from flask_rooms.protocol.node import SETTLED, Deliver, Event, Node, Outcast
+from flask_rooms.protocol.stream import Limits, Stream
 from tests.simulation.cases import CASES
 from tests.simulation.changes import CONFIRM, HEARTBEAT, Asked
 from tests.simulation.generator import generate

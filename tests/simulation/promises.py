@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_rooms.messages import Change, Emit, Frame, Operation
-from flask_rooms.node import Deliver
-from flask_rooms.pending import Overdue, Settled
+from flask_rooms.protocol.messages import Change, Emit, Frame, Operation
+from flask_rooms.protocol.node import Deliver
+from flask_rooms.protocol.pending import Overdue, Settled
 from tests.simulation.broadcasts import Broadcasts, Said
 from tests.simulation.changes import Asked, Changes
 from tests.simulation.deaths import Deaths

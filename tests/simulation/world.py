@@ -11,11 +11,19 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from flask_rooms.errors import BackendUnavailable
-from flask_rooms.messages import Change, Done, Emit, Frame, Goodbye, Operation, encode_operation
-from flask_rooms.node import Deliver, Event, Node, Outcast
-from flask_rooms.pending import Overdue, Settled
-from flask_rooms.sids import owner_of
-from flask_rooms.stream import Limits
+from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.messages import (
+    Change,
+    Done,
+    Emit,
+    Frame,
+    Goodbye,
+    Operation,
+    encode_operation,
+)
+from flask_rooms.protocol.node import Deliver, Event, Node, Outcast
+from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.protocol.stream import Limits
 from tests.simulation.broadcasts import Said
 from tests.simulation.bus import CALM, Bus, Weather, chances, number_of
 from tests.simulation.changes import CONFIRM, HEARTBEAT, NOTICED, Asked

@@ -12,9 +12,9 @@ from uuid import uuid4
 from flask import Flask
 
 from flask_rooms import Rooms
+from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends import MemoryBackend
-from flask_rooms.messages import Codec, Emit, Operation, decode_operation
-from flask_rooms.sockets import Sockets
+from flask_rooms.protocol.messages import Codec, Emit, Operation, decode_operation
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ import flask_socketio
 from flask import Blueprint, Flask, Response, current_app, request, session
 
 from flask_rooms import Rooms, sockets
-from flask_rooms.line import Line
-from flask_rooms.memberships import Socket
+from flask_rooms.membership.namespace import Socket
+from flask_rooms.socket_requests.serial_queue import Line
 
 #: How many requests of one socket may wait here, and how many bytes.
 WAITING = 5

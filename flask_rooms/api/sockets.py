@@ -1,0 +1,343 @@
+"""The calls: what an application does with sockets and rooms, whichever worker holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from flask_rooms.api import arguments
+from flask_rooms.api.arguments import NOT_GIVEN, NotGiven, OneSocket
+from flask_rooms.api.queries import Questions
+from flask_rooms.cluster.confirmation import Outcome
+from flask_rooms.cluster.driver import Cluster
+from flask_rooms.errors import InvalidArgument, InvalidRoom
+from flask_rooms.protocol.ids import is_sid
+from flask_rooms.protocol.messages import Action, Audience, Change
+from flask_rooms.server.manager import RoomsManager
+
+Callback: TypeAlias = "Callable[[BaseException | None], object]"
+
+#: As in Sails: the event of a broadcast that names none.
+DEFAULT_EVENT = "message"
+
+
+class Sockets(Questions):
+    """
+    The sockets of one application, on all workers.
+
+    Use it as `flask_rooms.sockets` inside an application context, and as `rooms.sockets`
+    elsewhere. Every method may be called from any thread.
+
+    A *socket* is `flask.request` in a socket request or a Socket.IO event handler, or a
+    socket ID. A *namespace* that is not given is that of the request, else "/".
+    """
+
+    def __init__(self, cluster: Cluster, manager: RoomsManager) -> None:
+        super().__init__(cluster)
+        self._manager = manager
+
+    def join(
+        self,
+        socket: OneSocket | Iterable[OneSocket] | NotGiven = NOT_GIVEN,
+        room: str | Iterable[str] | NotGiven = NOT_GIVEN,
+        callback: Callback | None = None,
+        *,
+        user: str | int | None = None,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Put sockets into rooms.
+
+        Args:
+            socket: A socket or an iterable of sockets.
+            room: A name or an iterable of names.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            user: In place of *socket*: the ID of a user, for all sockets of that user.
+            namespace: The namespace of the sockets.
+
+        Returns:
+            The future of an Outcome; it is complete, and the membership in force, on return
+            where the sockets are of this worker. It raises Refused if a guard says no.
+
+        Raises:
+            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            NotASocketRequest: *socket* is an HTTP request.
+            InvalidRoom: *room* is not a name, or is the room of another socket's ID.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
+        rooms = arguments.room_names(room)
+        _refuse_foreign_ids(rooms, sids)
+        return self._change(Change("join", space, sids, rooms, source), callback)
+
+    def leave(
+        self,
+        socket: OneSocket | Iterable[OneSocket] | NotGiven = NOT_GIVEN,
+        room: str | Iterable[str] | NotGiven = NOT_GIVEN,
+        callback: Callback | None = None,
+        *,
+        user: str | int | None = None,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Take sockets out of rooms.
+
+        A socket that is no member, or that no worker holds, is not an error: the outcome
+        says so.
+
+        Args:
+            socket: A socket or an iterable of sockets.
+            room: A name or an iterable of names.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            user: In place of *socket*: the ID of a user, for all sockets of that user.
+            namespace: The namespace of the sockets.
+
+        Returns:
+            The future of an Outcome; it is complete, and the membership over, on return where
+            the sockets are of this worker. What this caller broadcasts afterwards reaches none
+            of the sockets, whether it waited for the future or not.
+
+        Raises:
+            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            NotASocketRequest: *socket* is an HTTP request.
+            InvalidRoom: *room* is not a name.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
+        rooms = arguments.room_names(room)
+        return self._change(Change("leave", space, sids, rooms, source), callback)
+
+    def leave_all(
+        self,
+        room: OneSocket | Iterable[OneSocket] | NotGiven = NOT_GIVEN,
+        callback: Callback | None = None,
+        *,
+        user: str | int | None = None,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Take everybody in a room, on every worker, out of all rooms, or one socket.
+
+        Each socket stays in the room of its own ID.
+
+        Args:
+            room: A name; or a socket or an iterable of sockets, which then leave all rooms.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            user: In place of *room*: the ID of a user, for all sockets of that user.
+            namespace: Where.
+
+        Returns:
+            The future of an Outcome, which for a room is complete when every worker has
+            answered; this worker's memberships are over on return.
+
+        Raises:
+            InvalidRoom: *room* is a string that cannot name a room.
+            InvalidSocket: *room* is neither a string nor a socket request.
+            NotASocketRequest: *room* is an HTTP request.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        if user is None and not isinstance(room, NotGiven):
+            return self._change_all("leave_all", room, (), callback, namespace)
+        space, sids, source = arguments.sockets_or_user(room, user, namespace)
+        return self._change(Change("leave_all", space, sids, (), source), callback)
+
+    def add_room_members_to_rooms(
+        self,
+        source: str,
+        rooms: str | Iterable[str],
+        callback: Callback | None = None,
+        *,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Put everybody in a room, on every worker, into other rooms, too.
+
+        Each worker does it to the members that it has at that moment.
+
+        Args:
+            source: A room's name; or a socket ID, whose room has one member.
+            rooms: A name or an iterable of names.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            namespace: Where.
+
+        Returns:
+            The future of an Outcome, complete when every worker has answered.
+
+        Raises:
+            InvalidRoom: *source* or one of *rooms* is not a name, or is a socket ID's.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        name, names = arguments.room_name(source), arguments.room_names(rooms)
+        _refuse_foreign_ids(names, (name,))
+        return self._change_all("join", name, names, callback, namespace)
+
+    def remove_room_members_from_rooms(
+        self,
+        source: str,
+        rooms: str | Iterable[str],
+        callback: Callback | None = None,
+        *,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Take everybody in a room, on every worker, out of other rooms, or out of that one.
+
+        Args:
+            source: A room's name; or a socket ID, whose room has one member.
+            rooms: A name or an iterable of names.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            namespace: Where.
+
+        Returns:
+            The future of an Outcome, complete when every worker has answered. What this
+            caller broadcasts afterwards reaches nobody that it was for.
+
+        Raises:
+            InvalidRoom: *source* or one of *rooms* is not a name.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        names = arguments.room_names(rooms)
+        return self._change_all("leave", arguments.room_name(source), names, callback, namespace)
+
+    def disconnect(
+        self,
+        socket: OneSocket | Iterable[OneSocket] | NotGiven = NOT_GIVEN,
+        callback: Callback | None = None,
+        *,
+        user: str | int | None = None,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Disconnect sockets; their clients do not come back by themselves.
+
+        Args:
+            socket: A socket or an iterable of sockets.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            user: In place of *socket*: the ID of a user, for all sockets of that user.
+            namespace: The namespace of the sockets.
+
+        Returns:
+            The future of an Outcome, whose `changed` counts sockets. When it is known, nothing
+            more reaches them; the application's disconnect handler may still be running.
+
+        Raises:
+            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            NotASocketRequest: *socket* is an HTTP request.
+            InvalidArgument: *callback* or *namespace* cannot be one.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
+        return self._change(Change("disconnect", space, sids, (), source), callback)
+
+    def broadcast(
+        self,
+        rooms: str | Iterable[str] | NotGiven = NOT_GIVEN,
+        *event_and_data: Any,
+        user: str | int | None = None,
+        omit: OneSocket | Iterable[OneSocket] | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """
+        Send an event to everybody in a room, or in any of several; each socket gets it once.
+
+        To the sockets of a user it is `broadcast([event,] data, user=...)`.
+
+        Args:
+            rooms: A name or an iterable of names.
+            event_and_data: The data, or the event and the data. The event is "message" when
+                it is not given; a tuple as data is several arguments.
+            user: In place of *rooms*: the ID of a user, for all sockets of that user.
+            omit: A socket or sockets to leave out.
+            namespace: Where.
+
+        Raises:
+            InvalidRoom: A room is not a name.
+            InvalidSocket: *omit* is neither a socket request nor a socket ID.
+            InvalidArgument: The event or the data cannot be sent.
+            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
+        """
+        audience: tuple[Audience, ...]
+        if user is None:
+            audience = arguments.room_names(rooms)
+        else:
+            given = () if rooms is NOT_GIVEN else (rooms,)
+            audience, event_and_data = (arguments.user_id(user),), (*given, *event_and_data)
+        self._emit(audience, event_and_data, omit, namespace)
+
+    def blast(
+        self,
+        *event_and_data: Any,
+        omit: OneSocket | Iterable[OneSocket] | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """
+        Send an event to every socket of a namespace.
+
+        Args:
+            event_and_data: The data, or the event and the data. The event is "message" when
+                it is not given; a tuple as data is several arguments.
+            omit: A socket or sockets to leave out.
+            namespace: Whose sockets.
+
+        Raises:
+            InvalidSocket: *omit* is neither a socket request nor a socket ID.
+            InvalidArgument: The event or the data cannot be sent.
+            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
+        """
+        self._emit(None, event_and_data, omit, namespace)
+
+    def get_id(self, request: OneSocket) -> str:
+        """
+        Return the socket ID of a socket request.
+
+        Raises:
+            NotASocketRequest: It is an HTTP request.
+            InvalidSocket: It is not one request.
+        """
+        _, sids = arguments.socket_ids((request,), None)
+        return sids[0]
+
+    def _recheck(self, room: Any, callback: Any, namespace: Any) -> Future[Outcome]:
+        name, space = arguments.room_name(room), arguments.namespace_of_call(namespace)
+        return self._change(Change("recheck", space, (), (name,), source=name), callback)
+
+    def _change_all(
+        self, action: Action, source: Any, rooms: tuple[str, ...], callback: Any, namespace: Any
+    ) -> Future[Outcome]:
+        space, sids, room = arguments.room_or_sockets(source, namespace)
+        return self._change(Change(action, space, sids, rooms, room), callback)
+
+    def _change(self, change: Change, callback: Any) -> Future[Outcome]:
+        callback = arguments.check_callback(callback)
+        change = replace(change, by=arguments.asking_socket())
+        future = self._cluster.change(change)
+        if callback is not None:
+            future.add_done_callback(lambda done: callback(done.exception()))
+        return future
+
+    def _emit(
+        self, rooms: tuple[Audience, ...] | None, event_and_data: Any, omit: Any, namespace: Any
+    ) -> None:
+        if len(event_and_data) not in (1, 2):
+            raise InvalidArgument("Give the data, or the event and the data.")
+        event = DEFAULT_EVENT if len(event_and_data) == 1 else event_and_data[0]
+        space = arguments.namespace_of_call(namespace)
+        skip = () if omit is None else arguments.socket_ids(omit, space)[1]
+        self._manager.events.send(
+            arguments.event_name(event), event_and_data[-1], space, rooms, skip
+        )
+
+
+def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:
+    for room in rooms:
+        if is_sid(room) and set(sids) != {room}:
+            raise InvalidRoom(
+                "The room named by a socket ID is that socket's alone: use another room's name."
+            )

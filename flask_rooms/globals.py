@@ -1,0 +1,53 @@
+"""What belongs to the current application: its parts, and the `sockets` proxy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app, has_app_context
+from flask_socketio import SocketIO
+from werkzeug.local import LocalProxy
+
+from flask_rooms.api.sockets import Sockets
+from flask_rooms.cluster.driver import Cluster
+from flask_rooms.errors import ConfigurationError
+
+# Where a Flask application keeps what belongs to it alone.
+_PARTS = "rooms_parts"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one application has of its own."""
+
+    socketio: SocketIO
+    cluster: Cluster
+    sockets: Sockets
+
+
+def keep_parts(app: Flask, parts: Parts) -> None:
+    """Keep what an application is made of, for parts_of()."""
+    app.extensions[_PARTS] = parts
+
+
+def parts_of(app: Flask) -> Parts:
+    """Return the parts of an application that has Rooms."""
+    parts: Parts = app.extensions[_PARTS]
+    return parts
+
+
+def _current_sockets() -> Sockets:
+    if not has_app_context():
+        raise ConfigurationError(
+            "There is no application here, as in a thread or a task: use `rooms.sockets`, or "
+            "`with app.app_context():`."
+        )
+    if "rooms" not in current_app.extensions:
+        raise ConfigurationError(
+            "This application has no Rooms: call Rooms(app), or init_app(app) in its factory."
+        )
+    return parts_of(current_app).sockets
+
+
+#: The `Sockets` of the current application, as `flask.current_app` is the application.
+sockets: Sockets = LocalProxy(_current_sockets)  # type: ignore[assignment]  # as Flask types its own

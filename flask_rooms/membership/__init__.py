@@ -1,0 +1,1 @@
+"""The sockets of this worker and the rooms that they are in."""

@@ -1,0 +1,78 @@
+"""Guards: the application's own functions that decide who may join which rooms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from flask_rooms.errors import ConfigurationError
+from flask_rooms.protocol.messages import Room
+
+logger = logging.getLogger("flask_rooms")
+
+Guard: TypeAlias = "Callable[..., object]"
+
+#: Calls a function in the context of a socket, given namespace and socket ID.
+InContext: TypeAlias = "Callable[[Callable[[], object], str, str], object]"
+
+
+class Guards:
+    """The guards of one Rooms, by rules over the names of rooms."""
+
+    def __init__(self) -> None:
+        self._rules = Map(merge_slashes=False)
+        self._matcher = self._rules.bind("")
+
+    def add(self, rule: str, guard: Guard) -> None:
+        """
+        Let *guard* decide about the rooms whose names *rule* matches.
+
+        Raises:
+            ConfigurationError: *rule* is not one of werkzeug's routing rules.
+        """
+        try:
+            if not isinstance(rule, str):
+                raise TypeError("it is not a string")
+            self._rules.add(Rule(_as_path(rule), endpoint=guard))
+        except (LookupError, SyntaxError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"{rule!r} is not a rule for the names of rooms ({error}): write it as in "
+                'app.route(), such as "team:<int:id>".'
+            ) from error
+
+    def guarded(self, rooms: Iterable[Room]) -> list[tuple[Guard, dict[str, Any]]]:
+        """Return the guards of those rooms that have one, with the arguments of each."""
+        if not self._rules._rules:
+            return []
+        found = (self._match(room) for room in rooms if isinstance(room, str))
+        return [match for match in found if match is not None]
+
+    def _match(self, room: str) -> tuple[Guard, dict[str, Any]] | None:
+        try:
+            guard, arguments = self._matcher.match(_as_path(room), method="GET")
+        except HTTPException:  # not found, or a redirect to something else
+            return None
+        return guard, dict(arguments)
+
+
+def _as_path(name: str) -> str:
+    # Paths begin with a slash, and werkzeug takes away what slashes a name begins with.
+    return f"/={name}"
+
+
+def may_join(
+    guards: list[tuple[Guard, dict[str, Any]]], namespace: str, sid: str, call: InContext
+) -> bool:
+    """Return whether all *guards* let a socket in; one that raises does not."""
+    try:
+        return all(
+            call(lambda guard=guard, given=given: guard(**given), namespace, sid)  # type: ignore[misc]
+            for guard, given in guards
+        )
+    except Exception:  # the application's own: whoever cannot be checked stays outside
+        logger.exception("A guard has failed, and refused %s.", sid)
+        return False

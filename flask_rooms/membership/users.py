@@ -1,0 +1,52 @@
+"""Whose socket it is: asked of the application when a socket connects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+
+from flask_rooms.api.arguments import user_id
+from flask_rooms.protocol.messages import User
+
+#: Takes what the client has sent as `auth`, and returns the user's ID or None.
+Loader = Callable[[Any], object]
+
+
+class Users:
+    """
+    Finds out whose a connecting socket is.
+
+    Attributes:
+        loader: The application's own; without one, Flask-Login is asked where the application
+            uses it.
+    """
+
+    def __init__(self) -> None:
+        self.loader: Loader | None = None
+
+    def load(self, app: Flask, environ: dict[str, Any], auth: Any) -> User | None:
+        """
+        Return the user of a connecting socket, or None.
+
+        Args:
+            app: The application.
+            environ: The handshake; it is the current request while the loader runs.
+            auth: What the client has sent with it.
+        """
+        loader = self.loader or _flask_login(app)
+        if loader is None:
+            return None
+        with app.request_context(environ):
+            found = loader(auth)
+        return None if found is None else user_id(found)
+
+
+def _flask_login(app: Flask) -> Loader | None:
+    """Return a loader that asks Flask-Login, where the application has set that up."""
+    if not hasattr(app, "login_manager"):
+        return None
+    from flask_login import current_user
+
+    return lambda auth: current_user.get_id() if current_user.is_authenticated else None

@@ -1,0 +1,1 @@
+"""The protocol between workers: no input or output, no threads, no clock."""

@@ -1,0 +1,1 @@
+"""What plugs into python-socketio's server."""

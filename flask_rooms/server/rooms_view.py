@@ -1,0 +1,58 @@
+"""What python-socketio's managers have as `rooms`: applications and its Admin UI look into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from flask_rooms.membership.registry import Registry
+from flask_rooms.protocol.messages import Room
+
+
+class RoomsView(Mapping[str, Mapping["Room | None", Mapping[str, str]]]):
+    """
+    The rooms of this worker's sockets: namespace -> room -> socket ID -> Engine.IO session.
+
+    The room None is everybody, as in python-socketio. It is read from the registry when it is
+    asked, and cannot be changed.
+
+    Args:
+        registry: The sockets of this worker.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __getitem__(self, namespace: str) -> Mapping[Room | None, Mapping[str, str]]:
+        if namespace not in self._registry.namespaces():
+            raise KeyError(namespace)
+        return _NamespaceView(self._registry, namespace)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry.namespaces())
+
+    def __len__(self) -> int:
+        return len(self._registry.namespaces())
+
+
+class _NamespaceView(Mapping["Room | None", Mapping[str, str]]):
+    def __init__(self, registry: Registry, namespace: str) -> None:
+        self._registry = registry
+        self._namespace = namespace
+
+    def __getitem__(self, room: Room | None) -> Mapping[str, str]:
+        members = self._registry.members(self._namespace, None if room is None else (room,))
+        if not members:
+            raise KeyError(room)
+        return members
+
+    def __iter__(self) -> Iterator[Room | None]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def _names(self) -> set[Room | None]:
+        names: set[Room | None] = set()
+        for sid in self._registry.members(self._namespace, None):
+            names |= {None, *self._registry.rooms_of(self._namespace, sid)}
+        return names

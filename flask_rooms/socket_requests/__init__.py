@@ -1,0 +1,1 @@
+"""Flask routes, served to Socket.IO clients."""

@@ -1,0 +1,33 @@
+"""What the extension itself serves to browsers, where the application has given it a URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask, Response, send_from_directory
+
+from flask_rooms.config import Config
+
+_STATIC = Path(__file__).parents[1] / "static"
+
+
+def serve(app: Flask, config: Config) -> None:
+    """Add the routes of `scripts_url` and `cookie_url` to *app*."""
+    if config.scripts_url is not None:
+        rule = config.scripts_url.rstrip("/") + "/<any('rooms.js', 'sails-adapter.js'):name>"
+        app.add_url_rule(rule, "rooms_scripts", _script)
+    if config.cookie_url is not None:
+        app.add_url_rule(config.cookie_url, "rooms_cookie", _cookie)
+
+
+def _script(name: str) -> Response:
+    # Said here, because what a machine takes ".js" for is a matter of its configuration.
+    return send_from_directory(_STATIC, name, mimetype="text/javascript")
+
+
+def _cookie() -> Response:
+    # sails.io.js loads this as a script before it connects to another origin, so that the browser
+    # gets the cookies of that origin; it goes on when it is called.
+    response = Response("_sailsIoJSConnect();", mimetype="application/javascript")
+    response.cache_control.no_store = True
+    return response
