@@ -9,13 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+from tests.support.clients import Client
+
 ROOT = Path(__file__).parents[2]
+
+#: Connects a client to a worker, in namespaces, until the test ends.
+Connect = Callable[..., Client]
 
 #: The application that most tests drive.
 ROOMS_APP = "tests.support.rooms_app"
@@ -134,3 +139,8 @@ def cluster(
             worker.begin_to_stop()
         for worker in workers:
             worker.stop()
+
+
+def outcome(changed: int = 0, unchanged: int = 0, unknown: list[str] | None = None) -> Any:
+    """Return an Outcome as the routes give it."""
+    return {"changed": changed, "unchanged": unchanged, "unknown": unknown or []}

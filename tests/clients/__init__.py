@@ -1,0 +1,1 @@
+"""The clients that users have, against real workers."""

@@ -1,0 +1,283 @@
+"""flask_rooms.client over each of python-socketio's clients, against a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from importlib import import_module
+from typing import Any, ClassVar
+
+import pytest
+import socketio
+
+from flask_rooms import RoomsError
+from flask_rooms.client import (
+    AsyncRoomsClient,
+    Disconnected,
+    RequestFailed,
+    RequestTimeout,
+    Response,
+    RoomsClient,
+)
+from tests.support.apps import in_thread
+from tests.support.clients import TIMEOUT, hang_up_at_once
+from tests.support.workers import Worker, cluster
+
+pytestmark = pytest.mark.oldest_dependencies
+
+# What is patched for eventlet or gevent has no event loop of asyncio; the client is the same there.
+unpatched = pytest.mark.skipif(
+    os.environ.get("ROOMS_TEST_MODE", "threading") != "threading",
+    reason="asyncio does not run in a patched process",
+)
+
+
+class Program:
+    """
+    What uses a client: the same for those of threads and those of asyncio.
+
+    Args:
+        kind: One of python-socketio's four clients.
+        loop: Where one of asyncio runs.
+        options: Of RoomsClient or AsyncRoomsClient.
+    """
+
+    def __init__(
+        self, kind: type[Any], loop: asyncio.AbstractEventLoop | None, **options: Any
+    ) -> None:
+        self._loop = loop
+        self.simple = "Simple" in kind.__name__
+        self._close: Callable[[], object] = lambda: None
+        self.sio = kind(reconnection=False, handle_sigint=False)
+        self.api: Any = (AsyncRoomsClient if loop else RoomsClient)(self.sio, **options)
+
+    def connect(self, worker: Worker, namespace: str = "/") -> None:
+        """Connect to a worker."""
+        where = {"namespace": namespace} if self.simple else {"namespaces": [namespace]}
+        self.start(
+            self.sio.connect, worker.url, transports=["websocket"], wait_timeout=TIMEOUT, **where
+        ).result(TIMEOUT)
+        if self._loop is None:
+            hang_up_at_once(self.client)
+            self._close = self.client.eio.ws.shutdown
+
+    @property
+    def client(self) -> Any:
+        """The client itself, or the one in a simple client."""
+        return self.sio.client if self.simple else self.sio
+
+    def disconnect(self) -> None:
+        """Disconnect, if that has not happened yet."""
+        self.start(self.sio.disconnect).result(TIMEOUT)
+        self._close()
+
+    def start(self, function: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
+        """Call something, in a thread or as a coroutine, and return what it will return."""
+        if self._loop is None:
+            return in_thread(lambda: function(*args, **options))
+        return asyncio.run_coroutine_threadsafe(_call(function, *args, **options), self._loop)
+
+    def ask(self, verb: str, *args: Any, **options: Any) -> Response:
+        """Make a request with one of the client's methods."""
+        answer = self.start(getattr(self.api, verb), *args, **options).result(TIMEOUT)
+        assert isinstance(answer, Response)
+        return answer
+
+
+async def _call(function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
+    return await function(*args, **options)
+
+
+Make = Callable[..., Program]
+
+
+@pytest.fixture(scope="module", name="worker")
+def _worker() -> Iterator[Worker]:
+    with cluster("memory://", 1, "tests.support.clients_app") as (worker,):
+        yield worker
+
+
+@pytest.fixture(scope="module", name="loop")
+def _loop() -> Iterator[asyncio.AbstractEventLoop]:
+    import_module("aiohttp")  # without it python-socketio just never connects
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(TIMEOUT)
+    loop.close()
+
+
+@pytest.fixture(
+    name="make",
+    params=[
+        "Client",
+        "SimpleClient",
+        pytest.param("AsyncClient", marks=unpatched),
+        pytest.param("AsyncSimpleClient", marks=unpatched),
+    ],
+)
+def _make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    loop = request.getfixturevalue("loop") if "Async" in request.param else None
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Program:
+            program = Program(getattr(socketio, request.param), loop, **options)
+            stack.callback(program.disconnect)
+            return program
+
+        yield make
+
+
+@pytest.fixture(name="program")
+def _program(make: Make, worker: Worker) -> Program:
+    program = make()
+    program.connect(worker)
+    return program
+
+
+@pytest.mark.parametrize("verb", ["get", "post", "put", "patch", "delete"])
+def test_every_verb_is_a_method(program: Program, verb: str) -> None:
+    response = program.ask(verb, "/echo?b=2", {"a": 1})
+
+    assert response.status == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.body["method"] == verb.upper()
+    in_query = verb in ("get", "delete")
+    assert response.body["json"] == (None if in_query else {"a": 1})
+    assert response.body["query"] == {"b": "2"} | ({"a": "1"} if in_query else {})
+
+
+def test_request_takes_any_method_and_data(program: Program) -> None:
+    assert program.ask("request", "HEAD", "/echo").status == 200
+    assert program.ask("request", "Post", "/echo", [1, None]).body["json"] == [1, None]
+    assert program.ask("post", "/bytes", b"\x00\x01\xff").body == b"\xff\x01\x00"
+
+
+def test_headers_of_the_client_go_with_each_request_that_has_no_other(
+    make: Make, worker: Worker
+) -> None:
+    program = make(headers={"X-One": "of the client", "X-Two": "of the client", "X-Three": 3})
+    program.connect(worker)
+
+    sent = {"X-Two": "of the request", "X-Three": None, "X-Four": "4"}
+    headers = program.ask("get", "/echo", headers=sent).body["headers"]
+
+    assert {name: value for name, value in headers.items() if name.startswith("x-")} == {
+        "x-one": "of the client",
+        "x-two": "of the request",
+        "x-four": "4",
+    }
+
+
+@pytest.mark.parametrize("status", [400, 404, 503])
+def test_a_status_of_400_or_more_is_an_error(program: Program, status: int) -> None:
+    with pytest.raises(RequestFailed, match=f"status {status}: This is {status}") as failed:
+        program.ask("post", f"/status/{status}")
+
+    assert isinstance(failed.value, RoomsError)
+    assert failed.value.status == status
+    assert failed.value.body == {"message": f"This is {status}."}
+    assert failed.value.headers["x-said"] == str(status)
+
+
+def test_a_redirect_is_none(program: Program) -> None:
+    assert program.ask("get", "/status/302").status == 302
+
+
+def test_requests_wait_for_the_connection(make: Make, worker: Worker) -> None:
+    program = make()
+    early = program.start(program.api.get, "/echo", {"early": True})
+
+    with pytest.raises(RequestTimeout, match=r"no connection within 0\.01 seconds"):
+        program.ask("get", "/echo", timeout=0.01)
+    program.connect(worker)
+
+    assert early.result(TIMEOUT).body["query"] == {"early": "true"}
+
+
+def test_an_answer_that_does_not_come_is_an_error(make: Make, worker: Worker) -> None:
+    program = make(timeout=0.01)
+    program.connect(worker)
+    name = type(program.sio).__name__
+
+    with pytest.raises(RequestTimeout, match=r"no answer within 0\.01 seconds") as late:
+        program.ask("get", f"/wait/{name}")
+    worker.post(f"/release/{name}")
+
+    assert isinstance(late.value, TimeoutError)
+    assert isinstance(late.value, RoomsError)
+    assert program.ask("get", "/echo", timeout=TIMEOUT).status == 200
+
+
+def test_a_connection_that_is_lost_is_an_error_at_once(program: Program) -> None:
+    with pytest.raises(Disconnected) as lost:
+        program.ask("post", "/hang-up", timeout=10 * TIMEOUT)
+
+    assert isinstance(lost.value, ConnectionError)
+    assert isinstance(lost.value, RoomsError)
+
+
+def test_a_client_that_connects_again_goes_on(program: Program, worker: Worker) -> None:
+    first = program.ask("get", "/id").body["sid"]
+    program.disconnect()
+    program.connect(worker)
+
+    assert program.ask("get", "/id").body["sid"] not in (first, None)
+
+
+def test_a_request_goes_to_the_namespace_of_the_client(make: Make, worker: Worker) -> None:
+    program = make()
+    if not program.simple:  # which knows its own
+        program = make(namespace="/chat")
+    program.connect(worker, "/chat")
+
+    sid = program.ask("get", "/id").body["sid"]
+
+    assert sid == program.client.get_sid("/chat") is not None
+
+
+class Recorder(socketio.AsyncClient):
+    """A client that remembers what it has sent."""
+
+    sent: ClassVar[list[str]] = []
+
+    async def emit(self, event: str, data: Any = None, *args: Any, **options: Any) -> None:
+        """Send, and remember the URL."""
+        self.sent.append(data["url"])
+        await super().emit(event, data, *args, **options)
+
+
+@unpatched
+def test_requests_of_asyncio_are_sent_in_the_order_in_which_they_were_made(worker: Worker) -> None:
+    urls = [f"/echo?number={number}" for number in range(20)]
+
+    async def program() -> list[Response]:
+        sio = Recorder(reconnection=False)
+        api = AsyncRoomsClient(sio, timeout=TIMEOUT)
+        first = asyncio.ensure_future(api.get("/given-up"))
+        waiting = [asyncio.ensure_future(api.get(url)) for url in urls]
+        second = asyncio.ensure_future(api.get("/given-up"))
+        await asyncio.sleep(0)  # all of them have begun
+        first.cancel()
+        second.cancel()
+        await sio.connect(worker.url, transports=["websocket"], wait_timeout=TIMEOUT)
+        responses = await asyncio.gather(*waiting, api.get("/id"))
+        await sio.disconnect()
+        return responses
+
+    assert all(response.status == 200 for response in asyncio.run(program()))
+    assert Recorder.sent == [*urls, "/id"]
+
+
+def test_errors_can_be_sent_to_another_process() -> None:
+    failed = pickle.loads(pickle.dumps(RequestFailed(404, "text", {"a": "b"})))
+
+    assert (failed.status, failed.body, failed.headers) == (404, "text", {"a": "b"})
+    assert str(failed) == "The answer has status 404."

@@ -1,0 +1,207 @@
+"""rooms.js in Node and in a browser, against a real worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.javascript import CONSOLES, Console, Node, require_npm
+from tests.support.workers import Worker, cluster
+
+pytestmark = pytest.mark.mode_independent
+
+# The same in both:
+#
+# connect    returns a new socket; `api` are the functions over the first one
+# outcome    returns what a promise comes to, an error as an object with its name
+COMMON = """(async () => {
+  globalThis.module = await load("%(url)s/js/rooms.js");
+  globalThis.connect = (options) =>
+    io("%(url)s", { forceNew: true, reconnectionDelay: 1, reconnectionDelayMax: 1, ...options });
+  globalThis.socket = connect();
+  globalThis.api = module.rooms(socket);
+  globalThis.outcome = (promise) => promise.catch((error) => ({
+    name: error.name, message: error.message, status: error.status, body: error.body,
+    headers: error.headers, isError: error instanceof (module[error.name] ?? Error) }));
+})()"""
+
+
+@pytest.fixture(scope="module", name="worker")
+def _worker() -> Iterator[Worker]:
+    require_npm("socket.io-client")
+    with cluster("memory://", 1, "tests.support.clients_app") as (worker,):
+        yield worker
+
+
+@pytest.fixture(scope="module", name="runtime", params=CONSOLES)
+def _runtime(request: pytest.FixtureRequest, worker: Worker) -> Iterator[Console]:
+    if request.param == "chromium":
+        tab = request.getfixturevalue("chromium").tab(f"{worker.url}/page")
+        tab.run("globalThis.load = (url) => import(url); 0")
+        yield tab
+        return
+    with Node(require_npm("socket.io-client")) as node:
+        node.run("globalThis.io = npm('socket.io-client').io; 0")
+        yield node
+
+
+@pytest.fixture(name="console")
+def _console(runtime: Console, worker: Worker) -> Iterator[Console]:
+    """Where there is a new socket for each test."""
+    runtime.run(COMMON % {"url": worker.url})
+    yield runtime
+    runtime.run("socket.disconnect(); 0")
+
+
+def outcome(console: Console, promise: str) -> Any:
+    """Return what a promise comes to."""
+    return console.run(f"outcome({promise})")
+
+
+def test_every_verb_is_a_function(console: Console) -> None:
+    for verb in ("get", "post", "put", "patch", "delete"):
+        response = outcome(console, f"api.{verb}('/echo?b=2', {{ a: '1' }})")
+
+        assert response["status"] == 200
+        assert response["headers"]["content-type"] == "application/json"
+        assert response["body"]["method"] == verb.upper()
+        in_query = verb in ("get", "delete")
+        assert response["body"]["json"] == (None if in_query else {"a": "1"})
+        assert response["body"]["query"] == {"b": "2"} | ({"a": "1"} if in_query else {})
+
+
+def test_request_takes_any_method_and_data(console: Console) -> None:
+    assert outcome(console, "api.request({ url: '/echo' })")["body"]["method"] == "GET"
+    assert outcome(console, "api.request({ method: 'HEAD', url: '/echo' })")["status"] == 200
+    posted = outcome(console, "api.request({ method: 'Post', url: '/echo', data: [1, null] })")
+    assert posted["body"]["json"] == [1, None]
+    sent = "api.post('/bytes', new Uint8Array([0, 1, 255]))"
+    received = outcome(console, f"{sent}.then(({{ body }}) => Array.from(new Uint8Array(body)))")
+    assert received == [255, 1, 0]
+
+
+def test_headers_of_all_requests_and_of_one(console: Console) -> None:
+    made = "module.rooms(socket, { headers: { 'X-One': 'all', 'X-Two': 'all', 'X-Three': 'all' } })"
+    own = "{ headers: { 'X-Two': 'own', 'X-Three': undefined, 'X-Four': 4 } }"
+
+    headers = outcome(console, f"{made}.get('/echo', undefined, {own})")["body"]["headers"]
+
+    assert {name: value for name, value in headers.items() if name.startswith("x-")} == {
+        "x-one": "all",
+        "x-two": "own",
+        "x-four": "4",
+    }
+
+
+def test_a_status_of_400_or_more_is_an_error(console: Console) -> None:
+    for status in (400, 404, 503):
+        failed = outcome(console, f"api.post('/status/{status}')")
+
+        assert failed["isError"]
+        assert failed["name"] == "RequestFailed"
+        assert failed["message"] == f"The answer has status {status}: This is {status}."
+        assert failed["status"] == status
+        assert failed["body"] == {"message": f"This is {status}."}
+        assert failed["headers"]["x-said"] == str(status)
+    assert outcome(console, "api.get('/status/302')")["status"] == 302
+
+
+def test_requests_wait_for_the_connection_in_order(console: Console) -> None:
+    """Those that have been given up meanwhile are not sent."""
+    sent, answers, late, aborted = console.run(
+        """(async () => {
+          const early = connect({ autoConnect: false });
+          const api = module.rooms(early), answers = [], sent = [];
+          early.onAnyOutgoing((verb, { url, data }) => sent.push(data?.number ?? url));
+          early.once("connect", () => answers.push(api.get("/echo", { number: 4 })));
+          const late = await outcome(api.get("/late", null, { timeout: 1 }));
+          const controller = new AbortController();
+          const first = outcome(api.get("/aborted", null, { signal: controller.signal }));
+          for (const number of [1, 2, 3]) answers.push(api.get("/echo", { number }));
+          controller.abort(new Error("no more"));
+          early.connect();
+          await new Promise((resolve) => early.once("connect", resolve));
+          const statuses = (await Promise.all(answers)).map(({ status }) => status);
+          return [sent, statuses, late, await first];
+        })()"""
+    )
+
+    assert sent == [1, 2, 3, 4]
+    assert answers == [200, 200, 200, 200]
+    assert (late["name"], late["isError"]) == ("RequestTimeout", True)
+    assert late["message"] == "There was no connection within 1 ms."
+    assert aborted["message"] == "no more"
+
+
+def test_an_answer_that_does_not_come_is_an_error(console: Console, worker: Worker) -> None:
+    name = type(console).__name__
+    assert outcome(console, "api.get('/echo')")["status"] == 200  # it is connected
+    late = outcome(console, f"api.get('/wait/{name}', undefined, {{ timeout: 10 }})")
+    worker.post(f"/release/{name}")
+
+    assert (late["name"], late["isError"]) == ("RequestTimeout", True)
+    assert late["message"] == "There was no answer within 10 ms."
+    assert outcome(console, "api.get('/echo')")["status"] == 200
+
+
+def test_a_request_can_be_aborted(console: Console, worker: Worker) -> None:
+    name = f"aborted-{type(console).__name__}"
+    aborted, before = console.run(
+        f"""(async () => {{
+          const {{ signal }} = globalThis.controller = new AbortController();
+          await api.get("/echo");  // it is connected
+          const request = outcome(api.get("/wait/{name}", null, {{ signal }}));
+          controller.abort();
+          return [await request, await outcome(api.get("/echo", null, {{ signal }}))];
+        }})()"""
+    )
+    worker.post(f"/release/{name}")
+
+    assert aborted["name"] == before["name"] == "AbortError"
+
+
+def test_a_connection_that_is_lost_is_an_error(console: Console) -> None:
+    lost = outcome(console, "api.post('/hang-up')")
+
+    assert (lost["name"], lost["isError"]) == ("Disconnected", True)
+
+
+def test_requests_go_on_with_the_next_connection(console: Console) -> None:
+    response = console.run(
+        """(async () => {
+          await api.get("/echo");
+          socket.io.engine.close();
+          if (socket.connected) return "still connected";
+          return api.get("/echo", { again: "yes" });
+        })()"""
+    )
+
+    assert response["body"]["query"] == {"again": "yes"}
+
+
+def test_options_of_socket_io_client_go_together_with_it(console: Console, worker: Worker) -> None:
+    name = f"options-{type(console).__name__}"
+    retried = outcome(
+        console, "module.rooms(connect({ retries: 1, ackTimeout: 9000 })).get('/echo')"
+    )
+    late = outcome(console, f"module.rooms(connect({{ ackTimeout: 1 }})).get('/wait/{name}')")
+    worker.post(f"/release/{name}")
+
+    assert retried["status"] == 200
+    assert late["name"] == "RequestTimeout"
+
+
+def test_nothing_is_left_behind_by_a_request(console: Console) -> None:
+    left = console.run(
+        """(async () => {
+          await outcome(api.get("/echo"));
+          await outcome(api.get("/echo", null, { timeout: 0 }));
+          socket.disconnect();
+          await outcome(api.get("/echo", null, { timeout: 0 }));
+          return ["connect", "disconnect"].map((event) => socket.listeners(event).length);
+        })()"""
+    )
+
+    assert left == [0, 0]

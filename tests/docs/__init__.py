@@ -1,0 +1,1 @@
+"""What the documentation and the example show, run as it is written."""

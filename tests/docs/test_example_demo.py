@@ -1,0 +1,112 @@
+"""The example as it is started from a terminal: its server, and its demonstration."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from example_app import create_app
+from example_app.models import Connection, db
+from example_app.visitor import Visitor
+from example_app.workers import Worker
+
+pytestmark = pytest.mark.mode_independent
+
+PATIENCE = 60.0  # seconds; a demonstration takes about two
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "example_app.demo", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def steps(output: str) -> list[str]:
+    return [line.strip()[0] for line in output.splitlines() if line.startswith("  ")]
+
+
+def test_the_story_comes_true_on_one_worker() -> None:
+    shown = demo("--once")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Left a fun room called lobby!" in shown.stdout
+    assert set(steps(shown.stdout)) == {"\N{CHECK MARK}"}
+
+
+@pytest.mark.parametrize("broker", ["redis_broker", "amqp_broker"])
+def test_the_story_comes_true_across_workers(broker: str, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue(broker).url
+    shown = demo("--once", "--workers", "2", "--backend", url)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert set(steps(shown.stdout)) == {"\N{CHECK MARK}"}
+
+
+def test_several_workers_need_a_broker() -> None:
+    shown = demo("--once", "--workers", "2")
+    assert shown.returncode == 2
+    assert "--backend redis://" in shown.stderr
+
+
+def test_a_worker_that_cannot_start_fails_the_demonstration() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        shown = demo("--once", "--port", str(taken.getsockname()[1]))
+    assert shown.returncode == 1
+    assert "Address already in use" in shown.stderr
+    assert "A worker did not start" in shown.stderr
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell that runs the tests in its background has them and their children ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_workers_do_not_outlive_the_demonstration(end: signal.Signals) -> None:
+    """They have inherited its standard error, so that ends when the last of them has."""
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "example_app.demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert shown.stdout is not None
+    assert any(line.startswith("  http://") for line in shown.stdout)
+    shown.send_signal(end)
+    _, errors = shown.communicate(timeout=PATIENCE)
+    assert errors == ""
+    assert shown.returncode != 0
+
+
+def test_a_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    with Worker("memory://", str(tmp_path / "people.sqlite"), "secret") as worker:
+        worker.wait_until_listening()
+        assert worker.process.stdin is not None
+        worker.process.stdin.close()
+        assert worker.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_ends_cleanly_while_somebody_is_connected(
+    end: signal.Signals, tmp_path: Path
+) -> None:
+    database = str(tmp_path / "people.sqlite")
+    with Worker("memory://", database, "secret") as worker:
+        worker.wait_until_listening()
+        with Visitor("Ada", worker.url):
+            worker.process.send_signal(end)
+            assert worker.process.wait(PATIENCE) == 0
+    with create_app(database=database).app_context():
+        assert db.session.query(Connection).count() == 0

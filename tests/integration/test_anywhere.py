@@ -1,0 +1,259 @@
+"""
+From scripts, threads, child processes and the shell: the same calls, and a clean farewell.
+
+The workers' heartbeats come every minute here, and one is counted dead after four of them. What a
+test sees at once is therefore owed to no heartbeat: a newcomer is greeted, and a goodbye is heard.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from flask_rooms.server.async_mode import patched_for
+from tests.support.brokers import Broker
+from tests.support.clients import Client
+from tests.support.outside import SLOW, environment, peers, run_python
+from tests.support.workers import ROOMS_APP, ROOT, Worker, cluster
+
+pytestmark = pytest.mark.mode_independent
+
+MODE = patched_for() or "threading"
+
+#: What starts a child process, how, and whether its parent has joined before.
+CHILDREN = [
+    ("process", "fork", ""),
+    ("process", "fork", "joined"),
+    ("process", "spawn", ""),
+    ("executor", "fork", "joined"),
+]
+if MODE != "eventlet":  # which has none
+    CHILDREN.append(("process", "forkserver", ""))
+if MODE == "threading":  # it hangs by itself where green threads are patched in
+    CHILDREN += [("pool", "fork", "joined"), ("pool", "spawn", "")]
+
+
+class Scene:
+    """Two web workers with a client each, both of which are in the room "red"."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self.here, self.there = workers
+        self.mine, self.other = (Client(worker.url) for worker in workers)
+        self.both = [self.mine.sid, self.other.sid]
+        assert self.here.post("/join", sids=self.both, rooms="red")["changed"] == 2
+
+    def is_in(self, client: Client, room: str) -> bool:
+        """Return whether a client is in a room, and take it out."""
+        return bool(self.here.post("/leave", sids=client.sid, rooms=room)["changed"])
+
+    def heard(self) -> list[list[list[str]]]:
+        """Return what each client has received by now."""
+        for sid in self.both:
+            self.here.post("/broadcast", rooms=sid, say=["fence"])
+        return [until_fence(client) for client in (self.mine, self.other)]
+
+    def close(self) -> None:
+        self.mine.disconnect()
+        self.other.disconnect()
+
+
+def until_fence(client: Client) -> list[list[str]]:
+    events = []
+    while (event := client.receive()) != ["message", "fence"]:
+        events.append(event)
+    return events
+
+
+@pytest.fixture(name="workers", scope="module")
+def _workers(redis_broker: Broker) -> Iterator[list[Worker]]:
+    with cluster(redis_broker.url, 2, ROOMS_APP, "", *SLOW) as workers:
+        yield workers
+
+
+@pytest.fixture(name="scene")
+def _scene(workers: list[Worker]) -> Iterator[Scene]:
+    """The scene; whoever has come into it has left it in the end, and has said so."""
+    scene = Scene(workers)
+    before = peers(scene.here, scene.other)
+    yield scene
+    after = peers(scene.here, scene.other)
+    scene.close()
+    assert scene.there.name in after
+    assert set(after) <= set(before)
+
+
+# -- scripts ----------------------------------------------------------------------------------
+
+BEGIN = "import sys; from tests.support.outside_app import app, cluster, rooms; sid = sys.argv[1]\n"
+
+
+def script(scene: Scene, program: str, returns: int = 0) -> str:
+    return run_python(
+        scene.here, "-c", BEGIN + dedent(program), scene.other.sid, returns=returns
+    ).strip()
+
+
+def test_a_script_needs_no_context_for_the_sockets_of_its_rooms(scene: Scene) -> None:
+    said = script(scene, "print(rooms.sockets.leave(sid, 'red').result())")
+
+    assert said == "Outcome(changed=1, unchanged=0, unknown=())"
+    assert not scene.is_in(scene.other, "red")
+
+
+def test_a_script_may_use_sockets_in_a_context(scene: Scene) -> None:
+    program = """
+        from flask_rooms import sockets
+        with app.app_context():
+            print(sockets.leave(sid, "red").result())
+            print(sockets.rooms_of(sid))
+    """
+
+    assert script(scene, program).splitlines() == [
+        "Outcome(changed=1, unchanged=0, unknown=())",
+        "Answer(value=frozenset(), complete=True, missing=())",
+    ]
+
+
+def test_threads_of_a_script_share_its_worker(scene: Scene) -> None:
+    program = """
+        from concurrent.futures import ThreadPoolExecutor
+
+        def work(number):
+            return rooms.sockets.join(sid, f"room {number}").result().changed, cluster.name
+
+        with ThreadPoolExecutor(8) as threads:
+            done = list(threads.map(work, range(20)))
+        print(sum(changed for changed, _ in done), len({name for _, name in done}))
+        print(len(rooms.sockets.rooms_of(sid).value))
+    """
+
+    assert script(scene, program).split() == ["20", "1", "21"]
+
+
+def test_what_a_script_says_last_is_heard_although_it_waits_for_nothing(scene: Scene) -> None:
+    script(scene, "rooms.sockets.leave(sid, 'red')")
+
+    assert not scene.is_in(scene.other, "red")
+
+
+def test_a_broadcast_of_a_script_that_ends_at_once_reaches_every_worker(scene: Scene) -> None:
+    script(scene, "rooms.sockets.broadcast('red', 'news', 42)")
+
+    assert scene.heard() == [[["news", 42]], [["news", 42]]]
+
+
+@pytest.mark.parametrize(
+    ("ending", "returns"),
+    [("", 0), ("1 / 0", 1)],
+    ids=["by itself", "by an exception"],
+)
+def test_a_script_that_has_only_joined_says_goodbye(
+    scene: Scene, ending: str, returns: int
+) -> None:
+    script(scene, f"cluster.start()\n{ending}", returns)
+
+
+def test_a_script_that_is_terminated_in_its_first_moment_is_heard(scene: Scene) -> None:
+    program = """
+        import os, signal, threading
+        rooms.sockets.leave(sid, "red")
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(30)
+    """
+
+    script(scene, program, -signal.SIGTERM)
+
+    assert not scene.is_in(scene.other, "red")
+
+
+def test_the_shell_has_sockets(scene: Scene) -> None:
+    lines = f"""
+        from flask_rooms import sockets
+        print("outcome:", sockets.leave("{scene.other.sid}", "red").result().changed)
+        sockets.broadcast("red", "from the shell")
+    """
+
+    said = run_python(scene.here, "-m", "flask", "shell", stdin=dedent(lines))
+
+    assert "outcome: 1\n" in said
+    assert scene.heard() == [[["message", "from the shell"]], []]
+
+
+# -- child processes --------------------------------------------------------------------------
+
+PARENT = """
+    import sys
+    from tests.support.outside_app import cluster, rooms
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    def work(sid):
+        changed = rooms.sockets.leave(sid, "red").result().changed
+        return f"{changed} {cluster.name}"
+
+    def process(context, sid):
+        child = context.Process(target=work, args=(sid,))
+        child.start()
+        child.join()
+        return "1 child" if child.exitcode == 0 else child.exitcode
+
+    def pool(context, sid):
+        with context.Pool(1) as pool:
+            return pool.apply(work, (sid,))
+
+    def executor(context, sid):
+        with ProcessPoolExecutor(1, context) as executor:
+            return executor.submit(work, sid).result()
+
+    if __name__ == "__main__":
+        way, method, joined, sid = sys.argv[1:]
+        if joined:
+            rooms.sockets.rooms_of(sid)
+        print(globals()[way](get_context(method), sid), cluster.name)
+"""
+
+
+@pytest.mark.parametrize(("way", "method", "joined"), CHILDREN)
+def test_a_child_is_a_worker_of_its_own_and_says_goodbye(
+    scene: Scene, tmp_path: Path, way: str, method: str, joined: str
+) -> None:
+    program = tmp_path / "children.py"
+    program.write_text(dedent(PARENT), encoding="utf-8")
+
+    changed, child, parent = run_python(
+        scene.here, program, way, method, joined, scene.other.sid
+    ).split()
+
+    assert (changed, child != parent) == ("1", True)
+    assert not scene.is_in(scene.other, "red")
+
+
+# -- those that cannot say goodbye ------------------------------------------------------------
+
+
+def test_what_waits_for_a_script_that_was_killed_completes(redis_broker: Broker) -> None:
+    with cluster(redis_broker.url, 1, ROOMS_APP, "", "--heartbeat", "0.5") as (web,):
+        program = BEGIN + "print(rooms.sockets.rooms_of(sid), flush=True); sys.stdin.read()"
+        client = Client(web.url)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, client.sid],
+            cwd=ROOT,
+            env=environment(web, heartbeat=0.5),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with process:
+            assert process.stdout is not None
+            assert process.stdout.readline()  # it has been heard
+            os.kill(process.pid, signal.SIGKILL)
+        assert len(web.post("/peers")) == 1
+
+        assert web.post("/members", room="red") == {"value": [], "complete": True, "missing": []}
+        client.disconnect()

@@ -1,0 +1,380 @@
+"""The backends keep the contract, show no password, and leave nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from flask_rooms.backends import MemoryBackend, from_url
+from flask_rooms.backends.base import Backend
+from flask_rooms.backends.kombu import TIMEOUT, KombuBackend
+from flask_rooms.errors import BackendError, ConfigurationError
+from flask_rooms.testing import (
+    BackendContract,
+    BreakConnection,
+    MakeBackend,
+    ReconnectContract,
+    Workers,
+)
+from tests.support.brokers import Broker, RabbitMQ, Redis, free_port
+
+pytestmark = pytest.mark.oldest_dependencies
+
+PASSWORD = "s3cret"
+
+
+def opener(url: str) -> MakeBackend:
+    return lambda channel: from_url(url, channel=channel, options={})
+
+
+class OnRedis:
+    """Tests on a real Redis."""
+
+    @pytest.fixture
+    def make_backend(self, redis_broker: Broker) -> MakeBackend:
+        return opener(redis_broker.url)
+
+    @pytest.fixture
+    def break_connection(self, redis_broker: Broker) -> BreakConnection:
+        return lambda backend: redis_broker.cut()
+
+
+class OnRabbitMQ:
+    """Tests on a real RabbitMQ."""
+
+    @pytest.fixture
+    def make_backend(self, amqp_broker: Broker) -> MakeBackend:
+        return opener(amqp_broker.url)
+
+    @pytest.fixture
+    def break_connection(self, amqp_broker: Broker) -> BreakConnection:
+        own(amqp_broker)
+        return lambda backend: amqp_broker.cut()
+
+
+class TestMemory(BackendContract):
+    @pytest.fixture
+    def make_backend(self) -> MakeBackend:
+        return opener("memory://")
+
+
+class TestKombuMemory(BackendContract):
+    @pytest.fixture
+    def make_backend(self) -> MakeBackend:
+        return lambda channel: KombuBackend(["memory://"], channel=channel)
+
+
+class TestRedis(OnRedis, BackendContract):
+    pass
+
+
+class TestRabbitMQ(OnRabbitMQ, BackendContract):
+    pass
+
+
+class TestRedisReconnects(OnRedis, ReconnectContract):
+    pass
+
+
+class TestRabbitMQReconnects(OnRabbitMQ, ReconnectContract):
+    pass
+
+
+class TestRedisRestarts(OnRedis, ReconnectContract):
+    """A broker that dies and comes back is, to its clients, a cut that lasts."""
+
+    @pytest.fixture
+    def break_connection(self, redis_broker: Broker) -> BreakConnection:
+        return lambda backend: own(redis_broker).restart()
+
+
+def own(broker: Broker) -> Broker:
+    """Return *broker*, which the test will treat as nobody should treat another's."""
+    if not isinstance(broker, (Redis, RabbitMQ)):
+        pytest.skip("The broker named by the environment is not ours to break.")
+    return broker
+
+
+# Without a broker
+
+
+def test_hubs_do_not_hear_each_other() -> None:
+    """memory://one and memory://two are two brokers."""
+    one, two = (from_url(f"memory://{name}", channel="x", options={}) for name in ("one", "two"))
+    one.open()
+    two.open()
+    one.publish(b"one")
+    two.publish(b"two")
+    assert (one.receive(5), two.receive(5)) == (b"one", b"two")
+    one.close()
+    two.close()
+
+
+def test_memory_leaves_nothing_behind() -> None:
+    """A hub without members keeps no inbox."""
+    backend = MemoryBackend("x", hub="left")
+    backend.open()
+    inboxes = backend._inboxes
+    assert len(inboxes) == 1
+    backend.close()
+    assert not inboxes
+
+
+def test_kombus_memory_keeps_no_queue_of_a_closed_worker() -> None:
+    """Nor does the fanout go on filling one."""
+    closed, publisher = (KombuBackend(["memory://"], channel="left") for _ in range(2))
+    closed.open()
+    publisher.open()
+    closed.close()
+    publisher.publish(b"x")
+    assert publisher.receive(5) == b"x"
+    publisher.close()
+    from kombu.transport.memory import Channel
+
+    assert not [name for name in Channel.queues if name.startswith("left.")]
+
+
+@pytest.mark.parametrize("backend", [MemoryBackend("x"), KombuBackend(["memory://"], channel="x")])
+@pytest.mark.parametrize("payload", ["text", bytearray(b"x"), None, 1])
+def test_only_bytes_are_published(backend: Backend, payload: Any) -> None:
+    """Anything but bytes is the caller's mistake, and reaches nobody."""
+    backend.open()
+    with pytest.raises(TypeError, match="must be bytes"):
+        backend.publish(payload)
+    backend.publish(b"fence")
+    assert backend.receive(5) == b"fence"
+    backend.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "looks like memory://"),
+        ("localhost:6379", "looks like memory://"),
+        ([], "looks like memory://"),
+        (None, "looks like memory://"),
+        (["redis://host", None], "looks like memory://"),
+        ("memory://;redis://host", "stands alone"),
+        (f"carrier-pigeon://user:{PASSWORD}@host", "knows carrier-pigeon://"),
+        (f"sqs://user:{PASSWORD}@host", r"pip install kombu\[sqs\]"),
+        (f"sqla+sqlite:///user:{PASSWORD}@host", "malformed|cannot broadcast|pip install"),
+        (f"redis://:12/{PASSWORD}@host/0", "Percent-encode"),
+        (f"redis://:{PASSWORD}/x@host/0", "Percent-encode"),
+        (f"amqp://user:{PASSWORD}#x@host//", "Percent-encode"),
+        (f"amqp://user:{PASSWORD}@host:99999//", "malformed"),
+        (f"sentinel://:{PASSWORD}@host:26379", "master_name"),
+        (f"redis://:{PASSWORD}@host;bogus://user:{PASSWORD}@host", "knows bogus://"),
+    ],
+)
+def test_a_wrong_url_is_told_what_to_change(url: Any, words: str) -> None:
+    """Every wrong URL raises ConfigurationError, whose message has a remedy and no password."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        from_url(url, channel="x", options={})
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("library", ["redis", "kombu"])
+def test_a_missing_library_is_named_with_its_remedy(library: str) -> None:
+    """Without what redis:// needs, the message says what to install."""
+    program = f"""
+import sys
+sys.modules[{library!r}] = None
+from flask_rooms.backends import from_url
+from flask_rooms.errors import ConfigurationError
+try:
+    from_url("redis://:{PASSWORD}@host", channel="x", options={{}})
+except ConfigurationError as error:
+    print(error)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "pip install flask-rooms[redis]" in told.stdout
+    assert PASSWORD not in told.stdout + told.stderr
+
+
+@pytest.mark.parametrize("channel", ["", "x" * 201])
+def test_a_channel_has_a_name(channel: str) -> None:
+    """A channel that no broker could carry is refused at once."""
+    with pytest.raises(ConfigurationError, match="1 to 200 characters"):
+        KombuBackend(["memory://"], channel=channel)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_an_absent_broker_is_named_without_its_password(scheme: str) -> None:
+    """open() says which broker it cannot reach; the backend stays closed and can be closed."""
+    port = free_port()
+    backend = from_url(f"{scheme}://user:{PASSWORD}@127.0.0.1:{port}/", channel="x", options={})
+    with pytest.raises(BackendError, match=f"{scheme}://127.0.0.1:{port}") as caught:
+        backend.open()
+    assert PASSWORD not in str(caught.value) + repr(backend)
+    with pytest.raises(BackendError):
+        backend.publish(b"x")
+    assert backend.receive(0.01) is None
+    backend.close()
+
+
+def test_tls_is_verified_unless_told_otherwise() -> None:
+    """rediss:// and amqps:// check more of the certificate than Kombu by itself would."""
+    from flask_rooms.backends.kombu import _connection
+
+    assert _connection("rediss://host", {}).ssl == {"ssl_cert_reqs": "required"}
+    assert _connection("rediss://host", {"ssl": {"ssl_cert_reqs": "none"}}).ssl == {
+        "ssl_cert_reqs": "none"
+    }
+    assert _connection("amqps://host", {}).ssl == {"server_hostname": None}  # filled in by Kombu
+    assert _connection("redis://host", {}).ssl is False
+
+
+# With a broker
+
+
+def test_a_wrong_password_is_not_shown(amqp_broker: Broker) -> None:
+    """A login that is refused says so, without the password."""
+    port = urlsplit(amqp_broker.url).port
+    url = f"amqp://guest:{PASSWORD}@127.0.0.1:{port}//"
+    with pytest.raises(BackendError, match="ACCESS_REFUSED") as caught:
+        from_url(url, channel="x", options={}).open()
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("separator", [";", None])
+def test_the_next_url_is_tried(redis_broker: Broker, separator: str | None) -> None:
+    """A list of URLs is gone through until a broker answers."""
+    urls = [f"redis://127.0.0.1:{free_port()}/0", redis_broker.url]
+    backend = from_url(separator.join(urls) if separator else urls, channel="x", options={})
+    backend.open()
+    backend.publish(b"x")
+    assert backend.receive(5) == b"x"
+    backend.close()
+
+
+def test_garbage_on_the_channel_is_survived(redis_broker: Broker) -> None:
+    """What others put on a Redis channel costs a reconnection at worst."""
+    with Workers(opener(redis_broker.url), patience=10) as workers:
+        (worker,) = workers.open()
+        topic = f"/{urlsplit(redis_broker.url).path[1:] or 0}.{workers.channel}"
+        with redis.Redis.from_url(redis_broker.url) as client:
+            for garbage in (b"\xff", b"{", b"[]", b'"x"', b"{}", b'{"body": 1, "properties": {}}'):
+                assert client.publish(topic, garbage) == 1
+                eventually(lambda: heard(worker, b"fence"))
+
+
+def heard(worker: Backend, payload: bytes) -> bool:
+    """Publish *payload* and return whether it came back."""
+    try:
+        worker.publish(payload)
+        return worker.receive(1) == payload
+    except BackendError:
+        return False
+
+
+def eventually(condition: Callable[[], bool], patience: float = 30.0) -> None:
+    """Ask until *condition* holds; each asking goes to the broker and so takes its time."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be"
+
+
+def test_redis_keeps_nothing_after_close(redis_broker: Broker) -> None:
+    """No subscription and no key of the channel outlives its workers."""
+    with (
+        Workers(opener(redis_broker.url), patience=10) as workers,
+        redis.Redis.from_url(redis_broker.url) as client,
+    ):
+        everyone = workers.open(2)
+        assert client.pubsub_numpat() >= 1
+        topic = f"/{urlsplit(redis_broker.url).path[1:] or 0}.{workers.channel}"
+        for worker in everyone:
+            worker.close()
+        eventually(lambda: client.publish(topic, b"") == 0)
+        assert not client.keys(f"*{workers.channel}*")
+
+
+def test_rabbitmq_keeps_no_queue_after_close(amqp_broker: Broker) -> None:
+    """The queue of a worker goes with its connection."""
+    broker = own(amqp_broker)
+    assert isinstance(broker, RabbitMQ)
+    with Workers(opener(broker.url), patience=10) as workers:
+        everyone = workers.open(2)
+        assert broker.control("list_queues", "name").count(workers.channel) == 2
+        for worker in everyone:
+            worker.close()
+        eventually(lambda: workers.channel not in broker.control("list_queues", "name"))
+        eventually(lambda: not broker.control("list_connections", "pid").strip())
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_a_mute_broker_blocks_nobody_for_ever(kind: str, request: pytest.FixtureRequest) -> None:
+    """While the broker does not answer, every call still ends; then the worker is back."""
+    broker = own(request.getfixturevalue(f"{kind}_broker"))
+    with Workers(opener(broker.url), patience=30) as workers:
+        worker, leaving = workers.open(2)
+        broker.pause()
+        try:
+            with pytest.raises(BackendError):
+                flood(worker)
+            workers.finish(workers.start(leaving.close))
+        finally:
+            broker.resume()
+        eventually(lambda: heard(worker, b"back"))
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_a_goodbye_waits_less_than_a_call(kind: str, request: pytest.FixtureRequest) -> None:
+    """A broker that does not answer is left before a publish() would give it up."""
+    broker = own(request.getfixturevalue(f"{kind}_broker"))
+    with Workers(opener(broker.url), patience=30) as workers:
+        (leaving,) = workers.open()
+        broker.pause()
+        try:
+            goodbye: Future[object] = workers.start(leaving.close)
+            call: Future[object] = workers.start(lambda: threading.Event().wait(TIMEOUT))
+            assert wait([call, goodbye], 30, FIRST_COMPLETED).done == {goodbye}
+        finally:
+            broker.resume()
+
+
+def flood(worker: Backend) -> None:
+    """Publish more than the buffers of a connection take."""
+    payload = bytes(1 << 20)
+    for _ in range(64):
+        worker.publish(payload)
+
+
+FORK = """
+import os, sys
+from flask_rooms.backends import from_url
+backend = from_url(sys.argv[1], channel=sys.argv[2], options={})
+backend.open()
+child = os.fork()
+if not child:
+    backend.open()
+    backend.publish(b"child")
+    assert backend.receive(10) == b"child"
+    backend.close()
+    sys.exit()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert backend.receive(10) == b"child"
+backend.publish(b"parent")
+assert backend.receive(10) == b"parent"
+backend.close()
+"""
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_a_forked_child_starts_afresh(kind: str, request: pytest.FixtureRequest) -> None:
+    """A child opens connections of its own, and those of its parent outlive it."""
+    broker: Broker = request.getfixturevalue(f"{kind}_broker")
+    command = [sys.executable, "-c", FORK, broker.url, f"fork-{free_port()}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

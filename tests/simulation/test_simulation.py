@@ -1,0 +1,85 @@
+"""The protocol keeps its promises in every random schedule, and a broken one is caught."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+
+from tests.simulation import mutations
+from tests.simulation.actions import Schedule
+from tests.simulation.cases import CASES
+from tests.simulation.demands import BrokenPromise
+from tests.simulation.generator import LARGE, Size, generate
+from tests.simulation.play import failure, play, promise_of
+from tests.simulation.shrink import shrink
+from tests.simulation.world import World
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
+
+#: Steps of random schedules, and in how many parts: each is a test, which has an end to its time.
+STEPS = int(os.environ.get("ROOMS_SIMULATION_STEPS", "1000000"))
+PARTS = 10
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_promises_hold_through_every_fault(part: int) -> None:
+    """Loss, doubling, reordering, partitions, outages, pauses and crashes break no promise."""
+    steps = 0
+    for seed in itertools.count(part * 10_000):
+        world = World(seed)
+        play(generate(seed), world)
+        steps += world.steps
+        if steps >= STEPS / PARTS:
+            break
+
+
+def test_promises_hold_in_a_larger_cluster() -> None:
+    """Thirty workers with three hundred sockets are no different from four."""
+    play(generate(0, Size(workers=30, sockets=300, rooms=10, actions=200)), World(0))
+
+
+def test_promises_hold_in_a_large_cluster() -> None:
+    """Two hundred workers with two thousand sockets are no different, either."""
+    play(generate(1, LARGE), World(1), recovery=10.0)
+
+
+def test_a_schedule_is_the_same_each_time() -> None:
+    def steps() -> int:
+        world = World(5)
+        play(generate(5), world)
+        return world.steps
+
+    assert steps() == steps()
+
+
+@pytest.mark.parametrize("rule", mutations.QUICK, ids=lambda rule: rule.__name__)
+def test_a_broken_rule_is_caught(rule: mutations.Rule) -> None:
+    """Each rule of the protocol is there for a reason: without it a promise breaks."""
+    assert mutations.first_failure(rule, steps=mutations.QUICKLY) is not None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_written_schedule_needs_its_rule(name: str) -> None:
+    """... which random ones hardly ever do."""
+    assert failure(CASES[name], World(0)) is None
+    without = mutations.world_without(getattr(mutations, name), 0)
+    assert isinstance(failure(CASES[name], without), BrokenPromise)
+
+
+def test_the_shortest_schedule_found_breaks_the_same_promise() -> None:
+    seed = 3
+    schedule = generate(seed)
+
+    def broken(schedule: Schedule) -> str | None:
+        return promise_of(failure(schedule, mutations.world_without(mutations.NoOrder, seed)))
+
+    promise = broken(schedule)
+    assert promise is not None
+
+    shortest = shrink(schedule, lambda shorter: broken(shorter) == promise)
+
+    assert broken(shortest) == promise
+    assert len(shortest) < len(schedule) / 5
+    assert failure(shortest, World(seed)) is None

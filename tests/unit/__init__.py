@@ -1,0 +1,1 @@
+"""Each part by itself: one package of flask_rooms per folder."""

@@ -1,0 +1,766 @@
+"""Questions to the whole cluster: right, bounded, and honest about who has not answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import flask_socketio
+import pytest
+from flask import Flask, request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_rooms import (
+    Answer,
+    BackendUnavailable,
+    InvalidArgument,
+    InvalidRoom,
+    InvalidSocket,
+    NotASocketRequest,
+    Outcome,
+    sockets,
+)
+from flask_rooms.api.sockets import Sockets
+from flask_rooms.cluster.driver import FENCE
+from flask_rooms.protocol.ids import new_sid, new_worker_name
+from flask_rooms.protocol.messages import Reply, Room, encode_operation
+from flask_rooms.protocol.paging import replies
+from flask_rooms.protocol.pending import Overdue
+from flask_rooms.protocol.stream import Limits
+from tests.support.apps import (
+    PATIENCE,
+    LocalCluster,
+    Worker,
+    fence,
+    in_thread,
+    make_app,
+)
+from tests.support.faults import FaultyBackend
+from tests.unit.api.test_arguments import BAD_NAMESPACES, BAD_ROOMS, BAD_SOCKETS
+from tests.unit.api.test_arguments import Scene as Untouched
+
+#: Seconds; long enough for a worker that is mute not to be dead when the waiting is over.
+SLOW_HEARTBEAT = 0.5
+
+#: Seconds; whoever waits for so long hangs, and a test that hangs fails.
+FOR_EVER = 3600.0
+
+callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "third"])
+
+
+class Scene:
+    """Three workers, two of them with two new sockets each, and one without any."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self.workers = workers
+        self.here, self.there, self.third = workers
+        self.mine, self.idle = self.here.connect(), self.here.connect()
+        self.other, self.elsewhere = self.there.connect(), self.there.connect()
+        self.everybody = [self.mine, self.idle, self.other, self.elsewhere]
+        self.both = {self.mine.sid, self.other.sid}
+        self.join(self.both, "red")
+        self.join([self.mine.sid, self.elsewhere.sid], ["blue", "red sea"])
+
+    def join(self, sids: Any, rooms: Any) -> None:
+        self.third.sockets.join(sids, rooms).result(PATIENCE)
+
+
+def make_scene_app() -> Flask:
+    """Return an application that asks for its sockets."""
+    app = make_app()
+
+    @app.get("/ask/<room>")
+    def ask(room: str) -> dict[str, Any]:
+        mine, members = sockets.rooms_of(request), sockets.members(room)
+        return {"mine": sorted(map(str, mine.value)), "members": sorted(members.value)}
+
+    return app
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[list[Worker]]:
+    """Three workers that know each other."""
+    with LocalCluster() as cluster:
+        workers = [cluster.worker(make_scene_app()) for _ in range(3)]
+        for worker in workers:
+            worker.socketio.on("event", namespace="/chat")(print)
+        yield workers
+
+
+@pytest.fixture
+def scene(workers: list[Worker]) -> Iterator[Scene]:
+    scene = Scene(workers)
+    yield scene
+    for client in scene.everybody:
+        client.disconnect()
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+# -- what is answered -----------------------------------------------------------------------------
+
+
+@callers
+def test_the_members_of_a_room_on_every_worker(scene: Scene, caller: int) -> None:
+    calls = scene.workers[caller].sockets
+
+    assert calls.members("red") == Answer(frozenset(scene.both), True)
+    assert calls.count("red") == Answer(2, True)
+    assert calls.members("nobody's") == Answer(frozenset(), True)
+    assert calls.count("nobody's") == Answer(0, True)
+
+
+@callers
+def test_the_rooms_that_there_are(scene: Scene, caller: int) -> None:
+    calls = scene.workers[caller].sockets
+
+    assert calls.rooms() == Answer({"red": 2, "blue": 2, "red sea": 2}, True)
+    assert calls.rooms("red") == Answer({"red": 2, "red sea": 2}, True)
+    assert calls.rooms(prefix="red ") == Answer({"red sea": 2}, True)
+    assert calls.rooms("Red") == calls.rooms("d") == Answer({}, True)
+
+
+@callers
+def test_the_rooms_of_a_socket(scene: Scene, caller: int) -> None:
+    calls = scene.workers[caller].sockets
+
+    assert calls.rooms_of(scene.mine.sid) == Answer(frozenset({"red", "blue", "red sea"}), True)
+    assert calls.rooms_of(scene.other.sid) == Answer(frozenset({"red"}), True)
+    assert calls.rooms_of(scene.idle.sid) == Answer(frozenset(), True)
+    for worker in scene.workers:
+        assert calls.rooms_of(new_sid(worker.name)) == Answer(frozenset(), True)
+    assert calls.rooms_of(new_sid(new_worker_name())) == Answer(frozenset(), True)
+
+
+@callers
+def test_the_room_of_an_id_is_not_listed(scene: Scene, caller: int) -> None:
+    calls = scene.workers[caller].sockets
+
+    for client in scene.everybody:
+        assert calls.rooms(client.sid) == calls.rooms(client.sid[:5]) == Answer({}, True)
+        assert calls.members(client.sid) == Answer(frozenset({client.sid}), True)
+        assert client.sid not in calls.rooms_of(client.sid).value
+    calls.leave(scene.mine.sid, scene.mine.sid).result(PATIENCE)
+    assert calls.members(scene.mine.sid) == Answer(frozenset(), True)
+
+
+@callers
+def test_rooms_may_be_named_by_numbers(scene: Scene, caller: int) -> None:
+    """Those of Flask-SocketIO's calls; a number is not its text."""
+    calls = scene.workers[caller].sockets
+    for worker, client in ((scene.here, scene.mine), (scene.there, scene.other)):
+        with worker.app.app_context():
+            for room in (42, -7, 2**63 - 1):
+                flask_socketio.join_room(room, sid=client.sid, namespace="/")
+    scene.join(scene.mine.sid, "42")
+
+    assert calls.rooms("4") == Answer({42: 2, "42": 1}, True)
+    assert calls.rooms("-") == Answer({-7: 2}, True)
+    assert calls.rooms_of(scene.other.sid).value == {"red", 42, -7, 2**63 - 1}
+    assert calls.members("42").value == {scene.mine.sid}
+
+
+def test_another_namespace_is_another_matter(scene: Scene) -> None:
+    chatting = scene.there.connect("/chat")
+    calls = scene.here.sockets
+    calls.join(chatting.sid, "red", namespace="/chat").result(PATIENCE)
+
+    assert calls.members("red", namespace="/chat").value == {chatting.sid}
+    assert calls.rooms(namespace="/chat").value == {"red": 1}
+    assert calls.count("red", namespace="/chat").value == 1
+    assert calls.rooms_of(chatting.sid, namespace="/chat").value == {"red"}
+    assert calls.rooms_of(chatting.sid).value == frozenset()
+    assert calls.members("red").value == scene.both
+    assert chatting.ask("get", "/ask/red")["body"] == {"mine": ["red"], "members": [chatting.sid]}
+    chatting.disconnect()
+
+
+def test_a_socket_asks_for_itself(scene: Scene) -> None:
+    answer = scene.other.ask("get", "/ask/red")["body"]
+
+    assert answer == {"mine": ["red"], "members": sorted(scene.both)}
+
+
+@callers
+def test_what_a_caller_has_done_it_finds_done(scene: Scene, caller: int) -> None:
+    """In program order nobody has to wait."""
+    calls, sids = scene.workers[caller].sockets, [client.sid for client in scene.everybody]
+
+    for _ in range(20):
+        calls.join(sids, "green")
+        assert calls.members("green").value == set(sids)
+        calls.leave_all("green")
+        assert calls.rooms() == Answer({}, True)
+
+
+def test_a_callback_may_ask(scene: Scene) -> None:
+    """It runs apart from the thread that hears the answers."""
+    asked: list[Answer[int]] = []
+    done = threading.Event()
+
+    def ask(error: BaseException | None) -> None:
+        asked.append(scene.here.rooms.sockets.count("green"))
+        done.set()
+
+    scene.here.sockets.join(scene.other.sid, "green", ask)
+
+    assert done.wait(PATIENCE)
+    assert asked == [Answer(1, True)]
+
+
+def test_many_ask_at_once(scene: Scene) -> None:
+    """Each gets its own answer."""
+    rooms = [f"room {number}" for number in range(12)]
+    for number, room in enumerate(rooms):
+        scene.join([client.sid for client in scene.everybody[: number % 5]], room)
+
+    def ask(worker: Worker, room: str) -> list[Any]:
+        calls = worker.rooms.sockets
+        return [calls.count(room), len(calls.members(room).value), calls.rooms(room).value]
+
+    asking = [
+        in_thread(partial(ask, scene.workers[number % 3], room))
+        for number, room in enumerate(rooms)
+    ]
+
+    for number, (room, asked) in enumerate(zip(rooms, asking, strict=True)):
+        size = number % 5
+        expected = {other: rooms.index(other) % 5 for other in rooms if other.startswith(room)}
+        listed = {name: size for name, size in expected.items() if size}
+        assert asked.result(PATIENCE) == [Answer(size, True), size, listed]
+
+
+# -- one moment of each worker --------------------------------------------------------------------
+
+
+def test_an_answer_is_of_one_moment(cluster: LocalCluster) -> None:
+    """However many messages it takes: all members have moved, or none."""
+    here, there = (cluster.worker(message_bytes=1_000) for _ in range(2))
+    sids = [there.connect().sid for _ in range(200)]
+    there.sockets.join(sids, "lobby").result(0)
+    assert here.sockets.count("lobby") == Answer(200, True)
+    enough = threading.Event()
+
+    def toggle() -> None:
+        calls = there.rooms.sockets
+        while not enough.is_set():
+            calls.add_room_members_to_rooms("lobby", ["a", "b"]).result(PATIENCE)
+            calls.remove_room_members_from_rooms("lobby", ["b", "a"]).result(PATIENCE)
+
+    toggling = in_thread(toggle)
+    seen = [here.sockets.members("a") for _ in range(30)]
+    counted = [here.sockets.rooms() for _ in range(30)]
+    enough.set()
+    toggling.result(PATIENCE)
+
+    assert all(answer.complete for answer in seen)
+    assert all(answer.complete for answer in counted)
+    assert {answer.value for answer in seen} <= {frozenset(sids), frozenset()}
+    for answer in counted:
+        assert answer.value in ({"lobby": 200}, {"lobby": 200, "a": 200, "b": 200})
+
+
+# -- long answers ---------------------------------------------------------------------------------
+
+
+def test_a_long_answer_comes_in_pages(cluster: LocalCluster) -> None:
+    here, there = (cluster.worker(message_bytes=1_000) for _ in range(2))
+    sids = [there.connect().sid for _ in range(300)]
+    names = [f"\N{SNOWMAN} {number} {'x' * number}" for number in range(200)]
+    there.sockets.join(sids, "lobby").result(0)
+    there.sockets.join(sids[0], names).result(0)
+    wire = cluster.listen()
+
+    for ask, expected in (
+        (partial(here.sockets.members, "lobby"), frozenset(sids)),
+        (partial(here.sockets.rooms, "\N{SNOWMAN}"), dict.fromkeys(names, 1)),
+        (partial(here.sockets.rooms_of, sids[0]), frozenset({*names, "lobby"})),
+    ):
+        assert ask() == Answer(expected, True)
+
+        said = wire.said_by(there)
+        pages = [operation for operation in said if isinstance(operation, Reply)]
+        assert len(pages) > 10
+        assert all(len(encode_operation(page)) <= 1_000 for page in pages)
+        assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
+    assert here.sockets.count("lobby") == Answer(300, True)
+    assert len(wire.said_by(there)) == 1
+
+
+ROOMS = st.text(max_size=40) | st.integers(-(2**63), 2**63 - 1) | st.just("x" * 400)
+PAIRS = st.lists(st.tuples(ROOMS, st.integers(0, 2**63)), max_size=60)
+
+
+@settings(deadline=None, max_examples=50)
+@given(PAIRS, st.integers(600, 2_000), st.booleans())
+def test_every_page_fits(pairs: list[tuple[Room, int]], size: int, counted: bool) -> None:
+    names = [name for name, _ in pairs]
+    counts = [count for _, count in pairs] if counted else []
+
+    pages = replies("a worker's name", 2**40, (names, counts), Limits(2**24, 2**24, size))
+
+    assert all(len(encode_operation(page)) <= size for page in pages)
+    assert [name for page in pages for name in page.names] == names
+    assert [count for page in pages for count in page.counts] == counts
+    assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
+    assert all(page.whole for page in pages)
+
+
+def test_an_answer_that_would_fill_the_outbox_is_not_given_and_that_is_said(
+    cluster: LocalCluster,
+) -> None:
+    """At once, and what else the worker has to say is not held up by it."""
+    here = cluster.worker(confirm_timeout=FOR_EVER)
+    there = cluster.worker(message_bytes=1_000, outbox_bytes=10_000)
+    mine = here.connect()
+    sids = [there.connect().sid for _ in range(300)]
+    there.sockets.join(sids, "lobby").result(0)
+    here.sockets.join(mine.sid, "lobby").result(0)
+    wire = cluster.listen()
+    wire.said_by(there)
+
+    assert here.sockets.members("lobby") == Answer(frozenset({mine.sid}), False, (there.name,))
+
+    assert len(wire.said_by(there)) == 1
+    assert here.sockets.count("lobby") == Answer(301, True)
+    assert here.sockets.rooms() == Answer({"lobby": 301}, True)
+
+
+def test_a_name_that_is_too_long_for_a_message_is_not_given_and_that_is_said(
+    cluster: LocalCluster,
+) -> None:
+    here = cluster.worker(confirm_timeout=FOR_EVER)
+    there = cluster.worker(message_bytes=1_000)
+    sid = there.connect().sid
+    there.sockets.join(sid, ["short", "\N{SNOWMAN}" * 400]).result(0)
+
+    assert here.sockets.rooms("s") == Answer({"short": 1}, True)
+    assert here.sockets.rooms() == Answer({}, False, (there.name,))
+    assert here.sockets.rooms_of(sid) == Answer(frozenset(), False, (there.name,))
+
+
+# -- who does not answer --------------------------------------------------------------------------
+
+QUESTIONS: dict[str, Callable[[Sockets, float | None], Answer[Any]]] = {
+    "members": lambda calls, timeout: calls.members("red", timeout=timeout),
+    "count": lambda calls, timeout: calls.count("red", timeout=timeout),
+    "rooms": lambda calls, timeout: calls.rooms(timeout=timeout),
+}
+
+
+class Broken:
+    """Three workers with a member of "red" each, of which the second can fall silent."""
+
+    def __init__(self, cluster: LocalCluster, **options: Any) -> None:
+        self.backend = FaultyBackend(cluster.hub)
+        self.own = FaultyBackend(cluster.hub)
+        self.here = cluster.worker(backend=self.own, heartbeat_interval=SLOW_HEARTBEAT, **options)
+        self.there = cluster.worker(backend=self.backend, heartbeat_interval=SLOW_HEARTBEAT)
+        self.third = cluster.worker(heartbeat_interval=SLOW_HEARTBEAT)
+        workers = [self.here, self.there, self.third]
+        self.clients = [worker.connect() for worker in workers]
+        self.sids = [client.sid for client in self.clients]
+        self.third.sockets.join(self.sids, "red").result(PATIENCE)
+        while not self.here.sockets.count("red").complete:
+            pass  # until it has heard everybody
+
+    def ask_all(self, timeout: float | None = None) -> list[Any]:
+        """Ask everything, and return what is missing of the whole."""
+        answers = [ask(self.here.sockets, timeout) for ask in QUESTIONS.values()]
+        assert len({(answer.complete, answer.missing) for answer in answers}) == 1
+        return [answers[0].complete, answers[0].missing, *(answer.value for answer in answers)]
+
+    @property
+    def without_there(self) -> list[Any]:
+        """What is answered by all but the second worker."""
+        return [{self.sids[0], self.sids[2]}, 2, {"red": 2}]
+
+
+@pytest.mark.parametrize(
+    ("confirm_timeout", "timeout"), [(FOR_EVER, 0.1), (0.3, None), (0.3, FOR_EVER)]
+)
+def test_a_worker_that_is_mute_is_missing_when_the_time_is_over(
+    cluster: LocalCluster, confirm_timeout: float, timeout: float | None
+) -> None:
+    scene = Broken(cluster, confirm_timeout=confirm_timeout)
+    scene.backend.mute = True
+
+    assert scene.ask_all(timeout) == [False, (scene.there.name,), *scene.without_there]
+
+
+def test_who_is_no_longer_mute_answers_the_next_question(cluster: LocalCluster) -> None:
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.backend.mute = scene.backend.deaf = True
+    assert scene.here.sockets.count("red", timeout=0.1) == Answer(2, False, (scene.there.name,))
+    missing = scene.here.sockets.rooms_of(scene.sids[1], timeout=0.1)
+    assert missing == Answer(frozenset(), False, (scene.there.name,))
+
+    scene.backend.mute = scene.backend.deaf = False
+
+    assert scene.here.sockets.count("red", timeout=PATIENCE) == Answer(3, True)
+    assert scene.here.sockets.rooms_of(scene.sids[1]) == Answer(frozenset({"red"}), True)
+
+
+def test_a_worker_that_dies_meanwhile_is_not_waited_for(cluster: LocalCluster) -> None:
+    """It is gone with its sockets, so the answer is whole without it."""
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.backend.mute = scene.backend.deaf = True
+
+    calls = scene.here.sockets
+    asking = [in_thread(partial(ask, calls, None)) for ask in QUESTIONS.values()]
+    of_the_dead = in_thread(lambda: scene.here.rooms.sockets.rooms_of(scene.sids[1]))
+
+    answers = [asked.result(PATIENCE) for asked in asking]
+    assert [(answer.complete, answer.missing) for answer in answers] == [(True, ())] * 3
+    assert [answer.value for answer in answers] == scene.without_there
+    assert of_the_dead.result(PATIENCE) == Answer(frozenset(), True)
+
+
+def test_a_worker_that_leaves_meanwhile_is_not_waited_for(cluster: LocalCluster) -> None:
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.third.cluster._deliveries._reply = lambda *_: None
+    asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
+
+    fence(scene.here, scene.clients[2])
+    scene.third.cluster.stop()
+
+    assert asking.result(PATIENCE) == Answer(frozenset(scene.sids[:2]), True)
+
+
+def test_while_the_broker_is_away_this_worker_answers_for_itself(cluster: LocalCluster) -> None:
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.own.down = True
+
+    answer = scene.here.sockets.members("red", timeout=0.1)
+
+    missing = {scene.there.name, scene.third.name}
+    assert (set(answer.value), answer.complete) == ({scene.sids[0]}, False)
+    assert set(answer.missing) == missing
+    own = scene.here.sockets.rooms_of(scene.sids[0], timeout=FOR_EVER)
+    assert own == Answer(frozenset({"red"}), True)
+    scene.own.down = False
+    assert scene.here.sockets.count("red", timeout=PATIENCE) == Answer(3, True)
+
+
+def test_a_full_outbox_is_said(cluster: LocalCluster) -> None:
+    scene = Broken(cluster, confirm_timeout=FOR_EVER, outbox_bytes=200, message_bytes=100)
+    scene.own.down = True
+
+    def ask_on() -> None:
+        while True:
+            scene.here.sockets.count("red", timeout=0)
+
+    with pytest.raises(BackendUnavailable):
+        ask_on()
+    scene.own.down = False
+
+
+def test_no_time_at_all_is_time_for_what_is_here(cluster: LocalCluster) -> None:
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.backend.mute = True
+
+    answer = scene.here.sockets.members("red", timeout=0)
+
+    assert scene.sids[0] in answer.value
+    assert not answer.complete
+    assert scene.there.name in answer.missing
+
+
+def test_who_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.backend.mute = True
+    asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
+    fence(scene.here, scene.clients[2])
+
+    scene.here.cluster.stop()
+
+    answer = asking.result(PATIENCE)
+    assert (answer.complete, scene.sids[0] in answer.value) == (False, True)
+    later = scene.here.sockets.members("red")
+    assert (later.complete, set(later.value)) == (False, {scene.sids[0]})
+
+
+def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.backend.mute = True
+    asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
+    fence(scene.here, scene.clients[2])
+
+    scene.here.cluster._start_over("a test says so")
+
+    answer = asking.result(PATIENCE)
+    assert (answer.complete, set(answer.value)) == (False, {scene.sids[0]})
+
+
+# -- the first moment of a life -------------------------------------------------------------------
+
+
+def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCluster) -> None:
+    """Its numbers begin again, so another question may have the number of an old one."""
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.own.deaf = True
+    asker = scene.here.cluster._asker
+    old, of_before = asker.ask(FENCE, None)
+
+    scene.here.cluster._start_over("a test says so")
+    of_before.result(PATIENCE)
+    while (asked := asker.ask(FENCE, None))[0] < old:
+        pass
+    asker._give_up(old, of_before)
+
+    assert asked[0] == old
+    assert not asked[1].done()
+
+
+def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -> None:
+    """It may be on its way to who waits for it when a worker starts over."""
+    scene = Broken(cluster, confirm_timeout=FOR_EVER)
+    scene.own.deaf = True
+    here = scene.here.cluster
+    before = here._shared.node
+    old, _ = here._asker.ask(FENCE, None)
+
+    here._start_over("a test says so")
+    while (asked := here._asker.ask(FENCE, None))[0] < old:
+        pass
+    here._handle([Overdue(old, ())], before)
+
+    assert asked[0] == old
+    assert not asked[1].done()
+
+
+def test_a_worker_in_its_first_moment_is_told_of_everybody(scene: Scene) -> None:
+    hub = str(scene.here.rooms._options["backend_url"])
+    questions: list[tuple[Callable[[Sockets], object], object]] = [
+        (lambda calls: calls.members("red"), frozenset(scene.both)),
+        (lambda calls: calls.count("red"), 2),
+        (lambda calls: calls.rooms("b"), {"blue": 2}),
+        (lambda calls: calls.rooms_of(scene.other.sid), frozenset({"red"})),
+    ]
+    for ask, expected in questions:
+        newcomer = LocalCluster().worker(backend_url=hub)
+
+        assert ask(newcomer.sockets) == Answer(expected, True)
+
+        newcomer.cluster.stop()
+
+
+def test_a_worker_that_has_just_joined_is_asked_as_well(scene: Scene) -> None:
+    """Ten times, since it is about the moment between its hello and the others' hearing it."""
+    hub = str(scene.here.rooms._options["backend_url"])
+    for _ in range(10):
+        newcomer = LocalCluster().worker(backend_url=hub)
+        client = newcomer.connect()
+        newcomer.sockets.join(client.sid, "new").result(0)
+
+        assert scene.here.sockets.members("new") == Answer(frozenset({client.sid}), True)
+        assert scene.there.sockets.rooms("new") == Answer({"new": 1}, True)
+
+        newcomer.cluster.stop()
+
+
+def test_who_is_alone_waits_for_nobody(cluster: LocalCluster) -> None:
+    """On memory:// it is known that there is nobody else, without any heartbeat."""
+    worker = cluster.worker(heartbeat_interval=FOR_EVER, confirm_timeout=PATIENCE)
+    client = worker.connect()
+    ghost = new_sid(new_worker_name())
+    worker.sockets.join(client.sid, "red").result(0)
+
+    assert worker.sockets.members("red") == Answer(frozenset({client.sid}), True)
+    assert worker.sockets.rooms() == Answer({"red": 1}, True)
+    assert worker.sockets.rooms_of(ghost) == Answer(frozenset(), True)
+    assert worker.sockets.leave(ghost, "red").result() == Outcome(unknown=(ghost,))
+    assert worker.sockets.leave_all("red").result() == Outcome(1)
+
+
+# -- who answers what was not asked ---------------------------------------------------------------
+
+
+class Lying:
+    """Three workers with a member of "red" each, of which the third answers as a test says."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.here, self.there, self.liar = (
+            cluster.worker(confirm_timeout=FOR_EVER) for _ in range(3)
+        )
+        self.clients = [worker.connect() for worker in (self.here, self.there, self.liar)]
+        self.sids = [client.sid for client in self.clients]
+        self.honest = frozenset(self.sids[:2])
+        self.here.sockets.join(self.sids, "red").result(PATIENCE)
+        self.here.sockets.count("red")
+
+    def says(self, *answers: Callable[[str, int], Reply]) -> None:
+        """Have the liar answer each question so: given who asks, and its number."""
+
+        def reply(event: Any, question: Any) -> None:
+            for answer in answers:
+                self.liar.cluster.publish(answer(event.sender, event.number))
+
+        self.liar.cluster._deliveries._reply = reply
+
+
+@pytest.fixture
+def lying(cluster: LocalCluster) -> Lying:
+    return Lying(cluster)
+
+
+def test_only_the_owner_tells_the_rooms_of_a_socket(lying: Lying) -> None:
+    lying.says(lambda asker, number: Reply(asker, number, ("lie",), (), True))
+    for _ in range(20):
+        assert lying.here.sockets.rooms_of(lying.sids[1]) == Answer(frozenset({"red"}), True)
+
+
+def test_an_answer_to_another_question_is_none(lying: Lying) -> None:
+    """Nor is one to a question of somebody else, to a former one, or to one to come."""
+    lying.says(
+        lambda asker, number: Reply(asker, number - 1, ("lie",), (1,), True),
+        lambda asker, number: Reply(asker, number + 1, ("lie",), (1,), True),
+        lambda asker, number: Reply(asker, 0, ("lie",), (1,), True),
+        lambda asker, number: Reply(lying.there.name, number, ("lie",), (1,), True),
+        lambda asker, number: Reply("nobody", number, ("lie",), (1,), True),
+        lambda asker, number: Reply(asker, number, (lying.sids[2],), (1,), True),
+    )
+    for _ in range(20):
+        members = lying.here.sockets.members("red")
+        assert members == Answer(lying.honest | {lying.sids[2]}, True)
+
+
+def test_an_answer_counts_once(lying: Lying) -> None:
+    def five(asker: str, number: int) -> Reply:
+        return Reply(asker, number, (), (5,), True)
+
+    lying.says(five, five, five)
+    for _ in range(20):
+        assert lying.here.sockets.count("red") == Answer(7, True)
+
+
+def test_what_follows_the_last_page_is_nothing(lying: Lying) -> None:
+    lying.says(
+        lambda asker, number: Reply(asker, number, ("first",), (), False),
+        lambda asker, number: Reply(asker, number, ("last",), (), True),
+        lambda asker, number: Reply(asker, number, ("too late",), (), False),
+        lambda asker, number: Reply(asker, number, (), (), True),
+    )
+    for _ in range(20):
+        answer = lying.here.sockets.members("red")
+        assert answer == Answer(lying.honest | {"first", "last"}, True)
+
+
+def test_pages_without_an_end_are_no_answer(lying: Lying) -> None:
+    """They are counted, and nobody keeps them until the time is over."""
+    most = Limits(16 * 2**20, 0, 2**20).pages
+    pages = [
+        lambda asker, number, page=page: Reply(asker, number, (f"page {page}",), (), False)
+        for page in range(most + 1)
+    ]
+    lying.says(*pages)
+
+    answer = lying.here.sockets.members("red")
+
+    assert answer == Answer(lying.honest, False, (lying.liar.name,))
+
+
+def test_what_a_worker_has_said_before_it_died_is_nothing(lying: Lying) -> None:
+    def die(asker: str, number: int) -> Reply:
+        in_thread(lying.liar.cluster.stop)
+        return Reply(asker, number, (lying.sids[2], "half"), (1, 1), False)
+
+    lying.says(die)
+
+    assert lying.here.sockets.members("red") == Answer(lying.honest, True)
+
+
+def test_names_and_counts_that_do_not_match_are_none(lying: Lying) -> None:
+    lying.says(lambda asker, number: Reply(asker, number, ("more", "names"), (1,), True))
+    assert lying.here.sockets.rooms() == Answer({"red": 2, "more": 1}, True)
+    lying.says(lambda asker, number: Reply(asker, number, (), (1, 2, 3), True))
+    assert lying.here.sockets.rooms() == Answer({"red": 2}, True)
+    assert lying.here.sockets.members("red") == Answer(lying.honest, True)
+
+
+# -- arguments ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Untouched]:
+    with LocalCluster() as cluster:
+        yield Untouched(cluster)
+
+
+@pytest.mark.parametrize("bad", BAD_ROOMS)
+def test_what_is_no_room_is_not_asked_for(untouched: Untouched, bad: str) -> None:
+    calls, value = untouched.sockets, BAD_ROOMS[bad]
+
+    untouched.refuses(InvalidRoom, lambda: calls.members(value))
+    untouched.refuses(InvalidRoom, lambda: calls.count(value))
+    if bad not in ("empty", "a space", "white space"):
+        untouched.refuses(InvalidRoom, lambda: calls.rooms(value))
+
+
+@pytest.mark.parametrize("bad", BAD_SOCKETS)
+def test_what_is_no_socket_has_no_rooms(untouched: Untouched, bad: str) -> None:
+    value = BAD_SOCKETS[bad](untouched.mine.sid)
+
+    untouched.refuses(InvalidSocket, lambda: untouched.sockets.rooms_of(value))
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set])
+def test_rooms_are_asked_of_one_socket(untouched: Untouched, kind: Any) -> None:
+    for sids in (kind([untouched.mine.sid]), kind([])):
+        untouched.refuses(InvalidSocket, partial(untouched.sockets.rooms_of, sids))
+
+
+def test_an_http_request_has_no_rooms(untouched: Untouched) -> None:
+    with untouched.here.app.test_request_context("/"):
+        untouched.refuses(NotASocketRequest, lambda: untouched.sockets.rooms_of(request))
+
+
+@pytest.mark.parametrize("namespace", BAD_NAMESPACES)
+def test_a_namespace_has_to_be_one(untouched: Untouched, namespace: Any) -> None:
+    calls, sid = untouched.sockets, untouched.other.sid
+
+    for call in (
+        partial(calls.members, "red"),
+        partial(calls.count, "red"),
+        calls.rooms,
+        partial(calls.rooms_of, sid),
+    ):
+        untouched.refuses(InvalidArgument, partial(call, namespace=namespace))
+
+
+@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), "1", True, [1], b"1", object()])
+def test_a_timeout_has_to_be_seconds(untouched: Untouched, timeout: Any) -> None:
+    calls, sid = untouched.sockets, untouched.other.sid
+
+    for call in (
+        partial(calls.members, "red"),
+        partial(calls.count, "red"),
+        calls.rooms,
+        partial(calls.rooms_of, sid),
+        partial(calls.rooms_of, untouched.mine.sid),
+    ):
+        untouched.refuses(InvalidArgument, partial(call, timeout=timeout))
+
+
+@pytest.mark.parametrize("timeout", [FOR_EVER, float("inf"), 10**400, 1])
+def test_any_time_is_no_longer_than_the_confirmation_timeout(
+    untouched: Untouched, timeout: Any
+) -> None:
+    both = {untouched.mine.sid, untouched.other.sid}
+
+    assert untouched.sockets.members("red", timeout=timeout) == Answer(frozenset(both), True)
+
+
+def test_a_namespace_that_is_too_long_for_a_message_is_said(untouched: Untouched) -> None:
+    namespace = "/" + "n" * 2**20
+
+    untouched.refuses(
+        InvalidArgument, lambda: untouched.sockets.members("red", namespace=namespace)
+    )

@@ -1,0 +1,672 @@
+"""The driver of the protocol: outages, deafness, goodbyes, and what must not stop the listener."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Queue
+from typing import Any
+
+import msgpack
+import pytest
+
+from flask_rooms import Answer, BackendError, BackendUnavailable, Outcome, Unconfirmed
+from flask_rooms.backends import MemoryBackend
+from flask_rooms.protocol.ids import new_sid, new_worker_name
+from flask_rooms.protocol.messages import VERSION, Codec
+from tests.support.apps import (
+    HEARTBEAT,
+    PATIENCE,
+    SECRET,
+    LocalCluster,
+    Worker,
+    fence,
+    in_thread,
+    make_app,
+)
+from tests.support.faults import FaultyBackend
+
+pytestmark = pytest.mark.every_python
+
+
+class HalfOpenBackend(FaultyBackend):
+    """Deaf until it is opened again, as a connection that died without a word."""
+
+    def open(self) -> None:
+        super().open()
+        self.deaf = False
+
+
+class StuckBackend(FaultyBackend):
+    """When mute stays so until it is opened again; and meanwhile the others never fall silent."""
+
+    _heard: bytes | None = None
+
+    def open(self) -> None:
+        super().open()
+        self.mute = False
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        if not self.mute:
+            return payload
+        self._heard = payload or self._heard  # once more, which changes nothing
+        return self._heard
+
+
+class AwayBackend(FaultyBackend):
+    """Cannot be opened while it is down."""
+
+    def open(self) -> None:
+        if self.down:
+            raise BackendError("The test has switched the broker off.")
+        super().open()
+
+
+class LostBackend(AwayBackend):
+    """Cannot receive, either, while it is down; counts how often it was tried."""
+
+    tried = 0
+
+    def receive(self, timeout: float) -> bytes | None:
+        if self.down:
+            self.tried += 1
+            raise BackendError("The test has switched the broker off.")
+        return super().receive(timeout)
+
+
+@pytest.fixture(name="cluster")
+def _cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+def _with(cluster: LocalCluster, backend: FaultyBackend) -> Worker:
+    return cluster.worker(make_app(), backend=backend, backend_url="memory://")
+
+
+def _ask_until_refused(worker: Worker, sid: str) -> None:
+    for _ in range(100):
+        worker.sockets.leave(sid, "red")
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for what a background thread brings about, in bounded time."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE / 0.01)):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it has not come about")
+
+
+def test_a_worker_that_does_not_hear_itself_connects_again(cluster: LocalCluster) -> None:
+    here, there = cluster.worker(), _with(cluster, backend := HalfOpenBackend(cluster.hub))
+    sid = there.connect().sid
+    here.sockets.join(sid, "red").result(PATIENCE)
+
+    backend.deaf = True
+    _wait_for(lambda: not backend.deaf)
+
+    assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_who_starts_over_connects_again(cluster: LocalCluster) -> None:
+    """It was not heard, and need not wait until it misses its own words among the others'."""
+    here, there = cluster.worker(), _with(cluster, backend := StuckBackend(cluster.hub))
+    fence(here, there.connect())
+
+    backend.mute = True
+
+    _wait_for(lambda: not backend.mute)
+    sid = there.connect().sid
+    assert here.sockets.join(sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_while_the_broker_is_down_own_sockets_are_served(cluster: LocalCluster) -> None:
+    here, there = _with(cluster, backend := FaultyBackend(cluster.hub)), cluster.worker()
+    client, elsewhere = here.connect(), there.connect()
+    here.sockets.join([client.sid, elsewhere.sid], "red").result(PATIENCE)
+
+    backend.down = True
+    here.sockets.broadcast("red", "before")
+    leave = here.sockets.leave(elsewhere.sid, "red")
+    here.sockets.broadcast("red", "after")
+
+    assert client.received() == [("message", "before"), ("message", "after")]
+    assert not leave.done()
+    backend.down = False
+    assert leave.result(PATIENCE) == Outcome(1)
+    fence(here, elsewhere)
+    assert elsewhere.received() == [("message", "before")]
+
+
+def test_a_full_outbox_raises_and_nothing_has_changed(cluster: LocalCluster) -> None:
+    backend = FaultyBackend(cluster.hub)
+    here = cluster.worker(make_app(), backend=backend, outbox_bytes=2000)
+    client, elsewhere = here.connect(), cluster.worker().connect()
+    backend.down = True
+
+    with pytest.raises(BackendUnavailable, match="ROOMS_OUTBOX_BYTES"):
+        _ask_until_refused(here, elsewhere.sid)
+    with pytest.raises(BackendUnavailable):
+        here.sockets.join([client.sid, elsewhere.sid], "a room " * 100)
+
+    assert here.rooms_of(client) == set()
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalCluster) -> None:
+    there = cluster.worker()
+    elsewhere = there.connect()
+    backend = AwayBackend(cluster.hub)
+    backend.down = True
+    here = _with(cluster, backend)
+
+    assert here.sockets.join(here.connect().sid, "red").result(0) == Outcome(1)
+    join = here.sockets.join(elsewhere.sid, "red")
+    backend.down = False
+
+    assert join.result(PATIENCE) == Outcome(1)
+
+
+def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
+    """What connects before the others know the new name could be called unknown by them."""
+    backend = FaultyBackend(cluster.hub)
+    here, there = cluster.worker(), cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
+    fence(here, there.connect())
+    name = there.name
+    backend.mute = True
+    _wait_for(lambda: there.name != name)
+    client = there.connect()  # which is served all the same, in the end
+    there.sockets.join(client.sid, "red").result(0)
+
+    backend.mute = False
+
+    _wait_for(lambda: there.name in here.cluster.peers)
+    fence(here, there.connect())
+    assert there.rooms_of(client) == set()
+
+
+def test_who_starts_over_accepts_no_socket_before_it_is_heard(cluster: LocalCluster) -> None:
+    """Those who come back at once are not sent away a second time."""
+    backend = FaultyBackend(cluster.hub)
+    here, there = cluster.worker(), _with(cluster, backend)
+    fence(here, there.connect())
+    name = there.name
+    backend.mute = True
+    _wait_for(lambda: there.name != name)
+
+    coming = in_thread(there.connect)
+    backend.mute = False
+    client = coming.result(PATIENCE)
+
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert there.rooms_of(client) == {"red"}
+
+
+class HangingBackend(FaultyBackend):
+    """Keeps whoever publishes waiting until `answer` is set, and then fails, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hangs = False
+        self.hanging, self.answer = threading.Event(), threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        if self.hangs:
+            self.hanging.set()
+            self.answer.wait(PATIENCE)
+            self.hangs = False
+            raise BackendError("The test has let it fail.")
+        super().publish(payload)
+
+
+def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalCluster) -> None:
+    """What was under way comes back to an outbox that is full, and is more than that holds."""
+    backend = HangingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, outbox_bytes=2000), cluster.worker()
+    client, name = here.connect(), here.name
+    here.sockets.join(client.sid, "red").result(0)
+    elsewhere = there.connect().sid
+    fence(here, there.connect())
+
+    backend.hangs = backend.deaf = True
+    under_way = in_thread(lambda: here.sockets.broadcast("green", "x" * 1500))
+    assert backend.hanging.wait(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+    here.sockets.leave(elsewhere, "red", told.put)
+    with pytest.raises(BackendUnavailable):
+        _ask_until_refused(here, elsewhere)
+    _wait_for(lambda: name not in there.cluster.peers)
+    backend.down = True
+    backend.answer.set()
+    under_way.result(PATIENCE)
+    backend.deaf = False
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+
+    backend.down = False
+    _wait_for(lambda: here.name in there.cluster.peers)
+    fence(here, there.connect())
+    assert here.name != name
+    assert here.rooms_of(client) == set()
+
+
+def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
+    backend = LostBackend(cluster.hub)
+    here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
+    sid = cluster.worker().connect().sid
+    here.sockets.join(sid, "red").result(PATIENCE)
+    told: Queue[BaseException | None] = Queue()
+
+    backend.down = True
+    here.sockets.leave(sid, "red", told.put)
+
+    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+    assert backend.down
+
+
+def test_who_is_back_later_is_not_taken_for_dead(cluster: LocalCluster) -> None:
+    later, sooner = LostBackend(cluster.hub), LostBackend(cluster.hub)
+    here, there = _with(cluster, later), _with(cluster, sooner)
+    client = here.connect()
+    there.sockets.join(client.sid, "red").result(PATIENCE)
+
+    later.down = sooner.down = True
+    _wait_for(lambda: later.tried > 7 and sooner.tried > 7)  # the pauses are no longer short
+    wire = cluster.listen()
+    sooner.down = False
+    assert wire.next_speaker() == there.name
+    tried = later.tried
+    _wait_for(lambda: later.tried > tried)  # a whole pause lies before it
+    later.down = False
+
+    assert there.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
+    # By its heartbeats `here` would notice only after minutes.
+    here, there = cluster.worker(make_app(), heartbeat_interval=60), cluster.worker()
+    sid = there.connect().sid
+    fence(here, there.connect())
+
+    there.cluster.stop()
+
+    assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(unknown=(sid,))
+
+
+class SlowBackend(FaultyBackend):
+    """Takes its time over the next payload, when told to; `sending` is set meanwhile."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.slow = False
+        self.sending = threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        if self.slow:
+            self.slow = False
+            self.sending.set()
+            threading.Event().wait(0.3)
+        super().publish(payload)
+
+
+class CrawlingBackend(FaultyBackend):
+    """Takes longer over every payload than a caller should wait, when told to."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.slow = False
+        self.senders: list[int] = []
+
+    def publish(self, payload: bytes) -> None:
+        if self.slow:
+            self.senders.append(threading.get_ident())
+            threading.Event().wait(0.6)
+        super().publish(payload)
+
+
+def test_no_caller_sends_on_and_on_to_a_slow_broker(cluster: LocalCluster) -> None:
+    backend = CrawlingBackend(cluster.hub)
+    here, there = cluster.worker(make_app(), backend=backend, message_bytes=300), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.slow = True
+    with here.cluster._sender._publishing:  # so that nobody else sends yet
+        for number in range(6):
+            here.sockets.broadcast("red", f"{number}" * 150)  # each fills a frame
+    here.cluster.flush()
+
+    assert backend.senders.count(threading.get_ident()) <= 1
+    backend.slow = False
+    fence(here, client)
+    assert [said[:1] for _, said in client.received()] == list("012345")
+
+
+def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster) -> None:
+    here = cluster.worker(make_app(), heartbeat_interval=60)
+    there = _with(cluster, backend := SlowBackend(cluster.hub))
+    sid = there.connect().sid
+    fence(here, there.connect())
+    backend.slow = True
+    in_thread(lambda: there.sockets.broadcast("red", "slowly"))
+    assert backend.sending.wait(PATIENCE)
+
+    there.cluster.stop()
+
+    _wait_for(lambda: there.name not in here.cluster.peers)
+    assert here.sockets.leave(sid, "red").result(0) == Outcome(unknown=(sid,))
+
+
+class LaggingBackend(FaultyBackend):
+    """Hears what it is sent only while `hearing` is set; counts the frames with operations."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.hearing = threading.Event()
+        self.hearing.set()
+        self.frames = 0
+        self._codec = Codec([SECRET], "flask-rooms", 2**24)
+
+    def publish(self, payload: bytes) -> None:
+        self.frames += bool(self._codec.decode(payload).operations)
+        super().publish(payload)
+
+    def receive(self, timeout: float) -> bytes | None:
+        payload = super().receive(timeout)
+        self.hearing.wait(PATIENCE)
+        return payload
+
+
+def test_what_is_said_while_a_frame_is_on_its_way_shares_the_next_one(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "flask_rooms.cluster.sender._ROUND_TRIP", PATIENCE
+    )  # no matter how slow we are
+    here, there = _with(cluster, backend := LaggingBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    before = backend.frames
+
+    backend.hearing.clear()
+    for number in range(10):
+        here.sockets.broadcast("red", number)
+    assert backend.frames == before + 1
+
+    backend.hearing.set()
+    fence(here, client)
+    assert client.received() == [("message", number) for number in range(10)]
+    assert backend.frames <= before + 3  # the first one, the others, and perhaps the fence
+
+
+def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -> None:
+    # No heartbeat helps, which would show the gap as well.
+    here = cluster.worker(
+        make_app(), backend=(backend := FaultyBackend(cluster.hub)), heartbeat_interval=60
+    )
+    client = cluster.worker().connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.mute = True
+    here.sockets.broadcast("red", "lost on its way, and repeated")
+    backend.mute = False
+    left = here.sockets.leave(client.sid, "red")
+
+    assert left.result(PATIENCE) == Outcome(1)
+    assert client.received() == [("message", "lost on its way, and repeated")]
+
+
+class LingeringBackend(FaultyBackend):
+    """Hands the next payload on at once, when told to, and returns only when it `may_return`."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.lingers = False
+        self.published, self.may_return = threading.Event(), threading.Event()
+
+    def publish(self, payload: bytes) -> None:
+        super().publish(payload)
+        if self.lingers:
+            self.lingers = False
+            self.published.set()
+            self.may_return.wait(PATIENCE)
+
+
+def test_who_has_said_goodbye_does_not_start_over(cluster: LocalCluster) -> None:
+    """Nobody names it any more, and it may hear that while its goodbye is still being sent."""
+    here, there = cluster.worker(), _with(cluster, backend := LingeringBackend(cluster.hub))
+    fence(here, there.connect())
+    fence(there, here.connect())  # it has been named
+    name = there.name
+    _wait_for(lambda: there.cluster._shared.node.is_settled)  # so that it leaves without asking
+
+    with there.cluster._sender._publishing:
+        stopping = in_thread(there.cluster.stop)
+        _wait_for(lambda: there.cluster._shared.node.has_unsent)
+        backend.lingers = True
+    assert backend.published.wait(PATIENCE)
+    _wait_for(lambda: name not in here.cluster.peers)
+    wire = cluster.listen()
+    for _ in range(2):  # it has heard the one before when it hears the next
+        assert wire.next_speaker() == here.name
+    backend.may_return.set()
+    stopping.result(PATIENCE)
+
+    assert there.name == name
+
+
+class LateBackend(AwayBackend):
+    """Opens only when it is told to: `opening` is set while it waits for `may_open`."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.opening, self.may_open = threading.Event(), threading.Event()
+
+    def open(self) -> None:
+        if not self.down:
+            self.opening.set()
+            self.may_open.wait(PATIENCE)
+        super().open()
+
+
+def test_who_stops_while_it_connects_leaves_no_connection_behind(cluster: LocalCluster) -> None:
+    backend = LateBackend(cluster.hub)
+    backend.down = True
+    here = _with(cluster, backend)
+    assert here.name
+    backend.down = False
+    assert backend.opening.wait(PATIENCE)
+
+    here.cluster.stop(timeout=0.01)
+    backend.may_open.set()
+    here.cluster._listener.stopped.wait(PATIENCE)
+
+    with pytest.raises(BackendError):
+        backend.publish(b"nobody is there any more")
+
+
+class OddBackend(FaultyBackend):
+    """Raises once what no backend should."""
+
+    odd = False
+
+    def receive(self, timeout: float) -> bytes | None:
+        if self.odd:
+            self.odd = False
+            raise KeyError("a driver does not know what to do")
+        return super().receive(timeout)
+
+
+def test_no_error_of_a_driver_ends_the_listening(cluster: LocalCluster) -> None:
+    here, there = _with(cluster, backend := OddBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    fence(here, client)
+
+    backend.odd = True
+
+    _wait_for(lambda: not backend.odd)
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_what_is_asked_when_a_worker_stops_gets_an_error(cluster: LocalCluster) -> None:
+    here, there = cluster.worker(), _with(cluster, backend := FaultyBackend(cluster.hub))
+    sid = there.connect().sid
+    fence(here, there.connect())
+    backend.deaf = True
+    leave = here.sockets.leave(sid, "red")
+
+    here.cluster.stop()
+
+    with pytest.raises(Unconfirmed):
+        leave.result(0)
+
+
+def test_an_operation_that_fails_does_not_take_others_with_it(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = _with(cluster, backend := SlowBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    def fail_once(*args: object) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(there.socketio.server, "_send_eio_packet", fail_once)
+    backend.slow = True
+    slowly = in_thread(lambda: here.sockets.broadcast("green", "lets the next two share a frame"))
+    assert backend.sending.wait(PATIENCE)
+
+    here.sockets.broadcast("red", "one that fails")
+    here.sockets.broadcast("red", "one that does not")
+
+    slowly.result(PATIENCE)
+    fence(here, client)
+    assert client.received() == [("message", "one that does not")]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_a_change_that_fails_at_the_owner_is_not_confirmed(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = cluster.worker(make_app(), confirm_timeout=1), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(there.socketio.server.manager._registry, "change", fail)
+
+    with pytest.raises(Unconfirmed, match=there.name):
+        here.sockets.leave(client.sid, "red").result(PATIENCE)
+    assert there.rooms_of(client) == {"red"}
+
+
+@pytest.mark.parametrize("payload", [b"", b"nonsense", b"\x00" * 5_000_000, "é".encode() * 99])
+def test_what_is_not_ours_is_dropped_counted_and_warned_of_once(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture, payload: bytes
+) -> None:
+    here, there = cluster.worker(), cluster.worker()
+    client = there.connect()
+    fence(here, client)
+    intruder = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    intruder.open()
+
+    for _ in range(3):
+        intruder.publish(payload)
+
+    assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert sum(there.cluster.dropped.values()) == 3
+    about = [record for record in caplog.records if "Dropped a message" in record.message]
+    assert len(about) == len({here, there})
+    intruder.close()
+
+
+# -- a rolling upgrade ------------------------------------------------------------------------
+
+
+def test_a_worker_of_another_version_is_silent_and_not_unknown(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it says is dropped, and what would need its answer says that it has none."""
+    here, there = cluster.worker(make_app(), confirm_timeout=2), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    later = Codec([SECRET], "flask-rooms", 2**20)
+    voice = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    voice.open()
+    name = new_worker_name()
+
+    def say(body: list[Any]) -> None:
+        voice.publish(later._signer.sign(msgpack.packb([VERSION + 1, name, *body])))
+
+    with _saying(lambda: say([{"first": 1}, "a body of whatever form"])):
+        _wait_for(lambda: here.cluster.dropped["version"] > 0)
+        with pytest.raises(Unconfirmed, match=name):
+            here.sockets.leave(new_sid(name), "red").result(PATIENCE)
+        answer = here.sockets.members("red")
+
+    assert answer == Answer(frozenset({client.sid}), False, (name,))
+    assert here.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert "another version of Flask-Rooms" in caplog.text
+    voice.close()
+
+
+@contextmanager
+def _saying(say: Callable[[], object]) -> Iterator[None]:
+    """Say something again and again, as often as a heartbeat, while the context lasts."""
+    enough = threading.Event()
+
+    def go_on() -> None:
+        while not enough.wait(HEARTBEAT / 2):
+            say()
+
+    speaking = in_thread(go_on)
+    try:
+        yield
+    finally:
+        enough.set()
+        speaking.result(PATIENCE)
+
+
+# -- what somebody with the broker, and without the key, can do ----------------------------------
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
+def test_recorded_copies_change_nothing(cluster: LocalCluster, order: int) -> None:
+    """Neither for those who heard the originals, nor for a worker that was born later."""
+    tape = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
+    tape.open()
+    here, there, gone = cluster.worker(), cluster.worker(), cluster.worker()
+    mine, other = here.connect(), there.connect()
+    for speaker, room in ((gone, "red"), (here, "blue")):
+        speaker.sockets.join([mine.sid, other.sid], room).result(PATIENCE)
+        speaker.sockets.broadcast(room, room)
+        speaker.sockets.leave([mine.sid, other.sid], room).result(PATIENCE)
+    here.sockets.join(other.sid, "green").result(PATIENCE)
+    gone.cluster.stop()
+    later = cluster.worker()
+    theirs = later.connect()
+    for speaker, listener in ((here, other), (there, mine), (here, theirs), (there, theirs)):
+        fence(speaker, listener)
+    before = [client.received() for client in (mine, other, theirs)]
+
+    recorded = []
+    while (payload := tape.receive(0.01)) is not None:
+        recorded.append(payload)
+    assert len(recorded) > 10
+    for payload in 2 * recorded[::order]:
+        tape.publish(payload)
+
+    for speaker, listener in ((here, other), (there, mine), (here, theirs), (later, mine)):
+        fence(speaker, listener)
+    assert [said for _, said in before[0]] == ["red", "blue"]
+    assert [client.received() for client in (mine, other, theirs)] == [[], [], []]
+    assert there.sockets.rooms_of(other.sid) == Answer(frozenset({"green"}), True)
+    assert here.rooms_of(mine) == later.rooms_of(theirs) == set()
+    tape.close()

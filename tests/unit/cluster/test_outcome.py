@@ -1,0 +1,430 @@
+"""Every call tells what came of it, once, in time, and to whoever asks: future or callback."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import pickle
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from typing import Any
+
+import pytest
+
+from flask_rooms import BackendUnavailable, Outcome, RoomsError, Unconfirmed
+from flask_rooms.cluster.confirmation import Confirmation
+from flask_rooms.protocol.ids import new_sid, new_worker_name
+from tests.support.apps import PATIENCE, LocalCluster, Worker
+from tests.support.faults import FaultyBackend
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+Calls = queue.Queue["BaseException | None"]
+
+
+class Scene:
+    """Two workers that know each other, with a socket on each; the second can go deaf."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.backend = FaultyBackend(cluster.hub)
+        self.here = cluster.worker(confirm_timeout=PATIENCE)
+        self.there = cluster.worker(backend=self.backend, confirm_timeout=PATIENCE)
+        self.sockets = self.here.sockets
+        self.mine = self.here.connect().sid
+        self.other = self.there.connect().sid
+        self.sockets.leave(self.other, "nowhere").result(PATIENCE)
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def scene(cluster: LocalCluster) -> Scene:
+    return Scene(cluster)
+
+
+def impatient(cluster: LocalCluster, deaf: Worker) -> Worker:
+    """Return a worker that waits only for a moment, and knows the one that is about to be deaf."""
+    worker = cluster.worker(confirm_timeout=0.3)
+    worker.sockets.leave(new_sid(deaf.name), "nowhere").result(PATIENCE)
+    return worker
+
+
+# -- what the outcome says --------------------------------------------------------------------
+
+
+def test_changed_and_unchanged_are_memberships_in_the_whole_cluster(scene: Scene) -> None:
+    both = [scene.mine, scene.other]
+
+    def done(future: Future[Outcome]) -> Outcome:
+        return future.result(PATIENCE)
+
+    assert done(scene.sockets.join(both, "red")) == Outcome(2, 0)
+    assert done(scene.sockets.join(both, ["red", "blue"])) == Outcome(2, 2)
+    assert done(scene.sockets.leave(scene.mine, "red")) == Outcome(1, 0)
+    assert done(scene.sockets.leave(both, ["red", "blue", "green"])) == Outcome(3, 3)
+    assert done(scene.sockets.leave(both, ["red", "blue"])) == Outcome(0, 4)
+
+
+def test_a_socket_or_room_given_twice_counts_once(scene: Scene) -> None:
+    sids = [scene.mine, scene.other, scene.mine, scene.other]
+
+    assert scene.sockets.join(sids, ["red", "red"]).result(PATIENCE) == Outcome(2, 0)
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, set, frozenset, iter, lambda sids: dict.fromkeys(sids).keys()]
+)
+def test_sockets_and_rooms_come_in_any_iterable(scene: Scene, kind: Any) -> None:
+    sids, rooms = kind([scene.mine, scene.other]), kind(["red", "blue"])
+
+    assert scene.sockets.join(sids, rooms).result(PATIENCE) == Outcome(4, 0)
+
+
+def test_nobody_or_nowhere_is_done_at_once(scene: Scene) -> None:
+    for future in (
+        scene.sockets.join([], "red"),
+        scene.sockets.leave((), "red"),
+        scene.sockets.join(scene.mine, []),
+        scene.sockets.leave([], []),
+    ):
+        assert future.done()
+        assert future.result() == Outcome(0, 0, ())
+
+
+def test_an_id_that_nobody_holds_is_unknown(scene: Scene) -> None:
+    ghosts = {
+        "of this worker": new_sid(scene.here.name),
+        "of the other worker": new_sid(scene.there.name),
+        "of no worker": new_sid(new_worker_name()),
+    }
+
+    for ghost in ghosts.values():
+        assert scene.sockets.leave(ghost, "red").result(PATIENCE) == Outcome(0, 0, (ghost,))
+
+    everybody = [scene.mine, *ghosts.values(), scene.other]
+    outcome = scene.sockets.join(everybody, "red").result(PATIENCE)
+    assert (outcome.changed, outcome.unchanged) == (2, 0)
+    assert sorted(outcome.unknown) == sorted(ghosts.values())
+
+
+def test_who_has_disconnected_is_unknown(cluster: LocalCluster) -> None:
+    here, there = cluster.worker(), cluster.worker()
+    gone = [here.connect(), there.connect()]
+    for client in gone:
+        client.disconnect()
+
+    outcome = here.sockets.leave([client.sid for client in gone], "red").result(PATIENCE)
+
+    assert outcome == Outcome(0, 0, tuple(client.sid for client in gone))
+
+
+def test_the_sockets_of_a_worker_that_went_away_are_unknown(scene: Scene) -> None:
+    scene.there.cluster.stop()
+
+    assert scene.sockets.leave(scene.other, "red").result(PATIENCE).unknown == (scene.other,)
+
+
+def test_the_sockets_of_a_worker_that_died_are_unknown(scene: Scene) -> None:
+    scene.backend.deaf = scene.backend.mute = True
+
+    assert scene.sockets.leave(scene.other, "red").result(PATIENCE).unknown == (scene.other,)
+
+
+def test_a_socket_of_another_namespace_is_unknown(cluster: LocalCluster) -> None:
+    worker = cluster.worker()
+    worker.socketio.on("hello", namespace="/chat")(print)
+    chatting = worker.connect("/chat")
+
+    assert worker.sockets.join(chatting.sid, "red").result().unknown == (chatting.sid,)
+    assert worker.sockets.join(chatting.sid, "red", namespace="/chat").result() == Outcome(1, 0)
+
+
+def test_outcomes_add_up() -> None:
+    assert Outcome(1, 2, ("a",)) + Outcome(10, 20, ("b",)) == Outcome(11, 22, ("a", "b"))
+
+
+# -- the future -------------------------------------------------------------------------------
+
+
+def test_for_sockets_of_this_worker_it_is_done_on_return(scene: Scene) -> None:
+    future = scene.sockets.join(scene.mine, "red")
+
+    assert future.done()
+    assert future.result(0) == Outcome(1, 0)
+    assert future.exception(0) is None
+
+
+def test_it_cannot_be_cancelled(scene: Scene) -> None:
+    scene.backend.deaf = True
+
+    for future in (scene.sockets.leave(scene.other, "red"), scene.sockets.leave(scene.mine, "x")):
+        assert not future.cancel()
+        assert not future.cancelled()
+
+
+def test_a_shorter_timeout_is_a_timeout_and_the_outcome_comes_later(scene: Scene) -> None:
+    scene.backend.deaf = True
+    future = scene.sockets.leave(scene.other, "red")
+
+    # Not the builtin's name: on Python 3.10 it is another class.
+    with pytest.raises(concurrent.futures.TimeoutError):
+        future.result(0)
+    with pytest.raises(concurrent.futures.TimeoutError):
+        future.exception(0)
+
+    scene.backend.deaf = False
+    assert future.result(PATIENCE) == Outcome(0, 1)
+
+
+def test_many_are_waited_for_together(scene: Scene) -> None:
+    futures = [
+        scene.sockets.join(sid, f"room {n}")
+        for n in range(20)
+        for sid in (scene.mine, scene.other, new_sid(scene.there.name))
+    ]
+
+    assert wait(futures, PATIENCE).not_done == set()
+    assert sum((future.result() for future in futures), Outcome()).changed == 40
+    assert set(as_completed(futures, PATIENCE)) == set(futures)
+
+
+def test_the_first_of_several_can_be_waited_for(scene: Scene) -> None:
+    scene.backend.deaf = True
+    futures = [scene.sockets.leave(scene.other, "red"), scene.sockets.leave(scene.mine, "red")]
+
+    assert wait(futures, PATIENCE, FIRST_COMPLETED).done == {futures[1]}
+
+
+def test_done_callbacks_get_the_future_once(scene: Scene) -> None:
+    for sid in (scene.mine, scene.other):
+        calls: queue.Queue[Future[Outcome]] = queue.Queue()
+        future = scene.sockets.join(sid, "red")
+
+        future.add_done_callback(calls.put)
+        assert calls.get(timeout=PATIENCE) is future
+        future.add_done_callback(calls.put)  # it is done: at once
+
+        assert calls.get_nowait() is future
+        assert calls.empty()
+
+
+# -- the callback -----------------------------------------------------------------------------
+
+
+def called_back(calls: Calls) -> BaseException | None:
+    """Return what the callback got."""
+    return calls.get(timeout=PATIENCE)
+
+
+def test_for_sockets_of_this_worker_it_is_called_before_the_return(scene: Scene) -> None:
+    calls: Calls = queue.Queue()
+
+    given: list[list[str]] = [[scene.mine], [new_sid(scene.here.name)], []]
+    for sids in given:
+        scene.sockets.join(sids, "red", calls.put)
+        assert calls.get_nowait() is None
+        assert calls.empty()
+
+
+@pytest.mark.parametrize("whose", ["other", "nobody", "both"])
+def test_it_is_called_exactly_once(scene: Scene, whose: str) -> None:
+    calls: Calls = queue.Queue()
+    sids: dict[str, list[str]] = {
+        "other": [scene.other],
+        "nobody": [new_sid(new_worker_name())],
+        "both": [scene.mine, scene.other, new_sid(scene.there.name)],
+    }
+
+    for action in (scene.sockets.join, scene.sockets.leave):
+        action(sids[whose], "red", calls.put).result(PATIENCE)
+        assert called_back(calls) is None
+
+    # Whatever would come twice has come before the answer to this.
+    scene.sockets.leave(scene.other, "red").result(PATIENCE)
+    assert calls.empty()
+
+
+def test_it_gets_the_error_when_nobody_confirms(cluster: LocalCluster, scene: Scene) -> None:
+    calls: Calls = queue.Queue()
+    worker = impatient(cluster, scene.there)
+    scene.backend.deaf = True
+
+    future = worker.sockets.leave(scene.other, "red", calls.put)
+
+    error = called_back(calls)
+    assert isinstance(error, Unconfirmed)
+    assert error is future.exception()
+    assert calls.empty()
+
+
+def test_it_may_make_calls_and_wait_for_them(scene: Scene) -> None:
+    """The listener has to go on listening while a callback waits for what only it can hear."""
+    outcomes: queue.Queue[Outcome] = queue.Queue()
+
+    def callback(error: BaseException | None) -> None:
+        outcomes.put(scene.sockets.leave([scene.mine, scene.other], "red").result(PATIENCE))
+
+    for sid in (scene.other, scene.mine, new_sid(scene.there.name)):
+        scene.sockets.join([scene.mine, scene.other], "red").result(PATIENCE)
+        scene.sockets.join(sid, "blue", callback)
+        assert outcomes.get(timeout=PATIENCE) == Outcome(2, 0)
+
+
+def test_one_that_raises_is_logged_and_harms_nobody(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: queue.Queue[str] = queue.Queue()
+    log = logging.Handler()
+    log.emit = lambda record: told.put("logged")  # type: ignore[method-assign]
+    monkeypatch.setattr(logging.root, "handlers", [log])
+    monkeypatch.setattr(threading, "excepthook", lambda _: told.put("a thread has crashed"))
+
+    def callback(error: BaseException | None) -> None:
+        raise ZeroDivisionError
+
+    for sid in (scene.mine, scene.other):
+        future = scene.sockets.join(sid, "red", callback)
+        assert future.result(PATIENCE) == Outcome(1, 0)
+        assert told.get(timeout=PATIENCE) == "logged"
+        assert scene.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1, 0)
+
+
+# -- when it is not known ---------------------------------------------------------------------
+
+
+def test_a_silent_worker_is_named_in_bounded_time(cluster: LocalCluster, scene: Scene) -> None:
+    worker = impatient(cluster, scene.there)
+    scene.backend.deaf = True
+
+    future = worker.sockets.leave([scene.mine, scene.other], "red")
+
+    with pytest.raises(Unconfirmed) as caught:
+        future.result()  # no timeout, and yet it does not wait for ever
+    assert caught.value.workers == (scene.there.name,)
+    assert scene.there.name in str(caught.value)
+    assert "ROOMS_CONFIRM_TIMEOUT" in str(caught.value)
+    assert future.exception() is caught.value
+
+
+def test_a_silent_worker_does_not_keep_the_others_from_it(
+    cluster: LocalCluster, scene: Scene
+) -> None:
+    worker = impatient(cluster, scene.there)
+    own = worker.connect()
+    scene.backend.deaf = True
+
+    future = worker.sockets.join([own.sid, scene.other], "red")
+
+    assert worker.rooms_of(own) == {"red"}
+    assert isinstance(future.exception(), Unconfirmed)
+    assert worker.rooms_of(own) == {"red"}
+
+
+def test_who_waits_longest_gets_the_same_error_each_time() -> None:
+    """Also where nobody else completes the future: it is the wait that is over."""
+    future = Confirmation(1, 0.01, lambda function, *args: function(*args), lambda _: ("a",))
+
+    error = future.exception()
+
+    assert isinstance(error, Unconfirmed)
+    assert error.workers == ("a",)
+    assert future.exception() is error
+    with pytest.raises(Unconfirmed) as caught:
+        future.result()
+    assert caught.value is error
+
+
+def test_a_worker_that_stops_leaves_no_future_behind(scene: Scene) -> None:
+    scene.backend.deaf = True
+    future = scene.sockets.leave(scene.other, "red")
+
+    scene.here.cluster.stop()
+
+    assert isinstance(future.exception(0), RoomsError)
+
+
+def test_unconfirmed_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(Unconfirmed(["b", "a"], 1.5)))
+
+    assert isinstance(error, Unconfirmed)
+    assert (error.workers, error.timeout) == (("a", "b"), 1.5)
+    assert str(error) == str(Unconfirmed(["a", "b"], 1.5))
+
+
+# -- when the broker is away ------------------------------------------------------------------
+
+
+@pytest.fixture
+def offline(cluster: LocalCluster) -> tuple[Worker, FaultyBackend]:
+    """A worker that can keep hardly anything for a broker that is not there."""
+    backend = FaultyBackend(cluster.hub)
+    worker = cluster.worker(
+        backend=backend, outbox_bytes=1000, message_bytes=1000, confirm_timeout=PATIENCE
+    )
+    worker.cluster.start()
+    backend.down = True
+    return worker, backend
+
+
+def first_refused(call: Callable[[int], object]) -> int:
+    """Call with 0, 1, 2 ... until the outbox is full, and return the number that was refused."""
+    for number in range(100):
+        try:
+            call(number)
+        except BackendUnavailable:
+            return number
+    pytest.fail("the outbox is never full")
+
+
+def test_what_does_not_fit_into_the_outbox_has_not_changed_anything(
+    cluster: LocalCluster, offline: tuple[Worker, FaultyBackend]
+) -> None:
+    worker, _ = offline
+    own, other = worker.connect(), cluster.worker().connect()
+    both, rooms = [own.sid, other.sid], [f"{n} {'x' * 200}" for n in range(100)]
+
+    refused = first_refused(lambda n: worker.sockets.join(both, rooms[n]))
+    assert worker.rooms_of(own) == set(rooms[:refused])
+
+    worker.sockets.join(own.sid, rooms)
+    refused = first_refused(lambda n: worker.sockets.leave(both, rooms[n]))
+    assert worker.rooms_of(own) == set(rooms[refused:])
+
+
+def test_without_a_broker_own_sockets_keep_working(
+    offline: tuple[Worker, FaultyBackend],
+) -> None:
+    worker, _ = offline
+    own = worker.connect()
+
+    assert worker.sockets.join(own.sid, "red").result(0) == Outcome(1, 0)
+    refused = first_refused(lambda n: worker.sockets.broadcast("red", "event", [n, "x" * 200]))
+    worker.sockets.broadcast(own.sid, "event", "x" * 200)  # needs no other worker
+    assert worker.sockets.leave(own.sid, "red").result(0) == Outcome(1, 0)
+
+    expected = [[[n, "x" * 200]] for n in range(refused + 1)] + [["x" * 200]]
+    assert own.received() == [("event", arguments) for arguments in expected]
+
+
+def test_what_waits_goes_out_in_order_when_the_broker_is_back(
+    cluster: LocalCluster, offline: tuple[Worker, FaultyBackend]
+) -> None:
+    worker, backend = offline
+    other = cluster.worker().connect()
+    futures = [worker.sockets.join(other.sid, "red")]
+    worker.sockets.broadcast("red", "event", 1)
+    futures.append(worker.sockets.leave(other.sid, "red"))
+    worker.sockets.broadcast("red", "event", 2)
+    assert not any(future.done() for future in futures)
+
+    backend.down = False
+
+    assert [future.result(PATIENCE) for future in futures] == [Outcome(1, 0)] * 2
+    worker.sockets.leave(other.sid, "red").result(PATIENCE)
+    assert other.received() == [("event", [1])]

@@ -1,0 +1,324 @@
+"""Guards: the owner decides who may join, by every way in, and who may stay."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, request, session
+from flask_socketio import join_room
+
+from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
+from flask_rooms.protocol.messages import Change
+from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, make_app
+
+pytestmark = pytest.mark.every_python
+
+
+class Teams:
+    """Who is in which team, by socket ID; asked by the guard."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, set[int]] = {}
+        self.asked: list[tuple[str, int]] = []
+        self.slow = False
+        self.asking, self.may_answer = threading.Event(), threading.Event()
+
+    def guard(self, id: int) -> bool:
+        sid = request.sid  # type: ignore[attr-defined]  # set in the context of a socket
+        self.asked.append((sid, id))
+        allowed = id in self.of.get(sid, ())
+        if self.slow:
+            self.asking.set()
+            assert self.may_answer.wait(PATIENCE)
+        return allowed
+
+    def put(self, client: Client, *ids: int) -> None:
+        self.of[client.sid] = set(ids)
+
+
+@pytest.fixture(name="cluster")
+def _cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(name="teams")
+def _teams() -> Teams:
+    return Teams()
+
+
+@pytest.fixture(name="there")
+def _there(cluster: LocalCluster, teams: Teams) -> Worker:
+    """The worker with the sockets and the guard."""
+    app = make_app()
+
+    @app.put("/join/<room>")
+    def join(room: str) -> tuple[str, int]:
+        try:
+            sockets.join(request, room).result(0)
+        except Refused:
+            return "refused", 403
+        return "done", 200
+
+    rooms = Rooms(app, backend_url=cluster.hub, heartbeat_interval=HEARTBEAT)
+    rooms.guard("team:<int:id>")(teams.guard)
+    rooms.user_loader(lambda auth: auth)
+    rooms.socketio.on_event("flask-socketio", join_room)
+    return cluster.adopt(app, rooms)
+
+
+@pytest.fixture(name="here")
+def _here(cluster: LocalCluster) -> Worker:
+    """A worker that knows nothing of guards."""
+    return cluster.worker()
+
+
+@pytest.mark.parametrize("caller", ["here", "there"])
+def test_who_may_join_joins_and_who_may_not_does_not(
+    caller: str, teams: Teams, there: Worker, request: pytest.FixtureRequest
+) -> None:
+    worker: Worker = request.getfixturevalue(caller)
+    ann, bob = there.connect(), there.connect()
+    teams.put(ann, 7)
+
+    assert worker.sockets.join(ann.sid, "team:7").result(PATIENCE) == Outcome(1)
+    for room in ("team:8", ["team:7", "team:8"], ["red", "team:9"]):
+        with pytest.raises(Refused, match=ann.sid):
+            worker.sockets.join(ann.sid, room).result(PATIENCE)
+    with pytest.raises(Refused) as caught:
+        worker.sockets.join([ann.sid, bob.sid], "team:7").result(PATIENCE)
+
+    assert caught.value.sids == (bob.sid,)
+    assert there.rooms_of(ann) == {"team:7"}
+    assert there.rooms_of(bob) == set()
+
+
+def test_rooms_that_no_rule_matches_are_open(there: Worker, here: Worker, teams: Teams) -> None:
+    ann = there.connect()
+
+    rooms = ["team:x", "team:", "team:7/", "/team:7", "teams", "team:7?", "Team:7"]
+    assert here.sockets.join(ann.sid, rooms).result(PATIENCE) == Outcome(len(rooms))
+    assert teams.asked == []
+
+
+def test_a_name_may_begin_with_a_slash(cluster: LocalCluster) -> None:
+    app = make_app()
+    rooms = Rooms(app, backend_url=cluster.hub)
+    worker = cluster.adopt(app, rooms)
+    rooms.guard("/admin/<path:name>")(lambda name: False)
+
+    with pytest.raises(Refused):
+        worker.sockets.join(worker.connect().sid, "/admin/a//b").result(PATIENCE)
+
+
+@pytest.mark.parametrize("room", ["team:7", "team:07", "team:\N{ARABIC-INDIC DIGIT SEVEN}"])
+def test_no_other_spelling_gets_around_a_rule(there: Worker, room: str) -> None:
+    with pytest.raises(Refused):
+        there.sockets.join(there.connect().sid, room).result(PATIENCE)
+
+
+def test_every_way_in_is_guarded(
+    cluster: LocalCluster, there: Worker, here: Worker, teams: Teams
+) -> None:
+    ann = there.connect(auth="ann")
+    here.sockets.join(ann.sid, "red").result(PATIENCE)
+    failing = there.socketio.default_exception_handler
+    errors: list[Any] = []
+    there.socketio.default_exception_handler = errors.append
+
+    assert ann.ask("put", "/join/team:7")["statusCode"] == 403
+    ann.emit("flask-socketio", "team:7")
+    with pytest.raises(Refused):
+        here.sockets.add_room_members_to_rooms("red", "team:7").result(PATIENCE)
+    with pytest.raises(Refused):
+        here.sockets.join(user="ann", room="team:7").result(PATIENCE)
+    with pytest.raises(Refused):
+        here.cluster.change(Change("join", "/", (ann.sid,), ("team:7",))).result(PATIENCE)
+
+    there.socketio.default_exception_handler = failing
+    assert [type(error) for error in errors] == [Refused]
+    assert there.rooms_of(ann) == {"red"}
+
+
+def test_leaving_is_not_guarded(there: Worker, here: Worker, teams: Teams) -> None:
+    ann = there.connect()
+    teams.put(ann, 7)
+    here.sockets.join(ann.sid, "team:7").result(PATIENCE)
+    teams.put(ann)
+
+    assert here.sockets.leave(ann.sid, "team:7").result(PATIENCE) == Outcome(1)
+
+
+def test_a_guard_that_raises_refuses(
+    cluster: LocalCluster, here: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app()
+    rooms = Rooms(app, backend_url=cluster.hub)
+    there = cluster.adopt(app, rooms)
+    rooms.socketio.default_exception_handler = lambda error: "an answer that looks like a yes"
+
+    @rooms.guard("<name>")
+    def fail(name: str) -> bool:
+        raise ZeroDivisionError
+
+    with pytest.raises(Refused):
+        here.sockets.join(there.connect().sid, "red").result(PATIENCE)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_guard_sees_the_session_of_the_socket(cluster: LocalCluster, here: Worker) -> None:
+    app = make_app()
+
+    @app.post("/login/<name>")
+    def login(name: str) -> str:
+        session["user"] = name
+        return ""
+
+    rooms = Rooms(app, backend_url=cluster.hub)
+    there = cluster.adopt(app, rooms)
+    rooms.guard("of/<name>")(lambda name: session.get("user") == name)
+    browser = app.test_client()
+    browser.post("/login/ann")
+    client = there.connect(flask_test_client=browser)
+
+    assert here.sockets.join(client.sid, "of/ann").result(PATIENCE) == Outcome(1)
+    with pytest.raises(Refused):
+        here.sockets.join(client.sid, "of/bob").result(PATIENCE)
+
+
+# -- while a guard is asked -----------------------------------------------------------------------
+
+
+@pytest.fixture(name="joining")
+def _joining(there: Worker, here: Worker, teams: Teams) -> tuple[Client, Any]:
+    """A socket about whose join the guard is being asked, and the future of it."""
+    ann = there.connect(auth="ann")
+    teams.put(ann, 7)
+    here.sockets.leave(ann.sid, "red").result(PATIENCE)
+    teams.slow = True
+    join = here.sockets.join(ann.sid, "team:7")
+    assert teams.asking.wait(PATIENCE)
+    return ann, join
+
+
+@pytest.mark.parametrize(
+    "undo",
+    [
+        lambda sockets, sid: sockets.leave(sid, "team:7"),
+        lambda sockets, sid: sockets.leave(user="ann", room="team:7"),
+        lambda sockets, sid: sockets.leave_all(sid),
+        lambda sockets, sid: sockets.leave_all("team:7"),
+        lambda sockets, sid: sockets.remove_room_members_from_rooms("team:7", "team:7"),
+    ],
+)
+def test_what_comes_after_a_join_undoes_it_though_the_guard_is_slow(
+    joining: Any, there: Worker, here: Worker, teams: Teams, undo: Any
+) -> None:
+    ann, join = joining
+
+    undone = undo(here.sockets, ann.sid)
+    undone.result(PATIENCE)
+    teams.may_answer.set()
+    join.result(PATIENCE)
+
+    assert there.rooms_of(ann) == set()
+
+
+def test_a_join_that_comes_again_stands(
+    joining: Any, there: Worker, here: Worker, teams: Teams
+) -> None:
+    ann, join = joining
+
+    here.sockets.leave(ann.sid, "team:7").result(PATIENCE)
+    again = here.sockets.join(ann.sid, "team:7")
+    teams.may_answer.set()
+    join.result(PATIENCE)
+    again.result(PATIENCE)
+
+    assert there.rooms_of(ann) == {"team:7"}
+
+
+def test_a_socket_that_goes_while_its_guard_is_asked_is_unknown(
+    joining: Any, there: Worker, teams: Teams
+) -> None:
+    ann, join = joining
+
+    ann.disconnect()
+    teams.may_answer.set()
+
+    assert join.result(PATIENCE) == Outcome(unknown=(ann.sid,))
+    assert there.sockets.count("team:7").value == 0
+
+
+def test_a_slow_guard_holds_up_nobody_else(
+    joining: Any, there: Worker, here: Worker, teams: Teams
+) -> None:
+    other = there.connect()
+
+    assert here.sockets.join(other.sid, "red").result(PATIENCE) == Outcome(1)
+    teams.may_answer.set()
+    joining[1].result(PATIENCE)
+
+
+def test_a_recheck_while_a_guard_is_asked_has_it_asked_again(
+    joining: Any, there: Worker, teams: Teams
+) -> None:
+    """The answer may be from before what the recheck is for."""
+    ann, join = joining
+
+    teams.put(ann)
+    there.rooms.recheck("team:7").result(PATIENCE)
+    teams.may_answer.set()
+
+    with pytest.raises(Refused):
+        join.result(PATIENCE)
+    assert there.rooms_of(ann) == set()
+
+
+# -- recheck --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("caller", ["here", "there"])
+def test_a_recheck_expels_who_no_longer_may(
+    caller: str, there: Worker, teams: Teams, request: pytest.FixtureRequest
+) -> None:
+    worker: Worker = request.getfixturevalue(caller)
+    ann, bob = there.connect(), there.connect()
+    for client in (ann, bob):
+        teams.put(client, 7)
+    worker.sockets.join([ann.sid, bob.sid], ["team:7", "red"]).result(PATIENCE)
+    teams.put(bob)
+
+    assert worker.rooms.recheck("team:7").result(PATIENCE) == Outcome(changed=1, unchanged=1)
+
+    assert there.rooms_of(ann) == {"team:7", "red"}
+    assert there.rooms_of(bob) == {"red"}
+
+
+def test_a_recheck_of_a_room_without_a_guard_expels_nobody(there: Worker) -> None:
+    ann = there.connect()
+    there.sockets.join(ann.sid, "red")
+
+    assert there.rooms.recheck("red").result(PATIENCE) == Outcome(unchanged=1)
+
+
+def test_a_recheck_takes_a_room() -> None:
+    rooms = Rooms(Flask("application"))
+
+    for room in (None, "", 7, ["team:7"]):
+        with pytest.raises(InvalidRoom):
+            rooms.recheck(room)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", ["<", "<nonsense:id>", "a<b", 7, None, "<int:a><int:a>"])
+def test_what_is_no_rule_is_told(rule: Any) -> None:
+    with pytest.raises(ConfigurationError, match="rule"):
+        Rooms(Flask("application")).guard(rule)(lambda **_: True)
+
+
+def test_a_guard_is_a_function() -> None:
+    with pytest.raises(ConfigurationError, match="function"):
+        Rooms(Flask("application")).guard("team")("yes")  # type: ignore[type-var]

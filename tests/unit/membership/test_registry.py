@@ -1,0 +1,282 @@
+"""The registry keeps its two indexes in step, whatever is done to it and by how many threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from flask_rooms.membership.namespace import Moved
+from flask_rooms.membership.registry import Changed, Registry
+from flask_rooms.protocol.ids import new_sid
+from flask_rooms.protocol.messages import Action, Audience, Change, Question, User
+from tests.support.apps import PATIENCE, in_thread
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+NAMESPACES = ("/", "/chat")
+SIDS = ("a", "b", "c")
+ROOMS: tuple[str | int, ...] = ("red", "blue", "a", 42)
+
+namespaces = st.sampled_from(NAMESPACES)
+sids = st.sampled_from(SIDS)
+rooms = st.sampled_from(ROOMS)
+
+
+def session_of(sid: str) -> str:
+    return f"session of {sid}"
+
+
+def user_of(sid: str) -> User:
+    """Return whose a socket is: `a` and `b` are two tabs of one user."""
+    return User("one" if sid in "ab" else "other")
+
+
+def change(
+    registry: Registry,
+    action: Action,
+    namespace: str,
+    sid: str = "",
+    *rooms: str | int,
+    source: Audience | None = None,
+) -> Changed:
+    sids = (sid,) if source is None else ()
+    return registry.change(Change(action, namespace, sids, rooms, source))
+
+
+def join(registry: Registry, sid: str, room: str) -> bool:
+    return bool(change(registry, "join", "/", sid, room).moved)
+
+
+class RegistryIsADictOfSets(RuleBasedStateMachine):
+    """Does the same to a Registry and to a plain dict of sets, and compares them throughout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registry = Registry()
+        self.model: dict[tuple[str, str], set[Any]] = {}
+
+    @rule(namespace=namespaces, sid=sids)
+    def add(self, namespace: str, sid: str) -> None:
+        is_new = (namespace, sid) not in self.model
+
+        added = self.registry.add(namespace, sid, session_of(sid), user_of(sid))
+        assert (added is not None) is is_new
+
+        if is_new:
+            self.model[namespace, sid] = {sid}
+
+    @rule(namespace=namespaces, sid=sids)
+    def remove(self, namespace: str, sid: str) -> None:
+        expected = self.model.pop((namespace, sid), set())
+
+        moved = self.registry.remove(namespace, sid)
+
+        assert {one.room for one in moved if not one.joined} == expected
+        self._check_edges(moved)
+
+    @rule(namespace=namespaces, sid=sids, room=rooms)
+    def join(self, namespace: str, sid: str, room: str) -> None:
+        done = change(self.registry, "join", namespace, sid, room)
+
+        self._check(done, namespace, sid, room, lambda own: own | {room})
+
+    @rule(namespace=namespaces, sid=sids, room=rooms)
+    def leave(self, namespace: str, sid: str, room: str) -> None:
+        done = change(self.registry, "leave", namespace, sid, room)
+
+        self._check(done, namespace, sid, room, lambda own: own - {room})
+
+    @rule(namespace=namespaces, source=rooms | sids.map(user_of))
+    def leave_all(self, namespace: str, source: Audience) -> None:
+        expected = set()
+        for (space, sid), own in self.model.items():
+            if space == namespace and source in (own | {user_of(sid)}):
+                expected |= {(sid, room) for room in own - {sid}}
+                own &= {sid}
+
+        done = change(self.registry, "leave_all", namespace, source=source)
+
+        assert {(one.sid, one.room) for one in done.moved} == expected
+        self._check_edges(done.moved)
+
+    @rule(namespace=namespaces, source=rooms | sids.map(user_of))
+    def disconnect(self, namespace: str, source: Audience) -> None:
+        gone = {
+            sid
+            for (space, sid), own in self.model.items()
+            if space == namespace and source in (own | {user_of(sid)})
+        }
+
+        done = change(self.registry, "disconnect", namespace, source=source)
+
+        assert {socket.sid for socket in done.ended} == gone
+        for sid in gone:
+            kept = self.model.pop((namespace, sid))
+            # Nobody reaches it any more, and its handler still knows where it was.
+            assert self.registry.rooms_of(namespace, sid) == kept
+            assert change(self.registry, "join", namespace, sid, "red").unknown == [sid]
+            assert self.registry.remove(namespace, sid) == []
+        self._check_edges(done.moved)
+
+    def _check(
+        self, done: Changed, namespace: str, sid: str, room: Any, act: Callable[[Any], Any]
+    ) -> None:
+        if (namespace, sid) not in self.model:
+            assert done == Changed(unknown=[sid])
+            return
+        before = self.model[namespace, sid]
+        self.model[namespace, sid] = after = act(before)
+        user = user_of(sid).id
+        moved = [(namespace, sid, user, room, room in after)] if before != after else []
+        assert [one[:5] for one in done.moved] == moved
+        assert done.unchanged == 1 - len(moved)
+        self._check_edges(done.moved)
+
+    def _check_edges(self, moved: list[Moved]) -> None:
+        """A room begins with its first member, and ends with its last."""
+        for one in {(one.namespace, one.room): one for one in moved}.values():
+            left = self.registry.members(one.namespace, [one.room])
+            assert one.edge is (len(left) == one.joined)
+
+    @invariant()
+    def questions_are_answered_from_the_same(self) -> None:
+        for namespace in NAMESPACES:
+            here = {sid: own for (space, sid), own in self.model.items() if space == namespace}
+            for about in (*ROOMS, User("one"), User("other"), None):
+                found = {s for s, own in here.items() if about in (own | {user_of(s), None})}
+                names, _ = self.registry.answer(Question("members", namespace, about))
+                users, _ = self.registry.answer(Question("users", namespace, about))
+                count = self.registry.answer(Question("count", namespace, about))
+                assert (sorted(map(str, names)), count) == (sorted(found), ([], [len(found)]))
+                assert sorted(map(str, users)) == sorted({user_of(sid).id for sid in found})
+
+    @invariant()
+    def sockets_know_their_rooms(self) -> None:
+        for namespace in NAMESPACES:
+            for sid in SIDS:
+                expected = self.model.get((namespace, sid), set())
+                assert self.registry.rooms_of(namespace, sid) == expected
+
+    @invariant()
+    def rooms_know_their_members(self) -> None:
+        for namespace in NAMESPACES:
+            for room in (*ROOMS, "b", "c"):
+                assert self.registry.members(namespace, [room]) == {
+                    sid: session_of(sid)
+                    for (space, sid), own in self.model.items()
+                    if space == namespace and room in own
+                }
+
+    @invariant()
+    def namespaces_know_their_sockets(self) -> None:
+        assert set(self.registry.namespaces()) == {namespace for namespace, _ in self.model}
+        for namespace in NAMESPACES:
+            everybody = {sid for space, sid in self.model if space == namespace}
+            assert self.registry.members(namespace, None).keys() == everybody
+
+    @invariant()
+    def sessions_know_their_socket(self) -> None:
+        for namespace in NAMESPACES:
+            for sid in SIDS:
+                found = self.registry.get_by_eio_sid(namespace, session_of(sid))
+                assert found is self.registry.get(namespace, sid)
+                assert (found is not None) is ((namespace, sid) in self.model)
+
+
+RegistryIsADictOfSets.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None
+)
+TestRegistryIsADictOfSets = RegistryIsADictOfSets.TestCase
+
+
+def test_who_is_in_two_of_the_rooms_is_found_once() -> None:
+    registry = Registry()
+    registry.add("/", "a", "session")
+    join(registry, "a", "red")
+    join(registry, "a", "blue")
+
+    assert registry.members("/", ["red", "blue"]) == {"a": "session"}
+
+
+def test_what_is_returned_is_a_copy() -> None:
+    registry = Registry()
+    registry.add("/", "a", "session")
+
+    registry.members("/", None).clear()
+    registry.members("/", ["a"]).clear()
+    registry.namespaces().clear()
+
+    assert registry.members("/", None) == registry.members("/", ["a"]) == {"a": "session"}
+    assert registry.namespaces() == ["/"]
+
+
+def test_an_empty_registry_has_no_members_and_no_namespaces() -> None:
+    registry = Registry()
+
+    assert registry.members("/", None) == registry.members("/", ["red"]) == {}
+    assert registry.namespaces() == []
+    assert registry.get("/", "a") is None
+
+
+def test_threads_leave_nothing_behind() -> None:
+    registry = Registry()
+
+    def come_and_go(sid: str) -> None:
+        for _ in range(200):
+            registry.add("/", sid, session_of(sid))
+            for room in ("red", "blue"):
+                assert join(registry, sid, room)
+            assert registry.members("/", ["red", "blue"])[sid] == session_of(sid)
+            assert change(registry, "leave", "/", sid, "red").moved
+            assert {moved.room for moved in registry.remove("/", sid)} == {sid, "blue"}
+
+    threads = [in_thread(partial(come_and_go, f"socket {n}")) for n in range(8)]
+    for thread in threads:
+        thread.result(PATIENCE)
+
+    assert registry.members("/", ["red", "blue"]) == {}
+    assert registry.namespaces() == []
+
+
+def test_rooms_are_listed_by_their_prefix_and_without_those_of_ids() -> None:
+    registry = Registry()
+    own = new_sid("worker123456")
+    for sid in ("a", own):
+        registry.add("/", sid, session_of(sid))
+        for room in ("team:1", "team:2", "other"):
+            join(registry, sid, f"{room}{sid[:1]}" if room == "team:2" else room)
+
+    names, counts = registry.answer(Question("rooms", "/", "team:"))
+
+    assert dict(zip(names, counts, strict=True)) == {"team:1": 2, "team:2a": 1, "team:2w": 1}
+    assert own not in registry.answer(Question("rooms", "/", ""))[0]
+
+
+def test_the_room_of_an_id_is_for_its_socket_alone() -> None:
+    registry = Registry()
+    one, other = new_sid("worker123456"), new_sid("worker123456")
+    for sid in (one, other):
+        registry.add("/", sid, session_of(sid))
+
+    assert change(registry, "join", "/", one, other, "red").moved == [
+        Moved("/", one, None, "red", joined=True, edge=True)
+    ]
+    assert registry.members("/", [other]) == {other: session_of(other)}
+
+
+def test_a_room_that_is_left_while_all_of_it_leaves_is_counted_once() -> None:
+    registry = Registry()
+    for sid in ("a", "b"):
+        registry.add("/", sid, session_of(sid))
+        join(registry, sid, "red")
+
+    done = change(registry, "leave", "/", "", "red", "blue", source="red")
+
+    assert (len(done.moved), done.unchanged) == (2, 2)
+    assert [moved.edge for moved in done.moved] == [False, True]

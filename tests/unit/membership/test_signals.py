@@ -1,0 +1,258 @@
+"""Signals: sent on real change, by the owner, in order, and harmless when a receiver is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from queue import Queue
+from typing import Any
+
+import pytest
+from flask import current_app, request
+from flask_socketio import join_room
+
+from flask_rooms import Outcome, Rooms, signals, sockets
+from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, make_app
+
+pytestmark = pytest.mark.every_python
+
+FENCE = "fence"
+
+
+class Ear:
+    """Hears the signals of one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._heard: Queue[tuple[str, dict[str, Any]]] = Queue()
+        for signal in (signals.room_created, signals.joined, signals.left, signals.room_deleted):
+            receiver = self._receiver(signal.name)
+            signal.connect(receiver, worker.app)
+            setattr(self, signal.name, receiver)  # they are held weakly
+
+    def _receiver(self, name: str) -> Any:
+        def receive(app: Any, **about: Any) -> None:
+            assert current_app == app == self._worker.app
+            self._heard.put((name, about))
+
+        return receive
+
+    def heard(self, client: Client) -> list[tuple[str, dict[str, Any]]]:
+        """Return what was heard since the last call; *client* brings up the rear."""
+        self._worker.sockets.join(client.sid, FENCE).result(PATIENCE)
+        self._worker.sockets.leave(client.sid, FENCE).result(PATIENCE)
+        heard = []
+        while True:
+            name, about = self._heard.get(timeout=PATIENCE)
+            if about["room"] != FENCE:
+                heard.append((name, about))
+            elif name == "room-deleted":
+                return heard
+
+    def short(self, client: Client) -> list[tuple[str, str, str]]:
+        """Return the same, each with its room and its reason alone."""
+        return [(name, about["room"], about["reason"]) for name, about in self.heard(client)]
+
+
+@pytest.fixture(name="cluster")
+def _cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(name="here")
+def _here(cluster: LocalCluster) -> Worker:
+    app = make_app()
+
+    @app.put("/join/<room>")
+    def join(room: str) -> dict[str, int]:
+        return {"changed": sockets.join(request, room).result(PATIENCE).changed}
+
+    @app.put("/kick/<sid>/<room>")
+    def kick(sid: str, room: str) -> dict[str, int]:
+        return {"changed": sockets.leave(sid, room).result(PATIENCE).changed}
+
+    rooms = Rooms(app, backend_url=cluster.hub, heartbeat_interval=HEARTBEAT)
+    rooms.user_loader(lambda auth: auth)
+    rooms.socketio.on_event("flask-socketio", join_room)
+    return cluster.adopt(app, rooms)
+
+
+@pytest.fixture(name="there")
+def _there(cluster: LocalCluster) -> Worker:
+    return cluster.worker()
+
+
+def test_all_that_is_known_is_told(here: Worker, there: Worker) -> None:
+    ear, client, last = Ear(here), here.connect(auth="ann"), here.connect()
+
+    there.sockets.join(client.sid, "red").result(PATIENCE)
+
+    about = {
+        "namespace": "/",
+        "sid": client.sid,
+        "user": "ann",
+        "room": "red",
+        "reason": "remote",
+        "worker": there.name,
+        "by": None,
+    }
+    assert ear.heard(last) == [("room-created", about), ("joined", about)]
+
+
+def test_who_asked_is_told(here: Worker, there: Worker) -> None:
+    ear, client, admin = Ear(here), here.connect(), there.connect()
+    there.app.put("/kick/<sid>/<room>")(here.app.view_functions["kick"])
+
+    client.ask("put", "/join/red")
+    here.sockets.join(client.sid, ["blue", "green"])
+    other = here.connect()
+    other.ask("put", f"/kick/{client.sid}/blue")
+    admin.ask("put", f"/kick/{client.sid}/green")
+
+    heard = {
+        (name, about["room"]): (about["reason"], about["worker"], about["by"])
+        for name, about in ear.heard(other)
+    }
+    assert heard["joined", "red"] == ("request", here.name, client.sid)
+    assert heard["joined", "blue"] == ("call", here.name, None)
+    assert heard["left", "blue"] == ("call", here.name, other.sid)
+    assert heard["left", "green"] == ("remote", there.name, admin.sid)
+
+
+def test_only_real_changes_are_told(here: Worker, there: Worker) -> None:
+    ear, client, last = Ear(here), here.connect(), here.connect()
+
+    for worker in (here, there):
+        worker.sockets.join(client.sid, "red").result(PATIENCE)
+        worker.sockets.leave(client.sid, "blue").result(PATIENCE)
+
+    assert ear.short(last) == [("room-created", "red", "call"), ("joined", "red", "call")]
+
+
+def test_a_room_begins_with_the_first_and_ends_with_the_last(here: Worker) -> None:
+    ear, one, two, last = Ear(here), here.connect(), here.connect(), here.connect()
+
+    here.sockets.join([one.sid, two.sid], "red")
+    here.sockets.leave([two.sid, one.sid], "red")
+
+    assert [name for name, _ in ear.heard(last)] == [
+        "room-created",
+        "joined",
+        "joined",
+        "left",
+        "left",
+        "room-deleted",
+    ]
+
+
+def test_only_the_owner_tells(here: Worker, there: Worker) -> None:
+    mine, others = Ear(here), Ear(there)
+    client, last, theirs = here.connect(), here.connect(), there.connect()
+
+    there.sockets.join(client.sid, "red").result(PATIENCE)
+
+    assert len(mine.heard(last)) == 2
+    assert others.heard(theirs) == []
+
+
+@pytest.mark.parametrize("end", ["goes", "is disconnected", "is expelled"])
+def test_the_end_of_a_socket_is_told_for_each_room(here: Worker, there: Worker, end: str) -> None:
+    client = here.connect()
+    here.sockets.join(client.sid, ["red", "blue"])
+    rooms_at_end: Queue[set[Any]] = Queue()
+    here.socketio.on("disconnect")(
+        lambda *_: rooms_at_end.put(
+            set(here.socketio.server.rooms(request.sid))  # type: ignore[attr-defined]
+        )
+    )
+    ear, last = Ear(here), here.connect()
+
+    if end == "goes":
+        client.disconnect()
+    elif end == "is disconnected":
+        assert there.sockets.disconnect(client.sid).result(PATIENCE) == Outcome(1)
+    else:
+        here.socketio.server.manager.expel()
+        last = here.connect()
+
+    reason = "expelled" if end == "is expelled" else "disconnect"
+    told = ear.short(last)
+    for room in ("red", "blue"):
+        assert ("left", room, reason) in told
+        assert ("room-deleted", room, reason) in told
+    if end != "is expelled":
+        assert rooms_at_end.get(timeout=PATIENCE) == {client.sid, "red", "blue"}
+
+
+def test_flask_socketios_calls_are_told_too(here: Worker) -> None:
+    ear, client, last = Ear(here), here.connect(), here.connect()
+
+    client.emit("flask-socketio", "red")
+
+    assert ear.short(last) == [("room-created", "red", "request"), ("joined", "red", "request")]
+
+
+def test_a_receiver_that_raises_harms_nobody_else(
+    here: Worker, there: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, last = here.connect(), here.connect()
+
+    def fail(app: Any, **about: Any) -> None:
+        raise ZeroDivisionError
+
+    with signals.joined.connected_to(fail, here.app):
+        ear = Ear(here)
+        assert there.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+        assert here.sockets.join(client.sid, "blue").result(0) == Outcome(1)
+
+        assert [about["room"] for name, about in ear.heard(last) if name == "joined"] == [
+            "red",
+            "blue",
+        ]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_receiver_that_hangs_holds_up_no_change_of_other_workers(
+    here: Worker, there: Worker
+) -> None:
+    client = here.connect()
+    hanging, may_go_on = threading.Event(), threading.Event()
+
+    def hang(app: Any, **about: Any) -> None:
+        hanging.set()
+        assert may_go_on.wait(PATIENCE)
+
+    with signals.joined.connected_to(hang, here.app):
+        there.sockets.join(client.sid, "red").result(PATIENCE)
+        assert hanging.wait(PATIENCE)
+
+        assert there.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+        assert here.sockets.join(client.sid, "blue").result(0) == Outcome(1)
+        may_go_on.set()
+
+
+def test_a_receiver_may_make_calls_itself(here: Worker) -> None:
+    """What it changes is told after what it was told of."""
+    client, last = here.connect(), here.connect()
+
+    def move_on(app: Any, sid: str, room: str, **about: Any) -> None:
+        if room == "lobby":
+            sockets.leave(sid, "lobby")
+            sockets.join(sid, "hall")
+
+    with signals.joined.connected_to(move_on, here.app):
+        ear = Ear(here)
+        here.sockets.join(client.sid, "lobby")
+
+        rooms = [about["room"] for name, about in ear.heard(last) if name in ("joined", "left")]
+        assert rooms == ["lobby", "lobby", "hall"]
+
+
+def test_without_receivers_nothing_is_kept(here: Worker) -> None:
+    client = here.connect()
+    here.sockets.join(client.sid, "red")
+
+    ear, last = Ear(here), here.connect()
+
+    assert ear.heard(last) == []

@@ -1,0 +1,343 @@
+"""What workers say to each other survives the way there, and nothing else gets in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_rooms.protocol.messages import (
+    VERSION,
+    Acknowledged,
+    BadMessage,
+    Change,
+    Codec,
+    Done,
+    Emit,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Question,
+    Reply,
+    User,
+    decode_operation,
+    encode_operation,
+)
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+MAX_SIZE = 4096
+
+CODEC = Codec(["new", "old"], "channel", MAX_SIZE)
+
+texts = st.text(max_size=20)
+numbers = st.integers(0, 2**63 - 1)
+rooms = texts | st.integers(-(2**63) + 1, 2**63 - 1)
+packets = st.lists(texts | st.binary(max_size=20), max_size=4).map(tuple)
+
+
+def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(strategy, max_size=4).map(tuple)
+
+
+audiences = rooms | st.builds(User, texts)
+actions = st.sampled_from(["join", "leave", "leave_all", "disconnect"])
+kinds = st.sampled_from(["members", "users", "rooms", "rooms_of", "count"])
+
+operations = st.one_of(
+    st.builds(Change, actions, texts, some(texts), some(rooms), st.none() | audiences),
+    st.builds(Done, texts, numbers, numbers, numbers, some(texts)),
+    st.builds(Question, kinds, texts, st.none() | audiences),
+    st.builds(Reply, texts, numbers, some(rooms), some(numbers), st.booleans()),
+    st.builds(Emit, texts, packets, st.none() | some(audiences), some(texts), numbers),
+    st.builds(Acknowledged, texts, numbers, packets),
+    st.just(Goodbye()),
+)
+ages = st.floats(0, allow_infinity=False)
+heartbeats = st.builds(
+    Heartbeat, numbers, ages, numbers, numbers, st.dictionaries(texts, numbers, max_size=3)
+)
+frames = st.builds(
+    Frame,
+    texts,
+    numbers,
+    some(operations.map(encode_operation)),
+    st.none() | heartbeats,
+    st.dictionaries(texts, numbers, max_size=3),
+)
+
+#: What msgpack can express, most of it nonsense here.
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | texts
+    | st.binary(max_size=20),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+
+frequently = settings(max_examples=100, deadline=None)
+
+
+def signed(body: Any, key: str = "new", channel: str = "channel") -> bytes:
+    """Return *body* as a worker would sign it that has the key and means us no good."""
+    codec = Codec([key], channel, MAX_SIZE)
+    return codec._signer.sign(body if isinstance(body, bytes) else msgpack.packb(body))
+
+
+def refused(payload: bytes) -> str:
+    with pytest.raises(BadMessage) as caught:
+        CODEC.decode(payload)
+    return caught.value.reason
+
+
+def tried(decode: Callable[[bytes], Any], data: bytes) -> Any:
+    """Return what *decode* makes of *data*, or its reason to refuse."""
+    try:
+        return decode(data)
+    except BadMessage as error:
+        return error.reason
+
+
+@frequently
+@given(operations)
+def test_an_operation_survives_the_way(operation: Any) -> None:
+    assert decode_operation(encode_operation(operation)) == operation
+
+
+@frequently
+@given(frames)
+def test_a_frame_survives_the_way(frame: Frame) -> None:
+    codec = Codec(["key"], "channel", 2**20)
+
+    assert codec.decode(codec.encode(frame)) == frame
+
+
+@frequently
+@given(st.binary(max_size=300))
+def test_noise_is_unsigned(payload: bytes) -> None:
+    assert refused(payload) == "unsigned"
+
+
+@frequently
+@given(frames, st.data())
+def test_a_truncated_frame_is_unsigned(frame: Frame, data: st.DataObject) -> None:
+    payload = CODEC.encode(frame)
+
+    length = data.draw(st.integers(0, len(payload) - 1))
+
+    assert refused(payload[:length]) == "unsigned"
+
+
+@frequently
+@given(frames, st.data())
+def test_a_flipped_bit_never_changes_what_is_said(frame: Frame, data: st.DataObject) -> None:
+    payload = bytearray(CODEC.encode(frame))
+    bit = data.draw(st.integers(0, 8 * len(payload) - 1))
+    payload[bit // 8] ^= 1 << bit % 8
+
+    # The last character of a signature in base64 has two bits that mean nothing.
+    assert tried(CODEC.decode, bytes(payload)) in (frame, "unsigned")
+
+
+@pytest.mark.parametrize(
+    ("keys", "channel"),
+    [(["foreign"], "channel"), (["new"], "channel2"), (["new"], ""), ([b"\x00new"], "channel")],
+)
+def test_a_frame_of_another_key_or_channel_is_unsigned(keys: list[str], channel: str) -> None:
+    payload = Codec(keys, channel, MAX_SIZE).encode(Frame("worker", 1))
+
+    assert refused(payload) == "unsigned"
+
+
+def test_a_frame_may_have_its_maximum_size_and_no_byte_more() -> None:
+    def padded(size: int) -> bytes:
+        empty = len(Codec(["new"], "channel", size).encode(Frame("", 1, (bytes(300),))))
+        return CODEC.encode(Frame("", 1, (bytes(300 + size - empty),)))
+
+    assert len(padded(MAX_SIZE)) == MAX_SIZE
+    assert CODEC.decode(padded(MAX_SIZE)).first == 1
+    assert refused(padded(MAX_SIZE + 1)) == "oversized"
+    assert refused(bytes(MAX_SIZE + 1)) == "oversized"
+
+
+def test_while_keys_rotate_old_and_new_workers_understand_each_other() -> None:
+    frame = Frame("worker", 1)
+    old, new = Codec(["old"], "channel", MAX_SIZE), Codec(["new"], "channel", MAX_SIZE)
+
+    assert CODEC.decode(old.encode(frame)) == frame
+    assert new.decode(CODEC.encode(frame)) == frame
+    with pytest.raises(BadMessage):
+        old.decode(CODEC.encode(frame))
+
+
+@frequently
+@given(anything)
+def test_whatever_is_signed_is_a_frame_or_refused(body: Any) -> None:
+    result = tried(CODEC.decode, signed(body))
+
+    assert isinstance(result, Frame) or result in ("malformed", "version")
+
+
+@frequently
+@given(st.lists(anything, min_size=1, max_size=6))
+def test_whatever_is_in_a_frame_of_ours_is_well_formed_or_refused(fields: list[Any]) -> None:
+    result = tried(CODEC.decode, signed([VERSION, *fields]))
+
+    assert result == "malformed" or CODEC.decode(CODEC.encode(result)) == result
+
+
+@frequently
+@given(st.integers(1, 8), st.lists(anything, max_size=6))
+def test_whatever_is_in_an_operation_is_well_formed_or_refused(
+    code: int, fields: list[Any]
+) -> None:
+    result = tried(decode_operation, msgpack.packb([code, *fields]))
+
+    assert result in ("malformed", None) or decode_operation(encode_operation(result)) == result
+
+
+@frequently
+@given(st.binary(max_size=100))
+def test_noise_as_an_operation_is_refused_or_of_a_later_version(data: bytes) -> None:
+    result = tried(decode_operation, data)
+
+    assert result in ("malformed", None) or decode_operation(encode_operation(result)) == result
+
+
+@pytest.mark.parametrize("version", [0, VERSION + 1, "1", None, True, 1.0, -1, [1]])
+def test_a_frame_of_another_version_is_refused_as_that(version: Any) -> None:
+    assert refused(signed([version, "worker", 1, [], None, {}])) == "version"
+
+
+#: Beat, oldest, fresh, age, and whom the sender knows.
+GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\xc1", id="not msgpack"),
+        pytest.param(b"\x91" * 3000, id="deep nesting"),
+        pytest.param(b"\xdd\xff\xff\xff\xff", id="a list that claims 4 billion items"),
+        pytest.param(msgpack.packb([VERSION]) + b"\x00", id="more after the end"),
+        pytest.param([], id="empty"),
+        pytest.param({"version": VERSION}, id="a dict"),
+        pytest.param(None, id="nil"),
+        pytest.param([VERSION, "worker", 1, [], None], id="a field too few"),
+        pytest.param([VERSION, b"worker", 1, [], None, {}], id="sender in bytes"),
+        pytest.param([VERSION, None, 1, [], None, {}], id="no sender"),
+        pytest.param([VERSION, "worker", -1, [], None, {}], id="a negative number"),
+        pytest.param([VERSION, "worker", 2**63, [], None, {}], id="more than a stream can have"),
+        pytest.param([VERSION, "worker", True, [], None, {}], id="a bool for a number"),
+        pytest.param([VERSION, "worker", 1.0, [], None, {}], id="a float for a number"),
+        pytest.param([VERSION, "worker", "1", [], None, {}], id="a string for a number"),
+        pytest.param([VERSION, "worker", 1, b"", None, {}], id="bytes for operations"),
+        pytest.param([VERSION, "worker", 1, ["text"], None, {}], id="an operation in text"),
+        pytest.param([VERSION, "worker", 1, [[7]], None, {}], id="an operation not encoded"),
+        pytest.param([VERSION, "worker", 1, [], [], {}], id="an empty heartbeat"),
+        pytest.param([VERSION, "worker", 1, [], GOOD_BEAT[:4], {}], id="a short heartbeat"),
+        pytest.param([VERSION, "worker", 1, [], [-1, *GOOD_BEAT[1:]], {}], id="a negative beat"),
+        pytest.param([VERSION, "worker", 1, [], [*GOOD_BEAT[:4], []], {}], id="knows a list"),
+        pytest.param(
+            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": [1]}], {}], id="knows lists"
+        ),
+        pytest.param(
+            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": -1}], {}], id="knows below 0"
+        ),
+        pytest.param([VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {b"x": 1}], {}], id="bytes name"),
+        *[
+            pytest.param([VERSION, "worker", 1, [], [1, 1, 1, age, {}], {}], id=f"age {age}")
+            for age in (-1.0, math.nan, math.inf, -math.inf, True, "1.0", None)
+        ],
+        pytest.param([VERSION, "worker", 1, [], False, {}], id="false for a heartbeat"),
+        pytest.param([VERSION, "worker", 1, [], None, None], id="nil for wants"),
+        pytest.param([VERSION, "worker", 1, [], None, {"x": -1}], id="wants a negative number"),
+        pytest.param([VERSION, "worker", 1, [], None, {"x": None}], id="wants nil"),
+        pytest.param([VERSION, msgpack.Timestamp(1), 1, [], None, {}], id="a timestamp"),
+        pytest.param([VERSION, msgpack.ExtType(5, b""), 1, [], None, {}], id="an extension"),
+    ],
+)
+def test_signed_nonsense_is_malformed(body: Any) -> None:
+    assert refused(signed(body)) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([1, "kick", "/", [], [], None], id="an unknown action"),
+        pytest.param([1, "join", None, [], [], None], id="no namespace"),
+        pytest.param([1, "join", "/", "sid", [], None], id="a string for IDs"),
+        pytest.param([1, "join", "/", [1], [], None], id="a number for an ID"),
+        pytest.param([1, "join", "/", [], [True], None], id="a bool for a room"),
+        pytest.param([1, "join", "/", [], [None], None], id="nil for a room"),
+        pytest.param([1, "join", "/", [], [b"red"], None], id="bytes for a room"),
+        pytest.param([1, "join", "/", [], []], id="a field too few"),
+        pytest.param([2, "worker", -1, 0, 0, []], id="a negative number"),
+        pytest.param([2, "worker", True, 0, 0, []], id="a bool for a number"),
+        pytest.param([3, "/", ["packet"], [], [], None], id="no acknowledgement"),
+        pytest.param([3, "/", [1], [], [], 0], id="a number in a packet"),
+        pytest.param([3, "/", "packet", [], [], 0], id="a packet in text"),
+        pytest.param([4, "worker", 1, None], id="no packet"),
+        pytest.param([1, "join", "/", [], [["user"]], None], id="a user for a room to join"),
+        pytest.param([1, "leave", "/", [], [], []], id="nobody for a user"),
+        pytest.param([1, "leave", "/", [], [], [1]], id="a number for a user"),
+        pytest.param([1, "leave", "/", [], [], ["a", "b"]], id="two users in one"),
+        pytest.param([6, "whereabouts", "/", None], id="an unknown question"),
+        pytest.param([6, "members", "/", {}], id="a dict for a room"),
+        pytest.param([6], id="nothing"),
+        pytest.param([7, "worker", 1, [], [-1], True], id="a negative count"),
+        pytest.param([7, "worker", 1, [["user"]], [], True], id="a user for a name"),
+        pytest.param([7, "worker", 1, [], [], 1], id="a number for a bool"),
+        pytest.param([True], id="a bool for a code"),
+        pytest.param(["7"], id="a string for a code"),
+        pytest.param([None], id="no code"),
+        pytest.param([], id="empty"),
+        pytest.param({"code": 7}, id="a dict"),
+    ],
+)
+def test_a_hostile_operation_is_malformed(fields: Any) -> None:
+    with pytest.raises(BadMessage, match="malformed"):
+        decode_operation(msgpack.packb(fields))
+
+
+@pytest.mark.parametrize("code", [0, -1, 8, 2**64 - 1])
+def test_an_operation_that_only_a_later_version_knows_is_none(code: int) -> None:
+    assert decode_operation(msgpack.packb([code, "what", {"ever": 1}])) is None
+
+
+@given(operations)
+@settings(deadline=None)
+def test_fields_that_a_later_version_added_to_an_operation_are_ignored(operation: Any) -> None:
+    fields = msgpack.unpackb(encode_operation(operation))
+
+    assert decode_operation(msgpack.packb([*fields, "later", {"x": 1}])) == operation
+
+
+def test_fields_that_a_later_version_added_to_a_frame_are_ignored() -> None:
+    beat = [1, 2, 3, 1.5, {"other": 4}, "later"]
+
+    frame = CODEC.decode(signed([VERSION, "worker", 6, [], beat, {"other": 7}, "later"]))
+
+    expected = Heartbeat(1, 1.5, 2, 3, {"other": 4})
+    assert frame == Frame("worker", 6, (), expected, {"other": 7})
+
+
+def test_keys_may_be_bytes_or_text() -> None:
+    frame = Frame("worker", 1)
+
+    assert Codec([b"key"], "c", 99).decode(Codec(["key"], "c", 99).encode(frame)) == frame
+
+
+def test_a_message_is_nothing_but_data() -> None:
+    """Nothing in it names code to run: whoever has the key can say things, not do things."""
+    with pytest.raises(TypeError):
+        encode_operation(Emit("/", (print,), None, (), 0))  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""Sockets that come and go in ways that an application does not expect leave nothing behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from engineio.exceptions import SocketIsClosedError
+from flask import request
+
+from flask_rooms import Outcome, sockets
+from tests.support.apps import PATIENCE, LocalCluster, Worker, fence, in_thread
+
+pytestmark = pytest.mark.every_python
+
+
+@pytest.fixture(name="cluster")
+def _cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(name="worker")
+def _worker(cluster: LocalCluster) -> Worker:
+    return cluster.worker()
+
+
+def _members(worker: Worker, room: str | None, namespace: str = "/") -> list[str]:
+    manager = worker.socketio.server.manager
+    return [sid for sid, _ in manager.get_participants(namespace, room)]
+
+
+def test_a_connect_handler_that_fails_leaves_no_member(worker: Worker) -> None:
+    @worker.socketio.on("connect")
+    def connect() -> None:
+        sockets.join(request, "red")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        worker.connect()
+
+    assert _members(worker, "red") == _members(worker, None) == []
+
+
+def test_a_disconnect_handler_that_fails_leaves_no_member(worker: Worker) -> None:
+    @worker.socketio.on("disconnect")
+    def disconnect(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    worker.socketio.on("event", namespace="/chat")(print)
+    client = worker.connect()
+    eio_sid = client._client.eio_sid
+    client._client.connect("/chat")
+    worker.sockets.join(client.sid, "red").result(0)
+    assert len(_members(worker, None, "/chat")) == 1
+
+    with pytest.raises(ZeroDivisionError):
+        worker.socketio.server.manager._session_ended(eio_sid, "transport close")
+
+    assert _members(worker, "red") == _members(worker, None) == []
+    assert _members(worker, None, "/chat") == []
+
+
+def test_a_client_that_leaves_while_it_connects_leaves_no_ghost(worker: Worker) -> None:
+    connecting, go_on = threading.Event(), threading.Event()
+
+    @worker.socketio.on("connect")
+    def connect() -> None:
+        sockets.join(request, "red")
+        connecting.set()
+        assert go_on.wait(PATIENCE)
+
+    connection = in_thread(lambda: worker.connect())
+    assert connecting.wait(PATIENCE)
+    (eio_sid,) = worker.socketio.server.environ
+    worker.socketio.server.manager._session_ended(eio_sid, "transport close")
+    go_on.set()
+
+    connection.result(PATIENCE)
+    assert _members(worker, "red") == _members(worker, None) == []
+
+
+def test_one_client_that_is_closed_takes_an_event_from_nobody(worker: Worker) -> None:
+    gone, there = worker.connect(), worker.connect()
+    send = worker.socketio.server._send_eio_packet
+
+    def send_or_fail(eio_sid: str, packet: Any) -> None:
+        if eio_sid == gone._client.eio_sid:
+            raise SocketIsClosedError
+        send(eio_sid, packet)
+
+    worker.socketio.server._send_eio_packet = send_or_fail
+    worker.sockets.blast("hello")
+
+    assert there.received() == [("message", "hello")]
+
+
+def test_a_worker_that_starts_over_has_no_members_from_that_moment_on(
+    cluster: LocalCluster, worker: Worker
+) -> None:
+    client, other = worker.connect(), cluster.worker()
+    worker.sockets.join(client.sid, "red").result(0)
+    name = worker.name
+
+    worker.cluster._start_over("a test says so")
+
+    assert _members(worker, "red") == []
+    assert worker.name != name
+    worker.sockets.count("red")  # until it has heard itself, its sockets have to go once more
+    again = worker.connect()
+    assert other.sockets.join(again.sid, "red").result(PATIENCE) == Outcome(1)
+    assert other.sockets.leave(client.sid, "red").result(PATIENCE).changed == 0
+
+
+def test_a_callback_that_nobody_will_answer_is_not_kept(
+    cluster: LocalCluster, worker: Worker
+) -> None:
+    there = cluster.worker()
+    own, elsewhere = worker.connect(), there.connect()
+    fence(worker, elsewhere)
+    kept = worker.socketio.server.manager.events._remote_acks
+
+    worker.socketio.emit("asked", to=own.sid, callback=print)
+    worker.socketio.emit("asked", to=elsewhere.sid, callback=print)
+    worker.socketio.emit("asked", to=elsewhere.sid[:-1] + "_", callback=print)
+    fence(worker, elsewhere)
+    assert len(kept) == 1
+    elsewhere.disconnect()
+    fence(worker, there.connect())
+
+    assert kept == {}

@@ -1,0 +1,282 @@
+"""A socket has a cookie jar: it begins with the handshake's cookies and follows Set-Cookie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Response, make_response, request, session
+from flask_login import LoginManager, UserMixin, current_user, login_required, login_user
+from werkzeug.http import dump_cookie
+
+from flask_rooms import Refused
+from flask_rooms.socket_requests.cookies import COOKIE_BYTES, COOKIES, Cookies
+from tests.support.apps import Client, LocalCluster, Worker, make_app
+
+pytestmark = pytest.mark.oldest_dependencies
+
+GONE = "Thu, 01 Jan 1970 00:00:00 GMT"
+FAR = "Fri, 01 Jan 2100 00:00:00 GMT"
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    with LocalCluster() as cluster:
+        yield cluster.worker(make_session_app())
+
+
+def make_session_app() -> Flask:
+    app = make_app()
+
+    @app.post("/set")
+    @app.post("/below/set")
+    def set_cookies() -> Response:
+        response = make_response("done")
+        for header in request.get_json():
+            response.headers.add("Set-Cookie", header)
+        return response
+
+    @app.get("/cookies")
+    @app.get("/below/cookies")
+    @app.get("/beside/cookies")
+    def cookies() -> dict[str, str]:
+        return request.cookies.to_dict()
+
+    @app.put("/session")
+    def put_session() -> dict[str, Any]:
+        session.update(request.get_json())
+        return dict(session)
+
+    app.add_url_rule("/session", view_func=lambda: dict(session), endpoint="get_session")
+    return app
+
+
+def cookies_of(client: Client, path: str = "/cookies") -> Any:
+    return client.ask("get", path)["body"]
+
+
+# -- the jar ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], "given=1; other=2"),
+        (["a=b"], "a=b; given=1; other=2"),
+        (["a=b; Path=/; Secure; HttpOnly; SameSite=None; Partitioned"], "a=b; given=1; other=2"),
+        (["a=b; Domain=.shop.example; Path=/"], "a=b; given=1; other=2"),
+        ([f"a=b; Expires={FAR}"], "a=b; given=1; other=2"),
+        (["a=b; Max-Age=60"], "a=b; given=1; other=2"),
+        ([f"a=b; Max-Age=60; Expires={GONE}"], "a=b; given=1; other=2"),
+        (["given=new"], "given=new; other=2"),
+        (["given=; Max-Age=0"], "other=2"),
+        ([f"given=; Expires={GONE}"], "other=2"),
+        ([f"given=; Expires={GONE}; Path=/elsewhere"], "other=2"),
+        (["a=b", "a=; Max-Age=0"], "given=1; other=2"),
+        (["a=b", "a=c"], "a=c; given=1; other=2"),
+        (["", ";", "=", "; Path=/"], "given=1; other=2"),
+    ],
+)
+def test_what_a_response_sets_is_sent_with_the_next_request(
+    headers: list[str], expected: str
+) -> None:
+    jar = Cookies("given=1; other=2")
+
+    for header in headers:
+        jar.follow([header], "/")
+
+    assert jar.header("/") == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        *[("/below", True), ("/below/", True), ("/below/deeper", True)],
+        *[("/", False), ("/belower", False), ("/elsewhere", False)],
+    ],
+)
+def test_a_cookie_is_sent_below_its_path(path: str, sent: bool) -> None:
+    jar = Cookies("")
+    jar.follow(["a=b; Path=/below"], "/")
+
+    assert jar.header(path) == ("a=b" if sent else "")
+
+
+def test_the_closest_path_comes_first() -> None:
+    jar = Cookies("")
+    jar.follow(["a=root; Path=/", "a=deep; Path=/x/y", "a=middle; Path=/x"], "/")
+
+    assert jar.header("/x/y/z") == "a=deep; a=middle; a=root"
+
+
+def test_without_a_path_a_cookie_belongs_to_the_directory_of_its_request() -> None:
+    jar = Cookies("")
+    jar.follow(["a=b"], "/below/set")
+
+    assert (jar.header("/below/x"), jar.header("/beside")) == ("a=b", "")
+
+
+@pytest.mark.parametrize("value", ["plain", "a b", 'a"b', "a;b", "a,b", "é世", "a=b", "", "%20"])
+def test_a_value_comes_back_as_it_was_set(worker: Worker, value: str) -> None:
+    client = worker.connect()
+    client.ask("post", "/set", [dump_cookie("a", value)])
+
+    assert cookies_of(client)["a"] == value
+
+
+def test_a_jar_is_as_large_as_a_browsers() -> None:
+    jar = Cookies("")
+    for number in range(3 * COOKIES):
+        jar.follow([f"cookie{number}=1; Path=/{number % 7}", "big=" + "x" * COOKIE_BYTES], "/")
+
+    assert jar._jar is not None
+    assert len(jar._jar) == COOKIES
+
+
+# -- sockets ----------------------------------------------------------------------------------
+
+
+def test_a_cookie_stays_with_its_socket_and_out_of_the_clients_sight(worker: Worker) -> None:
+    client, other = worker.connect(), worker.connect()
+
+    answer = client.ask("post", "/set", ["a=secret; Path=/below", "b=secret"])
+
+    assert "secret" not in str(answer)
+    assert not any("cookie" in name.lower() for name in answer["headers"] if name != "vary")
+    assert cookies_of(client) == {"b": "secret"}
+    assert cookies_of(client, "/below/cookies") == {"a": "secret", "b": "secret"}
+    assert cookies_of(other) == {}
+
+
+def test_it_ends_with_its_socket(worker: Worker) -> None:
+    client = worker.connect()
+    client.ask("post", "/set", ["a=b"])
+    client.disconnect()
+
+    assert cookies_of(worker.connect()) == {}
+
+
+def test_a_session_that_a_request_has_written_is_there_in_the_next(worker: Worker) -> None:
+    client, other = worker.connect(), worker.connect()
+
+    client.ask("put", "/session", {"user": "Ada"})
+    client.ask("put", "/session", {"colour": "red"})
+
+    assert client.ask("get", "/session")["body"] == {"user": "Ada", "colour": "red"}
+    assert other.ask("get", "/session")["body"] == {}
+
+
+def test_a_session_that_began_over_http_goes_on(worker: Worker) -> None:
+    browser = worker.app.test_client()
+    browser.put("/session", json={"user": "Ada"})
+    client = worker.connect(flask_test_client=browser)
+
+    client.ask("put", "/session", {"colour": "red"})
+
+    assert client.ask("get", "/session")["body"] == {"user": "Ada", "colour": "red"}
+    assert worker.connect(flask_test_client=browser).ask("get", "/session")["body"] == {
+        "user": "Ada"
+    }
+
+
+def test_an_emptied_session_is_empty(worker: Worker) -> None:
+    def logout() -> str:
+        session.clear()
+        return "bye"
+
+    worker.app.add_url_rule("/logout", view_func=logout)
+    browser = worker.app.test_client()
+    browser.put("/session", json={"user": "Ada"})
+    client = worker.connect(flask_test_client=browser)
+
+    client.ask("get", "/logout")
+
+    assert client.ask("get", "/session")["body"] == {}
+
+
+def test_a_session_with_a_path_below_a_prefix(worker: Worker) -> None:
+    """Whether a client writes the prefix or not, it is below it."""
+    worker.app.config["SESSION_COOKIE_PATH"] = "/shop"
+    client = worker.connect()
+    environ = worker.socketio.server.get_environ(client.sid)
+    environ["SCRIPT_NAME"] = "/shop"
+
+    client.ask("put", "/shop/session", {"user": "Ada"})
+
+    assert client.ask("get", "/shop/session")["body"] == {"user": "Ada"}
+    assert client.ask("get", "/session")["body"] == {"user": "Ada"}
+
+
+# -- Flask-Login ------------------------------------------------------------------------------
+
+
+class User(UserMixin):
+    def __init__(self, name: str) -> None:
+        self.id = name
+
+
+@pytest.fixture
+def login(worker: Worker) -> Worker:
+    """A worker whose application lets Ada and Bob log in."""
+    manager = LoginManager(worker.app)
+    manager.user_loader(User)
+
+    @worker.app.post("/login/<name>")
+    def enter(name: str) -> str:
+        login_user(User(name), remember="remember" in request.args)
+        return "welcome"
+
+    @worker.app.get("/me")
+    @login_required
+    def me() -> list[str]:
+        return [current_user.id]
+
+    return worker
+
+
+def test_a_login_over_the_socket_holds_for_that_socket(login: Worker) -> None:
+    client, other = login.connect(), login.connect()
+    assert client.ask("get", "/me")["statusCode"] == 401
+
+    answer = client.ask("post", "/login/Ada")
+
+    assert answer["body"] == "welcome"
+    assert client.ask("get", "/me")["body"] == ["Ada"]
+    assert other.ask("get", "/me")["statusCode"] == 401
+    other.ask("post", "/login/Bob")
+    assert [one.ask("get", "/me")["body"] for one in (client, other)] == [["Ada"], ["Bob"]]
+
+
+def test_a_login_over_http_holds_for_sockets_that_connect_then(login: Worker) -> None:
+    browser = login.app.test_client()
+    early = login.connect(flask_test_client=browser)
+    browser.post("/login/Ada")
+
+    assert login.connect(flask_test_client=browser).ask("get", "/me")["body"] == ["Ada"]
+    assert early.ask("get", "/me")["statusCode"] == 401
+
+
+def test_a_guard_knows_who_has_logged_in_over_the_socket(login: Worker) -> None:
+    login.rooms.guard("of/<name>")(
+        lambda name: current_user.is_authenticated and current_user.id == name
+    )
+    client = login.connect()
+    with pytest.raises(Refused):
+        login.sockets.join(client.sid, "of/Ada").result()
+
+    client.ask("post", "/login/Ada")
+
+    assert login.sockets.join(client.sid, "of/Ada").result().changed == 1
+    with pytest.raises(Refused):
+        login.sockets.join(client.sid, "of/Bob").result()
+
+
+# Flask-Login asks for the time in a way that Python 3.12 advises against.
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+def test_being_remembered_is_a_cookie_as_any_other(login: Worker) -> None:
+    client = login.connect()
+    client.ask("post", "/login/Ada?remember")
+    client.ask("post", "/set", [f"session=; Expires={GONE}; Path=/"])
+
+    assert client.ask("get", "/me")["body"] == ["Ada"]

@@ -1,0 +1,251 @@
+"""`flask rooms`: as a process beside real workers, and what it says when something is not right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from flask_rooms import Answer, Rooms
+from flask_rooms.cli import ONLY_ITSELF
+from flask_rooms.protocol.ids import new_sid
+from tests.support.apps import LocalCluster, fence, make_app
+from tests.support.apps import Worker as LocalWorker
+from tests.support.brokers import Broker, free_port
+from tests.support.clients import Client
+from tests.support.faults import FaultyBackend
+from tests.support.outside import run_flask
+from tests.support.workers import ROOMS_APP, Worker, cluster
+
+pytestmark = pytest.mark.mode_independent
+
+# -- beside real workers ----------------------------------------------------------------------
+
+
+class Scene:
+    """Two web workers with a client each; both clients are in the rooms "red" and "blue"."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self.here, self.there = workers
+        self.clients = [Client(worker.url) for worker in workers]
+        self.sids = sorted(client.sid for client in self.clients)
+        self.here.post("/join", sids=self.sids, rooms=["red", "blue"])
+
+    def rooms(self, *arguments: str) -> str:
+        """Run `flask rooms` with these arguments, and return what it prints."""
+        return run_flask(self.here, "rooms", *arguments)
+
+
+@pytest.fixture(name="workers", scope="module")
+def _workers(redis_broker: Broker) -> Iterator[list[Worker]]:
+    with cluster(redis_broker.url, 2, ROOMS_APP) as workers:
+        yield workers
+
+
+@pytest.fixture(name="scene")
+def _scene(workers: list[Worker]) -> Iterator[Scene]:
+    scene = Scene(workers)
+    yield scene
+    for client in scene.clients:
+        client.disconnect()
+
+
+def test_workers_are_named_and_this_command_is_one_of_them(scene: Scene) -> None:
+    said = json.loads(scene.rooms("workers", "--json"))
+
+    assert said["complete"]
+    assert set(said["value"]) == {scene.here.name, scene.there.name, said["this"]}
+
+
+def test_rooms_and_members_of_all_workers_are_shown(scene: Scene) -> None:
+    assert scene.rooms("list") == "2\tblue\n2\tred\n"
+    assert scene.rooms("members", "red").split() == scene.sids
+    assert scene.rooms("of", scene.sids[0]).split() == ["blue", "red"]
+
+
+def test_sockets_of_any_worker_are_moved_and_disconnected(scene: Scene) -> None:
+    assert scene.rooms("leave", "red", *scene.sids) == "changed: 2, unchanged: 0\n"
+    assert scene.here.post("/members", room="red")["value"] == []
+
+    assert scene.rooms("disconnect", scene.sids[0]) == "changed: 1, unchanged: 0\n"
+
+    gone = next(client for client in scene.clients if client.sid == scene.sids[0])
+    assert gone.receive() == ["disconnect"]
+
+
+def test_a_broadcast_is_with_every_worker_when_the_command_ends(scene: Scene) -> None:
+    said = scene.rooms("broadcast", "red", '{"a": 1}', "--json", "--event", "news")
+    assert said == "2 other workers have it.\n"
+    scene.here.post("/broadcast", rooms="red", say=["fence"])
+
+    for client in scene.clients:
+        assert client.receive() == ["news", {"a": 1}]
+        assert client.receive() == ["message", "fence"]
+
+
+def test_a_check_names_the_others(scene: Scene) -> None:
+    said = scene.rooms("check")
+
+    assert scene.here.name in said
+    assert scene.there.name in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "advice"),
+    [
+        ({"FLASK_SECRET_KEY": "another"}, "a worker another SECRET_KEY?"),
+        ({"FLASK_ROOMS_CHANNEL": "another"}, "start a worker, with the same"),
+        ({"FLASK_ROOMS_BACKEND_URL": "redis://u:secret@127.0.0.1:{port}"}, "start the broker"),
+        ({"FLASK_ROOMS_HEARTBEAT_INTERVAL": "20"}, "let ROOMS_CONFIRM_TIMEOUT be"),
+    ],
+    ids=["key", "channel", "broker", "heartbeat"],
+)
+def test_a_check_says_what_to_do(
+    workers: list[Worker], variables: dict[str, str], advice: str
+) -> None:
+    variables = {name: value.format(port=free_port()) for name, value in variables.items()}
+
+    said = run_flask(workers[0], "rooms", "check", returns=1, errors=True, **variables)
+
+    assert advice in said
+    assert "secret" not in said
+
+
+# -- in this process --------------------------------------------------------------------------
+
+
+@pytest.fixture(name="local")
+def _local() -> Iterator[LocalCluster]:
+    with LocalCluster() as local:
+        yield local
+
+
+def invoke(worker: LocalWorker, *arguments: str) -> Result:
+    return worker.app.test_cli_runner().invoke(args=["rooms", *arguments])
+
+
+def test_what_is_printed(local: LocalCluster) -> None:
+    worker = local.worker()
+    client = worker.connect()
+    sid, nobody = client.sid, new_sid(worker.name)
+    worker.sockets.join(sid, ["red", "blue"])
+
+    def said(*arguments: str) -> str:
+        result = invoke(worker, *arguments)
+        assert result.exit_code == 0, result.output
+        return result.output.partition(f"{ONLY_ITSELF}\n")[2]
+
+    assert said("workers") == f"{worker.name}\tthis command\n"
+    assert said("list", "--prefix", "bl") == "1\tblue\n"
+    assert json.loads(said("list", "--json")) == {
+        "value": {"blue": 1, "red": 1},
+        "complete": True,
+        "missing": [],
+    }
+    assert json.loads(said("members", "red", "--json"))["value"] == [sid]
+    assert json.loads(said("join", "red", sid, nobody, "--json")) == {
+        "changed": 0,
+        "unchanged": 1,
+        "unknown": [nobody],
+    }
+    assert said("leave", "red", nobody) == f"changed: 0, unchanged: 0\nunknown: {nobody}\n"
+    said("broadcast", "blue", "hello")
+    assert client.received() == [("message", "hello")]
+
+
+def test_a_check_of_one_process_says_that_there_is_no_more_to_see(local: LocalCluster) -> None:
+    result = invoke(local.worker(), "check")
+
+    assert (result.exit_code, result.output) == (1, f"{ONLY_ITSELF}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        (["members", " "], 1, "Error: A room's name cannot be empty."),
+        (["members", "red", "--namespace", "chat"], 1, "Error: A namespace is a string"),
+        (["of", "somebody"], 1, "Error: This string does not have the form of a socket ID"),
+        (["leave", "red"], 2, "Error: Give a socket ID, or several, or --user."),
+        (["leave", "red", "abc", "--user", "7"], 1, "Error: Give either a socket or `user=`"),
+        (["broadcast", "red", "{", "--json"], 2, "DATA is not JSON"),
+        (["broadcast", "red", "x", "--event", "connect"], 1, "Error: 'connect' is Socket.IO's"),
+        (["members"], 2, "Missing argument 'ROOM'"),
+        (["dance"], 2, "No such command 'dance'"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_status(
+    local: LocalCluster, arguments: list[str], status: int, complaint: str
+) -> None:
+    result = invoke(local.worker(), *arguments)
+
+    assert result.exit_code == status
+    assert complaint in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_mute_worker_is_named_and_what_the_others_say_is_shown(local: LocalCluster) -> None:
+    here = local.worker(make_app(), heartbeat_interval=10, confirm_timeout=2)
+    mute = local.worker(make_app(), backend=(backend := FaultyBackend(local.hub)))
+    client = here.connect()
+    fence(here, mute.connect())
+    here.sockets.join(client.sid, "red")
+    backend.deaf = True
+
+    result = invoke(here, "members", "red")
+
+    assert result.exit_code == 1
+    assert f"{client.sid}\nError: No answer from {mute.name}:" in result.output
+
+
+def test_workers_can_be_asked_for_from_code(local: LocalCluster) -> None:
+    here, there = local.worker(), local.worker()
+
+    names = frozenset({here.name, there.name})
+    assert here.sockets.workers() == Answer(names, True)
+
+    there.cluster.stop()
+    assert here.sockets.workers() == Answer(frozenset({here.name}), True)
+
+
+def test_a_namespace_is_kept_apart(local: LocalCluster) -> None:
+    worker = local.worker()
+    worker.socketio.on("connect", namespace="/chat")(lambda: None)
+    client = worker.connect("/chat")
+
+    assert "changed: 1" in invoke(worker, "join", "red", client.sid, "-n", "/chat").output
+    assert "1\tred" in invoke(worker, "list", "-n", "/chat").output
+    assert "red" not in invoke(worker, "list").output
+
+
+def test_a_user_is_taken_in_place_of_sockets(local: LocalCluster) -> None:
+    worker = local.worker()
+    worker.rooms.user_loader(lambda auth: auth["user"])
+    for _ in range(2):
+        worker.connect(auth={"user": 7})
+
+    assert "changed: 2" in invoke(worker, "join", "red", "--user", "7").output
+    assert invoke(worker, "members", "red", "--users").output.endswith("\n7\n")
+    assert "changed: 2" in invoke(worker, "disconnect", "--user", "7").output
+
+
+def test_names_that_clients_have_chosen_do_nothing_to_the_terminal(local: LocalCluster) -> None:
+    worker = local.worker()
+    worker.sockets.join(worker.connect().sid, "\x1b[2J\nred")
+
+    said = invoke(worker, "list").output
+
+    assert "1\t'\\x1b[2J\\nred'\n" in said
+    assert "\x1b" not in said
+
+
+def test_commands_of_that_name_that_the_application_has_stay() -> None:
+    app = Flask("application")
+    app.cli.add_command(click.Command("rooms", callback=lambda: click.echo("mine")))
+
+    Rooms(app)
+
+    assert app.test_cli_runner().invoke(args=["rooms"]).output == "mine\n"
