@@ -1,6 +1,5 @@
 """Rooms for Flask: any route moves any socket, on whichever worker, and hears that it happened."""
 
-from flask_rooms.cluster.confirmation import Outcome
 from flask_rooms.errors import (
     BackendError,
     BackendUnavailable,
@@ -15,7 +14,7 @@ from flask_rooms.errors import (
 )
 from flask_rooms.extension import Rooms
 from flask_rooms.globals import sockets
-from flask_rooms.protocol.paging import Answer
+from flask_rooms.results import Answer, Outcome
 
 __all__ = [
     "Answer",

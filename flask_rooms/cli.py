@@ -16,12 +16,11 @@ from flask_rooms.api.arguments import NOT_GIVEN, NotGiven
 from flask_rooms.api.queries import By
 from flask_rooms.api.sockets import DEFAULT_EVENT, Sockets
 from flask_rooms.backends import MemoryBackend
-from flask_rooms.cluster.confirmation import Outcome
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.transport import remedy
 from flask_rooms.errors import RoomsError
 from flask_rooms.globals import parts_of
-from flask_rooms.protocol.paging import Answer
+from flask_rooms.results import Answer, Outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 

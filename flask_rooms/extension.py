@@ -16,7 +16,6 @@ from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.overrides import rehearsal
 from flask_rooms.cli import add_commands
-from flask_rooms.cluster.confirmation import Outcome
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.interfaces import Timing
 from flask_rooms.cluster.shutdown import attend
@@ -27,8 +26,9 @@ from flask_rooms.membership.guards import Guard, Guards
 from flask_rooms.membership.notifications import Announcer
 from flask_rooms.membership.registry import Registry
 from flask_rooms.membership.users import Loader, Users
-from flask_rooms.protocol.messages import Codec
+from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.stream import Limits
+from flask_rooms.results import Outcome
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.async_mode import choose_mode
 from flask_rooms.server.decoding import Reader

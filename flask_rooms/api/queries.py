@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from flask_rooms.api import arguments
-from flask_rooms.api.arguments import NOT_GIVEN, NotGiven, OneSocket
+from flask_rooms.api.arguments import (
+    NOT_GIVEN,
+    NotGiven,
+    OneSocket,
+    namespace_of_call,
+    room_or_user,
+    seconds,
+    socket_ids,
+)
+from flask_rooms.cluster.calls import Gathered
 from flask_rooms.cluster.driver import FENCE, Cluster
 from flask_rooms.errors import InvalidArgument
+from flask_rooms.membership.names import room_prefix
 from flask_rooms.protocol.messages import Question, Room, User
-from flask_rooms.protocol.paging import Answer, Gathered
+from flask_rooms.results import Answer
 
 By: TypeAlias = Literal["socket", "user"]
 
@@ -44,7 +53,7 @@ class Questions:
             InvalidArgument: *timeout* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        answers = self._cluster.inquire(FENCE, arguments.seconds(timeout))
+        answers = self._cluster.inquire(FENCE, seconds(timeout))
         names = {self._cluster.name, *self._cluster.peers}
         return _answer(frozenset(names.difference(answers.missing)), answers)
 
@@ -73,7 +82,7 @@ class Questions:
             InvalidArgument: *namespace* or *timeout* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        about = arguments.room_or_user(room, user)
+        about = room_or_user(room, user)
         answers = self._ask(_kind(by), about, namespace, timeout)
         return _answer(frozenset(map(str, answers.names())), answers)
 
@@ -101,7 +110,7 @@ class Questions:
             InvalidArgument: *namespace* or *timeout* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        about = arguments.room_or_user(room, user)
+        about = room_or_user(room, user)
         if _kind(by) == "users":  # who is on two workers is one
             answers = self._ask("users", about, namespace, timeout)
             return _answer(len(answers.names()), answers)
@@ -126,7 +135,7 @@ class Questions:
             InvalidArgument: *namespace* or *timeout* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        answers = self._ask("rooms", arguments.room_prefix(prefix), namespace, timeout)
+        answers = self._ask("rooms", room_prefix(prefix), namespace, timeout)
         return _answer(answers.counts(), answers)
 
     def rooms_of(
@@ -146,7 +155,7 @@ class Questions:
             InvalidArgument: *namespace* or *timeout* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        space, (sid,) = arguments.socket_ids((socket,), namespace)
+        space, (sid,) = socket_ids((socket,), namespace)
         answers = self._ask("rooms_of", sid, space, timeout)
         return _answer(answers.names(), answers)
 
@@ -157,8 +166,8 @@ class Questions:
         namespace: Any,
         timeout: Any,
     ) -> Gathered:
-        question = Question(kind, arguments.namespace_of_call(namespace), about)
-        return self._cluster.inquire(question, arguments.seconds(timeout))
+        question = Question(kind, namespace_of_call(namespace), about)
+        return self._cluster.inquire(question, seconds(timeout))
 
 
 def _kind(by: Any) -> Literal["members", "users"]:

@@ -7,14 +7,24 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from flask_rooms.api import arguments
-from flask_rooms.api.arguments import NOT_GIVEN, NotGiven, OneSocket
+from flask_rooms.api.arguments import (
+    NOT_GIVEN,
+    NotGiven,
+    OneSocket,
+    check_callback,
+    namespace_of_call,
+    room_or_sockets,
+    socket_ids,
+    sockets_or_user,
+)
 from flask_rooms.api.queries import Questions
-from flask_rooms.cluster.confirmation import Outcome
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import InvalidArgument, InvalidRoom
+from flask_rooms.membership.names import event_name, room_name, room_names, user_id
 from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import Action, Audience, Change
+from flask_rooms.results import Outcome
+from flask_rooms.server.context import asking_socket
 from flask_rooms.server.manager import RoomsManager
 
 Callback: TypeAlias = "Callable[[BaseException | None], object]"
@@ -68,8 +78,8 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
-        rooms = arguments.room_names(room)
+        space, sids, source = sockets_or_user(socket, user, namespace)
+        rooms = room_names(room)
         _refuse_foreign_ids(rooms, sids)
         return self._change(Change("join", space, sids, rooms, source), callback)
 
@@ -107,8 +117,8 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
-        rooms = arguments.room_names(room)
+        space, sids, source = sockets_or_user(socket, user, namespace)
+        rooms = room_names(room)
         return self._change(Change("leave", space, sids, rooms, source), callback)
 
     def leave_all(
@@ -143,7 +153,7 @@ class Sockets(Questions):
         """
         if user is None and not isinstance(room, NotGiven):
             return self._change_all("leave_all", room, (), callback, namespace)
-        space, sids, source = arguments.sockets_or_user(room, user, namespace)
+        space, sids, source = sockets_or_user(room, user, namespace)
         return self._change(Change("leave_all", space, sids, (), source), callback)
 
     def add_room_members_to_rooms(
@@ -173,7 +183,7 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        name, names = arguments.room_name(source), arguments.room_names(rooms)
+        name, names = room_name(source), room_names(rooms)
         _refuse_foreign_ids(names, (name,))
         return self._change_all("join", name, names, callback, namespace)
 
@@ -203,8 +213,8 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        names = arguments.room_names(rooms)
-        return self._change_all("leave", arguments.room_name(source), names, callback, namespace)
+        names = room_names(rooms)
+        return self._change_all("leave", room_name(source), names, callback, namespace)
 
     def disconnect(
         self,
@@ -233,7 +243,7 @@ class Sockets(Questions):
             InvalidArgument: *callback* or *namespace* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        space, sids, source = arguments.sockets_or_user(socket, user, namespace)
+        space, sids, source = sockets_or_user(socket, user, namespace)
         return self._change(Change("disconnect", space, sids, (), source), callback)
 
     def broadcast(
@@ -265,10 +275,10 @@ class Sockets(Questions):
         """
         audience: tuple[Audience, ...]
         if user is None:
-            audience = arguments.room_names(rooms)
+            audience = room_names(rooms)
         else:
             given = () if rooms is NOT_GIVEN else (rooms,)
-            audience, event_and_data = (arguments.user_id(user),), (*given, *event_and_data)
+            audience, event_and_data = (user_id(user),), (*given, *event_and_data)
         self._emit(audience, event_and_data, omit, namespace)
 
     def blast(
@@ -301,22 +311,22 @@ class Sockets(Questions):
             NotASocketRequest: It is an HTTP request.
             InvalidSocket: It is not one request.
         """
-        _, sids = arguments.socket_ids((request,), None)
+        _, sids = socket_ids((request,), None)
         return sids[0]
 
     def _recheck(self, room: Any, callback: Any, namespace: Any) -> Future[Outcome]:
-        name, space = arguments.room_name(room), arguments.namespace_of_call(namespace)
+        name, space = room_name(room), namespace_of_call(namespace)
         return self._change(Change("recheck", space, (), (name,), source=name), callback)
 
     def _change_all(
         self, action: Action, source: Any, rooms: tuple[str, ...], callback: Any, namespace: Any
     ) -> Future[Outcome]:
-        space, sids, room = arguments.room_or_sockets(source, namespace)
+        space, sids, room = room_or_sockets(source, namespace)
         return self._change(Change(action, space, sids, rooms, room), callback)
 
     def _change(self, change: Change, callback: Any) -> Future[Outcome]:
-        callback = arguments.check_callback(callback)
-        change = replace(change, by=arguments.asking_socket())
+        callback = check_callback(callback)
+        change = replace(change, by=asking_socket())
         future = self._cluster.change(change)
         if callback is not None:
             future.add_done_callback(lambda done: callback(done.exception()))
@@ -328,11 +338,9 @@ class Sockets(Questions):
         if len(event_and_data) not in (1, 2):
             raise InvalidArgument("Give the data, or the event and the data.")
         event = DEFAULT_EVENT if len(event_and_data) == 1 else event_and_data[0]
-        space = arguments.namespace_of_call(namespace)
-        skip = () if omit is None else arguments.socket_ids(omit, space)[1]
-        self._manager.events.send(
-            arguments.event_name(event), event_and_data[-1], space, rooms, skip
-        )
+        space = namespace_of_call(namespace)
+        skip = () if omit is None else socket_ids(omit, space)[1]
+        self._manager.events.send(event_name(event), event_and_data[-1], space, rooms, skip)
 
 
 def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:

@@ -10,19 +10,51 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from flask_rooms.cluster.confirmation import Confirmation, Outcome, Part
+from flask_rooms.cluster.confirmation import Confirmation, Part
 from flask_rooms.cluster.interfaces import Host
 from flask_rooms.cluster.locked_node import SharedNode
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.errors import Unconfirmed
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Change, Question, Reply
+from flask_rooms.protocol.messages import Change, Question, Reply, Room
 from flask_rooms.protocol.node import Event, Node
-from flask_rooms.protocol.paging import Gathered
 from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.results import Outcome
 
 #: Whom to ask: worker name -> its socket IDs; None for every worker.
 Whom: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """
+    The replies of the workers to one question.
+
+    Args:
+        parts: Names, and a count of each where the question is for counts.
+        complete: Whether everybody has answered.
+        missing: Who has not.
+    """
+
+    parts: tuple[tuple[tuple[Room, ...], tuple[int, ...]], ...]
+    complete: bool
+    missing: tuple[str, ...]
+
+    def names(self) -> frozenset[Room]:
+        """Return all names."""
+        return frozenset(name for names, _ in self.parts for name in names)
+
+    def counts(self) -> dict[Room, int]:
+        """Return the sum of the counts of each name."""
+        sums: dict[Room, int] = {}
+        for names, counts in self.parts:
+            for name, count in zip(names, counts, strict=False):
+                sums[name] = sums.get(name, 0) + count
+        return sums
+
+    def total(self) -> int:
+        """Return the sum of all counts."""
+        return sum(sum(counts) for _, counts in self.parts)
 
 
 @dataclass

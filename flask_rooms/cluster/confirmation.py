@@ -1,4 +1,4 @@
-"""What came of a membership call, and the future that says so."""
+"""The future of a membership call: completed once, by the last contribution or an error."""
 
 from __future__ import annotations
 
@@ -11,33 +11,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flask_rooms.errors import Refused, Unconfirmed
+from flask_rooms.results import Outcome
 
 logger = logging.getLogger("flask_rooms")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """
-    What a membership call did in the whole cluster.
-
-    Args:
-        changed: Memberships added or removed.
-        unchanged: Those that were so already.
-        unknown: Socket IDs that no worker holds.
-    """
-
-    changed: int = 0
-    unchanged: int = 0
-    unknown: tuple[str, ...] = ()
-
-    def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(
-            self.changed + other.changed,
-            self.unchanged + other.unchanged,
-            self.unknown + other.unknown,
-        )
 
 
 @dataclass(frozen=True)

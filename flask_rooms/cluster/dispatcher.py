@@ -10,7 +10,12 @@ from typing import Protocol
 from flask_rooms.cluster.confirmation import Part
 from flask_rooms.cluster.interfaces import Host
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Change, Done, Operation, Question
+from flask_rooms.protocol.messages import (
+    Change,
+    Done,
+    Operation,
+    Question,
+)
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.stream import Limits

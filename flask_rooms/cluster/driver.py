@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from flask_rooms.backends.base import Backend
-from flask_rooms.cluster.calls import Asker
+from flask_rooms.cluster.calls import Asker, Gathered
 from flask_rooms.cluster.confirmation import Confirmation
 from flask_rooms.cluster.dispatcher import Deliveries
 from flask_rooms.cluster.forks import begin_afresh_in_children
@@ -23,10 +23,9 @@ from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.shutdown import attend_process
 from flask_rooms.cluster.transport import Channel
 from flask_rooms.errors import BackendError, RoomsError
+from flask_rooms.protocol.codec import BadMessage, Codec
 from flask_rooms.protocol.messages import (
-    BadMessage,
     Change,
-    Codec,
     Emit,
     Frame,
     Goodbye,
@@ -34,7 +33,6 @@ from flask_rooms.protocol.messages import (
     Question,
 )
 from flask_rooms.protocol.node import Deliver, Event, Gone, Node, Outcast
-from flask_rooms.protocol.paging import Gathered
 from flask_rooms.protocol.pending import Overdue, Settled
 from flask_rooms.protocol.stream import Limits
 

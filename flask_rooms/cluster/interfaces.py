@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flask_rooms.cluster.confirmation import Part
-from flask_rooms.protocol.messages import Change, Operation, Question, Room
+from flask_rooms.protocol.messages import (
+    Change,
+    Operation,
+    Question,
+    Room,
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections import Counter
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
-from flask_rooms.protocol.messages import Codec, Frame
+from flask_rooms.protocol.codec import Codec
+from flask_rooms.protocol.messages import Frame
 
 logger = logging.getLogger("flask_rooms")
 

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from flask_rooms.cluster.confirmation import Outcome, Part
+from flask_rooms.cluster.confirmation import Part
 from flask_rooms.membership.guards import Guards, InContext, may_join
 from flask_rooms.membership.namespace import Origin, Socket
 from flask_rooms.membership.notifications import Announcer
 from flask_rooms.membership.registry import Changed, Joining, Registry
 from flask_rooms.protocol.messages import Change, Room
+from flask_rooms.results import Outcome
 
 logger = logging.getLogger("flask_rooms")
 

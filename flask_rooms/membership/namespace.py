@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flask_rooms.protocol.ids import is_sid, is_sid_room
-from flask_rooms.protocol.messages import Action, Audience, Room, User
+from flask_rooms.protocol.messages import (
+    Action,
+    Audience,
+    Room,
+    User,
+)
 
 
 @dataclass

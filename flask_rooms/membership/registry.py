@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flask_rooms.membership.namespace import Intent, Moved, Origin, Socket, Space
-from flask_rooms.protocol.messages import Audience, Change, Question, Room, User
+from flask_rooms.protocol.messages import (
+    Audience,
+    Change,
+    Question,
+    Room,
+    User,
+)
 
 #: What changes were made, and why.
 Note: TypeAlias = "Callable[[list[Moved], Origin], object]"

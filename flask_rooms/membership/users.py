@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from flask_rooms.api.arguments import user_id
+from flask_rooms.membership.names import user_id
 from flask_rooms.protocol.messages import User
 
 #: Takes what the client has sent as `auth`, and returns the user's ID or None.

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from itertools import filterfalse
 from typing import TypeAlias
 
+from flask_rooms.protocol.codec import BadMessage, decode_operation, encode_operation
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import (
     Acknowledged,
-    BadMessage,
     Change,
     Done,
     Frame,
@@ -27,8 +27,6 @@ from flask_rooms.protocol.messages import (
     Operation,
     Question,
     Reply,
-    decode_operation,
-    encode_operation,
 )
 from flask_rooms.protocol.pending import Overdue, Pending, Settled
 from flask_rooms.protocol.stream import Limits, Stream

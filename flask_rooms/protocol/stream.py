@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
-from flask_rooms.protocol.messages import NOTHING
+from flask_rooms.protocol.codec import NOTHING
 
 
 @dataclass(frozen=True)

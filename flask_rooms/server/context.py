@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flask import has_request_context, request
 from flask_socketio import SocketIO
 
 
@@ -29,3 +30,10 @@ def call_in_context(
     if raised:
         raise raised[0]
     return returned[0] if returned else None
+
+
+def asking_socket() -> str:
+    """Return the ID of the socket whose request or event is being handled here, or nothing."""
+    if has_request_context() and getattr(request, "is_socket", False):
+        return str(request.sid)  # type: ignore[attr-defined]  # set on socket requests
+    return ""

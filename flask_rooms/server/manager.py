@@ -9,12 +9,12 @@ from typing import Any
 
 from socketio.manager import Manager
 
-from flask_rooms.api.arguments import any_room, any_rooms, asking_socket
 from flask_rooms.cluster.confirmation import Part
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import Refused
 from flask_rooms.membership.changes import Changes
 from flask_rooms.membership.guards import Guards, InContext
+from flask_rooms.membership.names import any_room, any_rooms
 from flask_rooms.membership.namespace import Origin, Socket, is_own
 from flask_rooms.membership.notifications import Announcer
 from flask_rooms.membership.registry import Registry
@@ -29,6 +29,7 @@ from flask_rooms.protocol.messages import (
     Room,
     User,
 )
+from flask_rooms.server.context import asking_socket
 from flask_rooms.server.disconnects import Departures
 from flask_rooms.server.emitter import Events
 from flask_rooms.server.rooms_view import RoomsView

@@ -12,7 +12,14 @@ from collections import deque
 from dataclasses import replace
 from typing import Any
 
-from flask_rooms.protocol.messages import Change, Done, Frame, Goodbye, Heartbeat, Operation
+from flask_rooms.protocol.messages import (
+    Change,
+    Done,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Operation,
+)
 from flask_rooms.protocol.node import SETTLED, Deliver, Event, Node, Outcast
 from flask_rooms.protocol.stream import Limits, Stream
 from tests.simulation.cases import CASES

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_rooms.protocol.messages import Change, Emit, Frame, Operation
+from flask_rooms.protocol.messages import (
+    Change,
+    Emit,
+    Frame,
+    Operation,
+)
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.pending import Overdue, Settled
 from tests.simulation.broadcasts import Broadcasts, Said

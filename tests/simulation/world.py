@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from flask_rooms.errors import BackendUnavailable
+from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import (
     Change,
@@ -19,7 +20,6 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Operation,
-    encode_operation,
 )
 from flask_rooms.protocol.node import Deliver, Event, Node, Outcast
 from flask_rooms.protocol.pending import Overdue, Settled

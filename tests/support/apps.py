@@ -14,7 +14,8 @@ from flask import Flask
 from flask_rooms import Rooms
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends import MemoryBackend
-from flask_rooms.protocol.messages import Codec, Emit, Operation, decode_operation
+from flask_rooms.protocol.codec import Codec, decode_operation
+from flask_rooms.protocol.messages import Emit, Operation
 
 T = TypeVar("T")
 

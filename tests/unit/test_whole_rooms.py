@@ -25,8 +25,9 @@ from flask_rooms import (
     sockets,
 )
 from flask_rooms.api.sockets import Sockets
+from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.ids import new_sid, new_worker_name
-from flask_rooms.protocol.messages import Change, Done, Emit, encode_operation
+from flask_rooms.protocol.messages import Change, Done, Emit
 from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, fence, make_app
 from tests.support.faults import FaultyBackend
 from tests.unit.api.test_arguments import BAD_NAMESPACES, BAD_ROOMS, BAD_SOCKETS

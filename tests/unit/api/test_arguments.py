@@ -17,9 +17,9 @@ from flask_rooms import (
     NotASocketRequest,
     RoomsError,
 )
-from flask_rooms.api.arguments import ROOM_LENGTH
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.errors import InvalidData
+from flask_rooms.membership.names import ROOM_LENGTH
 from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import PATIENCE, Client, LocalCluster, in_thread
 

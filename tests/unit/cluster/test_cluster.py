@@ -14,8 +14,8 @@ import pytest
 
 from flask_rooms import Answer, BackendError, BackendUnavailable, Outcome, Unconfirmed
 from flask_rooms.backends import MemoryBackend
+from flask_rooms.protocol.codec import VERSION, Codec
 from flask_rooms.protocol.ids import new_sid, new_worker_name
-from flask_rooms.protocol.messages import VERSION, Codec
 from tests.support.apps import (
     HEARTBEAT,
     PATIENCE,

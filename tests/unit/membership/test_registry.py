@@ -14,7 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from flask_rooms.membership.namespace import Moved
 from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.protocol.ids import new_sid
-from flask_rooms.protocol.messages import Action, Audience, Change, Question, User
+from flask_rooms.protocol.messages import (
+    Action,
+    Audience,
+    Change,
+    Question,
+    User,
+)
 from tests.support.apps import PATIENCE, in_thread
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]

@@ -11,12 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_rooms.protocol.messages import (
+from flask_rooms.protocol.codec import (
     VERSION,
-    Acknowledged,
     BadMessage,
-    Change,
     Codec,
+    decode_operation,
+    encode_operation,
+)
+from flask_rooms.protocol.messages import (
+    Acknowledged,
+    Change,
     Done,
     Emit,
     Frame,
@@ -25,8 +29,6 @@ from flask_rooms.protocol.messages import (
     Question,
     Reply,
     User,
-    decode_operation,
-    encode_operation,
 )
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]

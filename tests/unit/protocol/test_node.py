@@ -8,18 +8,20 @@ from dataclasses import replace
 import pytest
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
-from flask_rooms.protocol.messages import (
+from flask_rooms.protocol.codec import (
     NOTHING,
     BadMessage,
-    Change,
     Codec,
+    encode_operation,
+)
+from flask_rooms.protocol.messages import (
+    Change,
     Done,
     Frame,
     Goodbye,
     Heartbeat,
     Question,
     Reply,
-    encode_operation,
 )
 from flask_rooms.protocol.node import (
     DEAD,

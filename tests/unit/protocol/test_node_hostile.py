@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_rooms.errors import BackendUnavailable
-from flask_rooms.protocol.messages import BadMessage, Codec, Emit, Frame, decode_operation
+from flask_rooms.protocol.codec import BadMessage, Codec, decode_operation
+from flask_rooms.protocol.messages import Emit, Frame
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.stream import Limits
 from tests.unit.protocol.test_messages import CODEC, MAX_SIZE, frames, numbers

@@ -1,0 +1,242 @@
+"""The wire format: msgpack, which can carry nothing but data, signed with the cluster's key."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import msgpack
+from itsdangerous import BadSignature, Signer, want_bytes
+
+from flask_rooms.protocol.messages import (
+    Acknowledged,
+    Change,
+    Done,
+    Emit,
+    Frame,
+    Goodbye,
+    Heartbeat,
+    Operation,
+    Question,
+    Reply,
+    User,
+)
+
+#: A frame of another version is dropped; an operation unknown to this one is skipped.
+VERSION = 1
+#: No stream gets so far, and what is counted on from a smaller number can still be encoded.
+_TOO_MANY = 2**63
+
+
+class BadMessage(Exception):
+    """
+    A payload that nobody of this cluster can have sent in this form.
+
+    Args:
+        reason: One word for the counter: oversized, unsigned, version or malformed.
+        sender: The worker that has sent it, where its signature is good and it can be read.
+    """
+
+    def __init__(self, reason: str, sender: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sender = sender
+
+
+_Check: TypeAlias = "Callable[[Any], Any]"
+
+
+def _exactly(kind: type) -> _Check:
+    def check(value: Any) -> Any:
+        if type(value) is not kind:  # bool is an int, and not what is meant here
+            raise BadMessage("malformed")
+        return value
+
+    return check
+
+
+def _one_of(*allowed: type) -> _Check:
+    def check(value: Any) -> Any:
+        if type(value) in allowed:
+            return value
+        raise BadMessage("malformed")
+
+    return check
+
+
+def _word(*allowed: str) -> _Check:
+    def check(value: Any) -> Any:
+        if type(value) is str and value in allowed:
+            return value
+        raise BadMessage("malformed")
+
+    return check
+
+
+def _many(item: _Check) -> _Check:
+    def check(value: Any) -> tuple[Any, ...]:
+        return tuple(item(one) for one in _exactly(list)(value))
+
+    return check
+
+
+def _optional(item: _Check) -> _Check:
+    return lambda value: None if value is None else item(value)
+
+
+def _number(value: Any) -> Any:
+    if type(value) is not int or not 0 <= value < _TOO_MANY:
+        raise BadMessage("malformed")
+    return value
+
+
+def _table(item: _Check) -> _Check:
+    def check(value: Any) -> dict[str, Any]:
+        return {_text(key): item(one) for key, one in _exactly(dict)(value).items()}
+
+    return check
+
+
+def _audience(value: Any) -> Any:
+    if type(value) is list and len(value) == 1:
+        return User(_text(value[0]))
+    return _room(value)
+
+
+_text = _exactly(str)
+_room = _one_of(str, int)
+_packet = _many(_one_of(str, bytes))
+_action = _word("join", "leave", "leave_all", "disconnect", "recheck")
+_kind = _word("members", "users", "rooms", "rooms_of", "count")
+
+#: Operation -> its number on the wire and a check for each field. Numbers are never reused.
+_WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
+    Change: (1, (_action, _text, _many(_text), _many(_room), _optional(_audience), _text)),
+    Done: (2, (_text, _number, _number, _number, _many(_text), _many(_text))),
+    Emit: (3, (_text, _packet, _optional(_many(_audience)), _many(_text), _number)),
+    Acknowledged: (4, (_text, _number, _packet)),
+    Goodbye: (5, ()),
+    Question: (6, (_kind, _text, _optional(_audience))),
+    Reply: (7, (_text, _number, _many(_room), _many(_number), _exactly(bool), _exactly(bool))),
+}
+_BY_CODE = {code: (kind, checks) for kind, (code, checks) in _WIRE.items()}
+
+
+def encode_operation(operation: Operation) -> bytes:
+    """Return the bytes that decode_operation() turns into an equal *operation*."""
+    # Read field by field: dataclasses.astuple() would copy a large packet item by item.
+    fields = [getattr(operation, name) for name in operation.__dataclass_fields__]
+    return _pack([_WIRE[type(operation)][0], *fields])
+
+
+def decode_operation(data: bytes) -> Operation | None:
+    """
+    Return the operation in *data*, or None for a kind that only a later version knows.
+
+    Raises:
+        BadMessage: It is of a known kind and not well-formed.
+    """
+    code, *fields = _unpack(data, 1)
+    if type(code) is not int:
+        raise BadMessage("malformed")
+    if code not in _BY_CODE:
+        return None
+    kind, checks = _BY_CODE[code]
+    # More fields than this version knows are a later version's; fewer cannot be.
+    if len(fields) < len(checks):
+        raise BadMessage("malformed")
+    return kind(*(check(value) for check, value in zip(checks, fields, strict=False)))
+
+
+def _heartbeat(value: Any) -> Heartbeat:
+    if type(value) is not list or len(value) < 5:
+        raise BadMessage("malformed")
+    beat, oldest, fresh = (_number(one) for one in value[:3])
+    return Heartbeat(beat, _age(value[3]), oldest, fresh, _table(_number)(value[4]))
+
+
+def _age(value: Any) -> float:
+    if type(value) is not float or not 0 <= value < math.inf:
+        raise BadMessage("malformed")
+    return value
+
+
+def _pack(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=True, default=_plain)
+    return packed
+
+
+def _plain(value: object) -> list[str]:
+    if isinstance(value, User):
+        return [value.id]
+    raise TypeError(f"{type(value).__name__} is not data")
+
+
+#: An operation that nobody knows, and so everybody skips.
+NOTHING = _pack([0])
+
+
+class Codec:
+    """
+    Turns frames into signed bytes and back; whoever lacks the key is not understood.
+
+    Args:
+        secret_keys: Newest first: it signs, and all of them are accepted.
+        channel: Part of the key, so that a frame of another channel is foreign.
+        max_size: Bytes that a frame may have at most.
+    """
+
+    def __init__(self, secret_keys: Iterable[str | bytes], channel: str, max_size: int) -> None:
+        self._max_size = max_size
+        self._signer = Signer(
+            [want_bytes(key) for key in secret_keys][::-1],  # itsdangerous: the newest last
+            salt=f"flask-rooms.frame.{channel}",
+            key_derivation="hmac",
+            digest_method=hashlib.sha256,
+        )
+
+    def encode(self, frame: Frame) -> bytes:
+        """Return *frame* as signed bytes."""
+        beat = frame.heartbeat
+        body = [VERSION, frame.sender, frame.first, frame.operations, None, dict(frame.wants)]
+        if beat is not None:
+            body[4] = [beat.beat, beat.oldest, beat.fresh, float(beat.age), dict(beat.knows)]
+        return self._signer.sign(_pack(body))
+
+    def decode(self, payload: bytes) -> Frame:
+        """
+        Return the frame in *payload*.
+
+        Raises:
+            BadMessage: It is too large, not signed with a key of ours, or not well-formed.
+        """
+        if len(payload) > self._max_size:
+            raise BadMessage("oversized")
+        try:
+            body = _unpack(self._signer.unsign(payload), 1)
+        except BadSignature:
+            raise BadMessage("unsigned") from None
+        if type(body[0]) is not int or body[0] != VERSION:
+            sender = body[1] if len(body) > 1 and type(body[1]) is str else ""
+            raise BadMessage("version", sender)
+        if len(body) < 6:
+            raise BadMessage("malformed")
+        return Frame(
+            sender=_text(body[1]),
+            first=_number(body[2]),
+            operations=_many(_exactly(bytes))(body[3]),
+            heartbeat=_optional(_heartbeat)(body[4]),
+            wants=_table(_number)(body[5]),
+        )
+
+
+def _unpack(data: bytes, least: int) -> list[Any]:
+    try:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=True)
+    except (ValueError, RecursionError, msgpack.UnpackException):
+        raise BadMessage("malformed") from None
+    if type(value) is not list or len(value) < least:
+        raise BadMessage("malformed")
+    return value
