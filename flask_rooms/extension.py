@@ -23,7 +23,7 @@ from flask_rooms.config import Config
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.globals import Parts, keep_parts, parts_of
 from flask_rooms.membership.guards import Guard, Guards
-from flask_rooms.membership.notifications import Announcer
+from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.registry import Registry
 from flask_rooms.membership.users import Loader, Users
 from flask_rooms.protocol.codec import Codec
@@ -32,9 +32,9 @@ from flask_rooms.results import Outcome
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.async_mode import choose_mode
 from flask_rooms.server.decoding import Reader
-from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, Hooks, LifeCycle
+from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, HookRunner, Hooks
 from flask_rooms.server.manager import RoomsManager
-from flask_rooms.server.reusable import TemplateSocketIO
+from flask_rooms.server.reusable import ReusableSocketIO
 from flask_rooms.socket_requests.assets import serve
 from flask_rooms.socket_requests.handler import SocketRequest, SocketRequests
 
@@ -68,7 +68,7 @@ class Rooms:
         backend: Backend | None = None,
         **options: Any,
     ) -> None:
-        self._socketio = TemplateSocketIO() if socketio is None else socketio
+        self._socketio = ReusableSocketIO() if socketio is None else socketio
         self._backend = backend
         self._options = options
         self._guards = Guards()
@@ -98,7 +98,7 @@ class Rooms:
             )
         config = self._read_config(app)
         cluster = self._make_cluster(app, config)
-        announcer = Announcer(app)
+        announcer = SignalQueue(app)
         manager = RoomsManager(Registry(announcer.add), cluster, self._guards, announcer)
         socketio = self._initialise(app, manager)
         manager.load_user = partial(self._users.load, app)
@@ -107,9 +107,9 @@ class Rooms:
         requests = SocketRequests(app, socketio, manager, config)
         manager.in_context = requests.in_context
         Reader(socketio.server, requests.refuse)
-        LifeCycle(app, socketio.server, self._hooks, requests.environ)
+        HookRunner(app, socketio.server, self._hooks, requests.environ)
         serve(app, config)
-        app.wsgi_app = _Joining(app.wsgi_app, cluster)  # type: ignore[method-assign]
+        app.wsgi_app = _JoinOnRequest(app.wsgi_app, cluster)  # type: ignore[method-assign]
         app.extensions["rooms"] = self
         keep_parts(app, Parts(socketio, cluster, Sockets(cluster, manager)))
         self._apps.add(app)
@@ -262,7 +262,7 @@ class Rooms:
     def _initialise(self, app: Flask, manager: RoomsManager) -> SocketIO:
         socketio = self._socketio
         _refuse_a_queue(socketio)
-        if isinstance(socketio, TemplateSocketIO):
+        if isinstance(socketio, ReusableSocketIO):
             socketio = socketio if socketio.server is None else socketio.copy()
         elif socketio.server is not None:
             _check_former(socketio)
@@ -271,7 +271,7 @@ class Rooms:
         return socketio
 
 
-class _Joining:
+class _JoinOnRequest:
     """WSGI middleware: with the first request a worker joins, in the process that serves."""
 
     def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], cluster: Cluster) -> None:

@@ -17,13 +17,13 @@ from flask_rooms.cluster.calls import Gathered
 from flask_rooms.cluster.driver import FENCE, Cluster
 from flask_rooms.errors import InvalidArgument
 from flask_rooms.membership.names import room_prefix
-from flask_rooms.protocol.messages import Question, Room, User
+from flask_rooms.protocol.messages import Query, Room, User
 from flask_rooms.results import Answer
 
 By: TypeAlias = Literal["socket", "user"]
 
 
-class Questions:
+class Queries:
     """
     What can be asked of the cluster.
 
@@ -166,7 +166,7 @@ class Questions:
         namespace: Any,
         timeout: Any,
     ) -> Gathered:
-        question = Question(kind, namespace_of_call(namespace), about)
+        question = Query(kind, namespace_of_call(namespace), about)
         return self._cluster.inquire(question, seconds(timeout))
 
 

@@ -17,7 +17,7 @@ from flask_rooms.api.arguments import (
     socket_ids,
     sockets_or_user,
 )
-from flask_rooms.api.queries import Questions
+from flask_rooms.api.queries import Queries
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import InvalidArgument, InvalidRoom
 from flask_rooms.membership.names import event_name, room_name, room_names, user_id
@@ -33,7 +33,7 @@ Callback: TypeAlias = "Callable[[BaseException | None], object]"
 DEFAULT_EVENT = "message"
 
 
-class Sockets(Questions):
+class Sockets(Queries):
     """
     The sockets of one application, on all workers.
 

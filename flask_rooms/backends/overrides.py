@@ -13,7 +13,7 @@ from flask_rooms.backends.base import Backend
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Overrides:
     """
     What is decided in place of an application's own configuration.
 
@@ -27,4 +27,4 @@ class Rehearsal:
 
 
 #: Set by flask_rooms.testing while it calls an application's factory.
-rehearsal: ContextVar[Rehearsal | None] = ContextVar("flask_rooms.rehearsal", default=None)
+rehearsal: ContextVar[Overrides | None] = ContextVar("flask_rooms.rehearsal", default=None)

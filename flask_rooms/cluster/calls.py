@@ -11,18 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from flask_rooms.cluster.confirmation import Confirmation, Part
-from flask_rooms.cluster.interfaces import Host
-from flask_rooms.cluster.locked_node import SharedNode
+from flask_rooms.cluster.interfaces import LocalWorker
+from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.errors import Unconfirmed
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Change, Question, Reply, Room
+from flask_rooms.protocol.messages import Change, Query, Reply, Room
 from flask_rooms.protocol.node import Event, Node
-from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.results import Outcome
 
-#: Whom to ask: worker name -> its socket IDs; None for every worker.
-Whom: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
+#: Which workers to ask: worker name -> its socket IDs; None for every worker.
+Targets: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class Unanswered:
     """What was asked and is waited for, by its number in the stream of this worker."""
 
     changes: dict[int, Confirmation] = field(default_factory=dict)
-    questions: dict[int, Future[Settled | Overdue]] = field(default_factory=dict)
+    questions: dict[int, Future[Completed | TimedOut]] = field(default_factory=dict)
 
     def fail(self, seconds: float) -> None:
         """Tell whoever waits that nobody has answered, in so many seconds."""
         for change in self.changes.values():
             change.fail(Unconfirmed((), seconds))
         for number, question in self.questions.items():
-            question.set_result(Overdue(number, ()))
+            question.set_result(TimedOut(number, ()))
 
 
-class Asker:
+class Calls:
     """
     Has changes carried out and questions answered by every worker that they concern.
 
@@ -83,7 +83,9 @@ class Asker:
         confirm: Seconds to wait for an answer at most.
     """
 
-    def __init__(self, shared: SharedNode, sender: Sender, host: Host, confirm: float) -> None:
+    def __init__(
+        self, shared: LockedNode, sender: Sender, host: LocalWorker, confirm: float
+    ) -> None:
         self._shared = shared
         self._sender = sender
         self._host = host
@@ -108,7 +110,7 @@ class Asker:
         if there is not None:
             with self._shared.lock:
                 node = self._shared.node
-                number, events = node.ask(there, whom, time.monotonic())
+                number, events = node.call(there, whom, time.monotonic())
                 self._unanswered.changes[number] = future
             self._conclude_all(events, node)
         future.contribute(self._host.change(here))
@@ -116,7 +118,7 @@ class Asker:
             self._send(lambda: future.fail(Unconfirmed(whom or (), 0.0)))
         return future
 
-    def _split(self, change: Change) -> tuple[Change, Change | None, Whom]:
+    def _split(self, change: Change) -> tuple[Change, Change | None, Targets]:
         """Return what this worker does, what others do, and whom of them to ask."""
         me = self._shared.name
         if change.source is not None:
@@ -137,9 +139,9 @@ class Asker:
         with self._shared.lock:
             changes = self._unanswered.changes
             numbers = [number for number, change in changes.items() if change is future]
-            return self._shared.node.waits_for(numbers[0]) if numbers else ()
+            return self._shared.node.unanswered_by(numbers[0]) if numbers else ()
 
-    def inquire(self, question: Question, timeout: float | None) -> Gathered:
+    def inquire(self, question: Query, timeout: float | None) -> Gathered:
         """
         Ask every worker, or the owner of a socket, and put the replies together.
 
@@ -151,7 +153,7 @@ class Asker:
             BackendUnavailable: The outbox is full.
         """
         me = self._shared.name
-        whom: Whom = None
+        whom: Targets = None
         if question.kind == "rooms_of":
             sid = str(question.about)
             here = self._host.holds(question.namespace, sid)
@@ -165,7 +167,7 @@ class Asker:
         return Gathered((own, *parts), complete, missing)
 
     def _wait_for(
-        self, question: Question, whom: Whom, timeout: float | None
+        self, question: Query, whom: Targets, timeout: float | None
     ) -> tuple[tuple[Reply, ...], tuple[str, ...], bool]:
         """Return the replies of the others, who is missing, and whether they are complete."""
         number, future = self.ask(question, whom)
@@ -175,15 +177,15 @@ class Asker:
         except FutureTimeout:
             self._give_up(number, future)
             event = future.result(bound)
-        missing = event.missing if isinstance(event, Overdue) else ()
-        return event.replies, missing, isinstance(event, Settled)
+        missing = event.missing if isinstance(event, TimedOut) else ()
+        return event.replies, missing, isinstance(event, Completed)
 
-    def ask(self, question: Question, whom: Whom) -> tuple[int, Future[Settled | Overdue]]:
+    def ask(self, question: Query, whom: Targets) -> tuple[int, Future[Completed | TimedOut]]:
         """Send a question; return its number, and the future of what becomes of it."""
-        future: Future[Settled | Overdue] = Future()
+        future: Future[Completed | TimedOut] = Future()
         with self._shared.lock:
             node = self._shared.node
-            number, events = node.ask(question, whom, time.monotonic())
+            number, events = node.call(question, whom, time.monotonic())
             self._unanswered.questions[number] = future
         self._conclude_all(events, node)
         self._send(lambda: self._give_up(number, future))
@@ -195,20 +197,20 @@ class Asker:
         if self._sender.stopping.is_set():
             nobody_listens()
 
-    def _give_up(self, number: int, future: Future[Settled | Overdue]) -> None:
+    def _give_up(self, number: int, future: Future[Completed | TimedOut]) -> None:
         with self._shared.lock:
             # A worker that has started over meanwhile may have given the number to something else.
             asked = self._unanswered.questions.get(number) is future
             node = self._shared.node
-            events = node.give_up(number) if asked else []
+            events = node.time_out(number) if asked else []
         self._conclude_all(events, node)
 
     def _conclude_all(self, events: Iterable[Event], node: Node) -> None:
         for event in events:
-            if isinstance(event, Settled | Overdue):  # asking, and giving up, bring no others
+            if isinstance(event, Completed | TimedOut):  # asking, and giving up, bring no others
                 self.conclude(event, node)
 
-    def conclude(self, event: Settled | Overdue, node: Node) -> None:
+    def conclude(self, event: Completed | TimedOut, node: Node) -> None:
         """Tell whoever waits for it what has become of what was asked in the life of *node*."""
         with self._shared.lock:  # as somebody may be looking through them
             if node is not self._shared.node:
@@ -218,7 +220,7 @@ class Asker:
         if question:
             question.set_result(event)
         if change:
-            if isinstance(event, Settled):
+            if isinstance(event, Completed):
                 outcome = Outcome(event.changed, event.unchanged, event.unknown)
                 change.contribute(Part(outcome, event.refused))
             else:

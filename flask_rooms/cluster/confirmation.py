@@ -25,7 +25,7 @@ class Part:
 
     Args:
         outcome: What was done.
-        refused: Whom a guard does not let in; where they are nothing was done.
+        refused: Sockets that a guard does not let in; where they are nothing was done.
     """
 
     outcome: Outcome

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from flask_rooms.cluster.confirmation import Part
-from flask_rooms.cluster.interfaces import Host
+from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import (
     Change,
     Done,
     Operation,
-    Question,
+    Query,
 )
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.paging import replies
@@ -40,7 +40,7 @@ class Speaker(Protocol):
         """Send what waits in it."""
 
 
-class Deliveries:
+class Dispatcher:
     """
     Hands the operations of other workers to the host, and answers for it.
 
@@ -50,7 +50,7 @@ class Deliveries:
         limits: How long an answer may be.
     """
 
-    def __init__(self, speaker: Speaker, host: Host, limits: Limits) -> None:
+    def __init__(self, speaker: Speaker, host: LocalWorker, limits: Limits) -> None:
         self._speaker = speaker
         self._host = host
         self._limits = limits
@@ -64,7 +64,7 @@ class Deliveries:
 
     def _apply(self, event: Deliver) -> None:
         operation = event.operation
-        if isinstance(operation, Question):
+        if isinstance(operation, Query):
             self._reply(event, operation)
         elif isinstance(operation, Change):
             self._carry_out(event, operation)
@@ -94,7 +94,7 @@ class Deliveries:
         # If this fails there is no answer, and the asker hears that it is unconfirmed.
         self._host.change_for(change, event.sender, tell)
 
-    def _reply(self, event: Deliver, question: Question) -> None:
+    def _reply(self, event: Deliver, question: Query) -> None:
         if question.kind == "rooms_of" and owner_of(str(question.about)) != self._speaker.name:
             return
         answer = self._host.answer(question)

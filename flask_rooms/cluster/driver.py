@@ -12,16 +12,16 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from flask_rooms.backends.base import Backend
-from flask_rooms.cluster.calls import Asker, Gathered
+from flask_rooms.cluster.calls import Calls, Gathered
 from flask_rooms.cluster.confirmation import Confirmation
-from flask_rooms.cluster.dispatcher import Deliveries
+from flask_rooms.cluster.dispatcher import Dispatcher
 from flask_rooms.cluster.forks import begin_afresh_in_children
-from flask_rooms.cluster.interfaces import Host, Timing
-from flask_rooms.cluster.locked_node import SharedNode
-from flask_rooms.cluster.receiver import SHORTEST, Listener
+from flask_rooms.cluster.interfaces import LocalWorker, Timing
+from flask_rooms.cluster.locked_node import LockedNode
+from flask_rooms.cluster.receiver import SHORTEST, Receiver
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.shutdown import attend_process
-from flask_rooms.cluster.transport import Channel
+from flask_rooms.cluster.transport import Transport
 from flask_rooms.errors import BackendError, RoomsError
 from flask_rooms.protocol.codec import BadMessage, Codec
 from flask_rooms.protocol.messages import (
@@ -30,10 +30,10 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Operation,
-    Question,
+    Query,
 )
-from flask_rooms.protocol.node import Deliver, Event, Gone, Node, Outcast
-from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.protocol.node import Deliver, Event, Evicted, Node, PeerLeft
+from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
 
 logger = logging.getLogger("flask_rooms")
@@ -43,7 +43,7 @@ _LONGEST = 1.0
 #: Seconds between two looks at whether anybody else is there, while leaving.
 _GLANCE = 0.01
 #: A question that costs nobody anything.
-FENCE = Question("count", "/", "")
+FENCE = Query("count", "/", "")
 
 
 class Cluster:
@@ -61,12 +61,12 @@ class Cluster:
     """
 
     def __init__(self, backend: Backend, codec: Codec, timing: Timing, limits: Limits) -> None:
-        self._channel = Channel(backend, codec)
+        self._channel = Transport(backend, codec)
         self._timing = timing
         self._limits = limits
         self._joined_in = 0  # the process in which this worker has a name
         self._ready_in = 0  # the process in which it hears itself
-        self.host: Host
+        self.host: LocalWorker
         self._starting = threading.Lock()
         begin_afresh_in_children(self)
 
@@ -119,11 +119,11 @@ class Cluster:
             opened = self._channel.open()
             # Well below the time after which those who are back sooner count us as dead.
             longest = self._timing.heartbeat / 2
-            self._listener = Listener(self, self.backend, opened=opened, longest=longest)
-            self._shared = SharedNode(self._timing, self._limits)
+            self._listener = Receiver(self, self.backend, opened=opened, longest=longest)
+            self._shared = LockedNode(self._timing, self._limits)
             self._sender = Sender(self._shared, self._channel, self._listener.stopping)
-            self._asker = Asker(self._shared, self._sender, self.host, self._timing.confirm)
-            self._deliveries = Deliveries(self, self.host, self._limits)
+            self._asker = Calls(self._shared, self._sender, self.host, self._timing.confirm)
+            self._deliveries = Dispatcher(self, self.host, self._limits)
             self._joined_in = os.getpid()
             self.flush()
             self.host.spawn(self._listener.run)
@@ -195,12 +195,12 @@ class Cluster:
         hear neither that nor its goodbye.
         """
         asked: frozenset[str] = frozenset()
-        answer: Future[Settled | Overdue] = Future()
+        answer: Future[Completed | TimedOut] = Future()
         stopped = self._listener.stopped
         while not (self._channel.down or stopped.is_set()) and time.monotonic() < deadline:
             with self._shared.lock:
                 node = self._shared.node
-                known, settled = node.acquaintances, node.is_settled
+                known, settled = node.known_workers, node.is_settled
             if settled or (answer.done() and known <= asked):
                 return
             if not known <= asked:
@@ -212,12 +212,12 @@ class Cluster:
     # -- what this worker says ------------------------------------------------------------
 
     def change(self, change: Change) -> Confirmation:
-        """Carry out a membership change wherever its sockets are, as Asker.change() says."""
+        """Carry out a membership change wherever its sockets are, as Calls.change() says."""
         self._join()
         return self._asker.change(change)
 
-    def inquire(self, question: Question, timeout: float | None) -> Gathered:
-        """Ask every worker, or the owner of a socket, as Asker.inquire() says."""
+    def inquire(self, question: Query, timeout: float | None) -> Gathered:
+        """Ask every worker, or the owner of a socket, as Calls.inquire() says."""
         self._join()
         return self._asker.inquire(question, timeout)
 
@@ -270,7 +270,7 @@ class Cluster:
         with self._shared.lock:
             node = self._shared.node
             if reconnected:
-                node.reconnected(now)
+                node.on_reconnect(now)
             node.alone = getattr(self.backend, "alone", False)
             events = [] if frame is None else node.receive(frame, now)
             events += node.tick(now)
@@ -301,7 +301,7 @@ class Cluster:
         except BadMessage as error:
             if error.sender:
                 with self._shared.lock:
-                    self._shared.node.hear_foreign(error.sender)
+                    self._shared.node.note_foreign_version(error.sender)
             self._channel.refuse(error.reason)
             return None
 
@@ -309,11 +309,11 @@ class Cluster:
         for event in events:
             if isinstance(event, Deliver):
                 self._deliveries.deliver(event)
-            elif isinstance(event, Settled | Overdue):
+            elif isinstance(event, Completed | TimedOut):
                 self._asker.conclude(event, node)
-            elif isinstance(event, Gone):
+            elif isinstance(event, PeerLeft):
                 self.host.worker_gone(event.worker)
-            elif isinstance(event, Outcast):
+            elif isinstance(event, Evicted):
                 self._start_over(event.reason)
 
     def _start_over(self, reason: str) -> None:

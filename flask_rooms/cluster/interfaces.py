@@ -10,7 +10,7 @@ from flask_rooms.cluster.confirmation import Part
 from flask_rooms.protocol.messages import (
     Change,
     Operation,
-    Question,
+    Query,
     Room,
 )
 
@@ -29,7 +29,7 @@ class Timing:
     confirm: float
 
 
-class Host(Protocol):
+class LocalWorker(Protocol):
     """The worker that a cluster connects, with its sockets."""
 
     def change(self, change: Change) -> Part:
@@ -41,7 +41,7 @@ class Host(Protocol):
     def apply(self, operation: Operation, sender: str) -> None:
         """Carry out another operation on the sockets of this worker."""
 
-    def answer(self, question: Question) -> tuple[list[Room], list[int]]:
+    def answer(self, question: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a question asks for."""
 
     def worker_gone(self, worker: str) -> None:

@@ -12,7 +12,7 @@ from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.stream import Limits
 
 
-class SharedNode:
+class LockedNode:
     """
     A node that several threads use, one at a time, and that may be replaced by a new one.
 

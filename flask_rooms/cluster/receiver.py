@@ -20,7 +20,7 @@ logger = logging.getLogger("flask_rooms")
 SHORTEST, LONGEST = 0.05, 2.0
 
 
-class Hearer(Protocol):
+class Handler(Protocol):
     """Who the listener listens for."""
 
     def patience(self) -> float:
@@ -39,7 +39,7 @@ class Hearer(Protocol):
         """Say goodbye, in the background, and then call *then*."""
 
 
-class Listener:
+class Receiver:
     """
     Receives for a cluster, until that is stopped or nobody uses it any more.
 
@@ -51,7 +51,7 @@ class Listener:
     """
 
     def __init__(
-        self, hearer: Hearer, backend: Backend, *, opened: bool, longest: float = LONGEST
+        self, hearer: Handler, backend: Backend, *, opened: bool, longest: float = LONGEST
     ) -> None:
         self._hearer = weakref.ref(hearer)
         self._backend = backend

@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 
-from flask_rooms.cluster.locked_node import SharedNode
-from flask_rooms.cluster.transport import AT_ONCE, Channel
+from flask_rooms.cluster.locked_node import LockedNode
+from flask_rooms.cluster.transport import AT_ONCE, Transport
 from flask_rooms.errors import BackendError
 from flask_rooms.protocol.messages import Goodbye
 
@@ -29,7 +29,7 @@ class Sender:
         stopping: Set when this worker does not hear any more; then nothing is sent, either.
     """
 
-    def __init__(self, shared: SharedNode, channel: Channel, stopping: threading.Event) -> None:
+    def __init__(self, shared: LockedNode, channel: Transport, stopping: threading.Event) -> None:
         self._shared = shared
         self._channel = channel
         self.stopping = stopping

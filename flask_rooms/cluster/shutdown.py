@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Leaver(Protocol):
+class Leavable(Protocol):
     """Whoever has to say goodbye."""
 
     def stop(self) -> None:
@@ -25,7 +25,7 @@ class Leaver(Protocol):
         """Whether there is anybody to say goodbye to, in this process."""
 
 
-_leavers: weakref.WeakSet[Leaver] = weakref.WeakSet()
+_leavers: weakref.WeakSet[Leavable] = weakref.WeakSet()
 #: The process whose own hooks know of us.
 _attended_in = 0
 #: Among the finalizers of multiprocessing; the application's own may still want to speak.
@@ -34,7 +34,7 @@ _LAST = -1000
 _awaited: list[None] = []
 
 
-def attend(leaver: Leaver) -> None:
+def attend(leaver: Leavable) -> None:
     """
     See to it that *leaver*, which is held weakly, says goodbye before the process ends.
 

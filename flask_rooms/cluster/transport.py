@@ -30,7 +30,7 @@ def remedy(reason: str) -> str:
     return _REMEDIES.get(reason, _FOREIGN)
 
 
-class Channel:
+class Transport:
     """
     What the workers hear each other on.
 

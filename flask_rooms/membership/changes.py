@@ -9,7 +9,7 @@ from dataclasses import replace
 from flask_rooms.cluster.confirmation import Part
 from flask_rooms.membership.guards import Guards, InContext, may_join
 from flask_rooms.membership.namespace import Origin, Socket
-from flask_rooms.membership.notifications import Announcer
+from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.registry import Changed, Joining, Registry
 from flask_rooms.protocol.messages import Change, Room
 from flask_rooms.results import Outcome
@@ -34,7 +34,7 @@ class Changes:
         self,
         registry: Registry,
         guards: Guards,
-        announcer: Announcer,
+        announcer: SignalQueue,
         *,
         call: InContext,
         end: Callable[[list[Socket], str], object],

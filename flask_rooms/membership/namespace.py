@@ -46,7 +46,7 @@ class Socket:
         return self.accepted and not self.ended and not self.leaving
 
 
-class Moved(NamedTuple):
+class MembershipEvent(NamedTuple):
     """
     A membership that has begun or ended.
 
@@ -94,7 +94,7 @@ class Intent:
         self.stale = False
 
 
-class Space:
+class Namespace:
     """
     The memberships in one namespace; not for several threads at once.
 
@@ -122,7 +122,7 @@ class Space:
             if audience is not None:
                 self.members.setdefault(audience, {})[socket.sid] = socket
 
-    def remove(self, socket: Socket) -> list[Moved]:
+    def remove(self, socket: Socket) -> list[MembershipEvent]:
         """Forget a socket."""
         moved = self.end(socket)
         del self.sockets[socket.sid]
@@ -139,7 +139,9 @@ class Space:
         socket = self.sockets.get(sid)
         return None if socket is None or socket.ended else socket
 
-    def change(self, action: Action, socket: Socket, rooms: tuple[Room, ...]) -> list[Moved | None]:
+    def change(
+        self, action: Action, socket: Socket, rooms: tuple[Room, ...]
+    ) -> list[MembershipEvent | None]:
         """Do to a socket what a Change says; None stands for what was so already."""
         if action == "leave_all":
             return [*self.leave_all(socket)]
@@ -150,7 +152,7 @@ class Space:
         # The room of another socket's ID is that socket's alone, whoever says otherwise.
         return [self.join(socket, room) for room in rooms if not is_sid_room(room, socket.sid)]
 
-    def join(self, socket: Socket, room: Room) -> Moved | None:
+    def join(self, socket: Socket, room: Room) -> MembershipEvent | None:
         """Make a socket a member; None when it was one."""
         if room in socket.rooms:
             return None
@@ -159,7 +161,7 @@ class Space:
         members[socket.sid] = socket
         return self._moved(socket, room, joined=True, edge=len(members) == 1)
 
-    def leave(self, socket: Socket, room: Room) -> Moved | None:
+    def leave(self, socket: Socket, room: Room) -> MembershipEvent | None:
         """End a membership; None when there was none."""
         if self.intents:
             self.intents.pop((socket.sid, room), None)
@@ -169,7 +171,7 @@ class Space:
         edge = self._drop(room, socket.sid)
         return self._moved(socket, room, joined=False, edge=edge)
 
-    def leave_all(self, socket: Socket) -> list[Moved]:
+    def leave_all(self, socket: Socket) -> list[MembershipEvent]:
         """End every membership but that in the room of the socket's own ID."""
         if socket.ended:
             return []
@@ -177,7 +179,7 @@ class Space:
         left = (self.leave(socket, room) for room in socket.rooms - {socket.sid})
         return [moved for moved in left if moved is not None]
 
-    def end(self, socket: Socket) -> list[Moved]:
+    def end(self, socket: Socket) -> list[MembershipEvent]:
         """End every membership; the socket remembers its rooms for the disconnect handler."""
         if socket.ended:
             return []
@@ -201,9 +203,9 @@ class Space:
         joining = [sid for sid, room in self.intents if room == source]
         return [*dict.fromkeys([*self.members.get(source, ()), *joining])]
 
-    def _moved(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> Moved:
+    def _moved(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> MembershipEvent:
         user = None if socket.user is None else socket.user.id
-        return Moved(self.name, socket.sid, user, room, joined, edge)
+        return MembershipEvent(self.name, socket.sid, user, room, joined, edge)
 
     def _strike_out(self, socket: Socket) -> None:
         for key in [key for key in self.intents if key[0] == socket.sid]:

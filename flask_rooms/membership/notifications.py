@@ -11,7 +11,7 @@ from typing import Any
 from blinker import NamedSignal
 from flask import Flask
 
-from flask_rooms.membership.namespace import Moved, Origin
+from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.signals import joined, left, room_created, room_deleted
 
 logger = logging.getLogger("flask_rooms")
@@ -22,7 +22,7 @@ _ALL = (room_created, joined, left, room_deleted)
 WAITING = 100_000
 
 
-class Announcer:
+class SignalQueue:
     """
     Sends the signals of one application, in the order in which things happened.
 
@@ -37,7 +37,7 @@ class Announcer:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._sending = threading.Lock()
-        self._waiting: deque[tuple[Moved, Origin]] = deque()
+        self._waiting: deque[tuple[MembershipEvent, Origin]] = deque()
         self._dropped = 0
 
     @property
@@ -45,7 +45,7 @@ class Announcer:
         """Whether there is something to send()."""
         return bool(self._waiting)
 
-    def add(self, moved: Iterable[Moved], origin: Origin) -> None:
+    def add(self, moved: Iterable[MembershipEvent], origin: Origin) -> None:
         """Note what has happened."""
         if not any(signal.receivers for signal in _ALL):
             return
@@ -70,7 +70,7 @@ class Announcer:
         self._sending = threading.Lock()
         self._waiting.clear()
 
-    def _announce(self, moved: Moved, origin: Origin) -> None:
+    def _announce(self, moved: MembershipEvent, origin: Origin) -> None:
         about = {
             "namespace": moved.namespace,
             "sid": moved.sid,
@@ -86,7 +86,7 @@ class Announcer:
         if moved.edge and not moved.joined:
             self._send(room_deleted, about)
 
-    def _reason(self, moved: Moved, origin: Origin) -> str:
+    def _reason(self, moved: MembershipEvent, origin: Origin) -> str:
         own = origin.by == moved.sid and origin.reason in ("call", "remote")
         return "request" if own else origin.reason
 

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from flask_rooms.membership.namespace import Intent, Moved, Origin, Socket, Space
+from flask_rooms.membership.namespace import Intent, MembershipEvent, Namespace, Origin, Socket
 from flask_rooms.protocol.messages import (
     Audience,
     Change,
-    Question,
+    Query,
     Room,
     User,
 )
 
 #: What changes were made, and why.
-Note: TypeAlias = "Callable[[list[Moved], Origin], object]"
+Note: TypeAlias = "Callable[[list[MembershipEvent], Origin], object]"
 
 #: The origin that a call on this worker has, unless more is known.
 CALL = Origin("call")
@@ -35,7 +35,7 @@ class Changed:
         ended: The sockets that are being disconnected, with all their memberships over.
     """
 
-    moved: list[Moved] = field(default_factory=list)
+    moved: list[MembershipEvent] = field(default_factory=list)
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
     ended: list[Socket] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Registry:
     def __init__(self, note: Note = lambda moved, origin: None) -> None:
         self._note = note
         self._lock = threading.Lock()
-        self._spaces: dict[str, Space] = {}
+        self._spaces: dict[str, Namespace] = {}
         # (namespace, Engine.IO session) -> what was done to users since the session arrived
         self._arriving: dict[tuple[str, str], list[Change]] = {}
 
@@ -148,7 +148,7 @@ class Registry:
             space.part(socket)
             return True
 
-    def remove(self, namespace: str, sid: str, origin: Origin = CALL) -> list[Moved]:
+    def remove(self, namespace: str, sid: str, origin: Origin = CALL) -> list[MembershipEvent]:
         """Forget a socket; returns the memberships that end with it."""
         with self._lock:
             space = self._space(namespace)
@@ -183,7 +183,7 @@ class Registry:
             self._note(done.moved, origin)
         return done
 
-    def _meant(self, space: Space, change: Change) -> list[str]:
+    def _meant(self, space: Namespace, change: Change) -> list[str]:
         if change.source is None:
             return [*change.sids]
         if change.action == "join":
@@ -255,7 +255,7 @@ class Registry:
             self._note(moved, origin)
             return {socket.eio_sid for _, socket in everybody}
 
-    def answer(self, question: Question) -> tuple[list[Room], list[int]]:
+    def answer(self, question: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that *question* asks for, all of one moment."""
         about = question.about
         with self._lock:
@@ -313,10 +313,10 @@ class Registry:
         with self._lock:
             return self._space(namespace).by_eio_sid.get(eio_sid)
 
-    def _space(self, namespace: str) -> Space:
-        return self._spaces.get(namespace) or Space(namespace)
+    def _space(self, namespace: str) -> Namespace:
+        return self._spaces.get(namespace) or Namespace(namespace)
 
 
-def _standing(space: Space, intent: Intent) -> list[tuple[str, Room]]:
+def _standing(space: Namespace, intent: Intent) -> list[tuple[str, Room]]:
     """Return what of an announced join has not been undone."""
     return [key for key, one in space.intents.items() if one is intent]

@@ -19,7 +19,7 @@ from flask_rooms.protocol.messages import (
     Goodbye,
     Heartbeat,
     Operation,
-    Question,
+    Query,
     Reply,
     User,
 )
@@ -118,7 +118,7 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
     Emit: (3, (_text, _packet, _optional(_many(_audience)), _many(_text), _number)),
     Acknowledged: (4, (_text, _number, _packet)),
     Goodbye: (5, ()),
-    Question: (6, (_kind, _text, _optional(_audience))),
+    Query: (6, (_kind, _text, _optional(_audience))),
     Reply: (7, (_text, _number, _many(_room), _many(_number), _exactly(bool), _exactly(bool))),
 }
 _BY_CODE = {code: (kind, checks) for kind, (code, checks) in _WIRE.items()}
@@ -200,9 +200,15 @@ class Codec:
     def encode(self, frame: Frame) -> bytes:
         """Return *frame* as signed bytes."""
         beat = frame.heartbeat
-        body = [VERSION, frame.sender, frame.first, frame.operations, None, dict(frame.wants)]
+        body = [VERSION, frame.sender, frame.first, frame.operations, None, dict(frame.nacks)]
         if beat is not None:
-            body[4] = [beat.beat, beat.oldest, beat.fresh, float(beat.age), dict(beat.knows)]
+            body[4] = [
+                beat.beat,
+                beat.oldest,
+                beat.fresh,
+                float(beat.age),
+                dict(beat.stream_starts),
+            ]
         return self._signer.sign(_pack(body))
 
     def decode(self, payload: bytes) -> Frame:
@@ -228,7 +234,7 @@ class Codec:
             first=_number(body[2]),
             operations=_many(_exactly(bytes))(body[3]),
             heartbeat=_optional(_heartbeat)(body[4]),
-            wants=_table(_number)(body[5]),
+            nacks=_table(_number)(body[5]),
         )
 
 

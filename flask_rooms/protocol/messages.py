@@ -68,7 +68,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Question:
+class Query:
     """
     What every worker concerned answers with Replies from one look at its registry.
 
@@ -87,7 +87,7 @@ class Question:
 @dataclass(frozen=True)
 class Reply:
     """
-    Part of the sender's answer to Question *number* of *worker*: names, and counts of them.
+    Part of the sender's answer to Query *number* of *worker*: names, and counts of them.
 
     Args:
         worker: Who has asked.
@@ -137,7 +137,7 @@ class Goodbye:
     """The sender leaves the cluster in good order; its sockets are gone."""
 
 
-Operation: TypeAlias = "Change | Done | Question | Reply | Emit | Acknowledged | Goodbye"
+Operation: TypeAlias = "Change | Done | Query | Reply | Emit | Acknowledged | Goodbye"
 
 
 @dataclass(frozen=True)
@@ -150,15 +150,15 @@ class Heartbeat:
         age: Seconds that the sender has lived, by which the older of two is known.
         oldest: The sender's first operation that it can still repeat.
         fresh: The sender's first operation that it had not sent before this frame.
-        knows: Worker that it counts as alive -> the sender's first operation that is meant for
-            it; 0 for one that it counts as dead, and has heard all the same.
+        stream_starts: Worker that it counts as alive -> the sender's first operation that is
+            meant for it; 0 for one that it counts as dead, and has heard all the same.
     """
 
     beat: int
     age: float
     oldest: int
     fresh: int
-    knows: Mapping[str, int]
+    stream_starts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -171,11 +171,11 @@ class Frame:
         first: Number of the first operation in here, or of the next one when there is none.
         operations: Consecutive operations, each encoded by encode_operation().
         heartbeat: Present when one was due.
-        wants: Workers asked to repeat their stream from a number on.
+        nacks: Workers asked to repeat their stream from a number on.
     """
 
     sender: str
     first: int
     operations: tuple[bytes, ...] = ()
     heartbeat: Heartbeat | None = None
-    wants: Mapping[str, int] = field(default_factory=dict)
+    nacks: Mapping[str, int] = field(default_factory=dict)

@@ -25,10 +25,10 @@ from flask_rooms.protocol.messages import (
     Goodbye,
     Heartbeat,
     Operation,
-    Question,
+    Query,
     Reply,
 )
-from flask_rooms.protocol.pending import Overdue, Pending, Settled
+from flask_rooms.protocol.pending import Completed, Pending, TimedOut
 from flask_rooms.protocol.stream import Limits, Stream
 
 #: What a heartbeat says of a worker that is counted as dead, in place of what it is owed.
@@ -66,25 +66,25 @@ class Deliver:
 
 
 @dataclass(frozen=True)
-class Gone:
+class PeerLeft:
     """Another worker has left the cluster, or is dead; its sockets are gone with it."""
 
     worker: str
 
 
 @dataclass(frozen=True)
-class Outcast:
+class Evicted:
     """This worker missed something for good: its memberships are no longer to be trusted."""
 
     reason: str
 
 
-Event: TypeAlias = "Deliver | Settled | Overdue | Gone | Outcast"
+Event: TypeAlias = "Deliver | Completed | TimedOut | PeerLeft | Evicted"
 
 
 @dataclass
 class _Peer:
-    owed_from: int  # our first operation that is meant for it
+    stream_start: int  # our first operation that is meant for it
     silent: int = 0  # our own heartbeats that came back since it said anything new
     expected: int | None = None  # its next operation; None until it has said what it owes us
     beat: int = 0
@@ -167,7 +167,7 @@ class Node:
         return self._echoes >= SETTLED or self.alone
 
     @property
-    def acquaintances(self) -> frozenset[str]:
+    def known_workers(self) -> frozenset[str]:
         """The other workers that count as alive, and those that we know only by name."""
         return self.peers | self._heard_of()
 
@@ -214,9 +214,9 @@ class Node:
         bounded = bounded and not isinstance(operation, free)
         return self._stream.append(encode_operation(operation), spare, bounded=bounded)
 
-    def ask(
+    def call(
         self,
-        operation: Change | Question,
+        operation: Change | Query,
         whom: Mapping[str, tuple[str, ...]] | None,
         now: float,
     ) -> tuple[int, list[Event]]:
@@ -252,22 +252,22 @@ class Node:
     def _wait_for(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
         if name in self._peers or name in self._condemned:
             pending.waits[name] = sids
-        elif self.knows_dead(name):
+        elif self.is_ruled_out(name):
             pending.unknown += sids
         else:
             pending.strangers[name] = sids
 
-    def waits_for(self, number: int) -> tuple[str, ...]:
+    def unanswered_by(self, number: int) -> tuple[str, ...]:
         """Return the workers that have not answered operation *number* yet."""
-        return self._pending[number].silent if number in self._pending else ()
+        return self._pending[number].unanswered_by if number in self._pending else ()
 
-    def give_up(self, number: int) -> list[Event]:
+    def time_out(self, number: int) -> list[Event]:
         """Wait for operation *number* no longer, as if its time were over."""
         if number not in self._pending:
             return []
         return [self._forget(number).overdue()]
 
-    def knows_dead(self, worker: str) -> bool:
+    def is_ruled_out(self, worker: str) -> bool:
         """Whether no live worker can have this name, so that its socket IDs are nobody's."""
         return worker in self._dead or worker in self._nobodies
 
@@ -275,7 +275,7 @@ class Node:
         """Take in a frame, from whomever; returns what to apply and what is settled."""
         if frame.sender == self.name:
             return self._hear_self(frame, now)
-        if self.knows_dead(frame.sender):
+        if self.is_ruled_out(frame.sender):
             return self._hear_dead(frame, now)
         peer = self._peers.get(frame.sender)
         if peer is None:
@@ -292,12 +292,12 @@ class Node:
             outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
             if outcast is not None:
                 return [outcast]
-        if self.name in frame.wants:
-            wanted = frame.wants[self.name]
+        if self.name in frame.nacks:
+            wanted = frame.nacks[self.name]
             self._to_repeat = min(wanted, self._to_repeat or wanted)
         return [] if self._unsure else self._apply(frame, peer, now)
 
-    def hear_foreign(self, name: str) -> None:
+    def note_foreign_version(self, name: str) -> None:
         """Take notice of a worker whose messages are of another version: it exists."""
         self._foreign[name] = 0
 
@@ -310,7 +310,7 @@ class Node:
             number, pending = next(iter(self._pending.items()))
             if now < pending.deadline:
                 break
-            events += self.give_up(number)
+            events += self.time_out(number)
         return events
 
     def take(self, now: float) -> Frame | None:
@@ -327,12 +327,12 @@ class Node:
     def give_back(self, frame: Frame, now: float) -> None:
         """Take back a frame that could not be published; it goes out again later."""
         self._stream.give_back(frame.first)
-        self._wants = {**frame.wants, **self._wants}
+        self._wants = {**frame.nacks, **self._wants}
         if frame.heartbeat is not None:
             self._beat_due = now
             self._beat_sent = None
 
-    def reconnected(self, now: float) -> None:
+    def on_reconnect(self, now: float) -> None:
         """Note that the connection is back, and let the next frame say so."""
         self._echoes = 0  # somebody may have said hello meanwhile
         self._echo_counted_at = float("-inf")
@@ -382,7 +382,7 @@ class Node:
         self._beat_due = now + self._interval
         if self._beat_sent is None:
             self._beat_sent = now
-        knows = {name: peer.owed_from for name, peer in self._peers.items()}
+        knows = {name: peer.stream_start for name, peer in self._peers.items()}
         knows |= dict.fromkeys(self._ghosts.union(self._condemned), DEAD)
         self._ghosts.clear()
         age = now - self._born
@@ -469,17 +469,17 @@ class Node:
         any case what we asked of it before we had heard of it.
         """
         newborn = beat.beat == 1
-        owed_from = self._echoed if newborn else self._sent_before(beat.age)
+        stream_start = self._echoed if newborn else self._sent_before(beat.age)
         for number, pending in self._pending.items():
             # What came back to us before its hello is not for it, unless that names it.
             may_be_meant = pending.everybody and not (newborn and number < self._echoed)
             if name in pending.strangers or may_be_meant:
                 pending.waits[name] = pending.strangers.pop(name, ())
                 if number >= self._stream.oldest:
-                    owed_from = min(owed_from, number)
-            elif pending.for_all and number >= owed_from:
+                    stream_start = min(stream_start, number)
+            elif pending.for_all and number >= stream_start:
                 pending.waits[name] = ()
-        peer = self._peers[name] = _Peer(owed_from)
+        peer = self._peers[name] = _Peer(stream_start)
         self._greet(now)  # so that it learns where our stream starts for it
         return peer
 
@@ -498,29 +498,29 @@ class Node:
 
     def _hear_dead(self, frame: Frame, now: float) -> list[Event]:
         """Take in that a worker lives which we have buried: one of us has to start again."""
-        if frame.heartbeat is not None and frame.heartbeat.knows.get(self.name) == DEAD:
-            return [Outcast(f"worker {frame.sender} has counted this worker as dead")]
+        if frame.heartbeat is not None and frame.heartbeat.stream_starts.get(self.name) == DEAD:
+            return [Evicted(f"worker {frame.sender} has counted this worker as dead")]
         self._ghosts.add(frame.sender)
         self._greet(now)
         return []
 
     def _hear_heartbeat(
         self, name: str, peer: _Peer, beat: Heartbeat, now: float
-    ) -> Outcast | None:
+    ) -> Evicted | None:
         if beat.beat <= peer.beat:
             return None  # a late copy says nothing about now
         peer.beat = beat.beat
-        owed_from = beat.knows.get(self.name)
-        if owed_from == DEAD or (owed_from is None and peer.expected is not None):
-            return Outcast(f"worker {name} has counted this worker as dead")
-        if owed_from is None:
+        stream_start = beat.stream_starts.get(self.name)
+        if stream_start == DEAD or (stream_start is None and peer.expected is not None):
+            return Evicted(f"worker {name} has counted this worker as dead")
+        if stream_start is None:
             self._greet(now)
         elif peer.expected is None:
-            peer.expected = owed_from
-        strangers = beat.knows.keys() - self._peers.keys() - {self.name}
-        self._rumours[name] = frozenset(n for n in strangers if beat.knows[n] != DEAD)
+            peer.expected = stream_start
+        strangers = beat.stream_starts.keys() - self._peers.keys() - {self.name}
+        self._rumours[name] = frozenset(n for n in strangers if beat.stream_starts[n] != DEAD)
         if peer.expected is not None and peer.expected < beat.oldest:
-            return Outcast(f"worker {name} can no longer repeat what this worker missed")
+            return Evicted(f"worker {name} can no longer repeat what this worker missed")
         if peer.expected is not None:
             self._trust(name)
         return None
@@ -604,7 +604,7 @@ class Node:
     def _bury(self, name: str, now: float) -> list[Event]:
         self._remove(name)
         concerned = [number for number, one in self._pending.items() if one.bury(name)]
-        return [Gone(name), *self._settle(concerned, now)]
+        return [PeerLeft(name), *self._settle(concerned, now)]
 
     def _settle(self, numbers: list[int], now: float) -> list[Event]:
         """
@@ -628,7 +628,7 @@ class Node:
                 if not pending.strangers:
                     self._strange.discard(number)  # there may be thousands, looked at at each frame
             if pending.is_answered:
-                events += self.give_up(number) if pending.is_incomplete else self._close(number)
+                events += self.time_out(number) if pending.is_incomplete else self._close(number)
         return events
 
     def _close(self, number: int) -> list[Event]:
@@ -644,7 +644,7 @@ class Node:
     def _heard_of(self) -> frozenset[str]:
         """Return whom we have not met: what they say is of another version, or others name them."""
         heard_of = frozenset(self._foreign).union(*self._rumours.values())
-        return frozenset(filterfalse(self.knows_dead, heard_of - self._peers.keys()))
+        return frozenset(filterfalse(self.is_ruled_out, heard_of - self._peers.keys()))
 
     def _rule_out(self, name: str, now: float) -> None:
         """Remember that a worker does not exist, since somebody is told so now."""

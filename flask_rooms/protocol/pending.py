@@ -8,7 +8,7 @@ from flask_rooms.protocol.messages import Done, Reply
 
 
 @dataclass(frozen=True)
-class Settled:
+class Completed:
     """Who was asked with operation *number* of this worker has answered, or is gone."""
 
     number: int
@@ -20,7 +20,7 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Overdue:
+class TimedOut:
     """
     These workers have not answered operation *number* in time, or cannot answer it.
 
@@ -59,7 +59,7 @@ class Pending:
     _unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
 
     @property
-    def silent(self) -> tuple[str, ...]:
+    def unanswered_by(self) -> tuple[str, ...]:
         """The workers that have not answered."""
         return (*self.waits, *self.strangers)
 
@@ -105,9 +105,9 @@ class Pending:
         self._replies.pop(worker, None)
         return True
 
-    def settled(self) -> Settled:
+    def settled(self) -> Completed:
         """Return what has become of it when all have answered."""
-        return Settled(
+        return Completed(
             self.number,
             self._changed,
             self._unchanged,
@@ -116,10 +116,10 @@ class Pending:
             tuple(self._refused),
         )
 
-    def overdue(self) -> Overdue:
+    def overdue(self) -> TimedOut:
         """Return what has become of it when no more answers are waited for."""
-        missing = (*self.silent, *self._unable)
-        return Overdue(self.number, missing, self._replies_but_of(missing))
+        missing = (*self.unanswered_by, *self._unable)
+        return TimedOut(self.number, missing, self._replies_but_of(missing))
 
     def _replies_but_of(self, missing: tuple[str, ...]) -> tuple[Reply, ...]:
         """Return the replies of all workers that have given theirs to the end."""

@@ -19,7 +19,7 @@ from flask_rooms.membership.registry import Registry
 logger = logging.getLogger("flask_rooms")
 
 
-class Departures:
+class Disconnects:
     """
     Runs the application's disconnect handlers, and forgets the sockets afterwards.
 

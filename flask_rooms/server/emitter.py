@@ -1,4 +1,4 @@
-"""Events on their way to clients of any worker, and their acknowledgements on the way back."""
+"""Sends events to clients of any worker, and takes their acknowledgements back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REMOTE_ACKS = 10_000
 _WORKERS = ""
 
 
-class Events:
+class Emitter:
     """
     Sends events to the sockets of this worker and, through the cluster, to those of the others.
 

@@ -32,7 +32,7 @@ class Hooks:
     after_disconnect: list[AfterDisconnect] = field(default_factory=list)
 
 
-class LifeCycle:
+class HookRunner:
     """
     Calls the hooks of an application.
 

@@ -16,7 +16,7 @@ from flask_rooms.membership.changes import Changes
 from flask_rooms.membership.guards import Guards, InContext
 from flask_rooms.membership.names import any_room, any_rooms
 from flask_rooms.membership.namespace import Origin, Socket, is_own
-from flask_rooms.membership.notifications import Announcer
+from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.registry import Registry
 from flask_rooms.protocol.ids import is_sid, is_sid_room, new_sid
 from flask_rooms.protocol.messages import (
@@ -25,13 +25,13 @@ from flask_rooms.protocol.messages import (
     Change,
     Emit,
     Operation,
-    Question,
+    Query,
     Room,
     User,
 )
 from flask_rooms.server.context import asking_socket
-from flask_rooms.server.disconnects import Departures
-from flask_rooms.server.emitter import Events
+from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.rooms_view import RoomsView
 
 logger = logging.getLogger("flask_rooms")
@@ -53,16 +53,16 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     """
 
     def __init__(
-        self, registry: Registry, cluster: Cluster, guards: Guards, announcer: Announcer
+        self, registry: Registry, cluster: Cluster, guards: Guards, announcer: SignalQueue
     ) -> None:
         super().__init__()
         self.rooms = RoomsView(registry)
         self._registry = registry
         self._cluster = cluster
         self._announcer = announcer
-        self.events = Events(registry, cluster, self.spawn)
+        self.events = Emitter(registry, cluster, self.spawn)
         self.callbacks = self.events.callbacks
-        self._departures = Departures(
+        self._departures = Disconnects(
             registry, send=self.events.send_parts, forget=self.basic_disconnect, spawn=self.spawn
         )
         self._changes = Changes(
@@ -97,7 +97,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         elif isinstance(operation, Acknowledged):
             self.events.acknowledged(operation)
 
-    def answer(self, question: Question) -> tuple[list[Room], list[int]]:
+    def answer(self, question: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that another worker, or this one, asks for."""
         return self._registry.answer(question)
 
@@ -213,7 +213,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """
         names = tuple(any_room(room) for room in rooms)
         if whom is None:
-            everybody = self._cluster.inquire(Question("members", namespace, None), None).names()
+            everybody = self._cluster.inquire(Query("members", namespace, None), None).names()
             self._ask(action, namespace, tuple(map(str, everybody)), names)
         elif is_own(whom):
             self._ask(action, namespace, (whom,), names)

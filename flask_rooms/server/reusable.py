@@ -9,7 +9,7 @@ from typing import Any
 from flask_socketio import Namespace, SocketIO
 
 
-class TemplateSocketIO(SocketIO):  # type: ignore[misc]  # Flask-SocketIO is not typed
+class ReusableSocketIO(SocketIO):  # type: ignore[misc]  # Flask-SocketIO is not typed
     """
     Flask-SocketIO that remembers what was registered with it.
 
@@ -37,9 +37,9 @@ class TemplateSocketIO(SocketIO):  # type: ignore[misc]  # Flask-SocketIO is not
         super().on_namespace(namespace_handler)
         self._namespaces.append(namespace_handler)
 
-    def copy(self) -> TemplateSocketIO:
+    def copy(self) -> ReusableSocketIO:
         """Return one that is not initialised yet, with the same handlers."""
-        other = TemplateSocketIO()
+        other = ReusableSocketIO()
         for message, namespace, handler in self._registered:
             other.on(message, namespace)(handler)
         for namespace_handler in self._namespaces:

@@ -20,7 +20,7 @@ from flask_rooms.server.manager import RoomsManager
 from flask_rooms.socket_requests.cookies import Cookies
 from flask_rooms.socket_requests.environ import SOCKET, full_path, of_request, of_socket
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
-from flask_rooms.socket_requests.serial_queue import Line, Place
+from flask_rooms.socket_requests.serial_queue import Admission, SerialQueue
 from flask_rooms.socket_requests.wsgi import acknowledgement, answer, call
 
 logger = logging.getLogger("flask_rooms")
@@ -68,7 +68,7 @@ class _Event(NamedTuple):
 class _Held(NamedTuple):
     """What is kept of one socket, for as long as it is connected."""
 
-    line: Line
+    line: SerialQueue
     cookies: Cookies
 
 
@@ -174,19 +174,19 @@ class SocketRequests:
             return
         line = self._held(event.socket, handshake).line
         place = line.join(partial(self._serve, event, verb, payload, handshake), payload.size)
-        if place is Place.REFUSED:
+        if place is Admission.REFUSED:
             message = "Too many requests of this socket are waiting."
             self._acknowledge(event, answer(429, {"message": message}))
-        elif place is Place.FIRST and self._server.async_handlers:
+        elif place is Admission.FIRST and self._server.async_handlers:
             self._manager.spawn(line.work, self._pause)
-        elif place is Place.FIRST:
+        elif place is Admission.FIRST:
             line.work(self._pause)
 
     def _held(self, socket: Socket, handshake: dict[str, Any]) -> _Held:
         with self._creating:
             if socket.held is None:
                 config = self._config
-                line = Line(config.waiting_requests, config.waiting_request_bytes)
+                line = SerialQueue(config.waiting_requests, config.waiting_request_bytes)
                 socket.held = _Held(line, Cookies(handshake.get("HTTP_COOKIE", "")))
             held: _Held = socket.held
             return held

@@ -11,7 +11,7 @@ from collections.abc import Callable
 Job = Callable[[], object]
 
 
-class Place(enum.Enum):
+class Admission(enum.Enum):
     """What became of a job that was to stand in a line."""
 
     #: The line was empty: whoever has put the job there has to see to it that work() is called.
@@ -22,7 +22,7 @@ class Place(enum.Enum):
     REFUSED = enum.auto()
 
 
-class Line:
+class SerialQueue:
     """
     Jobs that stand in a line; no thread belongs to it while it is empty.
 
@@ -39,18 +39,18 @@ class Line:
         self._bytes = 0  # of those that wait
         self._working = False
 
-    def join(self, job: Job, size: int) -> Place:
+    def join(self, job: Job, size: int) -> Admission:
         """Put *job*, which takes *size* bytes, at the end of the line."""
         with self._lock:
             full = len(self._waiting) >= self._jobs or self._bytes + size > self._size
             if full and self._waiting:
-                return Place.REFUSED
+                return Admission.REFUSED
             self._waiting.append((job, size))
             self._bytes += size
             if self._working:
-                return Place.WAITS
+                return Admission.WAITS
             self._working = True
-            return Place.FIRST
+            return Admission.FIRST
 
     def work(self, pause: Callable[[], object]) -> None:
         """

@@ -11,7 +11,7 @@ from typing import Any, overload
 from flask import Flask
 
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.overrides import Rehearsal, rehearsal
+from flask_rooms.backends.overrides import Overrides, rehearsal
 from flask_rooms.errors import BackendUnavailable, ConfigurationError, Unconfirmed
 from flask_rooms.testing.bus import Bus, BusBackend, Faults
 from flask_rooms.testing.worker import Worker
@@ -37,7 +37,7 @@ class LocalCluster(Sequence[Worker]):
         self._create_app = create_app
         self._count = workers
         self._bus = Bus(seed)
-        self._rehearsal = Rehearsal(options, self._connect)
+        self._rehearsal = Overrides(options, self._connect)
         self._backends: dict[Flask, BusBackend] = {}
         self._workers: list[Worker] = []
 

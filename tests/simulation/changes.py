@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Change
-from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.simulation.demands import demand
 from tests.simulation.model import Memberships, Part
 
@@ -35,7 +35,7 @@ class Asked:
         change: What is to be done.
         at: When, in seconds.
         parts: By socket ID.
-        outcome: Settled or Overdue; None as long as that is open.
+        outcome: Completed or TimedOut; None as long as that is open.
         lingers: Whether it may be carried out at any time, as its outcome was not known.
     """
 
@@ -43,7 +43,7 @@ class Asked:
     change: Change
     at: float
     parts: dict[str, Part] = field(default_factory=dict)
-    outcome: Settled | Overdue | None = None
+    outcome: Completed | TimedOut | None = None
     lingers: bool = False
 
     @property
@@ -106,7 +106,7 @@ class Changes:
         for sid in sids:
             if sid not in asked.parts:
                 # Only who is counted dead can come so late, and has not heard so yet.
-                doomed = self._world.nodes[asked.caller].knows_dead(owner_of(sid))
+                doomed = self._world.nodes[asked.caller].is_ruled_out(owner_of(sid))
                 demand("done with when it is settled", doomed, f"{asked.change} at {sid}")
                 self._begin(asked, sid, optional=True)
             part = asked.parts[sid]
@@ -127,7 +127,7 @@ class Changes:
             actual = "join" if room in owner.memberships[sid] else "leave"
             demand("memberships", actual in possible, f"{sid} in {room}: {actual}, not {possible}")
 
-    def settles(self, asked: Asked, outcome: Settled) -> list[str]:
+    def settles(self, asked: Asked, outcome: Completed) -> list[str]:
         """A worker has its outcome; returns the sockets with which nothing was done."""
         asked.outcome = outcome
         certain = uncertain = 0
@@ -149,14 +149,14 @@ class Changes:
         asked.lingers = bool(undone)
         return undone
 
-    def _check_counts(self, asked: Asked, outcome: Settled, certain: int, uncertain: int) -> None:
+    def _check_counts(self, asked: Asked, outcome: Completed, certain: int, uncertain: int) -> None:
         if asked.change.source is None:
             known = len(asked.parts) - len(outcome.unknown)
             demand("counts", outcome.changed + outcome.unchanged == known, outcome)
             demand("counts", certain <= outcome.changed, f"{outcome}, not {certain}")
         demand("counts", outcome.changed <= certain + uncertain, f"{outcome}, not {certain}")
 
-    def expires(self, asked: Asked, outcome: Overdue) -> None:
+    def expires(self, asked: Asked, outcome: TimedOut) -> None:
         """A worker has been told that it is not known what came of it."""
         asked.outcome = outcome
         self.gives_up(asked)
@@ -186,7 +186,7 @@ class Changes:
 
     def check_end(self, asked: Asked) -> None:
         """Check that a change has been carried out, if asker and owner live and always did."""
-        if isinstance(asked.outcome, Settled):
+        if isinstance(asked.outcome, Completed):
             return  # whoever was overlooked, that has been looked into
         for sid, part in asked.parts.items():
             owner = self._world.holder(sid)

@@ -36,7 +36,7 @@ class Deaths:
 
     def beats(self, worker: Worker, heartbeat: Heartbeat) -> None:
         """A worker says whom it counts as alive."""
-        names = {name for name, owed_from in heartbeat.knows.items() if owed_from}
+        names = {name for name, stream_start in heartbeat.stream_starts.items() if stream_start}
         for name in self._named[worker.name] - names:
             self._left_out[worker.name, name] = self._world.now
             if self._world.lives(name):
@@ -71,7 +71,7 @@ class Deaths:
         """
         other = reason.split()[1]
         if "dead" in reason:
-            holds = self._world.nodes[other].knows_dead(worker.name)
+            holds = self._world.nodes[other].is_ruled_out(worker.name)
         else:
             way, world = (host_of(other), worker.host), self._world
             lost = max(world.bus.hurt[way], world.bus.missed[way], world.back_at[worker.host])

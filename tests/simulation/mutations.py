@@ -20,7 +20,7 @@ from flask_rooms.protocol.messages import (
     Heartbeat,
     Operation,
 )
-from flask_rooms.protocol.node import SETTLED, Deliver, Event, Node, Outcast
+from flask_rooms.protocol.node import SETTLED, Deliver, Event, Evicted, Node
 from flask_rooms.protocol.stream import Limits, Stream
 from tests.simulation.cases import CASES
 from tests.simulation.changes import CONFIRM, HEARTBEAT, Asked
@@ -41,7 +41,7 @@ class NoRepetition(Node):
     """Who is asked repeats it."""
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
-        return super().receive(replace(frame, wants={}), now)
+        return super().receive(replace(frame, nacks={}), now)
 
 
 class NoOrder(Node):
@@ -168,9 +168,9 @@ class Unsettled(Node):
 class SettledForEver(Node):
     """(b) ... since we were away last."""
 
-    def reconnected(self, now: float) -> None:
+    def on_reconnect(self, now: float) -> None:
         echoes = self._echoes
-        super().reconnected(now)
+        super().on_reconnect(now)
         self._echoes = echoes
 
     def _hear_self(self, frame: Frame, now: float) -> list[Event]:
@@ -215,7 +215,7 @@ class OwesTooLate(Node):
     def _meet(self, name: str, beat: Heartbeat, now: float) -> Any:
         peer = super()._meet(name, beat, now)
         if beat.beat == 1:
-            peer.owed_from = self._stream.next
+            peer.stream_start = self._stream.next
         return peer
 
 
@@ -224,7 +224,7 @@ class OneTooMany(Node):
 
     def _meet(self, name: str, beat: Heartbeat, now: float) -> Any:
         peer = super()._meet(name, beat, now)
-        peer.owed_from += 1
+        peer.stream_start += 1
         return peer
 
 
@@ -240,7 +240,7 @@ class NoDebtForAsking(Node):
 
     def _meet(self, name: str, beat: Heartbeat, now: float) -> Any:
         peer = super()._meet(name, beat, now)
-        peer.owed_from = self._echoed if beat.beat == 1 else self._sent_before(beat.age)
+        peer.stream_start = self._echoed if beat.beat == 1 else self._sent_before(beat.age)
         return peer
 
 
@@ -258,8 +258,8 @@ class NotWaitedFor(Node):
 class OnlyTheKnown(Node):
     """What is for all waits until all have been heard."""
 
-    def ask(self, *args: Any) -> tuple[int, list[Event]]:
-        number, events = super().ask(*args)
+    def call(self, *args: Any) -> tuple[int, list[Event]]:
+        number, events = super().call(*args)
         if number in self._pending:
             self._pending[number].everybody = False
         return number, events
@@ -297,9 +297,9 @@ class DeathByClock(Node):
 class CountsOn(Node):
     """... and the count starts again after an absence."""
 
-    def reconnected(self, now: float) -> None:
+    def on_reconnect(self, now: float) -> None:
         silent = {name: peer.silent for name, peer in self._peers.items()}
-        super().reconnected(now)
+        super().on_reconnect(now)
         for name, peer in self._peers.items():
             peer.silent = silent[name]
 
@@ -320,8 +320,8 @@ class Verdictless(Node):
 
     def _heartbeat(self, now: float) -> Heartbeat:
         beat = super()._heartbeat(now)
-        knows = {n: owed for n, owed in beat.knows.items() if n not in self._condemned}
-        return replace(beat, knows=knows)
+        knows = {n: owed for n, owed in beat.stream_starts.items() if n not in self._condemned}
+        return replace(beat, stream_starts=knows)
 
 
 class GhostsAreNotTold(Node):
@@ -344,22 +344,22 @@ class NeverOutcast(Node):
     """Who was counted dead starts again."""
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
-        return [event for event in super().receive(frame, now) if not isinstance(event, Outcast)]
+        return [event for event in super().receive(frame, now) if not isinstance(event, Evicted)]
 
 
 class NoDoubt(Node):
     """Who was away applies nothing before it knows that it was not counted dead."""
 
-    def reconnected(self, now: float) -> None:
-        super().reconnected(now)
+    def on_reconnect(self, now: float) -> None:
+        super().on_reconnect(now)
         self._unsure.clear()
 
 
 class NoTimeForStrangers(Node):
     """... nor before those that it has never met can have said so."""
 
-    def reconnected(self, now: float) -> None:
-        super().reconnected(now)
+    def on_reconnect(self, now: float) -> None:
+        super().on_reconnect(now)
         self._unsure.discard(self.name)
 
 
@@ -400,8 +400,8 @@ class DeadAreWaitedFor(Node):
 class WaitsForEver(Node):
     """No wait is for ever."""
 
-    def ask(self, *args: Any) -> tuple[int, list[Event]]:
-        number, events = super().ask(*args)
+    def call(self, *args: Any) -> tuple[int, list[Event]]:
+        number, events = super().call(*args)
         if number in self._pending:
             self._pending[number].deadline = float("inf")
         return number, events

@@ -11,7 +11,7 @@ from flask_rooms.protocol.messages import (
     Operation,
 )
 from flask_rooms.protocol.node import Deliver
-from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.simulation.broadcasts import Broadcasts, Said
 from tests.simulation.changes import Asked, Changes
 from tests.simulation.deaths import Deaths
@@ -122,12 +122,12 @@ class Promises:
         said = self._broadcasts.hears(sid, tag, sender)
         self._deaths.hears(sid, said)
 
-    def settles(self, worker: Worker, asked: Asked, outcome: Settled) -> None:
+    def settles(self, worker: Worker, asked: Asked, outcome: Completed) -> None:
         """A worker has its outcome."""
         for sid in self._changes.settles(asked, outcome):
             self._deaths.overlooks(worker, sid)
 
-    def expires(self, asked: Asked, outcome: Overdue) -> None:
+    def expires(self, asked: Asked, outcome: TimedOut) -> None:
         """A worker has been told that it is not known what came of it."""
         self._changes.expires(asked, outcome)
 
@@ -171,5 +171,5 @@ def is_over(what: Asked | Said) -> bool:
     return (
         isinstance(what, Asked)
         and what.change.source is not None
-        and isinstance(what.outcome, Settled)
+        and isinstance(what.outcome, Completed)
     )

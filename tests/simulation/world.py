@@ -21,8 +21,8 @@ from flask_rooms.protocol.messages import (
     Goodbye,
     Operation,
 )
-from flask_rooms.protocol.node import Deliver, Event, Node, Outcast
-from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
+from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
 from tests.simulation.broadcasts import Said
 from tests.simulation.bus import CALM, Bus, Weather, chances, number_of
@@ -215,7 +215,7 @@ class World:
         sids: tuple[str, ...],
         then: Then,
     ) -> bool:
-        ask = partial(worker.node.ask, change, owners, self._clock(worker))
+        ask = partial(worker.node.call, change, owners, self._clock(worker))
         done = self._put(worker, change, ask)
         if done is None:
             return False  # said so, and nothing has changed
@@ -520,7 +520,7 @@ class World:
         now = self._clock(worker)
         if worker.down:
             worker.down = False
-            worker.node.reconnected(now)
+            worker.node.on_reconnect(now)
         events = worker.node.receive(frame, now) if frame else []
         events += worker.node.tick(now)
         if frame and frame.sender == worker.name:
@@ -587,16 +587,16 @@ class World:
         for event in events:
             if isinstance(event, Deliver):
                 self._deliver(worker, event)
-            elif isinstance(event, Settled | Overdue):
+            elif isinstance(event, Completed | TimedOut):
                 self._complete(worker, event)
-            elif isinstance(event, Outcast):
+            elif isinstance(event, Evicted):
                 self._start_over(worker, event.reason)
 
-    def _complete(self, worker: Worker, event: Settled | Overdue) -> None:
+    def _complete(self, worker: Worker, event: Completed | TimedOut) -> None:
         if event.number not in worker.asks:
             return
         asked, then = worker.asks.pop(event.number)
-        if isinstance(event, Settled):
+        if isinstance(event, Completed):
             self.promises.settles(worker, asked, event)
             then()
         else:

@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, Response, current_app, request, session
 
 from flask_rooms import Rooms, sockets
 from flask_rooms.membership.namespace import Socket
-from flask_rooms.socket_requests.serial_queue import Line
+from flask_rooms.socket_requests.serial_queue import SerialQueue
 
 #: How many requests of one socket may wait here, and how many bytes.
 WAITING = 5
@@ -177,7 +177,7 @@ def objects() -> dict[str, int]:
     return {
         "all": len(everything),
         "ours": sum(str(type(one).__module__).startswith(STACK) for one in everything),
-        "lines": sum(isinstance(one, Line) for one in everything),
+        "lines": sum(isinstance(one, SerialQueue) for one in everything),
         "sockets": sum(isinstance(one, Socket) for one in everything),
         "kilobytes": _resident() // 1024,
     }

@@ -1,4 +1,4 @@
-"""Questions to the whole cluster: right, bounded, and honest about who has not answered."""
+"""Queries to the whole cluster: right, bounded, and honest about who has not answered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from flask_rooms.protocol.messages import Reply, Room
 from flask_rooms.protocol.paging import replies
-from flask_rooms.protocol.pending import Overdue
+from flask_rooms.protocol.pending import TimedOut
 from flask_rooms.protocol.stream import Limits
 from tests.support.apps import (
     PATIENCE,
@@ -531,7 +531,7 @@ def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -
     here._start_over("a test says so")
     while (asked := here._asker.ask(FENCE, None))[0] < old:
         pass
-    here._handle([Overdue(old, ())], before)
+    here._handle([TimedOut(old, ())], before)
 
     assert asked[0] == old
     assert not asked[1].done()

@@ -11,14 +11,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from flask_rooms.membership.namespace import Moved
+from flask_rooms.membership.namespace import MembershipEvent
 from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.protocol.ids import new_sid
 from flask_rooms.protocol.messages import (
     Action,
     Audience,
     Change,
-    Question,
+    Query,
     User,
 )
 from tests.support.apps import PATIENCE, in_thread
@@ -144,7 +144,7 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
         assert done.unchanged == 1 - len(moved)
         self._check_edges(done.moved)
 
-    def _check_edges(self, moved: list[Moved]) -> None:
+    def _check_edges(self, moved: list[MembershipEvent]) -> None:
         """A room begins with its first member, and ends with its last."""
         for one in {(one.namespace, one.room): one for one in moved}.values():
             left = self.registry.members(one.namespace, [one.room])
@@ -156,9 +156,9 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
             here = {sid: own for (space, sid), own in self.model.items() if space == namespace}
             for about in (*ROOMS, User("one"), User("other"), None):
                 found = {s for s, own in here.items() if about in (own | {user_of(s), None})}
-                names, _ = self.registry.answer(Question("members", namespace, about))
-                users, _ = self.registry.answer(Question("users", namespace, about))
-                count = self.registry.answer(Question("count", namespace, about))
+                names, _ = self.registry.answer(Query("members", namespace, about))
+                users, _ = self.registry.answer(Query("users", namespace, about))
+                count = self.registry.answer(Query("count", namespace, about))
                 assert (sorted(map(str, names)), count) == (sorted(found), ([], [len(found)]))
                 assert sorted(map(str, users)) == sorted({user_of(sid).id for sid in found})
 
@@ -258,10 +258,10 @@ def test_rooms_are_listed_by_their_prefix_and_without_those_of_ids() -> None:
         for room in ("team:1", "team:2", "other"):
             join(registry, sid, f"{room}{sid[:1]}" if room == "team:2" else room)
 
-    names, counts = registry.answer(Question("rooms", "/", "team:"))
+    names, counts = registry.answer(Query("rooms", "/", "team:"))
 
     assert dict(zip(names, counts, strict=True)) == {"team:1": 2, "team:2a": 1, "team:2w": 1}
-    assert own not in registry.answer(Question("rooms", "/", ""))[0]
+    assert own not in registry.answer(Query("rooms", "/", ""))[0]
 
 
 def test_the_room_of_an_id_is_for_its_socket_alone() -> None:
@@ -271,7 +271,7 @@ def test_the_room_of_an_id_is_for_its_socket_alone() -> None:
         registry.add("/", sid, session_of(sid))
 
     assert change(registry, "join", "/", one, other, "red").moved == [
-        Moved("/", one, None, "red", joined=True, edge=True)
+        MembershipEvent("/", one, None, "red", joined=True, edge=True)
     ]
     assert registry.members("/", [other]) == {other: session_of(other)}
 

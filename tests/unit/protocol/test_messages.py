@@ -26,7 +26,7 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Heartbeat,
-    Question,
+    Query,
     Reply,
     User,
 )
@@ -54,7 +54,7 @@ kinds = st.sampled_from(["members", "users", "rooms", "rooms_of", "count"])
 operations = st.one_of(
     st.builds(Change, actions, texts, some(texts), some(rooms), st.none() | audiences),
     st.builds(Done, texts, numbers, numbers, numbers, some(texts)),
-    st.builds(Question, kinds, texts, st.none() | audiences),
+    st.builds(Query, kinds, texts, st.none() | audiences),
     st.builds(Reply, texts, numbers, some(rooms), some(numbers), st.booleans()),
     st.builds(Emit, texts, packets, st.none() | some(audiences), some(texts), numbers),
     st.builds(Acknowledged, texts, numbers, packets),

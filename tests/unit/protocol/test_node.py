@@ -20,7 +20,7 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Heartbeat,
-    Question,
+    Query,
     Reply,
 )
 from flask_rooms.protocol.node import (
@@ -29,11 +29,11 @@ from flask_rooms.protocol.node import (
     REMEMBERED,
     Deliver,
     Event,
-    Gone,
+    Evicted,
     Node,
-    Outcast,
+    PeerLeft,
 )
-from flask_rooms.protocol.pending import Overdue, Settled
+from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits, Stream
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
@@ -89,7 +89,7 @@ class Table:
                 own = [sid for sid in event.operation.sids if sid.startswith(f"{name}.")]
                 done = len(own) if event.operation.source is None else 1
                 node.submit(Done(event.sender, event.number, done, 0, ()))
-            elif isinstance(event, Deliver) and isinstance(event.operation, Question):
+            elif isinstance(event, Deliver) and isinstance(event.operation, Query):
                 for page in (f"{name} 1", f"{name} 2"):
                     last = page.endswith("2")
                     node.submit(Reply(event.sender, event.number, (page,), (), last))
@@ -108,20 +108,20 @@ class Table:
         """Let one ask that a socket of each of the owners leaves a room."""
         sids = {owner: (f"{owner}.s",) for owner in owners}
         change = Change("leave", "/", tuple(f"{owner}.s" for owner in owners), ("room",))
-        number, events = self.nodes[name].ask(change, sids, self.now)
+        number, events = self.nodes[name].call(change, sids, self.now)
         self.events[name] += events
         return number
 
     def ask_all(self, name: str) -> int:
         """Let one tell all that everybody leaves a room."""
         change = Change("leave_all", "/", (), (), source="room")
-        number, events = self.nodes[name].ask(change, None, self.now)
+        number, events = self.nodes[name].call(change, None, self.now)
         self.events[name] += events
         return number
 
     def question(self, name: str) -> int:
         """Let one ask all who is in a room."""
-        number, events = self.nodes[name].ask(Question("members", "/", "room"), None, self.now)
+        number, events = self.nodes[name].call(Query("members", "/", "room"), None, self.now)
         self.events[name] += events
         return number
 
@@ -131,7 +131,7 @@ class Table:
 
     def outcome(self, name: str) -> Event:
         """Return the one thing that became of what one asked."""
-        outcomes = [e for e in self.events[name] if isinstance(e, Settled | Overdue)]
+        outcomes = [e for e in self.events[name] if isinstance(e, Completed | TimedOut)]
         assert len(outcomes) == 1
         return outcomes[0]
 
@@ -143,7 +143,7 @@ def test_the_owner_is_told_and_its_answer_settles_it() -> None:
     table.talk()
 
     assert table.delivered("b") == table.delivered("c") == [("a", number)]
-    assert table.outcome("a") == Settled(number, 1, 0, ())
+    assert table.outcome("a") == Completed(number, 1, 0, ())
 
 
 def test_all_owners_have_to_answer() -> None:
@@ -151,10 +151,10 @@ def test_all_owners_have_to_answer() -> None:
 
     number = table.ask("a", "b", "c")
     table.talk(mute=("c",))
-    assert not [e for e in table.events["a"] if isinstance(e, Settled)]
+    assert not [e for e in table.events["a"] if isinstance(e, Completed)]
     table.let_pass(HEARTBEAT)
 
-    assert table.outcome("a") == Settled(number, 2, 0, ())
+    assert table.outcome("a") == Completed(number, 2, 0, ())
 
 
 def test_what_was_missed_is_repeated_in_order_and_once() -> None:
@@ -180,7 +180,7 @@ def test_what_all_have_missed_is_repeated_once() -> None:
     for name in others:  # each wants it, and what is repeated comes late
         frame = table.nodes[name].take(table.now)
         assert frame is not None
-        assert frame.wants == {"a": number}
+        assert frame.nacks == {"a": number}
         table.hear("a", frame)
         again = table.nodes["a"].take(table.now)
         said += len(again.operations) if again is not None else 0
@@ -301,7 +301,7 @@ def test_who_was_asked_before_it_was_heard_of_is_owed_that() -> None:
     table.talk()
 
     assert table.delivered("b") == [("a", number)]
-    assert table.outcome("a") == Settled(number, 1, 0, ())
+    assert table.outcome("a") == Completed(number, 1, 0, ())
 
 
 def test_a_socket_of_a_worker_nobody_has_heard_of_is_unknown_once_that_is_certain() -> None:
@@ -309,10 +309,10 @@ def test_a_socket_of_a_worker_nobody_has_heard_of_is_unknown_once_that_is_certai
 
     number = table.ask("a", "nobody")
     table.talk()
-    assert not [e for e in table.events["a"] if isinstance(e, Settled)]
+    assert not [e for e in table.events["a"] if isinstance(e, Completed)]
     table.let_pass(HEARTBEAT)
 
-    assert table.outcome("a") == Settled(number, 0, 0, ("nobody.s",))
+    assert table.outcome("a") == Completed(number, 0, 0, ("nobody.s",))
 
 
 def test_nobody_is_unknown_before_the_question_has_come_back() -> None:
@@ -325,7 +325,7 @@ def test_nobody_is_unknown_before_the_question_has_come_back() -> None:
     assert table.events["a"] == []
     table.say("a")
 
-    assert table.outcome("a") == Settled(number, 0, 0, ("nobody.s",))
+    assert table.outcome("a") == Completed(number, 0, 0, ("nobody.s",))
 
 
 def test_a_worker_that_others_know_is_not_unknown() -> None:
@@ -334,10 +334,10 @@ def test_a_worker_that_others_know_is_not_unknown() -> None:
 
     number = table.ask("c", "a")
     table.let_pass(HEARTBEAT, mute=("a",))  # c hears of a by b only
-    assert not [e for e in table.events["c"] if isinstance(e, Settled)]
+    assert not [e for e in table.events["c"] if isinstance(e, Completed)]
     table.let_pass(HEARTBEAT)
 
-    assert table.outcome("c") == Settled(number, 1, 0, ())
+    assert table.outcome("c") == Completed(number, 1, 0, ())
 
 
 def test_a_silent_worker_is_dead_and_what_waits_for_it_completes() -> None:
@@ -348,8 +348,8 @@ def test_a_silent_worker_is_dead_and_what_waits_for_it_completes() -> None:
     number = table.ask("a", "b", "c")
     table.let_pass(2 * HEARTBEAT)
 
-    assert table.outcome("a") == Settled(number, 1, 0, ("b.s",))
-    assert Gone("b") in table.events["a"]
+    assert table.outcome("a") == Completed(number, 1, 0, ("b.s",))
+    assert PeerLeft("b") in table.events["a"]
 
 
 def test_waiting_for_the_dead_ends_only_when_they_have_been_told() -> None:
@@ -367,9 +367,9 @@ def test_waiting_for_the_dead_ends_only_when_they_have_been_told() -> None:
 
     assert verdict is not None
     assert verdict.heartbeat is not None
-    assert verdict.heartbeat.knows == {"b": DEAD}
+    assert verdict.heartbeat.stream_starts == {"b": DEAD}
     heard = table.hear("a", verdict)
-    assert heard == [Gone("b"), Settled(number, 0, 0, ("b.s",))]
+    assert heard == [PeerLeft("b"), Completed(number, 0, 0, ("b.s",))]
 
 
 def test_nobody_dies_while_we_are_deaf_ourselves() -> None:
@@ -379,7 +379,7 @@ def test_nobody_dies_while_we_are_deaf_ourselves() -> None:
     table.let_pass(HEARTBEAT)
 
     assert table.nodes["a"].peers == {"b"}
-    assert not [e for e in table.events["a"] if isinstance(e, Gone | Outcast)]
+    assert not [e for e in table.events["a"] if isinstance(e, PeerLeft | Evicted)]
 
 
 def test_a_goodbye_ends_waiting_at_once() -> None:
@@ -390,7 +390,7 @@ def test_a_goodbye_ends_waiting_at_once() -> None:
     table.nodes["b"].submit(Goodbye())
     table.say("b")
 
-    assert table.events["a"] == [Gone("b"), Settled(number, 0, 0, ("b.s",))]
+    assert table.events["a"] == [PeerLeft("b"), Completed(number, 0, 0, ("b.s",))]
 
 
 def test_an_id_of_the_dead_is_unknown_at_once() -> None:
@@ -402,7 +402,7 @@ def test_an_id_of_the_dead_is_unknown_at_once() -> None:
 
     number = table.ask("a", "b")
 
-    assert table.outcome("a") == Settled(number, 0, 0, ("b.s",))
+    assert table.outcome("a") == Completed(number, 0, 0, ("b.s",))
 
 
 def test_who_does_not_answer_is_named_in_time() -> None:
@@ -411,7 +411,7 @@ def test_who_does_not_answer_is_named_in_time() -> None:
     number = table.ask("a", "b", "c")
     table.let_pass(CONFIRM, mute=("c",))
 
-    assert table.outcome("a") == Overdue(number, ("c",))
+    assert table.outcome("a") == TimedOut(number, ("c",))
 
 
 def test_who_was_counted_dead_while_it_lived_starts_again() -> None:
@@ -419,7 +419,7 @@ def test_who_was_counted_dead_while_it_lived_starts_again() -> None:
 
     table.let_pass(6 * HEARTBEAT, mute=("b",))
 
-    assert {type(event) for event in table.events["b"]} == {Outcast}
+    assert {type(event) for event in table.events["b"]} == {Evicted}
     assert table.nodes["b"].receive(Frame("a", 1), table.now) == []
 
 
@@ -433,7 +433,7 @@ def test_who_missed_more_than_the_log_holds_starts_again() -> None:
 
     table.let_pass(2 * HEARTBEAT)
 
-    assert {type(event) for event in table.events["a"]} == {Outcast}
+    assert {type(event) for event in table.events["a"]} == {Evicted}
 
 
 def test_a_late_heartbeat_is_no_news() -> None:
@@ -484,7 +484,7 @@ def test_copies_of_its_words_keep_no_worker_alive() -> None:
         for frame in said:
             table.hear("a", frame)
 
-    assert Gone("b") in table.events["a"]
+    assert PeerLeft("b") in table.events["a"]
 
 
 def frame_of(table: Table, name: str) -> Frame:
@@ -506,7 +506,7 @@ def test_an_answer_counts_once_and_only_from_who_was_asked() -> None:
     table.nodes["b"].submit(Done("a", number, 99, 0, ()))
     table.say("b")
 
-    assert table.outcome("a") == Settled(number, 0, 1, ("b.s",))
+    assert table.outcome("a") == Completed(number, 0, 1, ("b.s",))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", encode_operation(Goodbye())[:-1] + b"\x63"])
@@ -530,7 +530,7 @@ def test_nothing_comes_after_a_goodbye() -> None:
 
     table.say("a")
 
-    assert table.events["b"] == [Gone("a")]
+    assert table.events["b"] == [PeerLeft("a")]
 
 
 def test_no_number_of_another_worker_keeps_us_from_speaking() -> None:
@@ -543,7 +543,7 @@ def test_no_number_of_another_worker_keeps_us_from_speaking() -> None:
             said = Heartbeat(beat, now, 1, 1, {"a": highest})
             frame = Frame("b", highest, (NOTHING,) * (2 - beat), said)
             node.receive(codec.decode(codec.encode(frame)), now)
-            node.reconnected(now + 5)
+            node.on_reconnect(now + 5)
 
     mine = node.take(9.0)
 
@@ -594,10 +594,10 @@ def test_what_is_for_everybody_is_settled_when_all_have_answered() -> None:
 
     number = table.ask_all("a")
     table.talk(mute=("c",))
-    assert [e for e in table.events["a"] if isinstance(e, Settled)] == []
+    assert [e for e in table.events["a"] if isinstance(e, Completed)] == []
     table.let_pass(HEARTBEAT)
 
-    assert table.outcome("a") == Settled(number, 2, 0, ())
+    assert table.outcome("a") == Completed(number, 2, 0, ())
 
 
 def test_what_is_for_everybody_waits_until_everybody_has_been_heard() -> None:
@@ -609,10 +609,10 @@ def test_what_is_for_everybody_waits_until_everybody_has_been_heard() -> None:
 
     number = table.ask_all("b")
     table.talk(deaf=("a",), mute=("a",))
-    assert [e for e in table.events["b"] if isinstance(e, Settled)] == []
+    assert [e for e in table.events["b"] if isinstance(e, Completed)] == []
     table.let_pass(2 * HEARTBEAT)
 
-    assert table.outcome("b") == Settled(number, 1, 0, ())
+    assert table.outcome("b") == Completed(number, 1, 0, ())
 
 
 def test_who_says_hello_before_the_question_has_come_back_is_asked_too() -> None:
@@ -628,7 +628,7 @@ def test_who_says_hello_before_the_question_has_come_back_is_asked_too() -> None
     table.let_pass(2 * HEARTBEAT)
 
     assert ("a", number) in table.delivered("c")
-    assert table.outcome("a") == Settled(number, 2, 0, ())
+    assert table.outcome("a") == Completed(number, 2, 0, ())
 
 
 def test_who_is_known_by_others_only_is_waited_for() -> None:
@@ -644,7 +644,7 @@ def test_who_is_known_by_others_only_is_waited_for() -> None:
     number = table.ask_all("a")
     table.let_pass(CONFIRM, mute=("d",))
 
-    assert table.outcome("a") == Overdue(number, ("d",))
+    assert table.outcome("a") == TimedOut(number, ("d",))
 
 
 def test_a_question_is_answered_by_all_pages_of_all_workers() -> None:
@@ -655,7 +655,7 @@ def test_a_question_is_answered_by_all_pages_of_all_workers() -> None:
     table.talk()
 
     outcome = table.outcome("a")
-    assert isinstance(outcome, Settled)
+    assert isinstance(outcome, Completed)
     names = [name for reply in outcome.replies for name in reply.names]
     assert sorted(map(str, names)) == ["b 1", "b 2", "c 1", "c 2"]
     assert {reply.number for reply in outcome.replies} == {number}
@@ -673,7 +673,7 @@ def test_who_has_not_answered_to_the_end_is_missing_and_so_are_its_pages() -> No
     table.let_pass(CONFIRM, mute=("b",))
 
     outcome = table.outcome("a")
-    assert isinstance(outcome, Overdue)
+    assert isinstance(outcome, TimedOut)
     assert (outcome.number, outcome.missing) == (number, ("b",))
     assert {reply.names for reply in outcome.replies} == {("c 1",), ("c 2",)}
 
@@ -694,7 +694,7 @@ def test_who_has_died_meanwhile_has_no_part_in_the_answer() -> None:
     table.talk(mute=("b",))
 
     outcome = table.outcome("a")
-    assert isinstance(outcome, Settled)
+    assert isinstance(outcome, Completed)
     assert {reply.names for reply in outcome.replies} == {("c 1",), ("c 2",)}
 
 
@@ -704,13 +704,13 @@ def test_a_question_that_is_given_up_keeps_what_has_been_answered() -> None:
     number = table.question("a")
     table.talk(mute=("b",))
 
-    table.events["a"] += table.nodes["a"].give_up(number)
+    table.events["a"] += table.nodes["a"].time_out(number)
 
     outcome = table.outcome("a")
-    assert isinstance(outcome, Overdue)
+    assert isinstance(outcome, TimedOut)
     assert outcome.missing == ("b",)
     assert {reply.names for reply in outcome.replies} == {("c 1",), ("c 2",)}
-    assert table.nodes["a"].give_up(number) == []
+    assert table.nodes["a"].time_out(number) == []
 
 
 # -- versions, and what is kept ----------------------------------------------------------------
@@ -720,26 +720,26 @@ def test_a_socket_of_a_worker_of_another_version_is_not_unknown() -> None:
     """What it says is not understood, but it exists, and so may the socket."""
     table = Table("a")
     table.let_pass(2 * HEARTBEAT)
-    table.nodes["a"].hear_foreign("b")
+    table.nodes["a"].note_foreign_version("b")
 
     number = table.ask("a", "b")
     for _ in range(3):
-        table.nodes["a"].hear_foreign("b")
+        table.nodes["a"].note_foreign_version("b")
         table.let_pass(HEARTBEAT)
 
-    assert table.outcome("a") == Overdue(number, ("b",))
+    assert table.outcome("a") == TimedOut(number, ("b",))
 
 
 def test_a_worker_of_another_version_that_falls_silent_is_gone() -> None:
     table = Table("a")
     table.let_pass(2 * HEARTBEAT)
-    table.nodes["a"].hear_foreign("b")
+    table.nodes["a"].note_foreign_version("b")
     table.let_pass(5 * HEARTBEAT)
 
     number = table.ask("a", "b")
     table.talk()
 
-    assert table.outcome("a") == Settled(number, 0, 0, ("b.s",))
+    assert table.outcome("a") == Completed(number, 0, 0, ("b.s",))
 
 
 def test_what_everybody_alive_has_had_time_to_ask_for_is_kept_no_longer() -> None:
@@ -775,7 +775,7 @@ def test_while_we_hear_nothing_what_we_said_is_kept() -> None:
 
 def outcasts(table: Table) -> set[str]:
     """Return who must start again."""
-    return {name for name, events in table.events.items() for e in events if isinstance(e, Outcast)}
+    return {name for name, events in table.events.items() for e in events if isinstance(e, Evicted)}
 
 
 def test_two_that_have_counted_each_other_as_dead_do_not_stay_apart() -> None:
@@ -800,7 +800,7 @@ def test_a_verdict_reaches_even_who_no_longer_listens_to_its_judge() -> None:
     verdict = table.nodes["a"].take(table.now)
 
     assert verdict is not None
-    assert [type(event) for event in table.hear("b", verdict)] == [Outcast]
+    assert [type(event) for event in table.hear("b", verdict)] == [Evicted]
 
 
 def call_unknown(table: Table) -> None:
@@ -810,7 +810,7 @@ def call_unknown(table: Table) -> None:
     table.talk(mute=("b",))
     table.ask("a", "b")
     table.talk(mute=("b",))
-    assert isinstance(table.outcome("a"), Settled)
+    assert isinstance(table.outcome("a"), Completed)
 
 
 def test_who_was_called_unknown_and_turns_up_has_to_start_again() -> None:
@@ -828,8 +828,8 @@ def test_so_many_names_of_nobody_are_remembered_and_no_more() -> None:
 
     name_nobodies(table)
 
-    assert not table.nodes["a"].knows_dead("nobody0")
-    assert table.nodes["a"].knows_dead(f"nobody{NOBODIES}")
+    assert not table.nodes["a"].is_ruled_out("nobody0")
+    assert table.nodes["a"].is_ruled_out(f"nobody{NOBODIES}")
 
 
 def test_who_may_have_been_called_unknown_under_a_forgotten_name_starts_again() -> None:
@@ -837,7 +837,7 @@ def test_who_may_have_been_called_unknown_under_a_forgotten_name_starts_again() 
     table.add("a", WIDE)
     call_unknown(table)
     name_nobodies(table)
-    assert not table.nodes["a"].knows_dead("b")
+    assert not table.nodes["a"].is_ruled_out("b")
 
     table.let_pass(HEARTBEAT)
 
@@ -849,7 +849,7 @@ def test_the_dead_are_remembered_however_many_there_are() -> None:
     table = Table("a", "b")
     table.nodes["b"].submit(Goodbye())
     table.say("b")
-    assert Gone("b") in table.events["a"]
+    assert PeerLeft("b") in table.events["a"]
     bury_many(table)
 
     for beat in (1, 2):
@@ -891,7 +891,7 @@ def bury_many(table: Table) -> None:
         table.hear("a", hello)
         named = replace(hello, heartbeat=Heartbeat(2, 0.0, 1, 1, {"a": 1}))
         goodbye = replace(named, operations=(encode_operation(Goodbye()),))
-        assert Gone(guest.name) in table.hear("a", goodbye)
+        assert PeerLeft(guest.name) in table.hear("a", goodbye)
 
 
 def test_a_newcomer_whose_hello_was_lost_is_owed_what_was_sent_since() -> None:
@@ -935,27 +935,27 @@ def test_after_an_absence_nobody_is_unknown_until_all_have_had_time_to_speak() -
     table.add("c")
     table.talk(deaf=("a",), mute=("a",))
 
-    table.nodes["a"].reconnected(table.now)
+    table.nodes["a"].on_reconnect(table.now)
     number = table.ask("a", "c")
     table.say("a")
-    assert [e for e in table.events["a"] if isinstance(e, Settled)] == []
+    assert [e for e in table.events["a"] if isinstance(e, Completed)] == []
     table.talk()
 
-    assert table.outcome("a") == Settled(number, 1, 0, ())
+    assert table.outcome("a") == Completed(number, 1, 0, ())
 
 
 def test_who_was_away_applies_nothing_before_it_knows_that_it_is_not_counted_as_dead() -> None:
     table = Table("a", "b", "c")
     table.let_pass(2 * HEARTBEAT, deaf=("c",), mute=("c",))
 
-    table.nodes["c"].reconnected(table.now)
+    table.nodes["c"].on_reconnect(table.now)
     number = table.ask("b", "c")
     table.say("b")
     assert table.delivered("c") == []
     table.let_pass(HEARTBEAT)
 
     assert table.delivered("c") == [("b", number)]
-    assert table.outcome("b") == Settled(number, 1, 0, ())
+    assert table.outcome("b") == Completed(number, 1, 0, ())
 
 
 def test_who_was_away_waits_no_longer_than_those_who_live_need_to_speak() -> None:
@@ -963,7 +963,7 @@ def test_who_was_away_waits_no_longer_than_those_who_live_need_to_speak() -> Non
     del table.nodes["a"]
     table.let_pass(2 * HEARTBEAT, deaf=("c",), mute=("c",))
 
-    table.nodes["c"].reconnected(table.now)
+    table.nodes["c"].on_reconnect(table.now)
     number = table.ask("b", "c")
     table.let_pass(2 * HEARTBEAT)
 
@@ -982,7 +982,7 @@ def test_who_is_asked_by_a_stranger_waits_for_a_word_of_it() -> None:
     question = table.nodes["newcomer"].take(table.now)
     assert question is not None
     table.hear("newcomer", question)
-    assert table.outcome("newcomer") == Settled(number, 0, 0, ("owner.s",))
+    assert table.outcome("newcomer") == Completed(number, 0, 0, ("owner.s",))
 
     table.ask("a", "owner")
     table.hear("owner", hello)
@@ -991,7 +991,7 @@ def test_who_is_asked_by_a_stranger_waits_for_a_word_of_it() -> None:
     assert table.delivered("owner") == []
     table.talk()
 
-    assert any(isinstance(event, Outcast) for event in table.events["owner"])
+    assert any(isinstance(event, Evicted) for event in table.events["owner"])
     assert table.delivered("owner") == []
 
 
@@ -1047,7 +1047,7 @@ def test_silence_is_not_counted_across_an_absence() -> None:
     table = Table("a", "b")
     table.let_pass(3 * HEARTBEAT, mute=("b",))
 
-    table.nodes["a"].reconnected(table.now)
+    table.nodes["a"].on_reconnect(table.now)
     table.let_pass(2 * HEARTBEAT, mute=("b",))
 
     assert table.nodes["a"].peers == {"b"}
@@ -1093,11 +1093,11 @@ def test_what_is_for_all_waits_for_a_newcomer_that_will_hear_of_it() -> None:
     number = table.ask_all("a")
     table.say("a", deaf=("b", "c"))
     table.let_pass(HEARTBEAT, mute=("b",))
-    assert [e for e in table.events["a"] if isinstance(e, Settled)] == []
+    assert [e for e in table.events["a"] if isinstance(e, Completed)] == []
     table.let_pass(HEARTBEAT)
 
     assert ("a", number) in table.delivered("c")
-    assert table.outcome("a") == Settled(number, 2, 0, ())
+    assert table.outcome("a") == Completed(number, 2, 0, ())
 
 
 def test_who_was_there_when_a_change_for_all_was_confirmed_and_not_asked_starts_again() -> None:
@@ -1108,7 +1108,7 @@ def test_who_was_there_when_a_change_for_all_was_confirmed_and_not_asked_starts_
     table.let_pass(HEARTBEAT, mute=("b",))
     number = table.ask_all("a")
     table.talk(mute=("b",))
-    assert table.outcome("a") == Settled(number, 0, 0, ())
+    assert table.outcome("a") == Completed(number, 0, 0, ())
 
     table.let_pass(HEARTBEAT)
 

@@ -28,9 +28,9 @@ knows = st.dictionaries(names, numbers, max_size=4)
 def hostile(draw: st.DrawFn) -> Frame:
     """Any frame, but of a worker that matters, and about workers that do."""
     frame: Frame = draw(frames)
-    heartbeat = frame.heartbeat and replace(frame.heartbeat, knows=draw(knows))
+    heartbeat = frame.heartbeat and replace(frame.heartbeat, stream_starts=draw(knows))
     first = draw(st.integers(1, 3) | numbers)
-    return replace(frame, sender=draw(names), first=first, heartbeat=heartbeat, wants=draw(knows))
+    return replace(frame, sender=draw(names), first=first, heartbeat=heartbeat, nacks=draw(knows))
 
 
 @settings(deadline=None)
@@ -50,7 +50,7 @@ def test_a_node_takes_in_anything_and_can_still_speak(heard: list[tuple[Frame, f
         number = node.submit(hello)
     except BackendUnavailable:
         return
-    node.reconnected(now)
+    node.on_reconnect(now)
     while said := node.take(now):
         sent = dict(enumerate(said.operations, said.first))
         if number in sent:

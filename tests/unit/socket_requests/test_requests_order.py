@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from flask_rooms.socket_requests.handler import UNREAD
-from flask_rooms.socket_requests.serial_queue import Line, Place
+from flask_rooms.socket_requests.serial_queue import Admission, SerialQueue
 from tests.support.raw import RawClient
 from tests.support.requests_app import WAITING, WAITING_BYTES
 from tests.support.workers import Worker, cluster
@@ -200,37 +200,41 @@ def test_nothing_grows_with_sockets(worker: Worker, other: RawClient) -> None:
 
 def test_a_line_is_worked_off_in_order_and_by_one_at_a_time() -> None:
     done: list[Any] = []
-    line = Line(jobs=10, size=100)
+    line = SerialQueue(jobs=10, size=100)
 
     def first() -> None:
         for number in range(3):
-            assert line.join(lambda number=number: done.append(number), 1) is Place.WAITS  # type: ignore[misc]
+            assert line.join(lambda number=number: done.append(number), 1) is Admission.WAITS  # type: ignore[misc]
         done.append("first")
 
-    assert line.join(first, 1) is Place.FIRST
+    assert line.join(first, 1) is Admission.FIRST
     line.work(lambda: done.append("pause"))
 
     assert done == ["first", "pause", 0, "pause", 1, "pause", 2]
-    assert line.join(first, 1) is Place.FIRST
+    assert line.join(first, 1) is Admission.FIRST
 
 
 def test_a_line_is_bounded_by_number_and_by_size() -> None:
-    line = Line(jobs=2, size=10)
+    line = SerialQueue(jobs=2, size=10)
 
-    assert line.join(print, 1000) is Place.FIRST  # a large one that is alone is in nobody's way
-    assert line.join(print, 1) is Place.REFUSED
-    line = Line(jobs=2, size=10)
-    assert [line.join(print, 1) for _ in range(3)] == [Place.FIRST, Place.WAITS, Place.REFUSED]
+    assert line.join(print, 1000) is Admission.FIRST  # a large one that is alone is in nobody's way
+    assert line.join(print, 1) is Admission.REFUSED
+    line = SerialQueue(jobs=2, size=10)
+    assert [line.join(print, 1) for _ in range(3)] == [
+        Admission.FIRST,
+        Admission.WAITS,
+        Admission.REFUSED,
+    ]
 
 
 def test_a_job_that_ends_its_thread_does_not_end_the_line() -> None:
-    line = Line(jobs=10, size=100)
+    line = SerialQueue(jobs=10, size=100)
     line.join(exit, 0)
 
     with pytest.raises(SystemExit):
         line.work(print)
 
     done = threading.Event()
-    assert line.join(done.set, 0) is Place.FIRST
+    assert line.join(done.set, 0) is Admission.FIRST
     line.work(print)
     assert done.is_set()
