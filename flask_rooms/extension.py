@@ -1,4 +1,4 @@
-"""Rooms, the Flask extension: makes the parts of one application and puts them together."""
+"""Rooms, the Flask extension: builds the parts of each application."""
 
 from __future__ import annotations
 
@@ -14,29 +14,38 @@ from flask_socketio import SocketIO
 from flask_rooms.api.sockets import Callback, Sockets
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.overrides import rehearsal
+from flask_rooms.backends.overrides import overrides
 from flask_rooms.cli import add_commands
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.interfaces import Timing
-from flask_rooms.cluster.shutdown import attend
+from flask_rooms.cluster.shutdown import register
 from flask_rooms.config import Config
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.globals import Parts, keep_parts, parts_of
+from flask_rooms.membership.guarded import GuardedChanges
 from flask_rooms.membership.guards import Guard, Guards
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.registry import Registry
 from flask_rooms.membership.users import Loader, Users
+from flask_rooms.membership.worker import LocalWorker
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import Outcome
+from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.async_mode import choose_mode
-from flask_rooms.server.decoding import Reader
+from flask_rooms.server.connecting import Connecting
+from flask_rooms.server.decoding import Decoder, checked
+from flask_rooms.server.delivery import Delivery
+from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, HookRunner, Hooks
 from flask_rooms.server.manager import RoomsManager
+from flask_rooms.server.private import Handlers, ServerInternals
 from flask_rooms.server.reusable import ReusableSocketIO
 from flask_rooms.socket_requests.assets import serve
-from flask_rooms.socket_requests.handler import SocketRequest, SocketRequests
+from flask_rooms.socket_requests.context import SocketContext
+from flask_rooms.socket_requests.handler import SocketRequest, SocketRequests, refuse_nested
 
 L = TypeVar("L", bound=Loader)
 G = TypeVar("G", bound=Guard)
@@ -97,24 +106,17 @@ class Rooms:
                 "give the application to Rooms(), not both."
             )
         config = self._read_config(app)
-        cluster = self._make_cluster(app, config)
-        announcer = SignalQueue(app)
-        manager = RoomsManager(Registry(announcer.add), cluster, self._guards, announcer)
-        socketio = self._initialise(app, manager)
-        manager.load_user = partial(self._users.load, app)
-        socketio.server.instrument = partial(ClusterAdmin, app, socketio.server)
+        socketio = self._choose_socketio()
+        build = _Build(app, config, self._guards, self._users, self._hooks)
+        parts = build.parts(socketio, *self._make_transport(app, config))
         app.request_class = _request_class(app)
-        requests = SocketRequests(app, socketio, manager, config)
-        manager.in_context = requests.in_context
-        Reader(socketio.server, requests.refuse)
-        HookRunner(app, socketio.server, self._hooks, requests.environ)
         serve(app, config)
-        app.wsgi_app = _JoinOnRequest(app.wsgi_app, cluster)  # type: ignore[method-assign]
+        app.wsgi_app = _JoinOnRequest(app.wsgi_app, parts.cluster)  # type: ignore[method-assign]
         app.extensions["rooms"] = self
-        keep_parts(app, Parts(socketio, cluster, Sockets(cluster, manager)))
+        keep_parts(app, parts)
         self._apps.add(app)
         add_commands(app)
-        attend(cluster)
+        register(parts.cluster)
 
     def user_loader(self, loader: L) -> L:
         """
@@ -236,13 +238,13 @@ class Rooms:
         )
 
     def _read_config(self, app: Flask) -> Config:
-        rehearsed = rehearsal.get()
-        return Config.of(app, {**self._options, **(rehearsed.options if rehearsed else {})})
+        overridden = overrides.get()
+        return Config.of(app, {**self._options, **(overridden.options if overridden else {})})
 
-    def _make_cluster(self, app: Flask, config: Config) -> Cluster:
-        rehearsed = rehearsal.get()
-        # Made now and only opened later, so that a wrong URL is an error at the start.
-        if self._backend is not None and self._apps and rehearsed is None:
+    def _make_transport(self, app: Flask, config: Config) -> tuple[Backend, Codec]:
+        """Make the backend, which is opened later so that a wrong URL is an error at the start."""
+        overridden = overrides.get()
+        if self._backend is not None and self._apps and overridden is None:
             raise ConfigurationError(
                 "One backend= connects one worker: give each application a Rooms of its own, or "
                 "use backend_url=."
@@ -251,24 +253,112 @@ class Rooms:
             config.backend_url, channel=config.channel, options=config.backend_options or {}
         )
         keys = config.keys(app, in_process=type(backend) is MemoryBackend)
-        if rehearsed is not None:  # after all checks, so that a test finds what production would
-            backend = rehearsed.connect(app, config.channel)
+        if overridden is not None:  # after all checks, so that a test fails where production would
+            backend = overridden.connect(app, config.channel)
         # Room for the operations' framing and for a heartbeat that names a large cluster.
-        codec = Codec(keys, config.channel, 2 * config.message_bytes + 2**16)
+        return backend, Codec(keys, config.channel, 2 * config.message_bytes + 2**16)
+
+    def _choose_socketio(self) -> SocketIO:
+        """Return the Flask-SocketIO of a new application: with a factory, each has its own."""
+        socketio = self._socketio
+        _refuse_message_queue(socketio)
+        if isinstance(socketio, ReusableSocketIO):
+            return socketio if socketio.server is None else socketio.copy()
+        if socketio.server is not None:
+            _check_former(socketio)
+        return socketio
+
+
+class _Build:
+    """
+    Builds the parts of one application, each from those below it.
+
+    Args:
+        app: The application.
+        config: Its configuration.
+        guards: The guards of its Rooms.
+        users: The user loader.
+        hooks: The hooks.
+    """
+
+    def __init__(
+        self, app: Flask, config: Config, guards: Guards, users: Users, hooks: Hooks
+    ) -> None:
+        self._app = app
+        self._config = config
+        self._guards = guards
+        self._users = users
+        self._hooks = hooks
+        self._internals = ServerInternals()
+        self._signals = SignalQueue(app)
+        self._registry = Registry(self._signals.add)
+        self._acknowledgements = Acknowledgements()
+        self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
+        self._context = SocketContext(app, self._registry, self._internals, config)
+
+    def parts(self, socketio: SocketIO, backend: Backend, codec: Codec) -> Parts:
+        """Build everything, and initialise *socketio* with it."""
+        config, internals, delivery = self._config, self._internals, self._delivery
+        runner = HookRunner(self._app, self._hooks, internals, self._context.environ)
+        disconnects = Disconnects(
+            self._registry, self._signals, delivery, internals, runner.after_disconnect
+        )
+        guarded = GuardedChanges(self._registry, self._guards, self._context.call)
+        worker = LocalWorker(
+            self._registry, guarded, self._signals, delivery, disconnects, internals
+        )
         timing = Timing(config.heartbeat_interval, config.confirm_timeout)
         limits = Limits(config.outbox_bytes, config.repair_log_bytes, config.message_bytes)
-        return Cluster(backend, codec, timing, limits)
-
-    def _initialise(self, app: Flask, manager: RoomsManager) -> SocketIO:
-        socketio = self._socketio
-        _refuse_a_queue(socketio)
-        if isinstance(socketio, ReusableSocketIO):
-            socketio = socketio if socketio.server is None else socketio.copy()
-        elif socketio.server is not None:
-            _check_former(socketio)
+        cluster = Cluster(backend, codec, timing, limits, worker)
+        emitter = Emitter(cluster, delivery, self._acknowledgements, internals)
+        connecting = Connecting(
+            self._registry,
+            worker,
+            cluster,
+            delivery,
+            disconnects,
+            runner,
+            partial(self._users.load, self._app),
+            internals,
+        )
+        manager = RoomsManager(
+            self._registry,
+            worker,
+            cluster,
+            emitter,
+            self._acknowledgements,
+            connecting,
+            disconnects,
+            self._handlers(connecting, disconnects),
+            internals,
+        )
         mode = choose_mode(socketio.server_options.get("async_mode"))
-        socketio.init_app(app, client_manager=manager, async_mode=mode)
-        return socketio
+        socketio.init_app(self._app, client_manager=manager, async_mode=mode)
+        admin = partial(ClusterAdmin, self._app, cluster, emitter, delivery, socketio.server)
+        socketio.server.instrument = admin
+        return Parts(socketio, cluster, Sockets(cluster, emitter))
+
+    def _handlers(self, connecting: Connecting, disconnects: Disconnects) -> Handlers:
+        """Return what takes the place of the server's own methods."""
+        requests = SocketRequests(
+            self._app,
+            self._registry,
+            self._delivery,
+            disconnects,
+            self._context,
+            self._internals,
+            self._config.request_headers,
+        )
+        decoder = Decoder(self._registry, disconnects, self._internals, requests.refuse)
+        return Handlers(
+            connect=connecting.handle,
+            event=requests.handle,
+            message=decoder.handle,
+            client_left=disconnects.on_client_left,
+            session_ended=disconnects.on_session_end,
+            http=refuse_nested,
+            packet_class=checked,
+        )
 
 
 class _JoinOnRequest:
@@ -283,7 +373,7 @@ class _JoinOnRequest:
         return self._wsgi_app(environ, start_response)
 
 
-def _refuse_a_queue(socketio: SocketIO) -> None:
+def _refuse_message_queue(socketio: SocketIO) -> None:
     if socketio.server_options.get("message_queue") or "channel" in socketio.server_options:
         raise ConfigurationError(
             "Rooms takes the place of message_queue= and channel=: leave them out, and give them "
@@ -298,7 +388,7 @@ def _check_former(socketio: SocketIO) -> None:
             "This SocketIO was initialised before, with another client manager: create it as "
             "SocketIO() without the application, and let Rooms initialise it."
         )
-    if rehearsal.get() is not None:
+    if overrides.get() is not None:
         raise ConfigurationError(
             "A SocketIO serves the application that was made last, and here several live side by "
             "side: each application needs its own, or the one that Rooms makes."

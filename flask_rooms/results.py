@@ -32,12 +32,29 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
+class Part:
     """
-    What is known of a question to the whole cluster.
+    What a change did on one worker, or on several.
 
     Args:
-        value: What those that have answered say, put together.
+        outcome: What was done.
+        refused: Sockets that a guard has refused; a worker that names any has done nothing.
+    """
+
+    outcome: Outcome
+    refused: tuple[str, ...] = ()
+
+    def __add__(self, other: Part) -> Part:
+        return Part(self.outcome + other.outcome, self.refused + other.refused)
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """
+    The answer of the whole cluster to a query.
+
+    Args:
+        value: The answers of the workers that have answered, put together.
         complete: Whether every live worker has answered.
         missing: The names of the workers that have not, as far as they are known, and of those
             whose answer would have been too long.

@@ -53,7 +53,7 @@ class Queries:
             InvalidArgument: *timeout* cannot be one.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        answers = self._cluster.inquire(FENCE, seconds(timeout))
+        answers = self._cluster.calls.query(FENCE, seconds(timeout))
         names = {self._cluster.name, *self._cluster.peers}
         return _answer(frozenset(names.difference(answers.missing)), answers)
 
@@ -167,7 +167,7 @@ class Queries:
         timeout: Any,
     ) -> Gathered:
         question = Query(kind, namespace_of_call(namespace), about)
-        return self._cluster.inquire(question, seconds(timeout))
+        return self._cluster.calls.query(question, seconds(timeout))
 
 
 def _kind(by: Any) -> Literal["members", "users"]:

@@ -24,8 +24,8 @@ from flask_rooms.membership.names import event_name, room_name, room_names, user
 from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import Action, Audience, Change
 from flask_rooms.results import Outcome
-from flask_rooms.server.context import asking_socket
-from flask_rooms.server.manager import RoomsManager
+from flask_rooms.server.context import calling_socket
+from flask_rooms.server.emitter import Emitter
 
 Callback: TypeAlias = "Callable[[BaseException | None], object]"
 
@@ -44,9 +44,9 @@ class Sockets(Queries):
     socket ID. A *namespace* that is not given is that of the request, else "/".
     """
 
-    def __init__(self, cluster: Cluster, manager: RoomsManager) -> None:
+    def __init__(self, cluster: Cluster, emitter: Emitter) -> None:
         super().__init__(cluster)
-        self._manager = manager
+        self._emitter = emitter
 
     def join(
         self,
@@ -326,8 +326,8 @@ class Sockets(Queries):
 
     def _change(self, change: Change, callback: Any) -> Future[Outcome]:
         callback = check_callback(callback)
-        change = replace(change, by=asking_socket())
-        future = self._cluster.change(change)
+        change = replace(change, by=calling_socket())
+        future = self._cluster.calls.change(change)
         if callback is not None:
             future.add_done_callback(lambda done: callback(done.exception()))
         return future
@@ -340,7 +340,7 @@ class Sockets(Queries):
         event = DEFAULT_EVENT if len(event_and_data) == 1 else event_and_data[0]
         space = namespace_of_call(namespace)
         skip = () if omit is None else socket_ids(omit, space)[1]
-        self._manager.events.send(event_name(event), event_and_data[-1], space, rooms, skip)
+        self._emitter.send(event_name(event), event_and_data[-1], space, rooms, skip)
 
 
 def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:

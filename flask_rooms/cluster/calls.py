@@ -1,4 +1,4 @@
-"""What a worker asks the others to do or to tell, and the futures of what they answer."""
+"""Sends this worker's changes and queries to the workers concerned, and resolves their futures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from flask_rooms.cluster.confirmation import Confirmation, Part
+from flask_rooms.cluster.confirmation import Confirmation
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
@@ -19,21 +19,21 @@ from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Change, Query, Reply, Room
 from flask_rooms.protocol.node import Event, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
-from flask_rooms.results import Outcome
+from flask_rooms.results import Outcome, Part
 
-#: Which workers to ask: worker name -> its socket IDs; None for every worker.
+#: The workers that a call is for: worker name -> its socket IDs; None for every worker.
 Targets: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
 
 
 @dataclass(frozen=True)
 class Gathered:
     """
-    The replies of the workers to one question.
+    The replies of the workers to one query.
 
     Args:
-        parts: Names, and a count of each where the question is for counts.
-        complete: Whether everybody has answered.
-        missing: Who has not.
+        parts: Names, and a count of each where the query is for counts.
+        complete: Whether every worker has answered.
+        missing: The workers that have not.
     """
 
     parts: tuple[tuple[tuple[Room, ...], tuple[int, ...]], ...]
@@ -59,38 +59,40 @@ class Gathered:
 
 @dataclass
 class Unanswered:
-    """What was asked and is waited for, by its number in the stream of this worker."""
+    """The calls that wait for answers, by their number in the stream of this worker."""
 
     changes: dict[int, Confirmation] = field(default_factory=dict)
-    questions: dict[int, Future[Completed | TimedOut]] = field(default_factory=dict)
+    queries: dict[int, Future[Completed | TimedOut]] = field(default_factory=dict)
 
     def fail(self, seconds: float) -> None:
-        """Tell whoever waits that nobody has answered, in so many seconds."""
+        """Resolve every call as unanswered after so many seconds."""
         for change in self.changes.values():
             change.fail(Unconfirmed((), seconds))
-        for number, question in self.questions.items():
-            question.set_result(TimedOut(number, ()))
+        for number, query in self.queries.items():
+            query.set_result(TimedOut(number, ()))
 
 
 class Calls:
     """
-    Has changes carried out and questions answered by every worker that they concern.
+    Has changes carried out and queries answered by every worker that they concern.
 
     Args:
         shared: The node of this worker.
-        sender: Sends what is asked.
-        host: Does this worker's own part.
+        sender: Sends the calls.
+        worker: Does the part of this worker itself.
         confirm: Seconds to wait for an answer at most.
     """
 
     def __init__(
-        self, shared: LockedNode, sender: Sender, host: LocalWorker, confirm: float
+        self, shared: LockedNode, sender: Sender, worker: LocalWorker, confirm: float
     ) -> None:
         self._shared = shared
         self._sender = sender
-        self._host = host
+        self._worker = worker
         self._confirm = confirm
         self._unanswered = Unanswered()
+
+    # -- changes --------------------------------------------------------------------------
 
     def change(self, change: Change) -> Confirmation:
         """
@@ -104,121 +106,126 @@ class Calls:
             InvalidArgument: It does not fit into one message.
             BackendUnavailable: The outbox is full; nothing has changed.
         """
-        here, there, whom = self._split(change)
-        parts = 1 + (there is not None)
-        future = Confirmation(parts, self._confirm, self._host.spawn, self._silent)
-        if there is not None:
+        own, remote, targets = self._split(change)
+        parts = (own is not None) + (remote is not None)
+        future = Confirmation(parts, self._confirm, self._worker.spawn, self._unanswered_by)
+        if remote is not None:
             with self._shared.lock:
                 node = self._shared.node
-                number, events = node.call(there, whom, time.monotonic())
+                number, events = node.call(remote, targets, time.monotonic())
                 self._unanswered.changes[number] = future
-            self._conclude_all(events, node)
-        future.contribute(self._host.change(here))
-        if there is not None:
-            self._send(lambda: future.fail(Unconfirmed(whom or (), 0.0)))
+            self._resolve_all(events, node)
+        if own is not None:
+            future.contribute(self._worker.change(own, self._shared.node.name))
+        if remote is not None:
+            self._send(lambda: future.fail(Unconfirmed(targets or (), 0.0)))
         return future
 
-    def _split(self, change: Change) -> tuple[Change, Change | None, Targets]:
-        """Return what this worker does, what others do, and whom of them to ask."""
-        me = self._shared.name
+    def _split(self, change: Change) -> tuple[Change | None, Change | None, Targets]:
+        """Return the part of this worker, that of the others, and which of them to ask."""
         if change.source is not None:
             return change, change, None
         owners: defaultdict[str, list[str]] = defaultdict(list)
         for sid in change.sids:
-            # What this worker had under a name of before is still here for a moment.
-            here = self._host.holds(change.namespace, sid)
-            owners[me if here else owner_of(sid)].append(sid)
-        own = replace(change, sids=tuple(owners.pop(me, ())))
+            owners[owner_of(sid)].append(sid)
+        # The sockets of an earlier name are still here until they have been disconnected.
+        own = [sid for name in self._names() for sid in owners.pop(name, ())]
         if not owners:
-            return own, None, {}
-        whom = {name: tuple(sids) for name, sids in owners.items()}
-        rest = tuple(sid for sids in whom.values() for sid in sids)
-        return own, replace(change, sids=rest), whom
+            return replace(change, sids=tuple(own)), None, {}
+        targets = {name: tuple(sids) for name, sids in owners.items()}
+        rest = tuple(sid for sids in targets.values() for sid in sids)
+        here = replace(change, sids=tuple(own)) if own else None
+        return here, replace(change, sids=rest), targets
 
-    def _silent(self, future: Confirmation) -> tuple[str, ...]:
+    def _names(self) -> tuple[str, ...]:
+        return (self._shared.node.name, *self._shared.former_names)
+
+    def _unanswered_by(self, future: Confirmation) -> tuple[str, ...]:
         with self._shared.lock:
             changes = self._unanswered.changes
             numbers = [number for number, change in changes.items() if change is future]
             return self._shared.node.unanswered_by(numbers[0]) if numbers else ()
 
-    def inquire(self, question: Query, timeout: float | None) -> Gathered:
+    # -- queries --------------------------------------------------------------------------
+
+    def query(self, query: Query, timeout: float | None) -> Gathered:
         """
         Ask every worker, or the owner of a socket, and put the replies together.
 
         Args:
-            question: What to ask; with "rooms_of" it is for the owner of that socket alone.
+            query: What to ask; "rooms_of" is for the owner of that socket alone.
             timeout: Seconds to wait; never longer than the confirmation timeout.
 
         Raises:
             BackendUnavailable: The outbox is full.
         """
-        me = self._shared.name
-        whom: Targets = None
-        if question.kind == "rooms_of":
-            sid = str(question.about)
-            here = self._host.holds(question.namespace, sid)
-            whom = {me if here else owner_of(sid): (sid,)}
-        names, counts = self._host.answer(question)
+        targets: Targets = None
+        if query.kind == "rooms_of":
+            sid = str(query.about)
+            targets = {owner_of(sid): (sid,)}
+        names, counts = self._worker.answer(query)
         own = (tuple(names), tuple(counts))
-        if whom is not None and me in whom:
+        if targets is not None and not targets.keys().isdisjoint(self._names()):
             return Gathered((own,), True, ())
-        replies, missing, complete = self._wait_for(question, whom, timeout)
+        replies, missing, complete = self._wait_for(query, targets, timeout)
         parts = tuple((reply.names, reply.counts) for reply in replies)
         return Gathered((own, *parts), complete, missing)
 
     def _wait_for(
-        self, question: Query, whom: Targets, timeout: float | None
+        self, query: Query, targets: Targets, timeout: float | None
     ) -> tuple[tuple[Reply, ...], tuple[str, ...], bool]:
-        """Return the replies of the others, who is missing, and whether they are complete."""
-        number, future = self.ask(question, whom)
+        """Return the replies, the workers that are missing, and whether all have answered."""
+        number, future = self.send(query, targets)
         bound = self._confirm
         try:
             event = future.result(bound if timeout is None else min(timeout, bound))
         except FutureTimeout:
-            self._give_up(number, future)
+            self._time_out(number, future)
             event = future.result(bound)
         missing = event.missing if isinstance(event, TimedOut) else ()
         return event.replies, missing, isinstance(event, Completed)
 
-    def ask(self, question: Query, whom: Targets) -> tuple[int, Future[Completed | TimedOut]]:
-        """Send a question; return its number, and the future of what becomes of it."""
+    def send(self, query: Query, targets: Targets) -> tuple[int, Future[Completed | TimedOut]]:
+        """Send a query without waiting; return its number and the future of its result."""
         future: Future[Completed | TimedOut] = Future()
         with self._shared.lock:
             node = self._shared.node
-            number, events = node.call(question, whom, time.monotonic())
-            self._unanswered.questions[number] = future
-        self._conclude_all(events, node)
-        self._send(lambda: self._give_up(number, future))
+            number, events = node.call(query, targets, time.monotonic())
+            self._unanswered.queries[number] = future
+        self._resolve_all(events, node)
+        self._send(lambda: self._time_out(number, future))
         return number, future
 
-    def _send(self, nobody_listens: Callable[[], object]) -> None:
-        """Send what was just submitted; an answer to it can be heard unless we are stopping."""
+    def _send(self, fail: Callable[[], object]) -> None:
+        """Send what was just submitted; *fail* at once if the receiver has stopped."""
         self._sender.flush()
         if self._sender.stopping.is_set():
-            nobody_listens()
+            fail()
 
-    def _give_up(self, number: int, future: Future[Completed | TimedOut]) -> None:
+    def _time_out(self, number: int, future: Future[Completed | TimedOut]) -> None:
         with self._shared.lock:
-            # A worker that has started over meanwhile may have given the number to something else.
-            asked = self._unanswered.questions.get(number) is future
+            # After a restart the number may belong to another call.
+            waits = self._unanswered.queries.get(number) is future
             node = self._shared.node
-            events = node.time_out(number) if asked else []
-        self._conclude_all(events, node)
+            events = node.time_out(number) if waits else []
+        self._resolve_all(events, node)
 
-    def _conclude_all(self, events: Iterable[Event], node: Node) -> None:
+    # -- results --------------------------------------------------------------------------
+
+    def _resolve_all(self, events: Iterable[Event], node: Node) -> None:
         for event in events:
-            if isinstance(event, Completed | TimedOut):  # asking, and giving up, bring no others
-                self.conclude(event, node)
+            if isinstance(event, Completed | TimedOut):  # calls bring no other events
+                self.resolve(event, node)
 
-    def conclude(self, event: Completed | TimedOut, node: Node) -> None:
-        """Tell whoever waits for it what has become of what was asked in the life of *node*."""
-        with self._shared.lock:  # as somebody may be looking through them
+    def resolve(self, event: Completed | TimedOut, node: Node) -> None:
+        """Complete the future of a call that was made in the life of *node*."""
+        with self._shared.lock:  # another thread may be looking through the tables
             if node is not self._shared.node:
-                return  # who waited has been told, and the number may be of something else by now
-            question = self._unanswered.questions.pop(event.number, None)
+                return  # the restart has failed that call, and its number may be used again
+            query = self._unanswered.queries.pop(event.number, None)
             change = self._unanswered.changes.pop(event.number, None)
-        if question:
-            question.set_result(event)
+        if query:
+            query.set_result(event)
         if change:
             if isinstance(event, Completed):
                 outcome = Outcome(event.changed, event.unchanged, event.unknown)
@@ -227,13 +234,13 @@ class Calls:
                 change.fail(Unconfirmed(event.missing, self._confirm))
 
     def forget_all(self) -> Unanswered:
-        """Return what no answer will reach any more; to be called under the node's lock."""
+        """Return the calls that no answer will reach any more; call it under the node's lock."""
         unanswered, self._unanswered = self._unanswered, Unanswered()
         return unanswered
 
-    def give_up_all(self) -> None:
-        """Tell everybody who waits that nobody listens any more."""
+    def fail_all(self) -> None:
+        """Resolve every call as unanswered, since nothing is received any more."""
         for change in list(self._unanswered.changes.values()):
             change.fail(Unconfirmed((), 0.0))
-        for number, question in list(self._unanswered.questions.items()):
-            self._give_up(number, question)
+        for number, query in list(self._unanswered.queries.items()):
+            self._time_out(number, query)

@@ -1,4 +1,4 @@
-"""What a forked child must not take over from its parent."""
+"""Resets in a forked child what a child must not take over from its parent."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import weakref
 from typing import Protocol
 
 
-class Inherited(Protocol):
-    """Something that is copied into a child, locks that somebody holds included."""
+class ForkAware(Protocol):
+    """An object that is copied into a child, with locks that other threads may hold."""
 
-    def forked(self) -> None:
-        """Begin afresh, in a child that has one thread."""
-
-
-_inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
+    def reset_after_fork(self) -> None:
+        """Start again in a child, which has one thread."""
 
 
-def begin_afresh_in_children(inherited: Inherited) -> None:
-    """Have *inherited*, which is held weakly, told in every child that is forked from now on."""
-    _inherited.add(inherited)
+_registered: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
-def _tell_all() -> None:
-    for inherited in list(_inherited):
-        inherited.forked()
+def reset_in_children(one: ForkAware) -> None:
+    """Reset *one*, which is held weakly, in every child that is forked from now on."""
+    _registered.add(one)
+
+
+def _reset_all() -> None:
+    for one in list(_registered):
+        one.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # there is no forking on Windows
-    os.register_at_fork(after_in_child=_tell_all)
+    os.register_at_fork(after_in_child=_reset_all)

@@ -1,4 +1,4 @@
-"""What a cluster needs of the worker that it connects, and how long it waits for others."""
+"""What a cluster needs of the worker that it connects, and what it gives it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from flask_rooms.cluster.confirmation import Part
-from flask_rooms.protocol.messages import (
-    Change,
-    Operation,
-    Query,
-    Room,
-)
+from flask_rooms.protocol.messages import Change, Operation, Query, Room
+from flask_rooms.results import Part
 
 
 @dataclass(frozen=True)
@@ -29,31 +24,39 @@ class Timing:
     confirm: float
 
 
+class Outbox(Protocol):
+    """Sends operations to the other workers."""
+
+    @property
+    def name(self) -> str:
+        """The name of this worker."""
+
+    def publish(self, operation: Operation) -> None:
+        """Submit an operation and send it."""
+
+
 class LocalWorker(Protocol):
     """The worker that a cluster connects, with its sockets."""
 
-    def change(self, change: Change) -> Part:
-        """Carry out a change of this worker's own on its sockets."""
+    def change(self, change: Change, name: str) -> Part:
+        """Carry out a change that this worker, called *name*, has been asked for by a caller."""
 
-    def change_for(self, change: Change, sender: str, tell: Callable[[Part], object]) -> None:
-        """Carry out another worker's change on the sockets here, and *tell* what was done."""
+    def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
+        """Carry out another worker's change on the sockets here, and *reply* what was done."""
 
-    def apply(self, operation: Operation, sender: str) -> None:
-        """Carry out another operation on the sockets of this worker."""
+    def receive(self, operation: Operation, sender: str, outbox: Outbox) -> None:
+        """Take in an event or an acknowledgement of another worker; answers go to *outbox*."""
 
-    def answer(self, question: Query) -> tuple[list[Room], list[int]]:
-        """Return the names and counts that a question asks for."""
+    def answer(self, query: Query) -> tuple[list[Room], list[int]]:
+        """Return the names and counts that a query asks for."""
 
-    def worker_gone(self, worker: str) -> None:
-        """Another worker has left; nothing will come from it any more."""
+    def on_worker_left(self, worker: str) -> None:
+        """Release what waits for another worker, which has left."""
 
-    def forked(self) -> None:
-        """Forget, in a forked child, what is the parent's."""
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what belongs to the parent."""
 
-    def holds(self, namespace: str, sid: str) -> bool:
-        """Whether a socket is of this worker."""
-
-    def expel(self) -> None:
+    def disconnect_all(self) -> None:
         """End every membership of this worker's sockets, and disconnect them."""
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:

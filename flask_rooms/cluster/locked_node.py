@@ -1,9 +1,10 @@
-"""The node of a worker, for the threads that use it."""
+"""The node of a worker and its lock, for the threads that use it."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 
 from flask_rooms.cluster.interfaces import Timing
 from flask_rooms.protocol.ids import new_worker_name
@@ -11,27 +12,30 @@ from flask_rooms.protocol.messages import Operation
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.stream import Limits
 
+#: How many earlier names are remembered; sockets of an older life are long disconnected.
+_MAX_FORMER_NAMES = 16
+
 
 class LockedNode:
     """
-    A node that several threads use, one at a time, and that may be replaced by a new one.
+    A node that several threads use, one at a time, and that a restart replaces.
 
     Args:
-        timing: Intervals and timeouts of each of them.
+        timing: Intervals and timeouts of each node.
         limits: The bounds of their streams.
+
+    Attributes:
+        lock: Held while `node` is used, and for that alone. `node.name` needs no lock.
+        node: The present node.
+        former_names: What this worker was called before its restarts.
     """
 
     def __init__(self, timing: Timing, limits: Limits) -> None:
-        #: To be held by whoever uses `node`, and for that alone.
         self.lock = threading.Lock()
         self._timing = timing
         self._limits = limits
+        self.former_names: deque[str] = deque(maxlen=_MAX_FORMER_NAMES)
         self.node = self._new()
-
-    @property
-    def name(self) -> str:
-        """The worker's name at present; needs no lock."""
-        return self.node.name
 
     def submit(self, operation: Operation) -> None:
         """
@@ -45,7 +49,8 @@ class LockedNode:
             self.node.submit(operation)
 
     def renew(self) -> Node:
-        """Return a new node, which replaces the present one; to be called under the lock."""
+        """Replace the present node by a new one and return that; call it under the lock."""
+        self.former_names.append(self.node.name)
         self.node = self._new()
         return self.node
 

@@ -1,4 +1,4 @@
-"""The one thread of a worker that receives: it must neither die nor keep a dead worker alive."""
+"""Receives for a worker, in one thread that survives errors and never keeps a dead worker alive."""
 
 from __future__ import annotations
 
@@ -21,114 +21,118 @@ SHORTEST, LONGEST = 0.05, 2.0
 
 
 class Handler(Protocol):
-    """Who the listener listens for."""
+    """Takes what a receiver receives."""
 
-    def patience(self) -> float:
+    def poll_timeout(self) -> float:
         """Return how many seconds to wait for the next payload."""
 
-    def hear(self, payload: bytes | None, reconnected: bool) -> bool:
-        """Take in a payload, or None when only time has passed; False to connect again."""
+    def on_payload(self, payload: bytes | None, reconnected: bool) -> bool:
+        """Handle a payload, or None when only time has passed; return False to reconnect."""
 
-    def lost(self, error: BackendError) -> None:
-        """Take notice that the connection is lost."""
+    def on_disconnect(self, error: BackendError) -> None:
+        """Record that the connection is lost."""
 
-    def pass_time(self) -> None:
-        """Let time pass in which nothing can be heard."""
+    def on_idle(self) -> None:
+        """Let time pass while nothing can be received."""
 
     def leave(self, then: Callable[[], object]) -> None:
-        """Say goodbye, in the background, and then call *then*."""
+        """Leave the cluster in the background, then call *then*."""
 
 
 class Receiver:
     """
-    Receives for a cluster, until that is stopped or nobody uses it any more.
+    Receives for a cluster until that is stopped or no longer referenced.
 
     Args:
-        hearer: Held weakly, since a test suite may make and drop hundreds of applications.
-        backend: What to receive from.
-        opened: Whether it is open; otherwise the broker was away, and is tried until it is back.
-        longest: Seconds that pass before connecting again at the most.
+        handler: Held weakly, since a test suite may make and drop hundreds of applications.
+        backend: Where to receive from.
+        opened: Whether *backend* is open; otherwise the broker was down and is retried.
+        longest: The longest pause before a reconnect, in seconds.
+
+    Attributes:
+        stopping: Set to make run() return.
+        stopped: Set when run() has returned.
+        leaving: Called after a goodbye that has to be sent now; set by a signal handler.
     """
 
     def __init__(
-        self, hearer: Handler, backend: Backend, *, opened: bool, longest: float = LONGEST
+        self, handler: Handler, backend: Backend, *, opened: bool, longest: float = LONGEST
     ) -> None:
-        self._hearer = weakref.ref(hearer)
+        self._handler = weakref.ref(handler)
         self._backend = backend
         self._opened = opened
         self._longest = min(longest, LONGEST)
         self._failures = 0
         self._process = os.getpid()
-        self._told = False
+        self._has_begun_to_leave = False
         self.stopping = threading.Event()
         self.stopped = threading.Event()
-        #: What to do after saying goodbye, which is to be said now; set by a signal handler.
         self.leaving: Callable[[], object] | None = None
 
     def run(self) -> None:
         """Receive and pass on; returns after `stopping` is set."""
-        # A green thread survives in a forked child, where it has no business.
+        # A green thread survives in a forked child, where it must not run.
         while not self.stopping.is_set() and self._process == os.getpid():
-            self._look_up()
-            patience = self._patience()
-            if patience is None:
+            self._begin_to_leave()
+            timeout = self._poll_timeout()
+            if timeout is None:
                 break
             try:
-                payload = self._receive(patience)
+                payload = self._receive(timeout)
             except BackendError as error:
                 self._pause(error)
-            except Exception as error:  # of a driver: a worker that stops listening is worse
+            except Exception as error:  # a bug of a driver must not end the thread
                 logger.exception("The connection to the broker has failed in an unknown way.")
                 self._pause(BackendError(repr(error)))
             else:
                 self._pass_on(payload)
-                time.sleep(0)  # a green thread that always has something to do lets nobody else
+                time.sleep(0)  # a busy green thread has to yield to the others
         if self._process == os.getpid():
-            self._backend.close()  # who has stopped us could not close what we were opening
+            self._backend.close()  # stop() could not close a connection that was being opened
         self.stopped.set()
 
-    def _look_up(self) -> None:
-        hearer = self._hearer()
-        if self.leaving is not None and hearer is not None and not self._told:
-            self._told = True
-            hearer.leave(self.leaving)  # not here, as the last answers have to be heard, too
+    def _begin_to_leave(self) -> None:
+        handler = self._handler()
+        if self.leaving is not None and handler is not None and not self._has_begun_to_leave:
+            self._has_begun_to_leave = True
+            handler.leave(self.leaving)  # in the background: the last answers must be received
 
-    def _patience(self) -> float | None:
-        hearer = self._hearer()
-        return None if hearer is None else hearer.patience()
+    def _poll_timeout(self) -> float | None:
+        handler = self._handler()
+        return None if handler is None else handler.poll_timeout()
 
-    def _receive(self, patience: float) -> bytes | None:
+    def _receive(self, timeout: float) -> bytes | None:
         if not self._opened:
             self._backend.open()
             self._opened = True
-        return self._backend.receive(patience)
+        return self._backend.receive(timeout)
 
     def _pass_on(self, payload: bytes | None) -> None:
-        hearer = self._hearer()
+        handler = self._handler()
         reconnected, self._failures = self._failures > 0, 0
-        if hearer is None or self.stopping.is_set():
+        if handler is None or self.stopping.is_set():
             return
         try:
-            well = hearer.hear(payload, reconnected)
-        except Exception:  # whatever it is, a worker that stops listening is worse
+            well = handler.on_payload(payload, reconnected)
+        except Exception:  # no message may end the thread
             logger.exception("A message from another worker could not be handled.")
             return
         if not well:
             # A connection can be dead without an error, and would stay so for ever.
-            del hearer
+            del handler
             self._backend.close()
             self._opened, self._failures = False, 1
 
     def _pause(self, error: BackendError) -> None:
-        hearer = self._hearer()
-        if hearer is None or self.stopping.is_set():
+        handler = self._handler()
+        if handler is None or self.stopping.is_set():
             return
-        hearer.lost(error)
+        handler.on_disconnect(error)
         try:
-            hearer.pass_time()
+            handler.on_idle()
         except Exception:  # as above
-            logger.exception("Somebody could not be told that nothing is confirmed.")
-        del hearer
+            logger.exception("Calls that wait could not be told that they are unconfirmed.")
+        del handler
         seconds = min(SHORTEST * 2 ** min(self._failures, 10), self._longest)
         self._failures += 1
         # A random part, so that the workers do not all come back at once.

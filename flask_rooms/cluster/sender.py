@@ -1,4 +1,4 @@
-"""Sends what waits in the outbox of a worker, from whichever thread comes by."""
+"""Empties the outbox of a worker: one publish at a time, from any thread, without blocking it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import time
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.transport import AT_ONCE, Transport
 from flask_rooms.errors import BackendError
-from flask_rooms.protocol.messages import Goodbye
+from flask_rooms.protocol.messages import Goodbye, Operation
 
 logger = logging.getLogger("flask_rooms")
 
-#: How much one caller sends for all before the listener goes on with it.
+#: Frames that one caller sends before the receiver's thread continues.
 _FRAMES_AT_ONCE = 8
-#: Seconds for which what was sent last is waited for, before more is sent without it.
+#: Seconds to wait for the last frame to come back before the next one is sent.
 _ROUND_TRIP = 0.02
 
 
@@ -24,32 +24,52 @@ class Sender:
     Publishes the frames of a node, one at a time.
 
     Args:
-        shared: Whose outbox it empties.
-        channel: Where to.
-        stopping: Set when this worker does not hear any more; then nothing is sent, either.
+        shared: The node whose outbox it empties.
+        transport: Carries the frames.
+        stopping: Set when the receiver stops; then nothing more is sent.
     """
 
-    def __init__(self, shared: LockedNode, channel: Transport, stopping: threading.Event) -> None:
+    def __init__(self, shared: LockedNode, transport: Transport, stopping: threading.Event) -> None:
         self._shared = shared
-        self._channel = channel
+        self._transport = transport
         self.stopping = stopping
         self._publishing = threading.Lock()
         self._sent_at = float("-inf")
 
+    @property
+    def name(self) -> str:
+        """The name of this worker at present."""
+        return self._shared.node.name
+
+    def submit(self, operation: Operation) -> None:
+        """
+        Put an operation for the other workers into the outbox; flush() sends it.
+
+        Raises:
+            InvalidArgument: It does not fit into one message.
+            BackendUnavailable: The outbox is full.
+        """
+        self._shared.submit(operation)
+
+    def publish(self, operation: Operation) -> None:
+        """Submit an operation and send it, as submit() and flush() do."""
+        self.submit(operation)
+        self.flush()
+
     def flush(self) -> None:
         """
-        Send what waits, unless somebody is at it already, who then sends this as well.
+        Send what waits, unless another thread is sending: that one then sends this as well.
 
-        So a lone call costs one publish and is sent at once. What is said while that is on its
-        way back to us shares one frame, which the listener sends when it hears the other come
-        back: under load it is this that lets the broker, and everybody's listener, keep up.
-        While the broker is away only the listener tries, and nobody else waits for it.
+        A single call costs one publish and is sent at once. What is submitted while that frame
+        has not come back shares the next one, which the receiver sends on the echo. Under load
+        this batching is what lets the broker and the receivers of all workers keep up. While the
+        broker is down only the receiver retries, and no caller waits for it.
         """
         began = time.monotonic()
-        for _ in range(_FRAMES_AT_ONCE):  # then the listener goes on
+        for _ in range(_FRAMES_AT_ONCE):  # then the receiver continues
             if time.monotonic() - began > AT_ONCE:  # the broker is slow: let no caller wait
                 return
-            if self._channel.down or self.stopping.is_set() or self._awaits_echo():
+            if self._transport.down or self.stopping.is_set() or self._awaits_echo():
                 return
             if not self._publishing.acquire(blocking=False):
                 return
@@ -60,11 +80,11 @@ class Sender:
                 self._publishing.release()
 
     def send_last(self, deadline: float) -> None:
-        """Empty the outbox if that is possible until then; nobody will do it any more."""
-        # Whoever is sending may not know yet of the last things, so it is waited for.
+        """Empty the outbox before *deadline* where possible: this is the last chance."""
+        # A thread that is sending may have missed the last operations, so wait for it.
         while self._publishing.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
-                more = not self._channel.down and self._publish_next()
+                more = not self._transport.down and self._publish_next()
             finally:
                 self._publishing.release()
             if not more or time.monotonic() > deadline:
@@ -74,16 +94,16 @@ class Sender:
         if lost:
             logger.warning("Leaving the cluster with %d operations unsent.", len(lost))
 
-    def lost(self, error: BackendError) -> None:
-        """Take notice that the broker cannot be reached; only the listener tries it now."""
-        if not self.stopping.is_set():  # or it is we who have closed it
-            self._channel.lost(error)
+    def on_disconnect(self, error: BackendError) -> None:
+        """Record that the broker is unreachable. From now on only the receiver retries."""
+        if not self.stopping.is_set():  # else this worker has closed the connection itself
+            self._transport.on_disconnect(error)
 
     def wakes_at(self) -> float:
-        """Return when there is something to do at the latest, by the monotonic clock."""
+        """Return the time of the next thing to do, by the monotonic clock."""
         with self._shared.lock:
             wakes_at = self._shared.node.wakes_at
-            if self._shared.node.has_unsent:  # it was held back, and is to be so no longer
+            if self._shared.node.has_unsent:  # held back until an echo or a timeout
                 wakes_at = min(wakes_at, time.monotonic() + _ROUND_TRIP)
         return wakes_at
 
@@ -93,19 +113,19 @@ class Sender:
         return under_way and time.monotonic() - self._sent_at < _ROUND_TRIP
 
     def _publish_next(self) -> bool:
-        """Send one frame; False when nothing waits, or it could not be sent."""
+        """Send one frame; return False when none waits or it could not be sent."""
         now = time.monotonic()
         with self._shared.lock:
-            node = self._shared.node  # which may be another one by the time this has failed
+            node = self._shared.node  # a restart may replace it before this fails
             frame = node.take(now)
         if frame is None:
             return False
         self._sent_at = now
         try:
-            self._channel.publish(frame)
+            self._transport.publish(frame)
         except BackendError as error:
             with self._shared.lock:
                 node.give_back(frame, time.monotonic())
-            self.lost(error)
+            self.on_disconnect(error)
             return False
         return True

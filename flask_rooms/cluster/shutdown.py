@@ -1,4 +1,4 @@
-"""Says goodbye to the other workers when the process ends, by itself or by SIGTERM."""
+"""Leaves the cluster before the process exits, by itself or on SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from typing import Protocol
 
 
 class Leavable(Protocol):
-    """Whoever has to say goodbye."""
+    """A member of a cluster that has to leave it in good order."""
 
     def stop(self) -> None:
-        """Say goodbye, now and in bounded time."""
+        """Leave now, in bounded time."""
 
     def leave_soon(self, then: Callable[[], object]) -> None:
-        """Have the listener say goodbye and call *then*; called by a signal handler."""
+        """Make the receiver leave and call *then*; called by a signal handler."""
 
     @property
     def is_member(self) -> bool:
-        """Whether there is anybody to say goodbye to, in this process."""
+        """Whether this process has joined, and has not left."""
 
 
-_leavers: weakref.WeakSet[Leavable] = weakref.WeakSet()
-#: The process whose own hooks know of us.
-_attended_in = 0
-#: Among the finalizers of multiprocessing; the application's own may still want to speak.
+_registered: weakref.WeakSet[Leavable] = weakref.WeakSet()
+#: The process in which the exit hooks of multiprocessing and Celery are registered.
+_hooked_in = 0
+#: Priority among the finalizers of multiprocessing: after those of the application.
 _LAST = -1000
-#: One entry for each goodbye that SIGTERM waits for; a list, since its pop() is atomic.
+#: One entry for each member that SIGTERM waits for; a list, since its pop() is atomic.
 _awaited: list[None] = []
 
 
-def attend(leaver: Leavable) -> None:
+def register(member: Leavable) -> None:
     """
-    See to it that *leaver*, which is held weakly, says goodbye before the process ends.
+    Leave the cluster before the process exits. Holds *member* weakly.
 
-    SIGTERM ends a process without any clean-up, unless there is a handler for it. So it gets
-    one that says goodbye first and then ends the process as before. Where somebody has a
-    handler already, as gunicorn and Celery do, theirs stays, and leads to an ordinary exit.
+    SIGTERM ends a process without any clean-up unless it has a handler. It gets one that leaves
+    first and then ends the process as before. Where there is a handler already, as in gunicorn
+    and Celery, that stays, and leads to an ordinary exit.
     """
-    if not _leavers:
+    if not _registered:
         atexit.register(_stop_all)
-    _leavers.add(leaver)
+    _registered.add(member)
     try:
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _terminate)
@@ -52,18 +52,17 @@ def attend(leaver: Leavable) -> None:
         pass  # only the main thread may set handlers
 
 
-def attend_process() -> None:
+def register_process() -> None:
     """
-    See to it that goodbye is said also where a process ends without `atexit`.
+    Leave also where a process exits without `atexit`; called in each process that joins.
 
     The children of multiprocessing and of Celery's prefork pool end with os._exit(), after hooks
-    of their own: each child that joins the cluster is entered there. What brings the hooks is
-    imported there already, or the process is none of theirs.
+    of their own. A module that brings such hooks is imported already where it is used.
     """
-    global _attended_in
-    if _attended_in == os.getpid():
+    global _hooked_in
+    if _hooked_in == os.getpid():
         return
-    _attended_in = os.getpid()
+    _hooked_in = os.getpid()
     if (util := sys.modules.get("multiprocessing.util")) is not None:
         util.Finalize(None, _stop_all, exitpriority=_LAST)
     if (signals := sys.modules.get("celery.signals")) is not None:
@@ -75,25 +74,25 @@ def _celery_child_ends(**_: object) -> None:
 
 
 def _stop_all() -> None:
-    for leaver in list(_leavers):
-        leaver.stop()
+    for member in list(_registered):
+        member.stop()
 
 
 def _terminate(number: int, frame: object) -> None:
-    # The thread that was interrupted may hold any lock, so nothing is done here but set flags.
-    members = [] if _awaited else [leaver for leaver in list(_leavers) if leaver.is_member]
+    # The interrupted thread may hold any lock, so this only sets flags.
+    members = [] if _awaited else [one for one in list(_registered) if one.is_member]
     if not members:
         _die()
     _awaited.extend([None] * len(members))
-    for leaver in members:
-        leaver.leave_soon(_has_left)
+    for member in members:
+        member.leave_soon(_has_left)
 
 
 def _has_left() -> None:
     if len(_awaited) > 1:
         _awaited.pop()
     else:
-        # While an entry is left, the handler takes this for the second signal, and ends it all.
+        # While an entry is left, the handler takes this for a second signal and exits.
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Frames over a backend, and a warning where something is amiss there."""
+"""Carries frames over a backend, and warns when the broker or a message is not right."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from flask_rooms.protocol.messages import Frame
 
 logger = logging.getLogger("flask_rooms")
 
-#: Seconds in which a stale connection shows itself.
+#: Seconds within which a stale connection fails.
 AT_ONCE = 0.5
 #: Seconds between two warnings of the same kind.
 _WARN_EVERY = 60.0
 _FOREIGN = "Does another application use this ROOMS_CHANNEL, or a worker another SECRET_KEY?"
 _REMEDIES = {
-    "version": "A worker has another version of Flask-Rooms, and neither understands the other: "
+    "version": "A worker has another version of Flask-Rooms, and the two cannot read each other: "
     "calls for its sockets will be Unconfirmed until all workers have the same.",
     "oversized": "Give all workers the same ROOMS_MESSAGE_BYTES.",
 }
@@ -32,33 +32,35 @@ def remedy(reason: str) -> str:
 
 class Transport:
     """
-    What the workers hear each other on.
+    The frames of this worker on the channel of its cluster.
 
     Args:
         backend: Carries the bytes; not opened yet.
         codec: Encodes and signs.
+
+    Attributes:
+        down: Whether the broker could not be reached at the last attempt.
+        dropped: How many payloads were refused, by reason.
     """
 
     def __init__(self, backend: Backend, codec: Codec) -> None:
         self.backend = backend
-        self._codec = codec
-        #: Whether the broker could not be reached when it was last tried.
+        self.codec = codec
         self.down = False
-        #: Payloads that were refused, by reason.
         self.dropped: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
 
     def open(self) -> bool:
-        """Connect; False when the broker cannot be reached."""
+        """Connect; return False when the broker cannot be reached."""
         self.down = False
         try:
             self.backend.open()
         except BackendError as error:
-            self.lost(error)
+            self.on_disconnect(error)
         return not self.down
 
-    def lost(self, error: BackendError) -> None:
-        """Take notice that the broker cannot be reached."""
+    def on_disconnect(self, error: BackendError) -> None:
+        """Record that the broker is unreachable."""
         self.down = True
         self.warn("lost", "The broker cannot be reached, trying again: %s", error)
 
@@ -69,27 +71,18 @@ class Transport:
         Raises:
             BackendError: The broker cannot be reached.
         """
-        payload = self._codec.encode(frame)
+        payload = self.codec.encode(frame)
         began = time.monotonic()
         try:
             self.backend.publish(payload)
         except BackendError:
-            # A connection that went stale while idle says so at once; it is worth another try.
+            # A connection that went stale while idle fails at once; a second attempt may succeed.
             if time.monotonic() - began > AT_ONCE:
                 raise
             self.backend.publish(payload)
 
-    def decode(self, payload: bytes) -> Frame:
-        """
-        Return the frame that was received.
-
-        Raises:
-            BadMessage: There is none that may be trusted; refuse() counts it.
-        """
-        return self._codec.decode(payload)
-
     def refuse(self, reason: str) -> None:
-        """Count a payload that is dropped, and say what to do about it."""
+        """Count a dropped payload, and log the remedy."""
         self.dropped[reason] += 1
         self.warn(
             reason,
@@ -100,7 +93,7 @@ class Transport:
         )
 
     def warn(self, kind: str, text: str, *args: object) -> None:
-        """Log a warning, unless there has just been one of this kind."""
+        """Log a warning, at most one of each kind a minute."""
         now = time.monotonic()
         if now - self._warned.get(kind, float("-inf")) >= _WARN_EVERY:
             self._warned[kind] = now

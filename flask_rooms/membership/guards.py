@@ -1,4 +1,4 @@
-"""Guards: the application's own functions that decide who may join which rooms."""
+"""Guards: functions of the application that decide which sockets may join which rooms."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Guards:
 
 
 def _as_path(name: str) -> str:
-    # Paths begin with a slash, and werkzeug takes away what slashes a name begins with.
+    # Paths begin with a slash, and werkzeug strips the slashes that a name begins with.
     return f"/={name}"
 
 
@@ -73,6 +73,6 @@ def may_join(
             call(lambda guard=guard, given=given: guard(**given), namespace, sid)  # type: ignore[misc]
             for guard, given in guards
         )
-    except Exception:  # the application's own: whoever cannot be checked stays outside
+    except Exception:  # of the application: a socket that cannot be checked is refused
         logger.exception("A guard has failed, and refused %s.", sid)
         return False

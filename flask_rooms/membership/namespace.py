@@ -1,4 +1,4 @@
-"""The sockets of one namespace on this worker, and two indexes: who is in which room."""
+"""The sockets of one namespace on this worker, indexed both ways: by room and by socket."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flask_rooms.protocol.ids import is_sid, is_sid_room
-from flask_rooms.protocol.messages import (
-    Action,
-    Audience,
-    Room,
-    User,
-)
+from flask_rooms.protocol.messages import Action, Audience, Change, Room, User
 
 
 @dataclass
@@ -22,13 +17,13 @@ class Socket:
     Args:
         sid: The socket ID.
         eio_sid: The Engine.IO session that carries it (several namespaces may share one).
-        rooms: Where it is a member, the room of its own ID included; kept for the disconnect
-            handler when the memberships are over.
-        user: Whose socket it is, where that is known.
-        accepted: Whether the connect handler has let it in.
-        ended: Whether its memberships are over, since it is being disconnected.
-        leaving: Whether somebody is seeing it off: its disconnect handler runs once.
-        held: What socket requests keep of it; it goes with the socket.
+        rooms: The rooms it is a member of, that of its own ID included; kept for the disconnect
+            handler after the memberships have ended.
+        user: Its user, where that is known.
+        accepted: Whether the connect handler has accepted it.
+        ended: Whether its memberships have ended, since it is being disconnected.
+        leaving: Whether its disconnect handler is claimed, so that it runs once.
+        state: What socket requests keep for it: its queue and its cookies.
     """
 
     sid: str
@@ -38,7 +33,7 @@ class Socket:
     accepted: bool = False
     ended: bool = False
     leaving: bool = False
-    held: Any = None
+    state: Any = None
 
     @property
     def connected(self) -> bool:
@@ -51,11 +46,11 @@ class MembershipEvent(NamedTuple):
     A membership that has begun or ended.
 
     Args:
-        namespace: Where.
-        sid: Whose.
-        user: Whose socket it is, where that is known.
-        room: In which room.
-        joined: Whether it has begun.
+        namespace: The namespace.
+        sid: The socket.
+        user: The user of the socket, where that is known.
+        room: The room.
+        joined: Whether the membership has begun, and not ended.
         edge: Whether it is the room's first on this worker, or was its last.
     """
 
@@ -76,7 +71,7 @@ class Origin:
         reason: "request" for a call in a request of that very socket, "call" for another call
             on this worker, "remote" for one on another worker, "recheck" where a guard no longer
             lets a socket in, "disconnect" where the socket has ended, and "expelled" where this
-            worker had to start over.
+            worker had to restart.
         worker: The name of the worker on which the call was made; empty if there was none.
         by: The ID of the socket in whose request it was made; empty if there was none.
     """
@@ -86,12 +81,20 @@ class Origin:
     by: str = ""
 
 
-class Intent:
-    """A join that a guard is being asked about; whoever undoes it meanwhile strikes it out."""
+@dataclass(eq=False)
+class PendingJoin:
+    """
+    A join that waits for guards; whatever undoes it meanwhile removes it from `pending_joins`.
 
-    def __init__(self) -> None:
-        #: Whether a recheck has come by, so that the guard's answer may be out of date.
-        self.stale = False
+    Args:
+        change: What is to be done.
+        sids: The sockets of this worker that it is for.
+        stale: Whether a recheck has happened since, so that the guards are to be asked again.
+    """
+
+    change: Change
+    sids: list[str]
+    stale: bool = False
 
 
 class Namespace:
@@ -103,9 +106,9 @@ class Namespace:
 
     Attributes:
         sockets: By socket ID.
-        by_eio_sid: The same, by Engine.IO session, less those that are leaving.
-        members: Room, or user, -> its sockets by ID; never empty.
-        intents: (socket ID, room) -> the latest join that waits for a guard.
+        by_eio_sid: The same by Engine.IO session, without those that are leaving.
+        members: Room or user -> its sockets by ID; never empty.
+        pending_joins: (socket ID, room) -> the latest join that waits for a guard.
     """
 
     def __init__(self, name: str) -> None:
@@ -113,10 +116,10 @@ class Namespace:
         self.sockets: dict[str, Socket] = {}
         self.by_eio_sid: dict[str, Socket] = {}
         self.members: dict[Audience, dict[str, Socket]] = {}
-        self.intents: dict[tuple[str, Room], Intent] = {}
+        self.pending_joins: dict[tuple[str, Room], PendingJoin] = {}
 
     def add(self, socket: Socket) -> None:
-        """Register a socket, which is in the room of its own ID from the first."""
+        """Register a socket, which is in the room of its own ID from the start."""
         self.sockets[socket.sid] = self.by_eio_sid[socket.eio_sid] = socket
         for audience in (socket.user, *socket.rooms):
             if audience is not None:
@@ -124,32 +127,32 @@ class Namespace:
 
     def remove(self, socket: Socket) -> list[MembershipEvent]:
         """Forget a socket."""
-        moved = self.end(socket)
+        events = self.end(socket)
         del self.sockets[socket.sid]
-        self.part(socket)
-        return moved
+        self.release_session(socket)
+        return events
 
-    def part(self, socket: Socket) -> None:
-        """Let the client have another socket here, over the same connection."""
+    def release_session(self, socket: Socket) -> None:
+        """Let the client connect another socket here, over the same connection."""
         if self.by_eio_sid.get(socket.eio_sid) is socket:
             del self.by_eio_sid[socket.eio_sid]
 
-    def living(self, sid: str) -> Socket | None:
+    def connected(self, sid: str) -> Socket | None:
         """Return the socket with this ID, unless it is being disconnected."""
         socket = self.sockets.get(sid)
         return None if socket is None or socket.ended else socket
 
-    def change(
+    def apply(
         self, action: Action, socket: Socket, rooms: tuple[Room, ...]
     ) -> list[MembershipEvent | None]:
-        """Do to a socket what a Change says; None stands for what was so already."""
+        """Carry out an action on one socket; None stands for a membership that was so already."""
         if action == "leave_all":
             return [*self.leave_all(socket)]
         if action == "disconnect":
             return [*self.end(socket)]
         if action == "leave":
             return [self.leave(socket, room) for room in rooms]
-        # The room of another socket's ID is that socket's alone, whoever says otherwise.
+        # The room of a socket ID belongs to that socket alone.
         return [self.join(socket, room) for room in rooms if not is_sid_room(room, socket.sid)]
 
     def join(self, socket: Socket, room: Room) -> MembershipEvent | None:
@@ -159,60 +162,62 @@ class Namespace:
         socket.rooms.add(room)
         members = self.members.setdefault(room, {})
         members[socket.sid] = socket
-        return self._moved(socket, room, joined=True, edge=len(members) == 1)
+        return self._event(socket, room, joined=True, edge=len(members) == 1)
 
     def leave(self, socket: Socket, room: Room) -> MembershipEvent | None:
         """End a membership; None when there was none."""
-        if self.intents:
-            self.intents.pop((socket.sid, room), None)
+        if self.pending_joins:
+            self.pending_joins.pop((socket.sid, room), None)
         if room not in socket.rooms:
             return None
         socket.rooms.remove(room)
         edge = self._drop(room, socket.sid)
-        return self._moved(socket, room, joined=False, edge=edge)
+        return self._event(socket, room, joined=False, edge=edge)
 
     def leave_all(self, socket: Socket) -> list[MembershipEvent]:
         """End every membership but that in the room of the socket's own ID."""
         if socket.ended:
             return []
-        self._strike_out(socket)
+        self._cancel_joins(socket)
         left = (self.leave(socket, room) for room in socket.rooms - {socket.sid})
-        return [moved for moved in left if moved is not None]
+        return [event for event in left if event is not None]
 
     def end(self, socket: Socket) -> list[MembershipEvent]:
         """End every membership; the socket remembers its rooms for the disconnect handler."""
         if socket.ended:
             return []
-        self._strike_out(socket)
+        self._cancel_joins(socket)
         socket.ended = True
         if socket.user is not None:
             self._drop(socket.user, socket.sid)
         edges = {room: self._drop(room, socket.sid) for room in socket.rooms}
-        return [self._moved(socket, room, joined=False, edge=edge) for room, edge in edges.items()]
+        return [self._event(socket, room, joined=False, edge=edge) for room, edge in edges.items()]
 
     def rooms(self, prefix: str) -> dict[Room, int]:
-        """Return the rooms here, less those of socket IDs, with the number of their members."""
+        """Return the rooms here, without those of socket IDs, with the number of their members."""
         return {
             room: len(members)
             for room, members in self.members.items()
-            if isinstance(room, str | int) and str(room).startswith(prefix) and not is_own(room)
+            if isinstance(room, str | int)
+            and str(room).startswith(prefix)
+            and not is_own_room(room)
         }
 
-    def meant_by(self, source: Audience) -> list[str]:
-        """Return the sockets that are in a room, or will be when a guard says so."""
-        joining = [sid for sid, room in self.intents if room == source]
+    def members_of(self, source: Audience) -> list[str]:
+        """Return the sockets that are in a room, and those whose join waits for a guard."""
+        joining = [sid for sid, room in self.pending_joins if room == source]
         return [*dict.fromkeys([*self.members.get(source, ()), *joining])]
 
-    def _moved(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> MembershipEvent:
+    def _event(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> MembershipEvent:
         user = None if socket.user is None else socket.user.id
         return MembershipEvent(self.name, socket.sid, user, room, joined, edge)
 
-    def _strike_out(self, socket: Socket) -> None:
-        for key in [key for key in self.intents if key[0] == socket.sid]:
-            del self.intents[key]
+    def _cancel_joins(self, socket: Socket) -> None:
+        for key in [key for key in self.pending_joins if key[0] == socket.sid]:
+            del self.pending_joins[key]
 
     def _drop(self, audience: Audience, sid: str) -> bool:
-        """Forget a member; True when it was the last one here."""
+        """Remove a member; return True when it was the last one here."""
         members = self.members[audience]
         del members[sid]
         if not members:
@@ -220,6 +225,6 @@ class Namespace:
         return not members
 
 
-def is_own(room: Room) -> bool:
-    """Whether a room is that of some socket's ID."""
+def is_own_room(room: Room) -> bool:
+    """Whether a room is the one of a socket ID."""
     return isinstance(room, str) and is_sid(room)

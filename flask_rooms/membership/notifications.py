@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
 from blinker import NamedSignal
@@ -18,17 +17,16 @@ logger = logging.getLogger("flask_rooms")
 
 _ALL = (room_created, joined, left, room_deleted)
 
-#: How many changes may wait for receivers that do not come back.
+#: How many events may wait for receivers that do not return.
 WAITING = 100_000
 
 
 class SignalQueue:
     """
-    Sends the signals of one application, in the order in which things happened.
+    Sends the signals of one application, one thread at a time.
 
-    Whoever has something to announce announces everything that waits, unless somebody is at it
-    already; the thread that listens to the other workers leaves it to one in the background.
-    A receiver that raises or hangs holds up no membership change, and no other receiver.
+    A receiver that raises or hangs delays no membership change and no other receiver. Signals are
+    sent in the context of the application, outside any other context.
 
     Args:
         app: The sender of the signals; its context is pushed for the receivers.
@@ -45,18 +43,19 @@ class SignalQueue:
         """Whether there is something to send()."""
         return bool(self._waiting)
 
-    def add(self, moved: Iterable[MembershipEvent], origin: Origin) -> None:
-        """Note what has happened."""
-        if not any(signal.receivers for signal in _ALL):
-            return
-        for one in moved:
+    def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
+        """Queue membership events; return whether there is something to send."""
+        if not events or not any(signal.receivers for signal in _ALL):
+            return False
+        for event in events:
             if len(self._waiting) < WAITING:
-                self._waiting.append((one, origin))
+                self._waiting.append((event, origin))
             else:
                 self._drop()
+        return True
 
     def send(self) -> None:
-        """Send what waits, unless somebody else is doing so."""
+        """Send what waits, unless another thread is sending."""
         while self._waiting and self._sending.acquire(blocking=False):
             try:
                 with self._app.app_context():
@@ -65,36 +64,36 @@ class SignalQueue:
             finally:
                 self._sending.release()
 
-    def forked(self) -> None:
-        """Begin afresh in a forked child."""
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what waits in the parent."""
         self._sending = threading.Lock()
         self._waiting.clear()
 
-    def _announce(self, moved: MembershipEvent, origin: Origin) -> None:
+    def _announce(self, event: MembershipEvent, origin: Origin) -> None:
         about = {
-            "namespace": moved.namespace,
-            "sid": moved.sid,
-            "user": moved.user,
-            "room": moved.room,
-            "reason": self._reason(moved, origin),
+            "namespace": event.namespace,
+            "sid": event.sid,
+            "user": event.user,
+            "room": event.room,
+            "reason": self._reason(event, origin),
             "worker": origin.worker,
             "by": origin.by or None,
         }
-        if moved.joined and moved.edge:
+        if event.joined and event.edge:
             self._send(room_created, about)
-        self._send(joined if moved.joined else left, about)
-        if moved.edge and not moved.joined:
+        self._send(joined if event.joined else left, about)
+        if event.edge and not event.joined:
             self._send(room_deleted, about)
 
-    def _reason(self, moved: MembershipEvent, origin: Origin) -> str:
-        own = origin.by == moved.sid and origin.reason in ("call", "remote")
+    def _reason(self, event: MembershipEvent, origin: Origin) -> str:
+        own = origin.by == event.sid and origin.reason in ("call", "remote")
         return "request" if own else origin.reason
 
     def _send(self, signal: NamedSignal, about: dict[str, Any]) -> None:
         for receiver in signal.receivers_for(self._app):
             try:
                 receiver(self._app, **about)
-            except Exception:  # the application's own, and no business of the other receivers
+            except Exception:  # of the application; the other receivers go on
                 logger.exception("A receiver of the signal %r has failed.", signal.name)
 
     def _drop(self) -> None:

@@ -1,25 +1,25 @@
-"""Who is in which room on this worker; no input or output."""
+"""The sockets of this worker and their rooms: one lock, two indexes that agree, no I/O."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from flask_rooms.membership.namespace import Intent, MembershipEvent, Namespace, Origin, Socket
-from flask_rooms.protocol.messages import (
-    Audience,
-    Change,
-    Query,
-    Room,
-    User,
+from flask_rooms.membership.namespace import (
+    MembershipEvent,
+    Namespace,
+    Origin,
+    PendingJoin,
+    Socket,
 )
+from flask_rooms.protocol.messages import Audience, Change, Query, Room, User
 
-#: What changes were made, and why.
-Note: TypeAlias = "Callable[[list[MembershipEvent], Origin], object]"
+#: Takes the membership events of one step and their origin; returns whether it has kept any.
+Listener: TypeAlias = "Callable[[list[MembershipEvent], Origin], bool]"
 
-#: The origin that a call on this worker has, unless more is known.
+#: The origin of a call on this worker of which nothing more is known.
 CALL = Origin("call")
 
 
@@ -29,32 +29,38 @@ class Changed:
     What a Change did on this worker.
 
     Args:
-        moved: The memberships that have begun or ended.
+        events: The memberships that have begun or ended.
         unchanged: How many were so already.
         unknown: Socket IDs that are not here.
-        ended: The sockets that are being disconnected, with all their memberships over.
+        ended: The sockets that are being disconnected, whose memberships have all ended.
+        listened: Whether the listener has kept an event.
     """
 
-    moved: list[MembershipEvent] = field(default_factory=list)
+    events: list[MembershipEvent] = field(default_factory=list)
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
     ended: list[Socket] = field(default_factory=list)
+    listened: bool = False
 
 
-@dataclass(frozen=True)
-class Joining:
+@dataclass(eq=False)
+class Attempt:
     """
-    A join that waits until guards have been asked.
+    A socket that is connecting, from its CONNECT packet until the connect handler has decided.
 
     Args:
-        change: What is to be done.
-        sids: The sockets of this worker that it is for.
-        intent: By which it is recognised.
+        namespace: The namespace.
+        eio_sid: The Engine.IO session.
+        user: Its user, once that is loaded.
+        sid: The ID of the socket, once it is admitted.
+        missed: What was done to users meanwhile; where it is this user, it applies to the socket.
     """
 
-    change: Change
-    sids: list[str]
-    intent: Intent
+    namespace: str
+    eio_sid: str
+    user: User | None = None
+    sid: str = ""
+    missed: list[Change] = field(default_factory=list)
 
 
 class Registry:
@@ -62,261 +68,277 @@ class Registry:
     The sockets of this worker and their rooms.
 
     Room -> members and socket -> rooms are kept together, so a leave costs the same however
-    many rooms there are, and a disconnect costs the socket's own rooms only. Every method
+    many rooms there are, and a disconnect costs the rooms of that socket only. Every method
     may be called from any thread.
 
     Args:
-        note: Told of each change, in the very order in which they are made; has to be quick.
+        listener: Called with each change, in the order of the changes, under the lock: it has
+            to be quick.
     """
 
-    def __init__(self, note: Note = lambda moved, origin: None) -> None:
-        self._note = note
-        self._lock = threading.Lock()
-        self._spaces: dict[str, Namespace] = {}
-        # (namespace, Engine.IO session) -> what was done to users since the session arrived
-        self._arriving: dict[tuple[str, str], list[Change]] = {}
+    def __init__(self, listener: Listener = lambda events, origin: False) -> None:
+        self._listener = listener
+        self.clear()
 
     def clear(self) -> None:
-        """Forget everything, whoever may hold the lock: for a forked child."""
+        """Forget everything, also while another thread holds the lock: for a forked child."""
         self._lock = threading.Lock()
-        self._spaces = {}
-        self._arriving = {}
+        self._namespaces: dict[str, Namespace] = {}
+        self._attempts: dict[tuple[str, str], Attempt] = {}
 
-    def arrive(self, namespace: str, eio_sid: str) -> None:
+    # -- sockets that are connecting ---------------------------------------------------------
+
+    def begin(self, namespace: str, eio_sid: str) -> Attempt | None:
         """
-        Note that a socket is coming whose user is not known yet.
-
-        What is done to that user meanwhile is done to the socket as well, in add().
-        """
-        with self._lock:
-            self._arriving[namespace, eio_sid] = []
-
-    def turn_away(self, namespace: str, eio_sid: str) -> None:
-        """Note that a socket that was arriving is not coming, or has come."""
-        with self._lock:
-            self._arriving.pop((namespace, eio_sid), None)
-
-    def add(
-        self, namespace: str, sid: str, eio_sid: str, user: User | None = None
-    ) -> Joining | None:
-        """
-        Register a socket that is connecting.
+        Register that a client is connecting; its user is not known yet.
 
         Returns:
-            The rooms that its user was put into since it arrived, which it is still to join; or
-            None when *eio_sid* has a socket here already, or its user was just disconnected.
+            The attempt; None while an earlier one of the same client is undecided.
         """
+        key = namespace, eio_sid
         with self._lock:
-            missed = [c for c in self._arriving.pop((namespace, eio_sid), ()) if c.source == user]
-            space = self._space(namespace)
-            if eio_sid in space.by_eio_sid or any(c.action == "disconnect" for c in missed):
+            if key in self._attempts:
                 return None
-            self._spaces[namespace] = space
+            return self._attempts.setdefault(key, Attempt(namespace, eio_sid))
+
+    def attempt(self, namespace: str, eio_sid: str) -> Attempt | None:
+        """Return the undecided attempt of a client, or None."""
+        with self._lock:
+            return self._attempts.get((namespace, eio_sid))
+
+    def finish(self, attempt: Attempt) -> None:
+        """Forget an attempt that is decided; does nothing if clear() has done so."""
+        with self._lock:
+            key = attempt.namespace, attempt.eio_sid
+            if self._attempts.get(key) is attempt:
+                del self._attempts[key]
+
+    def admit(self, attempt: Attempt, sid: str) -> PendingJoin | None:
+        """
+        Register the socket of an attempt; the connect handler may still refuse it.
+
+        Returns:
+            The rooms that its user was put into since the attempt began, which it is still to
+            join; None when the client has a socket here already, or the user was disconnected.
+        """
+        namespace, eio_sid, user = attempt.namespace, attempt.eio_sid, attempt.user
+        with self._lock:
+            missed = [change for change in attempt.missed if change.source == user]
+            attempt.missed.clear()
+            here = self._namespace(namespace)
+            if eio_sid in here.by_eio_sid or any(one.action == "disconnect" for one in missed):
+                return None
+            self._namespaces[namespace] = here
+            attempt.sid = sid
             socket = Socket(sid, eio_sid, rooms={sid}, user=user)
-            space.add(socket)
-            intent = Intent()
+            here.add(socket)
+            join = PendingJoin(Change("join", namespace, (sid,), ()), [sid])
             for change in missed:
                 if change.action == "join":
-                    space.intents.update({(sid, room): intent for room in change.rooms})
+                    here.pending_joins.update({(sid, room): join for room in change.rooms})
                 else:
-                    space.change(change.action, socket, change.rooms)
-            rooms = tuple(room for _, room in _standing(space, intent))
-            return Joining(Change("join", namespace, (sid,), rooms), [sid], intent)
+                    here.apply(change.action, socket, change.rooms)
+            rooms = tuple(room for _, room in _standing(here, join))
+            join.change = replace(join.change, rooms=rooms)
+            return join
 
     def accept(self, namespace: str, sid: str) -> Socket | None:
-        """Note that the connect handler has let a socket in; returns it, or None if it is gone."""
+        """Record that the connect handler has accepted a socket; return it, or None if it left."""
         with self._lock:
-            socket = self._space(namespace).sockets.get(sid)
+            socket = self._namespace(namespace).sockets.get(sid)
             if socket is not None:
                 socket.accepted = True
             return socket
 
+    # -- changes -----------------------------------------------------------------------------
+
     def claim(self, namespace: str, sid: str) -> bool:
         """
-        Take on to see a socket off.
+        Claim a socket in order to run its disconnect handler.
 
         Returns:
-            Whether it is the caller who has to: it is False when somebody else does, when the
-            socket is gone, and while its connect handler has not accepted it.
+            Whether the caller has to run it: False when it is claimed already, when the socket
+            has left, and while its connect handler has not accepted it.
         """
         with self._lock:
-            space = self._space(namespace)
-            socket = space.sockets.get(sid)
+            here = self._namespace(namespace)
+            socket = here.sockets.get(sid)
             if socket is None or socket.leaving or not socket.accepted:
                 return False
             socket.leaving = True
-            space.part(socket)
+            here.release_session(socket)
             return True
 
     def remove(self, namespace: str, sid: str, origin: Origin = CALL) -> list[MembershipEvent]:
-        """Forget a socket; returns the memberships that end with it."""
+        """Forget a socket; return the memberships that end with it."""
         with self._lock:
-            space = self._space(namespace)
-            socket = space.sockets.get(sid)
+            here = self._namespace(namespace)
+            socket = here.sockets.get(sid)
             if socket is None:
                 return []
-            moved = space.remove(socket)
-            self._note(moved, origin)
-            if not space.sockets:
-                del self._spaces[namespace]
-            return moved
+            events = here.remove(socket)
+            self._listener(events, origin)
+            if not here.sockets:
+                del self._namespaces[namespace]
+            return events
 
-    def change(self, change: Change, origin: Origin = CALL) -> Changed:
-        """Do what *change* asks with the sockets that are here, all in one step."""
+    def apply(self, change: Change, origin: Origin = CALL) -> Changed:
+        """Carry out *change* on the sockets that are here, in one step."""
         done = Changed()
         with self._lock:
-            space = self._space(change.namespace)
-            for sid in self._meant(space, change):
-                socket = space.living(sid)
-                if socket is None:
+            here = self._namespace(change.namespace)
+            for sid in self._sids_of(here, change):
+                socket = here.sockets.get(sid)
+                if socket is None or socket.ended:
                     done.unknown.append(sid)
                     continue
-                moved = space.change(change.action, socket, change.rooms)
-                done.moved += filter(None, moved)
-                done.unchanged += moved.count(None)
+                events = here.apply(change.action, socket, change.rooms)
+                done.events += filter(None, events)
+                done.unchanged += events.count(None)
                 if change.action == "disconnect":
                     done.ended.append(socket)
             if isinstance(change.source, User):
-                for (namespace, _), missed in self._arriving.items():
-                    if namespace == change.namespace:
-                        missed.append(change)
-            self._note(done.moved, origin)
+                for attempt in self._attempts.values():
+                    if attempt.namespace == change.namespace:
+                        attempt.missed.append(change)
+            done.listened = self._listener(done.events, origin)
         return done
 
-    def _meant(self, space: Namespace, change: Change) -> list[str]:
+    def _sids_of(self, here: Namespace, change: Change) -> list[str]:
         if change.source is None:
             return [*change.sids]
         if change.action == "join":
-            return [*space.members.get(change.source, ())]
-        return space.meant_by(change.source)
+            return [*here.members.get(change.source, ())]
+        return here.members_of(change.source)
 
-    # -- joins that a guard is asked about --------------------------------------------------
-
-    def intend(self, change: Change) -> Joining:
-        """Announce a join, so that whatever undoes it meanwhile is not forgotten."""
-        intent = Intent()
+    def leave_all(self, origin: Origin = CALL) -> set[str]:
+        """End every membership but those in own rooms; return the Engine.IO sessions."""
         with self._lock:
-            space = self._space(change.namespace)
-            sids = [sid for sid in self._meant(space, change) if space.living(sid)]
+            namespaces = self._namespaces.values()
+            sockets = [(here, socket) for here in namespaces for socket in here.sockets.values()]
+            events = [event for here, socket in sockets for event in here.leave_all(socket)]
+            self._listener(events, origin)
+            return {socket.eio_sid for _, socket in sockets}
+
+    # -- joins that wait for a guard -----------------------------------------------------------
+
+    def prepare(self, change: Change) -> PendingJoin:
+        """Register a join that is about to happen, so that what undoes it meanwhile counts."""
+        with self._lock:
+            here = self._namespace(change.namespace)
+            sids = [sid for sid in self._sids_of(here, change) if here.connected(sid)]
+            join = PendingJoin(change, sids)
             for sid in sids:
-                space.intents.update({(sid, room): intent for room in change.rooms})
-        return Joining(change, sids, intent)
+                here.pending_joins.update({(sid, room): join for room in change.rooms})
+        return join
 
-    def withdraw(self, joining: Joining) -> None:
-        """Give up what was announced."""
+    def rollback(self, join: PendingJoin) -> None:
+        """Give up a join that was prepared."""
         with self._lock:
-            space = self._space(joining.change.namespace)
-            for key in _standing(space, joining.intent):
-                del space.intents[key]
+            here = self._namespace(join.change.namespace)
+            for key in _standing(here, join):
+                del here.pending_joins[key]
 
-    def fulfil(self, joining: Joining, origin: Origin = CALL) -> Changed | None:
+    def commit(self, join: PendingJoin, origin: Origin = CALL) -> Changed | None:
         """
-        Carry out what was announced, less what was undone meanwhile.
+        Carry out a join that was prepared, without what was undone meanwhile.
 
         Returns:
-            What that was; None when there was a recheck, so that the guards are to be asked again.
+            What it did; None after a recheck, when the guards have to be asked again.
         """
-        change, intent = joining.change, joining.intent
-        done = Changed()
+        change, done = join.change, Changed()
         with self._lock:
-            if intent.stale:
-                intent.stale = False
+            if join.stale:
+                join.stale = False
                 return None
-            space = self._space(change.namespace)
-            standing = set(_standing(space, intent))  # there may be thousands
+            here = self._namespace(change.namespace)
+            standing = set(_standing(here, join))  # there may be thousands
             for key in standing:
-                del space.intents[key]
-            for sid in dict.fromkeys([*change.sids, *joining.sids]):
-                socket = space.living(sid)
+                del here.pending_joins[key]
+            for sid in dict.fromkeys([*change.sids, *join.sids]):
+                socket = here.connected(sid)
                 if socket is None:
                     done.unknown.append(sid)
                     continue
                 rooms = tuple(room for room in change.rooms if (sid, room) in standing)
-                moved = space.change("join", socket, rooms)
-                done.moved += filter(None, moved)
-                done.unchanged += moved.count(None) + len(change.rooms) - len(rooms)
-            self._note(done.moved, origin)
+                events = here.apply("join", socket, rooms)
+                done.events += filter(None, events)
+                done.unchanged += events.count(None) + len(change.rooms) - len(rooms)
+            done.listened = self._listener(done.events, origin)
         return done
 
     def recheck(self, namespace: str, room: Room) -> list[str]:
-        """Return the members of a room, and have the joins that are announced asked again."""
+        """Return the members of a room, and have guards asked again about pending joins."""
         with self._lock:
-            space = self._space(namespace)
-            for (_, joining), intent in space.intents.items():
-                intent.stale |= joining == room
-            return [*space.members.get(room, ())]
+            here = self._namespace(namespace)
+            for (_, joining), join in here.pending_joins.items():
+                join.stale |= joining == room
+            return [*here.members.get(room, ())]
 
-    def leave_all(self, origin: Origin = CALL) -> set[str]:
-        """End every membership but those in own rooms; returns the Engine.IO sessions."""
-        with self._lock:
-            spaces = self._spaces.values()
-            everybody = [(space, socket) for space in spaces for socket in space.sockets.values()]
-            moved = [one for space, socket in everybody for one in space.leave_all(socket)]
-            self._note(moved, origin)
-            return {socket.eio_sid for _, socket in everybody}
+    # -- queries -------------------------------------------------------------------------------
 
-    def answer(self, question: Query) -> tuple[list[Room], list[int]]:
-        """Return the names and counts that *question* asks for, all of one moment."""
-        about = question.about
+    def answer(self, query: Query) -> tuple[list[Room], list[int]]:
+        """Return the names and counts that *query* asks for, all of one moment."""
+        about = query.about
         with self._lock:
-            space = self._space(question.namespace)
-            if question.kind == "rooms":
-                rooms = space.rooms(str(about))
+            here = self._namespace(query.namespace)
+            if query.kind == "rooms":
+                rooms = here.rooms(str(about))
                 return list(rooms), list(rooms.values())
-            if question.kind == "rooms_of":
-                socket = space.living(str(about))
+            if query.kind == "rooms_of":
+                socket = here.connected(str(about))
                 return ([], []) if socket is None else ([*(socket.rooms - {socket.sid})], [])
-            everybody = space.sockets if about is None else space.members.get(about, {})
-            living = [socket for socket in everybody.values() if not socket.ended]
-        if question.kind == "count":
-            return [], [len(living)]
-        if question.kind == "users":
-            return list({socket.user.id for socket in living if socket.user is not None}), []
-        return [socket.sid for socket in living], []
+            sockets = here.sockets if about is None else here.members.get(about, {})
+            connected = [socket for socket in sockets.values() if not socket.ended]
+        if query.kind == "count":
+            return [], [len(connected)]
+        if query.kind == "users":
+            return list({socket.user.id for socket in connected if socket.user is not None}), []
+        return [socket.sid for socket in connected], []
 
     def members(self, namespace: str, rooms: Iterable[Audience] | None) -> dict[str, str]:
         """
-        Return socket ID -> Engine.IO session for everybody in any of *rooms*, each once.
+        Return socket ID -> Engine.IO session of the members of any of *rooms*, each once.
 
         Args:
-            namespace: Where to look.
+            namespace: The namespace.
             rooms: Names, or None for every socket of the namespace.
         """
         with self._lock:
-            space = self._space(namespace)
+            here = self._namespace(namespace)
             if rooms is None:
-                return {s.sid: s.eio_sid for s in space.sockets.values() if not s.ended}
+                return {s.sid: s.eio_sid for s in here.sockets.values() if not s.ended}
             found: dict[str, str] = {}
             for room in rooms:
-                for sid, socket in space.members.get(room, {}).items():
+                for sid, socket in here.members.get(room, {}).items():
                     found[sid] = socket.eio_sid
             return found
 
     def rooms_of(self, namespace: str, sid: str) -> frozenset[Room]:
         """Return the rooms of a socket, its own included; none when it is not here."""
         with self._lock:
-            socket = self._space(namespace).sockets.get(sid)
+            socket = self._namespace(namespace).sockets.get(sid)
             return frozenset(socket.rooms) if socket else frozenset()
 
     def namespaces(self) -> list[str]:
         """Return the namespaces that have a socket here."""
         with self._lock:
-            return list(self._spaces)
+            return list(self._namespaces)
 
     def get(self, namespace: str, sid: str) -> Socket | None:
         """Return the socket with this ID, or None."""
         with self._lock:
-            return self._space(namespace).sockets.get(sid)
+            return self._namespace(namespace).sockets.get(sid)
 
     def get_by_eio_sid(self, namespace: str, eio_sid: str) -> Socket | None:
         """Return the socket that this Engine.IO session has in *namespace*, or None."""
         with self._lock:
-            return self._space(namespace).by_eio_sid.get(eio_sid)
+            return self._namespace(namespace).by_eio_sid.get(eio_sid)
 
-    def _space(self, namespace: str) -> Namespace:
-        return self._spaces.get(namespace) or Namespace(namespace)
+    def _namespace(self, name: str) -> Namespace:
+        return self._namespaces.get(name) or Namespace(name)
 
 
-def _standing(space: Namespace, intent: Intent) -> list[tuple[str, Room]]:
-    """Return what of an announced join has not been undone."""
-    return [key for key, one in space.intents.items() if one is intent]
+def _standing(here: Namespace, join: PendingJoin) -> list[tuple[str, Room]]:
+    """Return what of a join has not been undone."""
+    return [key for key, one in here.pending_joins.items() if one is join]

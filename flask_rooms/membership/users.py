@@ -1,4 +1,4 @@
-"""Whose socket it is: asked of the application when a socket connects."""
+"""Loads the user of a connecting socket, with the application's loader or Flask-Login."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ Loader = Callable[[Any], object]
 
 class Users:
     """
-    Finds out whose a connecting socket is.
+    Loads the users of connecting sockets.
 
     Attributes:
-        loader: The application's own; without one, Flask-Login is asked where the application
-            uses it.
+        loader: The application's own; without one, Flask-Login is asked where it is set up.
     """
 
     def __init__(self) -> None:
@@ -44,7 +43,7 @@ class Users:
 
 
 def _flask_login(app: Flask) -> Loader | None:
-    """Return a loader that asks Flask-Login, where the application has set that up."""
+    """Return a loader that asks Flask-Login, where the application has set it up."""
     if not hasattr(app, "login_manager"):
         return None
     from flask_login import current_user

@@ -1,4 +1,4 @@
-"""python-socketio's `instrument()`, so that the Admin UI sees and moves sockets of every worker."""
+"""python-socketio's `instrument()` for the sockets of every worker, as the Admin UI expects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 from flask import Flask
 from socketio.admin import HOSTNAME, InstrumentedServer
 
+from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import RoomsError
+from flask_rooms.server.delivery import Delivery
+from flask_rooms.server.emitter import Emitter
 from flask_rooms.signals import joined, left
 
 logger = logging.getLogger("flask_rooms")
@@ -17,27 +20,42 @@ logger = logging.getLogger("flask_rooms")
 
 class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio is not typed
     """
-    Shows the sockets of every worker in the Admin UI, and does to them what its buttons say.
+    Shows the sockets of every worker in the Admin UI, and carries out its commands on them.
 
     python-socketio lists and moves only the sockets of the worker that the admin is connected to,
-    and reports the joins and leaves that its own calls have made there.
+    and reports only the joins and leaves that its own calls have made there.
 
     Args:
-        app: The application, whose signals tell of all joins and leaves.
-        sio: Its Socket.IO server.
+        app: The application, whose signals report all joins and leaves.
+        cluster: Has the name of this worker.
+        emitter: Sends messages to the other workers.
+        delivery: Receives messages from the other workers.
+        sio: The Socket.IO server.
         options: As python-socketio's instrument() takes them.
     """
 
-    def __init__(self, app: Flask, sio: Any, *args: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        cluster: Cluster,
+        emitter: Emitter,
+        delivery: Delivery,
+        sio: Any,
+        *args: Any,
+        **options: Any,
+    ) -> None:
         self._app = app
+        self._cluster = cluster
+        self._emitter = emitter
+        self._delivery = delivery
         self._newcomers: list[str] = []
         super().__init__(sio, *args, **options)
 
     def instrument(self) -> None:
-        """Watch the server, and take the place of what python-socketio has changed in ours."""
+        """Instrument the server, and replace what python-socketio has changed in the manager."""
         super().instrument()
         manager = self.sio.manager
-        manager.events.hear = self._hear
+        self._delivery.on_worker_message = self._on_newcomers
         self._send, manager.emit = manager.emit, self._report
         if self.mode == "development":
             del manager.basic_enter_room, manager.basic_leave_room
@@ -45,9 +63,9 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
             left.connect(self._left, self._app)
 
     def uninstrument(self) -> None:
-        """Give everything back."""
+        """Restore everything."""
         super().uninstrument()
-        vars(self.sio.manager.events).pop("hear", None)  # the class has its own
+        self._delivery.on_worker_message = lambda message: None
         for name in ("emit", "basic_enter_room", "basic_leave_room"):
             vars(self.sio.manager).pop(name, None)
         joined.disconnect(self._joined, self._app)
@@ -56,14 +74,14 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
     @property
     def server_id(self) -> str:
         """The name in the Admin UI, by which it tells the workers of one host from each other."""
-        return self._server_id or self.sio.manager.worker
+        return self._server_id or self._cluster.name
 
     @server_id.setter
     def server_id(self, given: str) -> None:
-        # A worker has a name when it serves; python-socketio wants to know before that.
+        # A worker has its name once it serves; python-socketio asks before that.
         self._server_id = None if given == HOSTNAME else given
 
-    # -- what an admin does ---------------------------------------------------------------
+    # -- commands of an admin ---------------------------------------------------------------
 
     def admin_enter_room(self, _: str, namespace: str, room: Any, room_filter: Any = None) -> None:
         """Let sockets join a room."""
@@ -77,15 +95,15 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
         """Disconnect sockets."""
         self.sio.manager.move("disconnect", namespace, room_filter)
 
-    # -- what an admin sees ---------------------------------------------------------------
+    # -- reports to an admin ---------------------------------------------------------------
 
     def admin_connect(self, sid: str, environ: Any, client_auth: Any) -> None:
-        """Let an admin in, who is then told which sockets there are."""
+        """Accept an admin, and send it the list of all sockets."""
         super().admin_connect(sid, environ, client_auth)
         self._newcomers.append(sid)
 
     def _report(self, event: str, data: Any, namespace: str | None, **options: Any) -> None:
-        """Take the place of the manager's emit(), with which reports are sent, too."""
+        """Emit in place of the manager, whose emit() sends the reports as well."""
         if namespace != self.admin_namespace:
             self._send(event, data, namespace, **options)
             return
@@ -97,16 +115,16 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
         try:
             self._send(event, data, namespace, **options)
             if newcomers:
-                # Not before: the Admin UI forgets whom it knew when it gets a list.
-                self.sio.manager.events.tell(newcomers)
-        except RoomsError as error:  # what the application does must not fail for a report
+                # Afterwards: the Admin UI forgets the sockets that it knows when it gets a list.
+                self._emitter.tell_workers(newcomers)
+        except RoomsError as error:  # a report must not make the application's call fail
             logger.warning("A report to the Admin UI could not be sent: %s", error)
 
-    def _hear(self, newcomers: list[str]) -> None:
-        self.sio.manager.spawn(self._introduce, newcomers)
+    def _on_newcomers(self, newcomers: list[str]) -> None:
+        self.sio.start_background_task(self._introduce, newcomers)
 
     def _introduce(self, newcomers: list[str]) -> None:
-        """Tell admins of another worker which sockets this one holds."""
+        """Report the sockets of this worker to admins of another one."""
         manager = self.sio.manager
         for namespace in manager.get_namespaces():
             for sid, eio_sid in manager.get_participants(namespace, None):
@@ -114,14 +132,14 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
                     socket = self.serialize_socket(sid, namespace, eio_sid)
                 except KeyError:
                     continue  # it has just gone
-                self._tell("socket_connected", socket, to=newcomers)
+                self._emit_report("socket_connected", socket, to=newcomers)
 
     def _joined(self, app: Flask, *, namespace: str, room: Any, sid: str, **more: Any) -> None:
-        self._tell("room_joined", namespace, room, sid)
+        self._emit_report("room_joined", namespace, room, sid)
 
     def _left(self, app: Flask, *, namespace: str, room: Any, sid: str, **more: Any) -> None:
-        self._tell("room_left", namespace, room, sid)
+        self._emit_report("room_left", namespace, room, sid)
 
-    def _tell(self, event: str, *data: Any, to: list[str] | None = None) -> None:
+    def _emit_report(self, event: str, *data: Any, to: list[str] | None = None) -> None:
         now = datetime.now(timezone.utc).isoformat()
         self.sio.emit(event, (*data, now), to=to, namespace=self.admin_namespace)

@@ -1,4 +1,4 @@
-"""Reads what clients send: what cannot be decoded is answered too, and never waited for."""
+"""Decodes the messages of clients: one that is malformed is answered, and ends no worker."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from collections.abc import Callable
 from typing import Any
 
 from flask_rooms.membership.namespace import Socket
+from flask_rooms.membership.registry import Registry
+from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.private import ServerInternals
 
 logger = logging.getLogger("flask_rooms")
 
-#: How many pieces of binary data one event may have, and how many bytes these may be together.
+#: How many binary attachments an event may have, and how many bytes they may have together.
 ATTACHMENTS = 1000
 ATTACHMENT_BYTES = 16 * 2**20
 
-# A socket request that is not JSON says all the same that it is one.
+# By which a socket request is recognised that is not JSON.
 _REQUEST = re.compile(r'\["(get|post|put|patch|delete|options|head)"')
 
 #: Tells a client: socket, namespace, ID of the acknowledgement, message, status.
 Refuse = Callable[[Socket, str, "int | None", str, int], None]
 
 
-class _Unreadable(Exception):
-    """A packet cannot be decoded; `packet` is what is known of it, `status` the answer's."""
+class _Malformed(Exception):
+    """A packet cannot be decoded; `packet` is what is known of it, `status` that of the answer."""
 
     def __init__(self, packet: Any, status: int) -> None:
         super().__init__("A packet of Socket.IO cannot be decoded.")
@@ -31,37 +34,44 @@ class _Unreadable(Exception):
         self.status = status
 
 
-class Reader:
+class Decoder:
     """
-    Decodes messages in python-socketio's place, which leaves unanswered what it cannot decode.
+    Decodes messages in place of python-socketio, which leaves malformed ones unanswered.
 
     Args:
-        server: The Socket.IO server, with its manager.
-        refuse: Tells a client that a socket request is none.
+        registry: The sockets of this worker.
+        disconnects: Ends the connection of a client that sends too much.
+        internals: The server.
+        refuse: Answers a client that what it has sent is no socket request.
     """
 
-    def __init__(self, server: Any, refuse: Refuse) -> None:
-        self._server = server
+    def __init__(
+        self,
+        registry: Registry,
+        disconnects: Disconnects,
+        internals: ServerInternals,
+        refuse: Refuse,
+    ) -> None:
+        self._registry = registry
+        self._disconnects = disconnects
+        self._internals = internals
         self._refuse = refuse
-        self._handle = server._handle_eio_message
-        server.packet_class = _checked(server.packet_class)
-        server._handle_eio_message = self._read
-        server.eio.on("message", self._read)
 
-    def _read(self, eio_sid: str, data: Any) -> None:
+    def handle(self, eio_sid: str, data: Any) -> None:
+        """Handle a message of Engine.IO, in place of python-socketio."""
         try:
-            self._handle(eio_sid, data)
-        except _Unreadable as error:
-            # Else what comes next would be taken for the rest of it.
-            self._server._binary_packet.pop(eio_sid, None)
+            self._internals.handle_message(eio_sid, data)
+        except _Malformed as error:
+            # Else the next message would be taken for the rest of this one.
+            self._internals.forget_attachments(eio_sid)
             self._answer(eio_sid, error)
             if error.status == 413:  # and it is still being sent
-                self._server.manager.hang_up(eio_sid)
+                self._disconnects.hang_up(eio_sid)
 
-    def _answer(self, eio_sid: str, error: _Unreadable) -> None:
+    def _answer(self, eio_sid: str, error: _Malformed) -> None:
         packet = error.packet
         namespace = packet.namespace or "/"
-        socket = self._server.manager.socket(namespace, eio_sid)
+        socket = self._registry.get_by_eio_sid(namespace, eio_sid)
         if socket is None or not socket.connected or not packet.is_request:
             logger.info("A client has sent what is not Socket.IO: %r", error.__cause__)
         else:
@@ -69,8 +79,8 @@ class Reader:
             self._refuse(socket, namespace, packet.id, message, error.status)
 
 
-def _checked(packet_class: Any) -> Any:
-    """Return a class of packets that raises _Unreadable for whatever cannot be decoded."""
+def checked(packet_class: Any) -> Any:
+    """Return a class of packets that raises an error of ours for all that cannot be decoded."""
 
     class Packet(packet_class):  # type: ignore[misc]  # python-socketio is not typed
         """As python-socketio's, and bounded."""
@@ -85,18 +95,18 @@ def _checked(packet_class: Any) -> Any:
             try:
                 count = super().decode(encoded_packet)
             except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-                raise _Unreadable(self, 400) from error
+                raise _Malformed(self, 400) from error
             if count and count > ATTACHMENTS:
-                raise _Unreadable(self, 413)
+                raise _Malformed(self, 413)
             return count
 
         def add_attachment(self, attachment: Any) -> bool:
             size = len(attachment) + sum(map(len, self.attachments))
             if size > ATTACHMENT_BYTES:
-                raise _Unreadable(self, 413)
+                raise _Malformed(self, 413)
             try:
                 return bool(super().add_attachment(attachment))
             except (LookupError, RecursionError, TypeError, ValueError) as error:
-                raise _Unreadable(self, 400) from error
+                raise _Malformed(self, 400) from error
 
     return Packet

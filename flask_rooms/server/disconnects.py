@@ -1,4 +1,4 @@
-"""How sockets go: each is seen off once, by whoever comes first, and none waits for another."""
+"""Runs the disconnect handler of each socket exactly once, whichever side ends it first."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from engineio.packet import MESSAGE
-from engineio.packet import Packet as EnginePacket
 from socketio.packet import DISCONNECT
 
-from flask_rooms.membership.namespace import Socket
+from flask_rooms.membership.namespace import Origin, Socket
+from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.registry import Registry
+from flask_rooms.server.delivery import Delivery
+from flask_rooms.server.private import ServerInternals
 
 logger = logging.getLogger("flask_rooms")
 
@@ -23,114 +25,145 @@ class Disconnects:
     """
     Runs the application's disconnect handlers, and forgets the sockets afterwards.
 
-    Three may want to at once: a call that disconnects a socket, its client that leaves, and its
-    connection that ends. The handler needs the environment of the connection, and the rooms, so
-    both are kept until it has returned, whatever happens to the connection meanwhile.
+    Three events may end a socket at the same time: a call that disconnects it, its client that
+    leaves, and its connection that ends. The handler needs the handshake and the rooms, so both
+    are kept until it has returned, whatever happens to the connection meanwhile.
+
+    Handlers, hooks and receivers of signals run in a thread and contexts of their own: what a
+    caller has in its own is not seen there, nor torn down.
 
     Args:
         registry: The sockets of this worker.
-        send: Sends a client, by its Engine.IO session, the parts of a packet.
-        forget: Forgets a socket, given its ID and namespace.
-        spawn: Runs a function in the background.
+        signals: Sends the signals, of which *registry* tells it.
+        delivery: Sends to clients, and releases those who wait for their answers.
+        internals: The server.
+        after: Called with a socket that has left, its namespace and the reason; does not raise.
     """
 
     def __init__(
         self,
         registry: Registry,
-        *,
-        send: Callable[[str, list[EnginePacket]], object],
-        forget: Callable[[str, str], object],
-        spawn: Callable[..., object],
+        signals: SignalQueue,
+        delivery: Delivery,
+        internals: ServerInternals,
+        after: Callable[[Socket, str, Any], object],
     ) -> None:
         self._registry = registry
-        self._send = send
-        self._forget = forget
-        self._spawn = spawn
-        #: python-socketio's server: set by who knows it.
-        self.server: Any = None
-        #: Called with a socket that is gone, its namespace and the reason; does not raise.
-        self.after: Callable[[Socket, str, Any], object] = lambda socket, namespace, reason: None
-        self.forked()
+        self._signals = signals
+        self._delivery = delivery
+        self._internals = internals
+        self._after = after
+        self.reset_after_fork()
 
-    def forked(self) -> None:
-        """Begin afresh in a forked child."""
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, the connections of the parent."""
         self._lock = threading.Lock()
-        self._going: Counter[str] = Counter()  # Engine.IO session -> who needs it
-        self._over: set[str] = set()  # sessions that have ended, and are needed
+        self._users: Counter[str] = Counter()  # Engine.IO session -> handlers that need it
+        self._ended: set[str] = set()  # sessions that have ended, and are still needed
 
-    def dismiss_all(self, sockets: list[Socket], namespace: str) -> None:
-        """Dismiss sockets in the background, each on its own: a handler may hang."""
-        self._spawn(self._spawn_each, sockets, namespace)
+    # -- called by the application --------------------------------------------------------
+
+    def disconnect_all(self, sockets: list[Socket], namespace: str) -> None:
+        """Disconnect sockets in the background, each on its own: a handler may hang."""
+        self._internals.spawn(self._spawn_each, sockets, namespace)
 
     def _spawn_each(self, sockets: list[Socket], namespace: str) -> None:
         for socket in sockets:
-            self._spawn(self._dismiss_safely, socket, namespace)
+            self._internals.spawn(self._disconnect_safely, socket, namespace)
 
-    def _dismiss_safely(self, socket: Socket, namespace: str) -> None:
+    def _disconnect_safely(self, socket: Socket, namespace: str) -> None:
         try:
-            self.dismiss(socket, namespace)
-        except Exception:  # the application's own, and no business of the other sockets
+            self._disconnect(socket, namespace)
+        except Exception:  # of the application; the other sockets go on
             logger.exception("A disconnect handler has failed.")
 
-    def dismiss(self, socket: Socket, namespace: str) -> None:
-        """Tell the client of a socket that it is disconnected, and then the application."""
+    def disconnect(self, socket: Socket, namespace: str) -> None:
+        """Tell the client that it is disconnected, then run the application's handler."""
+        self._internals.run_apart(partial(self._disconnect, socket, namespace))
+
+    def _disconnect(self, socket: Socket, namespace: str) -> None:
         if self._claim(socket, namespace):
-            packet = self.server.packet_class(DISCONNECT, namespace=namespace)
-            self._send(socket.eio_sid, [EnginePacket(MESSAGE, packet.encode())])
-            self._see_off(socket, namespace, self.server.reason.SERVER_DISCONNECT)
+            packet = self._internals.packet(DISCONNECT, namespace=namespace)
+            self._delivery.send_packet(socket.eio_sid, packet)
+            self._run_handler(socket, namespace, self._internals.reasons.SERVER_DISCONNECT)
 
-    def client_left(self, eio_sid: str, namespace: str | None, reason: Any = None) -> None:
-        """Take notice that a client has left a namespace."""
-        space = namespace or "/"
-        socket = self._registry.get_by_eio_sid(space, eio_sid)
-        if socket is not None and self._claim(socket, space):
-            self._see_off(socket, space, reason or self.server.reason.CLIENT_DISCONNECT)
+    def hang_up(self, eio_sid: str) -> None:
+        """End a connection, so that its client may connect again."""
+        # Not with a DISCONNECT packet: clients take that as final and stay away.
+        if not self._internals.close(eio_sid):
+            self.on_session_end(eio_sid, self._internals.reasons.SERVER_DISCONNECT)
 
-    def session_ended(self, eio_sid: str, reason: Any) -> None:
-        """Take notice that a connection has ended, and its sockets in all namespaces with it."""
+    # -- called by the server -------------------------------------------------------------
+
+    def on_client_left(self, eio_sid: str, namespace: str | None, reason: Any = None) -> None:
+        """Run the handler of a socket whose client has left a namespace."""
+        self._internals.run_apart(partial(self._client_left, eio_sid, namespace, reason))
+
+    def _client_left(self, eio_sid: str, namespace: str | None, reason: Any) -> None:
+        name = namespace or "/"
+        socket = self._registry.get_by_eio_sid(name, eio_sid)
+        if socket is not None and self._claim(socket, name):
+            reason = reason or self._internals.reasons.CLIENT_DISCONNECT
+            self._run_handler(socket, name, reason)
+
+    def on_session_end(self, eio_sid: str, reason: Any) -> None:
+        """Run the handlers of the sockets, in all namespaces, of a connection that has ended."""
+        self._internals.run_apart(partial(self._session_ended, eio_sid, reason))
+
+    def _session_ended(self, eio_sid: str, reason: Any) -> None:
         with self._lock:
-            self._going[eio_sid] += 1
-            self._over.add(eio_sid)
-        with ExitStack() as stack:  # which does all of it, and then raises what a handler raised
-            stack.callback(self._gone, eio_sid)
+            self._users[eio_sid] += 1
+            self._ended.add(eio_sid)
+        with ExitStack() as stack:  # which calls all of it, then raises what a handler raised
+            stack.callback(self._release, eio_sid)
             for namespace in self._registry.namespaces():
-                stack.callback(self.turn_away, eio_sid, namespace)
-                stack.callback(self.client_left, eio_sid, namespace, reason)
+                stack.callback(self._forget_session, eio_sid, namespace)
+                stack.callback(self._client_left, eio_sid, namespace, reason)
 
-    def turn_away(self, eio_sid: str, namespace: str) -> None:
-        """Forget a socket whose connect handler has not accepted it."""
+    def has_ended(self, eio_sid: str) -> bool:
+        """Whether a connection has ended."""
+        return eio_sid in self._ended or self._internals.handshake(eio_sid) is None
+
+    def forget(self, sid: str, namespace: str) -> None:
+        """Forget a socket, and release those who wait for its acknowledgements."""
+        self._internals.run_apart(partial(self._forget, sid, namespace))
+
+    # -- one socket -----------------------------------------------------------------------
+
+    def _forget_session(self, eio_sid: str, namespace: str) -> None:
+        """Forget the socket of a connection that has ended before it was accepted."""
         socket = self._registry.get_by_eio_sid(namespace, eio_sid)
         if socket is not None:
             self._forget(socket.sid, namespace)
 
-    def is_over(self, eio_sid: str) -> bool:
-        """Whether a connection has ended."""
-        return eio_sid in self._over or eio_sid not in self.server.environ
+    def _forget(self, sid: str, namespace: str) -> None:
+        self._registry.remove(namespace, sid, Origin("disconnect"))
+        self._signals.send()
+        self._delivery.forget(sid)
 
     def _claim(self, socket: Socket, namespace: str) -> bool:
-        # Counted first, so that the session cannot end between the two.
+        # Counted first, so that the session cannot be forgotten between the two.
         with self._lock:
-            self._going[socket.eio_sid] += 1
+            self._users[socket.eio_sid] += 1
         claimed = self._registry.claim(namespace, socket.sid)
         if not claimed:
-            self._gone(socket.eio_sid)
+            self._release(socket.eio_sid)
         return claimed
 
-    def _see_off(self, socket: Socket, namespace: str, reason: Any) -> None:
+    def _run_handler(self, socket: Socket, namespace: str, reason: Any) -> None:
         try:
-            self.server._trigger_event("disconnect", namespace, socket.sid, reason)
+            self._internals.run_disconnect_handler(namespace, socket.sid, reason)
         finally:
             self._forget(socket.sid, namespace)
-            self.after(socket, namespace, reason)
-            self._gone(socket.eio_sid)
+            self._after(socket, namespace, reason)
+            self._release(socket.eio_sid)
 
-    def _gone(self, eio_sid: str) -> None:
+    def _release(self, eio_sid: str) -> None:
         with self._lock:
-            self._going[eio_sid] -= 1
-            if self._going[eio_sid]:
+            self._users[eio_sid] -= 1
+            if self._users[eio_sid]:
                 return
-            del self._going[eio_sid]
-            if eio_sid in self._over:
-                self._over.remove(eio_sid)
-                self.server._binary_packet.pop(eio_sid, None)
-                self.server.environ.pop(eio_sid, None)
+            del self._users[eio_sid]
+            if eio_sid in self._ended:
+                self._ended.remove(eio_sid)
+                self._internals.forget_connection(eio_sid)

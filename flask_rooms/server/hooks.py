@@ -1,4 +1,4 @@
-"""The application's own functions at the beginning and at the end of a socket's life."""
+"""Hooks: functions of the application that run before a socket connects and after it has left."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from flask import Flask, session
 from socketio.exceptions import ConnectionRefusedError as RefusedWithReason
-from socketio.packet import CONNECT_ERROR
 
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.protocol.messages import Room
+from flask_rooms.server.private import ServerInternals
 
 logger = logging.getLogger("flask_rooms")
 
 #: Takes what the client has sent as `auth`; False refuses the client.
 BeforeConnect = Callable[[Any], object]
-#: Takes the reason, and the rooms in which the socket was.
+#: Takes the reason, and the rooms that the socket was in.
 AfterDisconnect = Callable[[str, frozenset[Room]], object]
 
 _REFUSED = {"message": "Connection rejected by server"}
@@ -38,37 +38,25 @@ class HookRunner:
 
     Args:
         app: The application.
-        server: Its Socket.IO server.
         hooks: What to call.
+        internals: Has the handshakes.
         environ_of: Returns the environment of a socket, with the cookies that it has now.
     """
 
     def __init__(
         self,
         app: Flask,
-        server: Any,
         hooks: Hooks,
+        internals: ServerInternals,
         environ_of: Callable[[Socket, str, dict[str, Any]], dict[str, Any]],
     ) -> None:
         self._app = app
-        self._server = server
         self._hooks = hooks
+        self._internals = internals
         self._environ_of = environ_of
-        self._handle_connect = server._handle_connect
-        server._handle_connect = self._connecting
-        server.manager.after_disconnect(self._disconnected)
 
-    def _connecting(self, eio_sid: str, namespace: str | None, auth: Any) -> None:
-        refusal = self._refusal(self._server.environ[eio_sid], auth)
-        if refusal is None:
-            self._handle_connect(eio_sid, namespace, auth)
-            return
-        make = self._server.packet_class
-        packet = make(CONNECT_ERROR, data=refusal, namespace=namespace or "/")
-        self._server.manager.events.send_packet(eio_sid, packet)
-
-    def _refusal(self, handshake: dict[str, Any], auth: Any) -> Any:
-        """Return what to tell a client that may not connect; None if it may."""
+    def refusal(self, handshake: dict[str, Any], auth: Any) -> Any:
+        """Return what to answer a client that a hook refuses; None if it may connect."""
         if not self._hooks.before_connect:
             return None
         try:
@@ -78,13 +66,14 @@ class HookRunner:
             return error.error_args
         except ConnectionRefusedError as error:  # Python's own
             return {"message": str(error)} if str(error) else _REFUSED
-        except Exception:  # the application's own: whoever cannot be checked stays outside
+        except Exception:  # of the application: a client that cannot be checked is refused
             logger.exception("A before_connect hook has failed, and the client is refused.")
             return _REFUSED
         return _REFUSED if refused else None
 
-    def _disconnected(self, socket: Socket, namespace: str, reason: str) -> None:
-        handshake = self._server.environ.get(socket.eio_sid)
+    def after_disconnect(self, socket: Socket, namespace: str, reason: str) -> None:
+        """Call the hooks for a socket that has left."""
+        handshake = self._internals.handshake(socket.eio_sid)
         if not self._hooks.after_disconnect or handshake is None:
             return
         rooms = frozenset(socket.rooms - {socket.sid})
@@ -93,18 +82,18 @@ class HookRunner:
                 for hook in self._hooks.after_disconnect:
                     self._call(hook, reason, rooms)
                 self._save_session()
-        except Exception:  # where the sessions are kept may be away
+        except Exception:  # the store of the sessions may be down
             logger.exception("The session could not be loaded or saved after a disconnect.")
 
     def _call(self, hook: AfterDisconnect, reason: str, rooms: frozenset[Room]) -> None:
         try:
             hook(reason, rooms)
-        except Exception:  # the application's own, and no business of the other hooks
+        except Exception:  # of the application; the other hooks go on
             logger.exception("An after_disconnect hook has failed.")
 
     def _save_session(self) -> None:
         interface = self._app.session_interface
         current = session._get_current_object()  # type: ignore[attr-defined]  # of the proxy
         if not interface.is_null_session(current):
-            # Where the session is kept on the server, that is; a cookie has nowhere to go.
+            # Only a session that is kept on the server: there is no response for a cookie.
             interface.save_session(self._app, current, self._app.response_class())

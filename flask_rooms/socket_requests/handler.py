@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
 from flask import Flask, Request
-from flask_socketio import SocketIO
 from socketio.packet import ACK, EVENT
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from flask_rooms.config import Config
 from flask_rooms.membership.namespace import Socket
-from flask_rooms.server.context import call_in_context
-from flask_rooms.server.manager import RoomsManager
-from flask_rooms.socket_requests.cookies import Cookies
-from flask_rooms.socket_requests.environ import SOCKET, full_path, of_request, of_socket
+from flask_rooms.membership.registry import Registry
+from flask_rooms.server.delivery import Delivery
+from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.private import ServerInternals
+from flask_rooms.socket_requests.context import SocketContext
+from flask_rooms.socket_requests.environ import SOCKET, full_path, of_request
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
-from flask_rooms.socket_requests.serial_queue import Admission, SerialQueue
+from flask_rooms.socket_requests.serial_queue import Admission
 from flask_rooms.socket_requests.wsgi import acknowledgement, answer, call
 
 logger = logging.getLogger("flask_rooms")
@@ -65,13 +64,6 @@ class _Event(NamedTuple):
     id: int | None
 
 
-class _Held(NamedTuple):
-    """What is kept of one socket, for as long as it is connected."""
-
-    line: SerialQueue
-    cookies: Cookies
-
-
 class SocketRequests:
     """
     Serves the routes of an application to the clients of its Socket.IO server.
@@ -81,90 +73,62 @@ class SocketRequests:
 
     Args:
         app: The application.
-        socketio: Its Flask-SocketIO, initialised.
-        manager: Its sockets.
-        config: How much may wait, and which headers clients may set.
+        registry: The sockets of this worker.
+        delivery: Sends answers.
+        disconnects: Ends the connection of a client that does not read.
+        context: Has the queue and the cookies of each socket.
+        internals: The server.
+        headers: The names of further headers that clients may set.
     """
 
     def __init__(
-        self, app: Flask, socketio: SocketIO, manager: RoomsManager, config: Config
+        self,
+        app: Flask,
+        registry: Registry,
+        delivery: Delivery,
+        disconnects: Disconnects,
+        context: SocketContext,
+        internals: ServerInternals,
+        headers: Iterable[str],
     ) -> None:
         self._app = app
-        self._socketio = socketio
-        self._server = socketio.server
-        self._manager = manager
-        self._config = config
-        self._headers = frozenset(name.lower() for name in config.request_headers)
-        self._creating = threading.Lock()
-        # Before python-socketio starts a thread for the event: those overtake each other.
-        self._handle_other = self._server._handle_event
-        self._server._handle_event = self._handle
-        _keep_to_itself(self._server)
+        self._registry = registry
+        self._delivery = delivery
+        self._disconnects = disconnects
+        self._context = context
+        self._internals = internals
+        self._headers = frozenset(name.lower() for name in headers)
 
-    def environ(self, socket: Socket, namespace: str, handshake: dict[str, Any]) -> dict[str, Any]:
-        """Return the environment of a socket apart from any request, with all its cookies."""
-        environ = of_socket(handshake) | {SOCKET: (socket.sid, namespace)}
-        cookies = self._held(socket, handshake).cookies.header("/")
-        return environ | ({"HTTP_COOKIE": cookies} if cookies else {})
-
-    def in_context(self, function: Callable[[], object], namespace: str, sid: str) -> object:
-        """
-        Call a function in the context of a socket.
-
-        It is that of an event handler, unless a socket request has set cookies: then the session
-        is the one that the next request will see.
-
-        Returns:
-            What the function returns; None if the socket is gone, and the function was not called.
-        """
-        eio_sid = self._manager.eio_sid_from_sid(sid, namespace)
-        socket = self._manager.socket(namespace, eio_sid) if eio_sid else None
-        handshake = self._server.environ.get(eio_sid)
-        if socket is None or handshake is None or not self._held(socket, handshake).cookies.changed:
-            return call_in_context(self._socketio, function, namespace, sid)
-        with self._app.request_context(self.environ(socket, namespace, handshake)):
-            return function()
-
-    def _handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
-        """Handle an event in place of python-socketio, in the order in which they came."""
+    def handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
+        """Handle an event in place of python-socketio, which would not keep their order."""
         space = namespace or "/"
-        socket = self._manager.socket(space, eio_sid)
+        socket = self._registry.get_by_eio_sid(space, eio_sid)
         name = data[0] if isinstance(data, list) and data else None
         if socket is None or not socket.connected:
             return  # its requests have nobody to answer to
         event = _Event(socket, space, id)
         if not isinstance(name, str):
             self._acknowledge(event, answer(400, {"message": "An event has a name."}))
-        elif name in self._server.reserved_events:  # of which no client tells, but a hostile one
+        elif self._internals.is_reserved(name):  # of which no client tells, but a hostile one
             message = f"{name} is Socket.IO's own event."
             self._acknowledge(event, answer(400, {"message": message}))
-        elif name in VERBS and not self._application_handles(name, space):
+        elif name in VERBS and not self._internals.has_own_handler(name, space):
             self._ask(event, name, tuple(data[1:]))
         elif id is not None and self._is_nobodys(name, space, data):
             verbs = ", ".join(VERBS)
             message = f"The verbs of socket requests are {verbs}."
             self._acknowledge(event, answer(405, {"message": message}, {"allow": verbs.upper()}))
         else:
-            self._handle_other(eio_sid, namespace, id, data)
-
-    def _application_handles(self, verb: str, namespace: str) -> bool:
-        for space in (namespace, "*"):
-            handler = self._server.namespace_handlers.get(space)
-            if verb in self._server.handlers.get(space, ()) or hasattr(handler, f"on_{verb}"):
-                return True
-        return False
+            self._internals.handle_event(eio_sid, namespace, id, data)
 
     def _is_nobodys(self, name: str, namespace: str, data: list[Any]) -> bool:
         """Whether this looks like a socket request, and the application does not know it either."""
         looks = len(data) == 2 and isinstance(data[1], dict) and "url" in data[1]
-        return looks and not (
-            self._server._get_event_handler(name, namespace, ())[0]
-            or self._server._get_namespace_handler(namespace, ())[0]
-        )
+        return looks and not self._internals.has_handler(name, namespace)
 
     def _ask(self, event: _Event, verb: str, args: tuple[Any, ...]) -> None:
         """Put a request into its socket's line, or say why not."""
-        handshake = self._server.environ.get(event.socket.eio_sid)
+        handshake = self._internals.handshake(event.socket.eio_sid)
         if handshake is None:
             return
         try:
@@ -172,24 +136,15 @@ class SocketRequests:
         except Malformed as error:
             self.refuse(event.socket, event.namespace, event.id, str(error), error.status)
             return
-        line = self._held(event.socket, handshake).line
+        line = self._context.state(event.socket, handshake).queue
         place = line.join(partial(self._serve, event, verb, payload, handshake), payload.size)
         if place is Admission.REFUSED:
             message = "Too many requests of this socket are waiting."
             self._acknowledge(event, answer(429, {"message": message}))
-        elif place is Admission.FIRST and self._server.async_handlers:
-            self._manager.spawn(line.work, self._pause)
+        elif place is Admission.FIRST and self._internals.runs_events_in_background:
+            self._internals.spawn(line.work, self._pause)
         elif place is Admission.FIRST:
             line.work(self._pause)
-
-    def _held(self, socket: Socket, handshake: dict[str, Any]) -> _Held:
-        with self._creating:
-            if socket.held is None:
-                config = self._config
-                line = SerialQueue(config.waiting_requests, config.waiting_request_bytes)
-                socket.held = _Held(line, Cookies(handshake.get("HTTP_COOKIE", "")))
-            held: _Held = socket.held
-            return held
 
     def _serve(self, event: _Event, verb: str, payload: Payload, handshake: dict[str, Any]) -> None:
         """Run a request whose turn it is."""
@@ -199,7 +154,7 @@ class SocketRequests:
         path = full_path(payload, handshake)
         environ = of_request(verb, payload, handshake, self._headers)
         environ[SOCKET] = (event.socket.sid, event.namespace)
-        cookies = self._held(event.socket, handshake).cookies
+        cookies = self._context.state(event.socket, handshake).cookies
         if header := cookies.header(path):
             environ["HTTP_COOKIE"] = header
         try:
@@ -225,12 +180,12 @@ class SocketRequests:
         # As Sails does, without the stack trace.
         error = {"code": "SAILS:HOOK:SOCKETS:PARSE_VIRTUAL_REQ", "status": status}
         data = ["sails:parseError", error | {"message": message}]
-        self._send(socket, self._server.packet_class(EVENT, namespace=namespace, data=data))
+        self._send(socket, self._internals.packet(EVENT, namespace=namespace, data=data))
 
     def _acknowledge(self, event: _Event, said: dict[str, Any]) -> None:
         if event.id is None or not event.socket.connected:
             return
-        make = partial(self._server.packet_class, ACK, namespace=event.namespace, id=event.id)
+        make = partial(self._internals.packet, ACK, namespace=event.namespace, id=event.id)
         try:
             self._send(event.socket, make(data=[said]))
         except (TypeError, ValueError, OverflowError, RecursionError):
@@ -242,26 +197,21 @@ class SocketRequests:
 
     def _wait_for_reader(self, socket: Socket) -> None:
         # What the answers take is memory: over HTTP, too, a client that does not read waits.
-        while socket.connected and self._unread(socket) > UNREAD:
-            self._server.sleep(0.05)
+        while socket.connected and self._internals.unread(socket.eio_sid) > UNREAD:
+            self._internals.sleep(0.05)
 
     def _send(self, socket: Socket, packet: Any) -> None:
-        if self._unread(socket) <= UNREAD_AT_ALL:
-            self._manager.events.send_packet(socket.eio_sid, packet)
+        if self._internals.unread(socket.eio_sid) <= UNREAD_AT_ALL:
+            self._delivery.send_packet(socket.eio_sid, packet)
         else:  # it sends what we refuse, and does not read the refusals
-            self._manager.hang_up(socket.eio_sid)
-
-    def _unread(self, socket: Socket) -> int:
-        session = self._server.eio.sockets.get(socket.eio_sid)
-        return 0 if session is None else int(session.queue.qsize())
+            self._disconnects.hang_up(socket.eio_sid)
 
     def _pause(self) -> None:
-        self._server.sleep(0)
+        self._internals.sleep(0)
 
 
-def _keep_to_itself(server: Any) -> None:
-    """Do not serve Socket.IO itself over a socket: a connection in a connection would stay."""
-    handle_request = server.handle_request
+def refuse_nested(handle_request: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *handle_request*, the server's, refusing socket requests: no connection in another."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if SOCKET not in environ:
@@ -274,4 +224,4 @@ def _keep_to_itself(server: Any) -> None:
         )
         return refusal(environ, start_response)
 
-    server.handle_request = guarded
+    return guarded

@@ -1,0 +1,172 @@
+"""The sockets of this worker, as the cluster sees them: changes, queries, and what others send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from flask_rooms.membership.guarded import GuardedChanges
+from flask_rooms.membership.namespace import Origin, PendingJoin, Socket
+from flask_rooms.membership.notifications import SignalQueue
+from flask_rooms.membership.registry import Changed, Registry
+from flask_rooms.protocol.messages import Change, Operation, Query, Room
+from flask_rooms.results import Outcome, Part
+
+#: The actions that a guard may have to decide about.
+_GUARDED = ("join", "recheck")
+
+
+class Events(Protocol):
+    """Delivers what other workers send to the clients of this one."""
+
+    def receive(self, operation: Operation, sender: str, outbox: Any) -> None:
+        """Deliver an event or an acknowledgement; answers go to *outbox*."""
+
+    def on_worker_left(self, worker: str) -> None:
+        """Release the callbacks that wait for a client of another worker, which has left."""
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what waits in the parent."""
+
+
+class Connections(Protocol):
+    """Ends the connections behind the sockets."""
+
+    def disconnect_all(self, sockets: list[Socket], namespace: str) -> None:
+        """Disconnect the clients of sockets that have ended, in the background."""
+
+    def hang_up(self, eio_sid: str) -> None:
+        """End a connection, so that its client may connect again."""
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, the connections of the parent."""
+
+
+class Tasks(Protocol):
+    """Runs functions in the way of the asynchronous mode."""
+
+    def spawn(self, function: Callable[..., object], *args: object) -> object:
+        """Run a function in the background."""
+
+    def run_apart(self, function: Callable[[], Any]) -> Any:
+        """Run a function in a thread and contexts of its own; wait, and return what it returns."""
+
+
+class LocalWorker:
+    """
+    Carries out what callers of this worker and other workers ask of its sockets.
+
+    Args:
+        registry: The sockets.
+        guarded: Carries out the changes that depend on a guard.
+        signals: Sends the signals, of which *registry* tells it.
+        events: Delivers what other workers send to clients.
+        connections: Ends connections.
+        tasks: Runs what takes its time.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        guarded: GuardedChanges,
+        signals: SignalQueue,
+        events: Events,
+        connections: Connections,
+        tasks: Tasks,
+    ) -> None:
+        self._registry = registry
+        self._guarded = guarded
+        self._signals = signals
+        self._events = events
+        self._connections = connections
+        self._tasks = tasks
+        self.spawn = tasks.spawn
+
+    # -- changes --------------------------------------------------------------------------
+
+    def change(self, change: Change, name: str) -> Part:
+        """Carry out a change for a caller on this worker, called *name*, which waits for it."""
+        origin = Origin("call", name, change.by)
+        if change.action in _GUARDED and self._guarded.concern(change):
+            return self.join_or_recheck(change, self._guarded.prepare(change), origin)
+        part, listened = self._apply(change, origin)
+        if listened:
+            self._tasks.run_apart(self._signals.send)
+        return part
+
+    def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
+        """
+        Carry out a change for another worker, and *reply* what it did.
+
+        Called by the receiver's thread, which must not wait for guards and receivers of signals:
+        these run in the background.
+        """
+        origin = Origin("remote", sender, change.by)
+        if change.action in _GUARDED and self._guarded.concern(change):
+            join = self._guarded.prepare(change)
+            self.spawn(lambda: reply(self._decide(change, join, origin)))
+            return
+        part, listened = self._apply(change, origin)
+        reply(part)
+        if listened:
+            self.spawn(self._signals.send)
+
+    def join_or_recheck(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
+        """Carry out a join that was prepared, or a recheck, for a caller that waits for it."""
+        part: Part = self._tasks.run_apart(lambda: self._decide(change, join, origin))
+        return part
+
+    def _decide(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
+        part = self._ask_guards(change, join, origin)
+        self._signals.send()
+        return part
+
+    def _apply(self, change: Change, origin: Origin) -> tuple[Part, bool]:
+        if change.action == "disconnect":
+            origin = replace(origin, reason="disconnect")
+        changed = self._registry.apply(change, origin)
+        if changed.ended:
+            self._connections.disconnect_all(changed.ended, change.namespace)
+        return Part(_outcome(change, changed)), changed.listened
+
+    def _ask_guards(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
+        if join is None:
+            outcome = Outcome()
+            for changed in self._guarded.recheck(change, origin):
+                outcome += _outcome(change, changed)
+            return Part(outcome)
+        done = self._guarded.join(join, origin)
+        return Part(_outcome(change, done)) if isinstance(done, Changed) else Part(Outcome(), done)
+
+    # -- everything else ------------------------------------------------------------------
+
+    def receive(self, operation: Operation, sender: str, outbox: Any) -> None:
+        """Take in an event or an acknowledgement of another worker; answers go to *outbox*."""
+        self._events.receive(operation, sender, outbox)
+
+    def answer(self, query: Query) -> tuple[list[Room], list[int]]:
+        """Return the names and counts that a query asks for."""
+        return self._registry.answer(query)
+
+    def on_worker_left(self, worker: str) -> None:
+        """Release what waits for another worker, which has left."""
+        self._events.on_worker_left(worker)
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, the sockets of the parent and all that waits for them."""
+        self._registry.clear()
+        self._signals.reset_after_fork()
+        self._events.reset_after_fork()
+        self._connections.reset_after_fork()
+
+    def disconnect_all(self) -> None:
+        """End every membership of this worker's sockets, and let their clients connect again."""
+        for eio_sid in self._registry.leave_all(Origin("expelled")):
+            self.spawn(self._connections.hang_up, eio_sid)
+        self.spawn(self._signals.send)
+
+
+def _outcome(change: Change, changed: Changed) -> Outcome:
+    count = len(changed.ended) if change.action == "disconnect" else len(changed.events)
+    return Outcome(count, changed.unchanged, tuple(changed.unknown))

@@ -1,0 +1,65 @@
+"""The callbacks that wait for clients' acknowledgements, each called at most once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from flask_rooms.protocol.ids import owner_of
+
+#: Callbacks that may wait for clients of other workers; beyond that the oldest are dropped.
+MAX_REMOTE = 10_000
+
+Callback: TypeAlias = "Callable[..., object]"
+
+
+class Acknowledgements:
+    """
+    Callbacks for clients of this worker and for clients of other workers.
+
+    Attributes:
+        local: Socket ID -> acknowledgement ID -> callback; python-socketio's `callbacks`.
+    """
+
+    def __init__(self) -> None:
+        self.local: dict[str, dict[int, Callback]] = {}
+        self._remote: dict[int, tuple[str, Callback]] = {}
+        self._ids = itertools.count(1)
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what waits in the parent."""
+        self.local.clear()
+        self._remote.clear()
+
+    def add_local(self, sid: str, callback: Callback) -> int:
+        """Keep the callback for a socket of this worker; return its acknowledgement ID."""
+        ack = next(self._ids)
+        self.local.setdefault(sid, {})[ack] = callback
+        return ack
+
+    def take_local(self, sid: str, ack: Any) -> Callback | None:
+        """Return and forget the callback that waits for this acknowledgement, or None."""
+        return self.local.get(sid, {}).pop(ack, None) if type(ack) is int else None
+
+    def take_all_local(self, sid: str) -> list[Callback]:
+        """Return and forget all callbacks that wait for a socket of this worker."""
+        return list(self.local.pop(sid, {}).values())
+
+    def add_remote(self, room: str, callback: Callback) -> int:
+        """Keep the callback for the member of *room*, a socket's own; return its number."""
+        ack = next(self._ids)
+        self._remote[ack] = (owner_of(room), callback)
+        while len(self._remote) > MAX_REMOTE:
+            self._remote.pop(next(iter(self._remote)), None)
+        return ack
+
+    def take_remote(self, ack: int) -> Callback | None:
+        """Return and forget the callback with this number, or None."""
+        return self._remote.pop(ack, ("", None))[1]
+
+    def on_worker_left(self, worker: str) -> None:
+        """Forget the callbacks that wait for a client of that worker."""
+        for ack, (owner, _) in list(self._remote.items()):
+            if owner == worker:
+                self._remote.pop(ack, None)

@@ -1,0 +1,147 @@
+"""Delivers events and acknowledgements to the clients of this worker."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from flask_rooms.cluster.interfaces import Outbox
+from flask_rooms.errors import InvalidArgument, RoomsError
+from flask_rooms.membership.registry import Registry
+from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.messages import Acknowledged, Emit, Operation
+from flask_rooms.server.acknowledgements import Acknowledgements
+from flask_rooms.server.packets import decode, encode_acknowledgement
+from flask_rooms.server.private import ServerInternals, engine_packets
+
+#: The namespace of messages from worker to worker; no client can be in it.
+WORKERS = ""
+
+
+class Delivery:
+    """
+    Sends events to the clients of this worker, for its own callers and for other workers.
+
+    Args:
+        registry: The sockets of this worker.
+        internals: The server that sends to them.
+        acknowledgements: The callbacks that wait.
+
+    Attributes:
+        on_worker_message: Called with what another worker has sent with tell_workers().
+    """
+
+    def __init__(
+        self, registry: Registry, internals: ServerInternals, acknowledgements: Acknowledgements
+    ) -> None:
+        self._registry = registry
+        self._internals = internals
+        self._acknowledgements = acknowledgements
+        self._sending_parts = threading.Lock()
+        self.on_worker_message: Callable[[Any], object] = lambda message: None
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what waits in the parent."""
+        self._sending_parts = threading.Lock()
+        self._acknowledgements.reset_after_fork()
+
+    def on_worker_left(self, worker: str) -> None:
+        """Release the callbacks that wait for a client of another worker, which has left."""
+        self._acknowledgements.on_worker_left(worker)
+
+    # -- to clients -----------------------------------------------------------------------
+
+    def deliver(self, emit: Emit, callback: Callable[..., object] | None) -> None:
+        """Send an event to the sockets of this worker that it is for."""
+        members = self._registry.members(emit.namespace, emit.rooms)
+        for sid in emit.skip:
+            members.pop(sid, None)
+        if callback is None:
+            packets = engine_packets(emit.packet)
+            for eio_sid in members.values():
+                self._send(eio_sid, packets)
+            return
+        for sid, eio_sid in members.items():
+            packet = decode(self._internals.packet_class, emit.packet)
+            packet.id = self._acknowledgements.add_local(sid, callback)
+            self.send_packet(eio_sid, packet)
+
+    def send_packet(self, eio_sid: str, packet: Any) -> None:
+        """Send one client a packet of Socket.IO."""
+        encoded = packet.encode()
+        self._send(eio_sid, engine_packets(encoded if isinstance(encoded, list) else [encoded]))
+
+    def _send(self, eio_sid: str, packets: list[Any]) -> None:
+        if len(packets) == 1:
+            self._internals.send(eio_sid, packets)
+            return
+        with self._sending_parts:  # the parts of two events must not mix
+            self._internals.send(eio_sid, packets)
+
+    def forget(self, sid: str) -> None:
+        """Forget a socket that has left; the workers that wait for its answers are told."""
+        for callback in self._acknowledgements.take_all_local(sid):
+            if isinstance(callback, _Answer):
+                callback.cancel()
+
+    # -- from other workers ---------------------------------------------------------------
+
+    def receive(self, operation: Operation, sender: str, outbox: Outbox) -> None:
+        """Deliver another worker's event or acknowledgement; answers go to *outbox*."""
+        if isinstance(operation, Acknowledged):
+            if operation.worker == outbox.name:
+                self._acknowledged(operation)
+        elif isinstance(operation, Emit) and operation.namespace == WORKERS:
+            packet = decode(self._internals.packet_class, operation.packet)
+            self.on_worker_message(packet.data[1])
+        elif isinstance(operation, Emit):
+            self._receive_event(operation, sender, outbox)
+
+    def _receive_event(self, emit: Emit, sender: str, outbox: Outbox) -> None:
+        if not emit.ack:
+            self.deliver(emit, None)
+            return
+        answer = _Answer(self._internals, sender, emit.ack, outbox)
+        self.deliver(emit, answer)
+        sid = str(emit.rooms[0]) if emit.rooms else ""
+        if owner_of(sid) == outbox.name and not self._registry.get(emit.namespace, sid):
+            answer.cancel()  # no client will answer
+
+    def _acknowledged(self, answer: Acknowledged) -> None:
+        callback = self._acknowledgements.take_remote(answer.ack)
+        if callback is not None and answer.packet:
+            # In the background: it is the application's, and may take its time.
+            data = decode(self._internals.packet_class, answer.packet).data
+            self._internals.spawn(callback, *(data or ()))
+
+
+class _Answer:
+    """
+    Sends a client's acknowledgement back to the worker that waits for it.
+
+    Args:
+        internals: Has the class of packets.
+        worker: The worker that waits.
+        ack: Its number for the acknowledgement.
+        outbox: Sends it.
+    """
+
+    def __init__(self, internals: ServerInternals, worker: str, ack: int, outbox: Outbox) -> None:
+        self._internals = internals
+        self._worker = worker
+        self._ack = ack
+        self._outbox = outbox
+
+    def __call__(self, *args: Any) -> None:
+        packet = encode_acknowledgement(self._internals.packet_class, args)
+        try:
+            self._outbox.publish(Acknowledged(self._worker, self._ack, packet))
+        except InvalidArgument:  # it is too large, so no answer will come
+            self._outbox.publish(Acknowledged(self._worker, self._ack, ()))
+
+    def cancel(self) -> None:
+        """Tell the worker that no answer will come."""
+        with contextlib.suppress(RoomsError):  # the outbox is full: the caller times out
+            self._outbox.publish(Acknowledged(self._worker, self._ack, ()))

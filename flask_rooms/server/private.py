@@ -1,0 +1,203 @@
+"""Every private name of python-socketio and python-engineio that Flask-Rooms uses, in one place."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from engineio.exceptions import SocketIsClosedError
+from engineio.packet import MESSAGE
+from engineio.packet import Packet as EnginePacket
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """
+    What takes the place of the server's own methods, with the same arguments.
+
+    Args:
+        connect: Handles a CONNECT packet.
+        event: Handles an event.
+        message: Handles a message of Engine.IO before it is decoded.
+        client_left: Handles a DISCONNECT packet.
+        session_ended: Handles the end of a connection.
+        http: Takes the server's WSGI application, and returns the one that replaces it.
+        packet_class: Takes the server's class of packets, and returns the one that replaces it.
+    """
+
+    connect: Callable[[str, str | None, Any], None]
+    event: Callable[[str, str | None, int | None, Any], None]
+    message: Callable[[str, Any], None]
+    client_left: Callable[[str, str | None, Any], None]
+    session_ended: Callable[[str, Any], None]
+    http: Callable[[Callable[..., Any]], Callable[..., Any]]
+    packet_class: Callable[[Any], Any]
+
+
+class ServerInternals:
+    """
+    python-socketio's server, as the parts of Flask-Rooms need it.
+
+    Tested with python-socketio 5.15.0 to 5.18.1 and python-engineio 4.13.0 to 4.15.1. A server
+    is made by Flask-SocketIO after the parts, and bound by the client manager: python-socketio
+    hands it over in Manager.set_server().
+    """
+
+    server: Any
+
+    def bind(self, server: Any, handlers: Handlers) -> None:
+        """Take a server, and put *handlers* in the place of its own methods."""
+        self.server = server
+        self.handle_connect, server._handle_connect = server._handle_connect, handlers.connect
+        self.handle_event, server._handle_event = server._handle_event, handlers.event
+        self.handle_message = server._handle_eio_message
+        server._handle_eio_message = handlers.message
+        server.eio.on("message", handlers.message)
+        server._handle_disconnect = handlers.client_left
+        server._handle_eio_disconnect = handlers.session_ended  # what instrument() restores
+        server.eio.on("disconnect", handlers.session_ended)
+        server.handle_request = handlers.http(server.handle_request)
+        server.packet_class = handlers.packet_class(server.packet_class)
+
+    # -- connections ----------------------------------------------------------------------
+
+    def handshake(self, eio_sid: str) -> dict[str, Any] | None:
+        """Return the WSGI environment in which a client has connected, or None if it left."""
+        environ: dict[str, Any] | None = self.server.environ.get(eio_sid)
+        return environ
+
+    def unread(self, eio_sid: str) -> int:
+        """Return how many packets wait for a client to read them."""
+        session = self.server.eio.sockets.get(eio_sid)
+        return 0 if session is None else int(session.queue.qsize())
+
+    def send(self, eio_sid: str, packets: list[EnginePacket]) -> None:
+        """Send one client packets of Engine.IO; does nothing if it has left."""
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is not None and _timed_out(session, self.server.eio.ping_timeout):
+            # Sending would close it here and now, and run the application's handler for that.
+            self.spawn(session.close, False)
+            return
+        try:
+            for packet in packets:
+                self.server._send_eio_packet(eio_sid, packet)
+        except SocketIsClosedError:
+            pass
+
+    def close(self, eio_sid: str) -> bool:
+        """Close a connection; return False when it is closed already."""
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is not None:
+            session.close(wait=False)  # the client may never read what waits for it
+        return session is not None
+
+    def forget_attachments(self, eio_sid: str) -> None:
+        """Forget the event of a client that waits for its binary attachments."""
+        self.server._binary_packet.pop(eio_sid, None)
+
+    def forget_connection(self, eio_sid: str) -> None:
+        """Forget everything about a connection."""
+        self.forget_attachments(eio_sid)
+        self.server.environ.pop(eio_sid, None)
+
+    # -- packets and handlers -------------------------------------------------------------
+
+    def packet(self, kind: int, **fields: Any) -> Any:
+        """Return a new packet of Socket.IO."""
+        return self.server.packet_class(kind, **fields)
+
+    @property
+    def packet_class(self) -> Any:
+        """The class of packets, as the application's serializer has it."""
+        return self.server.packet_class
+
+    @property
+    def reasons(self) -> Any:
+        """The reasons of disconnects, as python-socketio names them."""
+        return self.server.reason
+
+    def is_reserved(self, event: str) -> bool:
+        """Whether an event is one that Socket.IO itself uses."""
+        return event in self.server.reserved_events
+
+    def has_own_handler(self, event: str, namespace: str) -> bool:
+        """Whether the application has a handler of this very event, none for all events."""
+        for space in (namespace, "*"):
+            handler = self.server.namespace_handlers.get(space)
+            if event in self.server.handlers.get(space, ()) or hasattr(handler, f"on_{event}"):
+                return True
+        return False
+
+    def has_handler(self, event: str, namespace: str) -> bool:
+        """Whether the application has a handler of this event, or one for all events."""
+        return bool(
+            self.server._get_event_handler(event, namespace, ())[0]
+            or self.server._get_namespace_handler(namespace, ())[0]
+        )
+
+    def run_disconnect_handler(self, namespace: str, sid: str, reason: Any) -> None:
+        """Run the application's disconnect handler for a socket."""
+        self.server._trigger_event("disconnect", namespace, sid, reason)
+
+    # -- tasks ----------------------------------------------------------------------------
+
+    def spawn(self, function: Callable[..., object], *args: object) -> object:
+        """Run a function in the background, in the way of the mode, and in an empty context."""
+        # Green threads may inherit the context, and with it the application's request.
+        run = contextvars.Context().run
+        try:
+            return self.server.start_background_task(run, function, *args)
+        except RuntimeError:  # the interpreter is shutting down and starts no more threads
+            return run(function, *args)
+
+    def run_apart(self, function: Callable[[], Any]) -> Any:
+        """
+        Run a function in a thread, or green thread, and a context of its own, and wait for it.
+
+        What is local to the caller's thread or context, such as `flask.g` and the session of a
+        database, is neither seen nor torn down there.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            BaseException: What the function raises.
+        """
+        result: list[Any] = []
+        errors: list[BaseException] = []
+        done = self.server.eio.create_event()
+
+        def run() -> None:
+            try:
+                result.append(function())
+            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+                errors.append(error)
+            finally:
+                done.set()
+
+        self.spawn(run)
+        done.wait()
+        if errors:
+            raise errors[0]
+        return result[0]
+
+    def sleep(self, seconds: float) -> None:
+        """Let other tasks run for so many seconds."""
+        self.server.sleep(seconds)
+
+    @property
+    def runs_events_in_background(self) -> bool:
+        """Whether each event gets a task of its own."""
+        return bool(self.server.async_handlers)
+
+
+def engine_packets(parts: tuple[str | bytes, ...] | list[str | bytes]) -> list[EnginePacket]:
+    """Return the parts of an encoded packet as packets of Engine.IO."""
+    return [EnginePacket(MESSAGE, part) for part in parts]
+
+
+def _timed_out(session: Any, ping_timeout: float) -> bool:
+    return bool(session.last_ping) and time.time() - session.last_ping > ping_timeout

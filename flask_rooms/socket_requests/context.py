@@ -1,0 +1,77 @@
+"""The context of a socket: its environment with its present cookies, outside any request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flask import Flask
+
+from flask_rooms.config import Config
+from flask_rooms.membership.namespace import Socket
+from flask_rooms.membership.registry import Registry
+from flask_rooms.server.private import ServerInternals
+from flask_rooms.socket_requests.cookies import Cookies
+from flask_rooms.socket_requests.environ import SOCKET, of_socket
+from flask_rooms.socket_requests.serial_queue import SerialQueue
+
+
+class SocketState(NamedTuple):
+    """What is kept of one socket, for as long as it is connected."""
+
+    queue: SerialQueue
+    cookies: Cookies
+
+
+class SocketContext:
+    """
+    Makes contexts in which `request`, `session` and a login are those of a socket.
+
+    They are what the next request of that socket would see.
+
+    Args:
+        app: The application.
+        registry: The sockets of this worker.
+        internals: Has their handshakes.
+        config: The bounds of a socket's queue.
+    """
+
+    def __init__(
+        self, app: Flask, registry: Registry, internals: ServerInternals, config: Config
+    ) -> None:
+        self._app = app
+        self._registry = registry
+        self._internals = internals
+        self._config = config
+        self._creating = threading.Lock()
+
+    def state(self, socket: Socket, handshake: dict[str, Any]) -> SocketState:
+        """Return the queue and the cookies of a socket."""
+        with self._creating:
+            if socket.state is None:
+                config = self._config
+                queue = SerialQueue(config.waiting_requests, config.waiting_request_bytes)
+                socket.state = SocketState(queue, Cookies(handshake.get("HTTP_COOKIE", "")))
+            state: SocketState = socket.state
+            return state
+
+    def environ(self, socket: Socket, namespace: str, handshake: dict[str, Any]) -> dict[str, Any]:
+        """Return the environment of a socket outside any request, with all its cookies."""
+        environ = of_socket(handshake) | {SOCKET: (socket.sid, namespace)}
+        cookies = self.state(socket, handshake).cookies.header("/")
+        return environ | ({"HTTP_COOKIE": cookies} if cookies else {})
+
+    def call(self, function: Callable[[], object], namespace: str, sid: str) -> object:
+        """
+        Call a function in the context of a socket; call this outside any other context.
+
+        Returns:
+            What the function returns; None if the socket has left, and it was not called.
+        """
+        socket = self._registry.get(namespace, sid)
+        handshake = self._internals.handshake(socket.eio_sid) if socket else None
+        if socket is None or handshake is None:
+            return None
+        with self._app.request_context(self.environ(socket, namespace, handshake)):
+            return function()
