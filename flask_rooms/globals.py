@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
@@ -49,5 +50,29 @@ def _current_sockets() -> Sockets:
     return parts_of(current_app).sockets
 
 
+class SocketsProxy(LocalProxy[Sockets]):
+    """A proxy that has the documentation of Sockets even outside of an application context."""
+
+    __slots__ = ()
+    __doc__ = Sockets.__doc__
+    #: help() and pydoc document this class in place of the proxy's own.
+    __origin__ = Sockets
+    #: LocalProxy has every special method, and unittest.mock replaces an awaitable by an AsyncMock.
+    __await__ = None
+
+    def __dir__(self) -> list[str]:
+        return dir(Sockets)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            current = self._get_current_object()
+        except ConfigurationError:
+            if name.startswith("_"):
+                # pydoc, unittest.mock and IPython look for attributes that few objects have.
+                raise AttributeError(name) from None
+            raise
+        return getattr(current, name)
+
+
 #: The `Sockets` of the current application, as `flask.current_app` is the application.
-sockets: Sockets = LocalProxy(_current_sockets)  # type: ignore[assignment]  # as Flask types its own
+sockets: Sockets = SocketsProxy(_current_sockets)  # type: ignore[assignment]  # as Flask types its own
