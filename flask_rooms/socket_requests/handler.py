@@ -1,4 +1,4 @@
-"""Socket requests: a Socket.IO event goes through the Flask application and is acknowledged."""
+"""Socket requests: a Socket.IO event runs a Flask route, and its response is acknowledged."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ from flask_rooms.membership.namespace import Socket
 from flask_rooms.server.context import call_in_context
 from flask_rooms.server.manager import RoomsManager
 from flask_rooms.socket_requests.cookies import Cookies
-from flask_rooms.socket_requests.environ import SOCKET, full_path, of_request, of_socket
+from flask_rooms.socket_requests.environ import SOCKET, full_path, request_environ, socket_environ
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
 from flask_rooms.socket_requests.serial_queue import Admission, SerialQueue
-from flask_rooms.socket_requests.wsgi import acknowledgement, answer, call
+from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call
 
 logger = logging.getLogger("flask_rooms")
 
 #: The events that are socket requests, as in Sails.
 VERBS = ("get", "post", "put", "patch", "delete", "options", "head")
-#: How many packets a client may leave unread before its next request has to wait for that.
+#: How many unread packets of a client delay its next request.
 UNREAD = 32
-#: How many it may leave unread at all, since refusals are packets too.
+#: How many unread packets disconnect a client: refusals are packets too.
 UNREAD_AT_ALL = 1000
 
 
 class SocketRequest(Request):
     """
-    The application's request class: knows whether the request came over a socket.
+    The application's request class, with `is_socket`.
 
-    `sid` and `namespace` are set in socket requests here, and in Socket.IO event handlers by
-    Flask-SocketIO.
+    `sid` and `namespace` exist in socket requests, where this class sets them, and in Socket.IO
+    event handlers, where Flask-SocketIO does.
     """
 
-    # Over HTTP there are none, not even None: Flask-SocketIO's emit() would take that for
-    # "no addressee" and send to everybody.
+    # Absent over HTTP, because Flask-SocketIO's emit() sends to every client when `sid` is None.
     sid: str
     namespace: str
 
@@ -58,17 +57,17 @@ class SocketRequest(Request):
 
 
 class _Event(NamedTuple):
-    """An event that a client has sent: what an answer to it needs."""
+    """An event that a client has sent, as far as its acknowledgement needs it."""
 
     socket: Socket
     namespace: str
     id: int | None
 
 
-class _Held(NamedTuple):
-    """What is kept of one socket, for as long as it is connected."""
+class _SocketState(NamedTuple):
+    """The state of one socket's requests, kept while it is connected."""
 
-    line: SerialQueue
+    queue: SerialQueue
     cookies: Cookies
 
 
@@ -76,14 +75,14 @@ class SocketRequests:
     """
     Serves the routes of an application to the clients of its Socket.IO server.
 
-    An event handler that the application has for one of the verbs comes first; one for all
+    An event handler of the application for one of the verbs takes precedence; a handler for all
     events ("*") does not.
 
     Args:
         app: The application.
         socketio: Its Flask-SocketIO, initialised.
-        manager: Its sockets.
-        config: How much may wait, and which headers clients may set.
+        manager: The client manager of its server.
+        config: The limits of the queues, and the headers that clients may set.
     """
 
     def __init__(
@@ -96,54 +95,57 @@ class SocketRequests:
         self._config = config
         self._headers = frozenset(name.lower() for name in config.request_headers)
         self._creating = threading.Lock()
-        # Before python-socketio starts a thread for the event: those overtake each other.
+        # Ahead of the thread that python-socketio starts for each event: these threads race.
         self._handle_other = self._server._handle_event
         self._server._handle_event = self._handle
-        _keep_to_itself(self._server)
+        _refuse_nested_connections(self._server)
 
     def environ(self, socket: Socket, namespace: str, handshake: dict[str, Any]) -> dict[str, Any]:
-        """Return the environment of a socket apart from any request, with all its cookies."""
-        environ = of_socket(handshake) | {SOCKET: (socket.sid, namespace)}
-        cookies = self._held(socket, handshake).cookies.header("/")
+        """Return the WSGI environment of a socket outside of a request, with all its cookies."""
+        environ = socket_environ(handshake) | {SOCKET: (socket.sid, namespace)}
+        cookies = self._state_of(socket, handshake).cookies.header("/")
         return environ | ({"HTTP_COOKIE": cookies} if cookies else {})
 
     def in_context(self, function: Callable[[], object], namespace: str, sid: str) -> object:
         """
         Call a function in the context of a socket.
 
-        It is that of an event handler, unless a socket request has set cookies: then the session
-        is the one that the next request will see.
+        The context is that of an event handler. If a socket request has set cookies, `session`
+        is the one that the next socket request will have.
 
         Returns:
-            What the function returns; None if the socket is gone, and the function was not called.
+            The result of the function; None, without a call, if the socket is gone.
         """
         eio_sid = self._manager.eio_sid_from_sid(sid, namespace)
         socket = self._manager.socket(namespace, eio_sid) if eio_sid else None
         handshake = self._server.environ.get(eio_sid)
-        if socket is None or handshake is None or not self._held(socket, handshake).cookies.changed:
+        if (
+            socket is None
+            or handshake is None
+            or not self._state_of(socket, handshake).cookies.changed
+        ):
             return call_in_context(self._socketio, function, namespace, sid)
         with self._app.request_context(self.environ(socket, namespace, handshake)):
             return function()
 
     def _handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
-        """Handle an event in place of python-socketio, in the order in which they came."""
+        """Handle an event in place of python-socketio; events arrive here in the order sent."""
         space = namespace or "/"
         socket = self._manager.socket(space, eio_sid)
         name = data[0] if isinstance(data, list) and data else None
         if socket is None or not socket.connected:
-            return  # its requests have nobody to answer to
+            return  # no client is left to acknowledge it to
         event = _Event(socket, space, id)
         if not isinstance(name, str):
-            self._acknowledge(event, answer(400, {"message": "An event has a name."}))
-        elif name in self._server.reserved_events:  # of which no client tells, but a hostile one
-            message = f"{name} is Socket.IO's own event."
-            self._acknowledge(event, answer(400, {"message": message}))
+            self._acknowledge(event, _error(400, "An event has a name."))
+        elif name in self._server.reserved_events:  # only a hostile client sends these
+            self._acknowledge(event, _error(400, f"{name} is Socket.IO's own event."))
         elif name in VERBS and not self._application_handles(name, space):
-            self._ask(event, name, tuple(data[1:]))
-        elif id is not None and self._is_nobodys(name, space, data):
+            self._enqueue(event, name, tuple(data[1:]))
+        elif id is not None and self._is_unknown_verb(name, space, data):
             verbs = ", ".join(VERBS)
-            message = f"The verbs of socket requests are {verbs}."
-            self._acknowledge(event, answer(405, {"message": message}, {"allow": verbs.upper()}))
+            refusal = _error(405, f"The verbs of socket requests are {verbs}.")
+            self._acknowledge(event, refusal | {"headers": {"allow": verbs.upper()}})
         else:
             self._handle_other(eio_sid, namespace, id, data)
 
@@ -154,16 +156,16 @@ class SocketRequests:
                 return True
         return False
 
-    def _is_nobodys(self, name: str, namespace: str, data: list[Any]) -> bool:
-        """Whether this looks like a socket request, and the application does not know it either."""
-        looks = len(data) == 2 and isinstance(data[1], dict) and "url" in data[1]
-        return looks and not (
+    def _is_unknown_verb(self, name: str, namespace: str, data: list[Any]) -> bool:
+        """Whether an event has the form of a socket request and the application has no handler."""
+        is_request = len(data) == 2 and isinstance(data[1], dict) and "url" in data[1]
+        return is_request and not (
             self._server._get_event_handler(name, namespace, ())[0]
             or self._server._get_namespace_handler(namespace, ())[0]
         )
 
-    def _ask(self, event: _Event, verb: str, args: tuple[Any, ...]) -> None:
-        """Put a request into its socket's line, or say why not."""
+    def _enqueue(self, event: _Event, verb: str, args: tuple[Any, ...]) -> None:
+        """Add a request to its socket's queue, or acknowledge why not."""
         handshake = self._server.environ.get(event.socket.eio_sid)
         if handshake is None:
             return
@@ -172,83 +174,89 @@ class SocketRequests:
         except Malformed as error:
             self.refuse(event.socket, event.namespace, event.id, str(error), error.status)
             return
-        line = self._held(event.socket, handshake).line
-        place = line.join(partial(self._serve, event, verb, payload, handshake), payload.size)
-        if place is Admission.REFUSED:
-            message = "Too many requests of this socket are waiting."
-            self._acknowledge(event, answer(429, {"message": message}))
-        elif place is Admission.FIRST and self._server.async_handlers:
-            self._manager.spawn(line.work, self._pause)
-        elif place is Admission.FIRST:
-            line.work(self._pause)
+        queue = self._state_of(event.socket, handshake).queue
+        admission = queue.put(partial(self._run, event, verb, payload, handshake), payload.size)
+        if admission is Admission.REFUSED:
+            self._acknowledge(event, _error(429, "Too many requests of this socket are waiting."))
+        elif admission is Admission.START and self._server.async_handlers:
+            self._manager.spawn(queue.run, self._pause)
+        elif admission is Admission.START:
+            queue.run(self._pause)
 
-    def _held(self, socket: Socket, handshake: dict[str, Any]) -> _Held:
+    def _state_of(self, socket: Socket, handshake: dict[str, Any]) -> _SocketState:
         with self._creating:
             if socket.held is None:
                 config = self._config
-                line = SerialQueue(config.waiting_requests, config.waiting_request_bytes)
-                socket.held = _Held(line, Cookies(handshake.get("HTTP_COOKIE", "")))
-            held: _Held = socket.held
-            return held
+                queue = SerialQueue(config.waiting_requests, config.waiting_request_bytes)
+                socket.held = _SocketState(queue, Cookies(handshake.get("HTTP_COOKIE", "")))
+            state: _SocketState = socket.held
+            return state
 
-    def _serve(self, event: _Event, verb: str, payload: Payload, handshake: dict[str, Any]) -> None:
-        """Run a request whose turn it is."""
+    def _run(self, event: _Event, verb: str, payload: Payload, handshake: dict[str, Any]) -> None:
+        """Run a request through the application, and acknowledge the response."""
         self._wait_for_reader(event.socket)
         if not event.socket.connected:
-            return  # nobody waits for the answer
+            return
         path = full_path(payload, handshake)
-        environ = of_request(verb, payload, handshake, self._headers)
+        environ = request_environ(verb, payload, handshake, self._headers)
         environ[SOCKET] = (event.socket.sid, event.namespace)
-        cookies = self._held(event.socket, handshake).cookies
+        cookies = self._state_of(event.socket, handshake).cookies
         if header := cookies.header(path):
             environ["HTTP_COOKIE"] = header
         try:
-            # From the outside, so that middleware put around the application sees it too.
+            # app.wsgi_app, so that the request passes through middleware around it.
             response = call(self._app.wsgi_app, environ, lambda: event.socket.connected)
-            cookies.follow(response.all("set-cookie"), path)
-            said = acknowledgement(response)
+            cookies.update(response.all("set-cookie"), path)
+            reply = acknowledgement_of(response)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # the application's own: an exit, a green Timeout
+        except BaseException:  # of the application, such as SystemExit or a green Timeout
             logger.exception("A socket request for %s failed.", payload.path)
-            said = answer(500, {"message": "Internal Server Error"})
-        self._acknowledge(event, said)
+            reply = _error(500, "Internal Server Error")
+        self._acknowledge(event, reply)
 
     def refuse(
         self, socket: Socket, namespace: str, id: int | None, message: str, status: int
     ) -> None:
-        """Tell a client that what it has sent is no socket request."""
+        """
+        Send a client the error of a malformed socket request.
+
+        Args:
+            socket: The socket that has sent it.
+            namespace: The namespace of the socket.
+            id: The ID of the acknowledgement; without one the error is an event of its own.
+            message: The error.
+            status: Of the response, as in HTTP.
+        """
         if id is not None:
-            said = answer(status, {"message": message})
-            self._acknowledge(_Event(socket, namespace, id), said)
+            self._acknowledge(_Event(socket, namespace, id), _error(status, message))
             return
-        # As Sails does, without the stack trace.
+        # The event is that of Sails, without the stack trace.
         error = {"code": "SAILS:HOOK:SOCKETS:PARSE_VIRTUAL_REQ", "status": status}
         data = ["sails:parseError", error | {"message": message}]
         self._send(socket, self._server.packet_class(EVENT, namespace=namespace, data=data))
 
-    def _acknowledge(self, event: _Event, said: dict[str, Any]) -> None:
+    def _acknowledge(self, event: _Event, reply: dict[str, Any]) -> None:
         if event.id is None or not event.socket.connected:
             return
         make = partial(self._server.packet_class, ACK, namespace=event.namespace, id=event.id)
         try:
-            self._send(event.socket, make(data=[said]))
+            self._send(event.socket, make(data=[reply]))
         except (TypeError, ValueError, OverflowError, RecursionError):
-            logger.exception("An answer to a socket request cannot be sent.")
-            said = answer(500, {"message": "Internal Server Error"})
-            self._send(event.socket, make(data=[said]))
+            logger.exception("The response to a socket request cannot be sent.")
+            self._send(event.socket, make(data=[_error(500, "Internal Server Error")]))
 
-    # -- clients that ask and do not read -------------------------------------------------
+    # -- backpressure ---------------------------------------------------------------------
 
     def _wait_for_reader(self, socket: Socket) -> None:
-        # What the answers take is memory: over HTTP, too, a client that does not read waits.
+        # Unread responses take memory; over HTTP a client that does not read is kept waiting, too.
         while socket.connected and self._unread(socket) > UNREAD:
             self._server.sleep(0.05)
 
     def _send(self, socket: Socket, packet: Any) -> None:
         if self._unread(socket) <= UNREAD_AT_ALL:
             self._manager.events.send_packet(socket.eio_sid, packet)
-        else:  # it sends what we refuse, and does not read the refusals
+        else:  # the client keeps sending and reads no refusals
             self._manager.hang_up(socket.eio_sid)
 
     def _unread(self, socket: Socket) -> int:
@@ -259,11 +267,15 @@ class SocketRequests:
         self._server.sleep(0)
 
 
-def _keep_to_itself(server: Any) -> None:
-    """Do not serve Socket.IO itself over a socket: a connection in a connection would stay."""
+def _error(status: int, message: str) -> dict[str, Any]:
+    return acknowledgement(status, {"message": message})
+
+
+def _refuse_nested_connections(server: Any) -> None:
+    """Refuse socket requests for Socket.IO's own URL: a nested connection would never end."""
     handle_request = server.handle_request
 
-    def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if SOCKET not in environ:
             served: Iterable[bytes] = handle_request(environ, start_response)
             return served
@@ -274,4 +286,4 @@ def _keep_to_itself(server: Any) -> None:
         )
         return refusal(environ, start_response)
 
-    server.handle_request = guarded
+    server.handle_request = handle
