@@ -14,7 +14,7 @@ from flask_socketio import SocketIO
 from flask_rooms.api.sockets import Callback, Sockets
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.overrides import rehearsal
+from flask_rooms.backends.overrides import current_overrides
 from flask_rooms.cli import add_commands
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.interfaces import Timing
@@ -236,13 +236,13 @@ class Rooms:
         )
 
     def _read_config(self, app: Flask) -> Config:
-        rehearsed = rehearsal.get()
-        return Config.of(app, {**self._options, **(rehearsed.options if rehearsed else {})})
+        overrides = current_overrides.get()
+        return Config.of(app, {**self._options, **(overrides.options if overrides else {})})
 
     def _make_cluster(self, app: Flask, config: Config) -> Cluster:
-        rehearsed = rehearsal.get()
+        overrides = current_overrides.get()
         # Made now and only opened later, so that a wrong URL is an error at the start.
-        if self._backend is not None and self._apps and rehearsed is None:
+        if self._backend is not None and self._apps and overrides is None:
             raise ConfigurationError(
                 "One backend= connects one worker: give each application a Rooms of its own, or "
                 "use backend_url=."
@@ -251,8 +251,8 @@ class Rooms:
             config.backend_url, channel=config.channel, options=config.backend_options or {}
         )
         keys = config.keys(app, in_process=type(backend) is MemoryBackend)
-        if rehearsed is not None:  # after all checks, so that a test finds what production would
-            backend = rehearsed.connect(app, config.channel)
+        if overrides is not None:  # after all checks, so that a test finds what production would
+            backend = overrides.connect(app, config.channel)
         # Room for the operations' framing and for a heartbeat that names a large cluster.
         codec = Codec(keys, config.channel, 2 * config.message_bytes + 2**16)
         timing = Timing(config.heartbeat_interval, config.confirm_timeout)
@@ -298,7 +298,7 @@ def _check_former(socketio: SocketIO) -> None:
             "This SocketIO was initialised before, with another client manager: create it as "
             "SocketIO() without the application, and let Rooms initialise it."
         )
-    if rehearsal.get() is not None:
+    if current_overrides.get() is not None:
         raise ConfigurationError(
             "A SocketIO serves the application that was made last, and here several live side by "
             "side: each application needs its own, or the one that Rooms makes."
