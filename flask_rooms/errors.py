@@ -10,8 +10,12 @@ class RoomsError(Exception):
     """The root: catch this one to catch whatever Flask-Rooms raises."""
 
 
-class ConfigurationError(RoomsError):
-    """The application is not set up right; the message says what to change."""
+class ConfigurationError(RoomsError, RuntimeError):
+    """
+    The application is not set up correctly; the message says what to change.
+
+    It is also a RuntimeError, as Flask's own errors are outside of an application context.
+    """
 
 
 class InvalidArgument(RoomsError, ValueError):

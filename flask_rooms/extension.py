@@ -14,7 +14,7 @@ from flask_socketio import SocketIO
 from flask_rooms.api.sockets import Callback, Sockets
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.overrides import overrides
+from flask_rooms.backends.overrides import current_overrides
 from flask_rooms.cli import add_commands
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.interfaces import Timing
@@ -238,13 +238,13 @@ class Rooms:
         )
 
     def _read_config(self, app: Flask) -> Config:
-        overridden = overrides.get()
-        return Config.of(app, {**self._options, **(overridden.options if overridden else {})})
+        overrides = current_overrides.get()
+        return Config.of(app, {**self._options, **(overrides.options if overrides else {})})
 
     def _make_transport(self, app: Flask, config: Config) -> tuple[Backend, Codec]:
         """Make the backend, which is opened later so that a wrong URL is an error at the start."""
-        overridden = overrides.get()
-        if self._backend is not None and self._apps and overridden is None:
+        overrides = current_overrides.get()
+        if self._backend is not None and self._apps and overrides is None:
             raise ConfigurationError(
                 "One backend= connects one worker: give each application a Rooms of its own, or "
                 "use backend_url=."
@@ -253,8 +253,8 @@ class Rooms:
             config.backend_url, channel=config.channel, options=config.backend_options or {}
         )
         keys = config.keys(app, in_process=type(backend) is MemoryBackend)
-        if overridden is not None:  # after all checks, so that a test fails where production would
-            backend = overridden.connect(app, config.channel)
+        if overrides is not None:  # after all checks, so that a test fails where production would
+            backend = overrides.connect(app, config.channel)
         # Room for the operations' framing and for a heartbeat that names a large cluster.
         return backend, Codec(keys, config.channel, 2 * config.message_bytes + 2**16)
 
@@ -336,7 +336,10 @@ class _Build:
         socketio.init_app(self._app, client_manager=manager, async_mode=mode)
         admin = partial(ClusterAdmin, self._app, cluster, emitter, delivery, socketio.server)
         socketio.server.instrument = admin
-        return Parts(socketio, cluster, Sockets(cluster, emitter))
+        sockets = Sockets(cluster, emitter)
+        return Parts(
+            socketio, cluster, sockets, self._registry, disconnects, self._acknowledgements
+        )
 
     def _handlers(self, connecting: Connecting, disconnects: Disconnects) -> Handlers:
         """Return what takes the place of the server's own methods."""
@@ -388,7 +391,7 @@ def _check_former(socketio: SocketIO) -> None:
             "This SocketIO was initialised before, with another client manager: create it as "
             "SocketIO() without the application, and let Rooms initialise it."
         )
-    if overrides.get() is not None:
+    if current_overrides.get() is not None:
         raise ConfigurationError(
             "A SocketIO serves the application that was made last, and here several live side by "
             "side: each application needs its own, or the one that Rooms makes."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
@@ -11,6 +12,9 @@ from werkzeug.local import LocalProxy
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import ConfigurationError
+from flask_rooms.membership.registry import Registry
+from flask_rooms.server.acknowledgements import Acknowledgements
+from flask_rooms.server.disconnects import Disconnects
 
 # Where a Flask application keeps what belongs to it alone.
 _PARTS = "rooms_parts"
@@ -23,6 +27,9 @@ class Parts:
     socketio: SocketIO
     cluster: Cluster
     sockets: Sockets
+    registry: Registry
+    disconnects: Disconnects
+    acknowledgements: Acknowledgements
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:
@@ -49,5 +56,29 @@ def _current_sockets() -> Sockets:
     return parts_of(current_app).sockets
 
 
+class SocketsProxy(LocalProxy[Sockets]):
+    """A proxy that has the documentation of Sockets even outside of an application context."""
+
+    __slots__ = ()
+    __doc__ = Sockets.__doc__
+    #: help() and pydoc document this class in place of the proxy's own.
+    __origin__ = Sockets
+    #: LocalProxy has every special method, and unittest.mock replaces an awaitable by an AsyncMock.
+    __await__ = None
+
+    def __dir__(self) -> list[str]:
+        return dir(Sockets)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            current = self._get_current_object()
+        except ConfigurationError:
+            if name.startswith("_"):
+                # pydoc, unittest.mock and IPython look for attributes that few objects have.
+                raise AttributeError(name) from None
+            raise
+        return getattr(current, name)
+
+
 #: The `Sockets` of the current application, as `flask.current_app` is the application.
-sockets: Sockets = LocalProxy(_current_sockets)  # type: ignore[assignment]  # as Flask types its own
+sockets: Sockets = SocketsProxy(_current_sockets)  # type: ignore[assignment]  # as Flask types its own

@@ -1,4 +1,4 @@
-"""Backends carry bytes between workers; a URL says which one."""
+"""Backends, which carry bytes between workers, and from_url(), which selects one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["Backend", "MemoryBackend", "from_url"]
 
 def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, Any]) -> Backend:
     """
-    Return the backend that *url* names, not opened yet.
+    Return the backend for a URL, not opened yet.
 
-    `memory://` connects workers inside this process, `memory://name` those of the hub of that
-    name. Tested through Kombu are `redis://` and `amqp://`; `rediss://`, `sentinel://`, `amqps://`
-    and whatever else Kombu speaks are handed to it untested.
+    `memory://` connects workers inside this process, `memory://name` those of the hub *name*.
+    `redis://` and `amqp://` are tested through Kombu; `rediss://`, `sentinel://`, `amqps://` and
+    Kombu's other schemes are passed to Kombu untested.
 
     Args:
         url: A URL; or several to try in turn, as a list or separated by semicolons.
-        channel: Only workers of the same channel hear each other.
-        options: Passed to Kombu as its transport options; `memory://` has none.
+        channel: Only workers of the same channel are connected.
+        options: Kombu's transport options; `memory://` ignores them.
 
     Raises:
-        ConfigurationError: The URL is malformed, or what it needs is not installed.
+        ConfigurationError: The URL is malformed, or a library for it is not installed.
     """
     urls = _split(url)
     if any(one.startswith("memory://") for one in urls):
@@ -44,7 +44,7 @@ def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, An
 
 
 def _split(url: str | Sequence[str]) -> list[str]:
-    """Return the URLs of a list, or of a text that separates them by semicolons."""
+    """Return the URLs of a list, or of a string that separates them by semicolons."""
     listed: Sequence[Any] = url.split(";") if isinstance(url, str) else url
     if not isinstance(listed, (list, tuple)):
         listed = [listed]

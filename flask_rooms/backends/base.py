@@ -1,4 +1,4 @@
-"""What a backend has to do: carry bytes from one worker to all."""
+"""Backend, the interface of what carries bytes from each worker to all."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from abc import ABC, abstractmethod
 
 class Backend(ABC):
     """
-    Carries payloads between the workers of a cluster and knows nothing of rooms.
+    Carries payloads between the workers of a cluster; it knows nothing of rooms.
 
-    The promise is small. What one worker publishes reaches every open worker of the
-    channel, itself included, in the order published, each payload once and unchanged.
-    Around a lost connection payloads may be lost or doubled; numbering, repairing and
-    signing them is the cluster's work. `flask_rooms.testing.BackendContract` is this
-    promise as a test suite.
+    A payload that one worker publishes reaches every open worker of the channel, the publisher
+    included, once, unchanged and in the order published. Around a lost connection payloads may
+    be lost or doubled: the cluster numbers, repairs and signs them.
+    `flask_rooms.testing.BackendContract` tests a backend for this.
 
-    publish() may be called from several threads at once. receive() is called from one
-    thread; publish() and close() may run meanwhile.
+    publish() may be called from several threads at once. receive() is called from one thread
+    only; publish() and close() may be called during it.
     """
 
-    #: Whether certainly nobody else is on the channel. A backend that cannot be sure, as with
-    #: a broker, leaves it at that; one that can spares its worker to wait for others to be heard.
+    #: Whether this is certainly the only backend on the channel. A backend that cannot know, as
+    #: over a broker, leaves it False; True spares its worker the wait for other workers.
     alone: bool = False
 
     @abstractmethod
     def open(self) -> None:
         """
-        Connect and subscribe: whatever is published after the return is received.
+        Connect and subscribe: every payload published after the return is received.
 
-        Opening again after close(), or in a forked child, starts afresh; connections
+        Opening again after close(), or in a forked child, makes new connections. Those
         inherited from a parent process are dropped, not closed.
 
         Raises:
@@ -41,11 +40,11 @@ class Backend(ABC):
         Hand *payload* to the broker for every worker, in a bounded time.
 
         Args:
-            payload: Any bytes, none included.
+            payload: Any bytes; may be empty.
 
         Raises:
             BackendError: The payload may not have reached the broker, or the backend
-                is closed. Calling again connects again.
+                is closed. Calling again reconnects.
         """
 
     @abstractmethod
@@ -57,7 +56,7 @@ class Backend(ABC):
             timeout: Seconds to wait, greater than 0.
 
         Returns:
-            The payload, or None when nothing came in time or the backend was closed.
+            The payload, or None if none arrived in time or the backend is closed.
 
         Raises:
             BackendError: The connection was lost; calling again reconnects.
@@ -65,4 +64,4 @@ class Backend(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Disconnect, and wake a receive() that waits; closing twice is harmless."""
+        """Disconnect, and wake a waiting receive(); closing twice has no effect."""

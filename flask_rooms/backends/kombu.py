@@ -1,4 +1,4 @@
-"""Kombu carries payloads over Redis, RabbitMQ and whatever else it can broadcast with."""
+"""The backend for Redis, RabbitMQ and Kombu's other transports that can broadcast."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from kombu.messaging import Consumer
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError, ConfigurationError
 
-#: Seconds that one step of talking to a broker may take: a connect, a write, an answer.
+#: Seconds that one operation on a broker may take: a connect, a write, a reply.
 TIMEOUT = 5.0
 
-#: Seconds that saying goodbye may take, for each connection.
-GOODBYE = 1.0
+#: Seconds that closing a connection may take.
+CLOSE_TIMEOUT = 1.0
 
-#: Seconds between two looks at the closed flag while receive() waits. A connection cannot be
-#: closed safely under a thread that reads from it, so the reader has to look up by itself.
-SLICE = 0.25
+#: Seconds between two checks of the closed flag while receive() waits. A connection cannot be
+#: closed safely while another thread reads from it, so the reading thread has to check.
+CLOSED_INTERVAL = 0.25
 
-#: Transport options unless the user gives others; a transport ignores those it does not know.
+#: Transport options unless the user sets others; a transport ignores those it does not know.
 DEFAULT_OPTIONS: Mapping[str, Any] = {
-    # Redis: without these a dead connection blocks its caller for ever.
+    # Redis: without these a dead connection blocks its caller forever.
     "socket_timeout": TIMEOUT,
     "socket_connect_timeout": TIMEOUT,
     "socket_keepalive": True,
-    # Redis: a repeated command is a doubled message, and waits twice as long.
+    # Redis: a retried PUBLISH may send a message twice, and doubles the timeout.
     "retry_on_timeout": False,
 }
 
 REDIS_SCHEMES = ("redis", "rediss", "sentinel")
 
-#: Seconds between two looks into the queue, for transports that poll; Kombu's default is 1.
+#: Seconds between two polls, for transports that poll their queues; Kombu's default is 1.
 POLLING_INTERVAL = 0.02
 
 
@@ -51,20 +51,20 @@ class KombuBackend(Backend):
 
     Args:
         urls: Broker URLs, tried in turn on every connect.
-        channel: Only backends of the same channel hear each other.
-        options: Kombu's transport options; they take precedence over `DEFAULT_OPTIONS`. Besides,
-            `ssl` is Kombu's option of that name.
+        channel: Only backends of the same channel are connected.
+        options: Kombu's transport options; they take precedence over `DEFAULT_OPTIONS`. `ssl` is
+            passed to Kombu's Connection.
 
     Raises:
-        ConfigurationError: Kombu does not know the URL, cannot broadcast over it, or misses a
-            library for it.
+        ConfigurationError: Kombu does not know the URL or cannot broadcast over it, or a library
+            for it is not installed.
     """
 
     def __init__(
         self, urls: Sequence[str], *, channel: str, options: Mapping[str, Any] | None = None
     ) -> None:
         self._channel = channel
-        # Quoted, because Redis takes *, ? and [ for patterns, and Kombu cuts at a slash.
+        # Quoted, because *, ? and [ are patterns in Redis, and Kombu splits at a slash.
         self._exchange = quote(channel, safe="")
         if not 0 < len(self._exchange) <= 200:
             raise ConfigurationError("A channel is a name of 1 to 200 characters.")
@@ -80,7 +80,7 @@ class KombuBackend(Backend):
 
     def open(self) -> None:
         """
-        Connect and subscribe: whatever is published after the return is received.
+        Connect and subscribe: every payload published after the return is received.
 
         Raises:
             BackendError: The broker cannot be reached.
@@ -116,7 +116,7 @@ class KombuBackend(Backend):
         Return the next payload, waiting at most *timeout* seconds.
 
         Returns:
-            The payload, or None when nothing came in time or the backend was closed.
+            The payload, or None if none arrived in time or the backend is closed.
 
         Raises:
             BackendError: The connection was lost; calling again reconnects.
@@ -127,10 +127,10 @@ class KombuBackend(Backend):
         return subscriber.receive(timeout)
 
     def close(self) -> None:
-        """Disconnect, and wake a receive() that waits; closing twice is harmless."""
+        """Disconnect, and wake a waiting receive(); closing twice has no effect."""
         publisher, self._publisher = self._publisher, None
         subscriber, self._subscriber = self._subscriber, None
-        # Connections of a parent process are forgotten: a word on them would reach its broker.
+        # Connections of a parent process are dropped: closing them would close the parent's.
         if self._process == os.getpid():
             for link in (subscriber, publisher):
                 if link is not None:
@@ -141,15 +141,15 @@ class KombuBackend(Backend):
 
 
 class _Session:
-    """One live connection with one Kombu channel: never repaired, only replaced."""
+    """A live connection with one Kombu channel; a broken one is replaced, not repaired."""
 
     def __init__(self, urls: Sequence[str], options: Mapping[str, Any], exchange: str) -> None:
         self._connection = _connection(";".join(urls), options)
         try:
             self._establish(attempts=len(urls))
             self.channel: Any = self._connection.channel()
-            # It stays on RabbitMQ: deleting it with its last queue would make open() fail
-            # in the worker that has just declared it, and has not bound its queue yet.
+            # Not auto-deleted on RabbitMQ: an exchange that goes with its last queue could go
+            # between another worker's declaration of it and that worker's binding.
             self.exchange = Exchange(exchange, type="fanout", durable=False)(self.channel)
             self.exchange.declare()
         except BaseException:
@@ -160,55 +160,57 @@ class _Session:
         self._connection.ensure_connection(
             max_retries=attempts - 1, interval_start=0, interval_step=0, interval_max=0
         )
-        # Kept, because Connection.connection would reconnect in silence, without the consumer.
+        # Kept, because Connection.connection reconnects implicitly, without the consumer.
         self._link = self._connection.connection
         self._transport = self._connection.transport
         self.driver: str = self._transport.driver_type
         if self.driver == "amqp":
-            # Bounds every answer that py-amqp waits for; its read_timeout means nothing
-            # to a green socket.
+            # Bounds each wait of py-amqp for a reply; its read_timeout does not apply to green
+            # sockets.
             self._link.sock.settimeout(TIMEOUT)
 
     def drain(self, timeout: float) -> bool:
-        """Handle what the broker sends next; False when nothing came within *timeout* seconds."""
+        """Handle the broker's next message; return False if none arrived in *timeout* seconds."""
         try:
             self._transport.drain_events(self._link, timeout=timeout)
         except TimeoutError:
             return False
         return True
 
-    def hurry(self) -> None:
-        """Wait only GOODBYE seconds for the broker from now on."""
+    def shorten_timeouts(self) -> None:
+        """Wait for the broker for at most CLOSE_TIMEOUT seconds from now on."""
         if self.driver == "amqp":
-            self._link.sock.settimeout(GOODBYE)
+            self._link.sock.settimeout(CLOSE_TIMEOUT)
         elif self.driver == "redis":
             pool = self.channel.pool
-            pool.connection_kwargs.update(socket_timeout=GOODBYE, socket_connect_timeout=GOODBYE)
+            pool.connection_kwargs.update(
+                socket_timeout=CLOSE_TIMEOUT, socket_connect_timeout=CLOSE_TIMEOUT
+            )
             pool.disconnect(inuse_connections=False)
-            pool.reset()  # what it connects next has the new timeouts
+            pool.reset()  # its next connections have the new timeouts
 
     def close(self) -> None:
-        """Say goodbye to the broker."""
+        """Close the connection."""
         self._connection.release()
 
     def discard(self) -> None:
-        """Drop the connection without a word, for there may be nobody to hear it."""
-        with suppress(Exception):  # it is broken already, and that was reported
+        """Drop the connection without telling the broker, which may be unreachable."""
+        with suppress(Exception):  # the connection is broken already, and that was reported
             self._connection.collect()
 
 
 class _Link:
     """
-    A connection that is made when needed, with one owner at a time.
+    A connection that is made on first use, and used by one thread at a time.
 
-    eventlet refuses two green threads that read from one socket, and no driver
-    can bear two that write: who uses the connection holds the lock.
+    eventlet raises an error when two green threads read from one socket, and no driver supports
+    two that write.
     """
 
     def __init__(self, connect: Callable[[], _Session], where: str) -> None:
         self._connect = connect
         self._where = where
-        # Made here, not at import, so that a patched process gets a green one.
+        # Made here, not at import, so that a patched process has a green lock.
         self._owner = threading.Lock()
         self._session: _Session | None = None
         self.closed = False
@@ -219,8 +221,8 @@ class _Link:
 
     def close(self) -> None:
         self.closed = True
-        # Whoever is inside closes on the way out; waiting for that is a courtesy, with an end.
-        if self._owner.acquire(timeout=GOODBYE):
+        # A thread that uses the connection closes it afterwards; wait for that, with a bound.
+        if self._owner.acquire(timeout=CLOSE_TIMEOUT):
             try:
                 self._end()
             finally:
@@ -236,8 +238,8 @@ class _Link:
                     self._session = self._prepare(self._connect())
                 yield self._session
             except BaseException as error:
-                # Even a killed greenlet may leave half a frame behind. Exception, because drivers
-                # raise AttributeError, KeyError and more when a connection goes.
+                # BaseException, because a killed greenlet may leave half a frame behind. Any
+                # Exception, because drivers raise AttributeError and KeyError on a lost connection.
                 self._discard()
                 if isinstance(error, BackendError) or not isinstance(error, Exception):
                     raise
@@ -262,10 +264,10 @@ class _Link:
         session, self._session = self._session, None
         if session is not None:
             try:
-                session.hurry()
+                session.shorten_timeouts()
                 self._leave(session)
                 session.close()
-            except Exception:  # noqa: BLE001 - a broker that is gone needs no goodbye
+            except Exception:  # noqa: BLE001 - the broker is gone, so there is nothing to close
                 session.discard()
 
 
@@ -284,7 +286,7 @@ class _Publisher(_Link):
 
     def _prepare(self, session: _Session) -> _Session:
         if session.driver == "redis":
-            # Kombu builds a redis.Redis for every publish, which is half the cost of it.
+            # Kombu builds a redis.Redis for each publish, which is half of its cost.
             client = session.channel._create_client()
             session.channel.conn_or_acquire = lambda other=None: nullcontext(other or client)
         return session
@@ -302,7 +304,10 @@ class _Subscriber(_Link):
             with self._use() as session:
                 while not self._arrived and not self.closed:
                     left = deadline - time.monotonic()
-                    if not session.drain(max(0.0, min(left, SLICE))) and left <= SLICE:
+                    if (
+                        not session.drain(max(0.0, min(left, CLOSED_INTERVAL)))
+                        and left <= CLOSED_INTERVAL
+                    ):
                         break
         except BackendError:
             if not self.closed:
@@ -311,8 +316,8 @@ class _Subscriber(_Link):
 
     def _prepare(self, session: _Session) -> _Session:
         try:
-            # The redelivery that acknowledgements buy is the cluster's work; on
-            # Redis they would cost two more commands a message.
+            # No acknowledgements: the cluster retransmits by itself, and on Redis they would
+            # cost two more commands per message.
             self._queue = _queue(session)
             Consumer(session.channel, [self._queue], on_message=self._take, no_ack=True).consume()
             if session.driver == "redis" and not session.drain(TIMEOUT):
@@ -323,9 +328,9 @@ class _Subscriber(_Link):
         return session
 
     def _leave(self, session: _Session) -> None:
-        if session.driver != "amqp":  # which deletes an exclusive queue by itself
+        if session.driver != "amqp":  # RabbitMQ deletes exclusive queues itself
             self._queue.delete()
-            # Kombu's memory transport would go on filling it, and so bring it back.
+            # Kombu's memory transport would recreate the queue with the next message.
             self._queue.unbind_from(session.exchange)
 
     def _take(self, message: Any) -> None:
@@ -337,11 +342,11 @@ def _queue(session: _Session) -> Any:
     """Return the queue of a new subscriber, not declared yet."""
     exchange = session.exchange
     if session.driver == "redis":
-        # There a queue is but a label for the subscription, remembered in a set: one label
-        # for all keeps workers that crash from filling it.
+        # On Redis a queue is a label of the subscription, kept in a set: one label for all, so
+        # that workers that crash do not fill the set.
         return Queue(exchange.name, exchange, durable=False)(session.channel)
     name = f"{exchange.name}.{uuid4().hex}"
-    # Exclusive, because RabbitMQ 4.3 refuses other transient queues.
+    # Exclusive, because RabbitMQ 4.3 refuses transient queues that are not.
     exclusive = session.driver == "amqp"
     return Queue(name, exchange, durable=False, exclusive=exclusive)(session.channel)
 
@@ -350,17 +355,17 @@ def _connection(urls: str, options: Mapping[str, Any]) -> Any:
     """Return a Kombu connection that is not established yet."""
     options = dict(options)
     ssl = options.pop("ssl", _verified(urls))
-    # Plain amqp:// would pick the C library librabbitmq where it is installed, which knows
-    # neither timeouts nor green threads.
+    # amqp:// would select librabbitmq where it is installed, a C library that supports neither
+    # timeouts nor green threads.
     urls = ";".join("py" + url if url.startswith("amqp://") else url for url in urls.split(";"))
     connection = Connection(
         urls,
-        ssl=dict(ssl) if isinstance(ssl, Mapping) else ssl,  # Kombu writes into it
+        ssl=dict(ssl) if isinstance(ssl, Mapping) else ssl,  # Kombu modifies it
         transport_options=options,
         connect_timeout=TIMEOUT,
-        # No AMQP heartbeats: an idle publisher has no thread to send them and would be cut off.
-        # The cluster's own heartbeats use both connections and notice more; what dies
-        # silently meanwhile is found by the TCP keepalive and user timeout that py-amqp sets.
+        # No AMQP heartbeats: an idle publisher has no thread to send them, and RabbitMQ would
+        # close its connection. The cluster's own heartbeats use both connections, and py-amqp
+        # sets TCP keepalive and user timeout.
         heartbeat=0,
     )
     if getattr(connection.get_transport_cls(), "polling_interval", None):
@@ -369,18 +374,18 @@ def _connection(urls: str, options: Mapping[str, Any]) -> Any:
 
 
 def _verified(urls: str) -> Any:
-    """Return Kombu's `ssl` option that makes TLS look at the broker's certificate."""
+    """Return Kombu's `ssl` option that verifies the broker's certificate."""
     if urls.startswith("rediss://"):
-        return {"ssl_cert_reqs": "required"}  # Kombu's default is none, with a warning
+        return {"ssl_cert_reqs": "required"}  # Kombu's default is no verification, and a warning
     if urls.startswith("amqps://") and ";" not in urls:
-        # The certificate is checked anyway, and so is the name in it. Not for several
-        # brokers, because Kombu would hold them all to the name of the first.
+        # Verifies the host name, too. Not for several brokers, because Kombu would expect the
+        # name of the first in every certificate.
         return {"server_hostname": None}
     return False
 
 
 def _check(url: str, options: Mapping[str, Any]) -> str:
-    """Return what may be shown of *url*, which is neither user nor password."""
+    """Return *url* without user and password, or raise ConfigurationError."""
     scheme, _, rest = url.partition("://")
     try:
         parts = urlsplit(url)
@@ -388,10 +393,10 @@ def _check(url: str, options: Mapping[str, Any]) -> str:
         if "@" in rest[len(parts.netloc) :]:
             raise ValueError
         connection = _connection(url, options)
-        # Made at the first look, which is when a missing library shows.
+        # The first access imports the transport's library.
         broadcasts = connection.transport.implements.exchange_type
     except (ImportError, AttributeError, NameError) as error:
-        # The latter two, because not all of Kombu's modules notice that their library is missing.
+        # The latter two, because some of Kombu's modules do not check that their library is there.
         extra = "flask-rooms[redis]" if scheme in REDIS_SCHEMES else f"kombu[{scheme}]"
         raise ConfigurationError(f"{scheme}:// needs a library: pip install {extra}") from error
     except KeyError:
@@ -399,7 +404,7 @@ def _check(url: str, options: Mapping[str, Any]) -> str:
             f"Neither Flask-Rooms nor Kombu knows {scheme}://; use memory://, redis:// or amqp://."
         ) from None
     except ValueError:
-        # Without the reason: it may quote a part of the password.
+        # Without the original error, which may quote a part of the password.
         raise ConfigurationError(
             f"The {scheme}:// URL is malformed. Percent-encode the special characters "
             "of user and password: / as %2F, # as %23, @ as %40."

@@ -1,4 +1,4 @@
-"""A hub inside one process: the default, and what an in-process test cluster runs on."""
+"""The backend for workers inside one process, which is the default."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import threading
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
 
-# None is what close() puts in, to wake receive().
+# close() puts None into an inbox, to wake receive().
 _Inbox = queue.Queue["bytes | None"]
 
-# (process, hub, channel) -> the open inboxes, as an ordered set. There is no lock on purpose: one
-# made at import would be a native lock even where eventlet or gevent patch later, and
-# each step below is a single dict operation, which is atomic. The process is part of the
-# key because a forked child must not fill the inboxes of a parent that it cannot reach.
+# (process ID, hub, channel) -> the open inboxes, as an ordered set. It has no lock: one made at
+# import would stay a native lock where eventlet or gevent patch later, and each step below is a
+# single dict operation, which is atomic. The process ID is there because a forked child must not
+# fill copies of its parent's inboxes, which nothing reads.
 _hubs: dict[tuple[int, str, str], dict[_Inbox, None]] = {}
 
 
@@ -24,8 +24,8 @@ class MemoryBackend(Backend):
     Connects the backends of one hub and channel inside this process.
 
     Args:
-        channel: Only backends of the same channel hear each other.
-        hub: And only those of the same hub: a name, or empty for the common one.
+        channel: Only backends of the same channel are connected.
+        hub: Only backends of the same hub are connected; a name, or "" for the default hub.
     """
 
     def __init__(self, channel: str, *, hub: str = "") -> None:
@@ -42,9 +42,9 @@ class MemoryBackend(Backend):
         return self._inbox is not None and len(self._inboxes) == 1
 
     def open(self) -> None:
-        """Take part in the channel: whatever is published after the return is received."""
+        """Join the channel: every payload published after the return is received."""
         self.close()
-        # Made here, not at import or construction, so that a patched process gets green ones.
+        # Made here, not at import or construction, so that a patched process has green locks.
         self._publishing = threading.Lock()
         self._inboxes = _hubs.setdefault((os.getpid(), self._hub, self._channel), {})
         self._inbox = queue.Queue()
@@ -62,7 +62,7 @@ class MemoryBackend(Backend):
             raise TypeError(f"A payload must be bytes, not {type(payload).__name__}.")
         if self._inbox is None:
             raise BackendError("The backend is closed; call open() first.")
-        # Without the lock two threads could be heard in one order here and in another there.
+        # Without the lock, backends could receive the payloads of two threads in different orders.
         with self._publishing:
             for inbox in list(self._inboxes):
                 inbox.put(payload)
@@ -72,7 +72,7 @@ class MemoryBackend(Backend):
         Return the next payload, waiting at most *timeout* seconds.
 
         Returns:
-            The payload, or None when nothing came in time or the backend was closed.
+            The payload, or None if none arrived in time or the backend is closed.
         """
         inbox = self._inbox
         if inbox is None:
@@ -83,7 +83,7 @@ class MemoryBackend(Backend):
             return None
 
     def close(self) -> None:
-        """Leave the channel and wake a receive() that waits; closing twice is harmless."""
+        """Leave the channel, and wake a waiting receive(); closing twice has no effect."""
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
             self._inboxes.pop(inbox, None)

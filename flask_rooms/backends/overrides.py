@@ -1,4 +1,4 @@
-"""How a test cluster has a say in the setup of applications that know nothing of it."""
+"""Overrides of an application's backend and options, for test clusters."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flask_rooms.backends.base import Backend
 @dataclass(frozen=True)
 class Overrides:
     """
-    What is decided in place of an application's own configuration.
+    What replaces the configuration of an application.
 
     Args:
-        options: They take precedence over those of Rooms and of the application.
-        connect: Makes the backend, from the application and its channel.
+        options: Take precedence over those of Rooms and of the application.
+        connect: Returns the backend; called with the application and its channel.
     """
 
     options: Mapping[str, Any]
@@ -27,4 +27,4 @@ class Overrides:
 
 
 #: Set by flask_rooms.testing while it calls an application's factory.
-rehearsal: ContextVar[Overrides | None] = ContextVar("flask_rooms.rehearsal", default=None)
+current_overrides: ContextVar[Overrides | None] = ContextVar("flask_rooms.overrides", default=None)

@@ -46,7 +46,7 @@ class Dispatcher:
         operation = event.operation
         try:
             if isinstance(operation, Query):
-                self._reply(event, operation)
+                self.reply(event, operation)
             elif isinstance(operation, Change):
                 self._change(event, operation)
             else:
@@ -63,7 +63,7 @@ class Dispatcher:
             change = replace(change, sids=own)
         receiver = threading.get_ident()
 
-        def reply(part: Part) -> None:
+        def confirm(part: Part) -> None:
             did, refused = part.outcome, part.refused
             if change.source is not None:  # a message has no room for all members of a room
                 refused = refused[: 1 + self._limits.frame // _ID_BYTES]
@@ -75,9 +75,10 @@ class Dispatcher:
                 self._sender.flush()
 
         # If this raises there is no answer, and the caller gets Unconfirmed.
-        self._worker.change_for(change, event.sender, reply)
+        self._worker.change_for(change, event.sender, confirm)
 
-    def _reply(self, event: Deliver, query: Query) -> None:
+    def reply(self, event: Deliver, query: Query) -> None:
+        """Answer a query, unless it is for the owner of a socket of another worker."""
         if query.kind == "rooms_of" and owner_of(str(query.about)) != self._shared.node.name:
             return
         answer = self._worker.answer(query)

@@ -51,7 +51,14 @@ class Cluster:
         timing: Intervals and timeouts.
         limits: The bounds of the outbox, the repair log and a message.
         worker: Holds the sockets.
+
+    Attributes:
+        receiver: Receives, in this process.
+        dispatcher: Carries out and answers what is received.
     """
+
+    receiver: Receiver
+    dispatcher: Dispatcher
 
     def __init__(
         self,
@@ -131,15 +138,15 @@ class Cluster:
             opened = self._transport.open()
             # Well below the time after which workers that are back sooner count this one as dead.
             longest = self._timing.heartbeat / 2
-            self._receiver = Receiver(self, self.backend, opened=opened, longest=longest)
+            self.receiver = Receiver(self, self.backend, opened=opened, longest=longest)
             self._shared = LockedNode(self._timing, self._limits)
-            self._sender = Sender(self._shared, self._transport, self._receiver.stopping)
+            self._sender = Sender(self._shared, self._transport, self.receiver.stopping)
             worker = self._worker
             self._calls = Calls(self._shared, self._sender, worker, self._timing.confirm)
-            self._dispatcher = Dispatcher(self._shared, self._sender, worker, self._limits)
+            self.dispatcher = Dispatcher(self._shared, self._sender, worker, self._limits)
             self._joined_in = os.getpid()
             self._sender.flush()
-            worker.spawn(self._receiver.run)
+            worker.spawn(self.receiver.run)
             self.wait_until_heard()
             with self._shared.lock:  # or the echo could come between the two
                 self._unheard = not self._listening.is_set()
@@ -164,11 +171,11 @@ class Cluster:
     @property
     def is_member(self) -> bool:
         """Whether this process has joined, and has not left again."""
-        return self._ready_in == os.getpid() and not self._receiver.stopping.is_set()
+        return self._ready_in == os.getpid() and not self.receiver.stopping.is_set()
 
     def leave_soon(self, then: Callable[[], object]) -> None:
         """Make the receiver leave, within a heartbeat, and then call *then*."""
-        self._receiver.leaving = then
+        self.receiver.leaving = then
 
     def leave(self, then: Callable[[], object]) -> None:
         """Leave in the background, then call *then*."""
@@ -194,9 +201,9 @@ class Cluster:
             self._shared.node.submit(Goodbye())
             self._said_goodbye = True
         self._sender.send_last(deadline)
-        self._receiver.stopping.set()
+        self.receiver.stopping.set()
         self.backend.close()
-        self._receiver.stopped.wait(timeout)
+        self.receiver.stopped.wait(timeout)
         self._calls.fail_all()
 
     def _be_heard(self, deadline: float) -> None:
@@ -209,7 +216,7 @@ class Cluster:
         """
         asked: frozenset[str] = frozenset()
         answer: Future[Completed | TimedOut] = Future()
-        stopped = self._receiver.stopped
+        stopped = self.receiver.stopped
         while not (self._transport.down or stopped.is_set()) and time.monotonic() < deadline:
             with self._shared.lock:
                 node = self._shared.node
@@ -289,15 +296,15 @@ class Cluster:
     def _handle(self, events: list[Event], node: Node) -> None:
         for event in events:
             if isinstance(event, Deliver):
-                self._dispatcher.dispatch(event)
+                self.dispatcher.dispatch(event)
             elif isinstance(event, Completed | TimedOut):
                 self._calls.resolve(event, node)
             elif isinstance(event, PeerLeft):
                 self._worker.on_worker_left(event.worker)
             elif isinstance(event, Evicted):
-                self._restart(event.reason)
+                self.restart(event.reason)
 
-    def _restart(self, reason: str) -> None:
+    def restart(self, reason: str) -> None:
         """Continue under a new name and without sockets, so that no wrong membership stays."""
         with self._shared.lock:
             if self._said_goodbye:

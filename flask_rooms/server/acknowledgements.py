@@ -20,17 +20,18 @@ class Acknowledgements:
 
     Attributes:
         local: Socket ID -> acknowledgement ID -> callback; python-socketio's `callbacks`.
+        remote: Number -> the worker of the client, and the callback.
     """
 
     def __init__(self) -> None:
         self.local: dict[str, dict[int, Callback]] = {}
-        self._remote: dict[int, tuple[str, Callback]] = {}
+        self.remote: dict[int, tuple[str, Callback]] = {}
         self._ids = itertools.count(1)
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what waits in the parent."""
         self.local.clear()
-        self._remote.clear()
+        self.remote.clear()
 
     def add_local(self, sid: str, callback: Callback) -> int:
         """Keep the callback for a socket of this worker; return its acknowledgement ID."""
@@ -49,17 +50,17 @@ class Acknowledgements:
     def add_remote(self, room: str, callback: Callback) -> int:
         """Keep the callback for the member of *room*, a socket's own; return its number."""
         ack = next(self._ids)
-        self._remote[ack] = (owner_of(room), callback)
-        while len(self._remote) > MAX_REMOTE:
-            self._remote.pop(next(iter(self._remote)), None)
+        self.remote[ack] = (owner_of(room), callback)
+        while len(self.remote) > MAX_REMOTE:
+            self.remote.pop(next(iter(self.remote)), None)
         return ack
 
     def take_remote(self, ack: int) -> Callback | None:
         """Return and forget the callback with this number, or None."""
-        return self._remote.pop(ack, ("", None))[1]
+        return self.remote.pop(ack, ("", None))[1]
 
     def on_worker_left(self, worker: str) -> None:
         """Forget the callbacks that wait for a client of that worker."""
-        for ack, (owner, _) in list(self._remote.items()):
+        for ack, (owner, _) in list(self.remote.items()):
             if owner == worker:
-                self._remote.pop(ack, None)
+                self.remote.pop(ack, None)

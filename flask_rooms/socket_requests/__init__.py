@@ -1,1 +1,1 @@
-"""Flask routes, served to Socket.IO clients."""
+"""Socket requests: Flask routes, served to Socket.IO clients."""

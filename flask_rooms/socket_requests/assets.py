@@ -1,4 +1,4 @@
-"""What the extension itself serves to browsers, where the application has given it a URL."""
+"""The routes of the extension's own scripts for browsers, at URLs that the application sets."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def serve(app: Flask, config: Config) -> None:
 
 
 def _script(name: str) -> Response:
-    # Said here, because what a machine takes ".js" for is a matter of its configuration.
+    # Explicit, because the system's configuration may map ".js" to another type.
     return send_from_directory(_STATIC, name, mimetype="text/javascript")
 
 
 def _cookie() -> Response:
-    # sails.io.js loads this as a script before it connects to another origin, so that the browser
-    # gets the cookies of that origin; it goes on when it is called.
+    # sails.io.js loads this script before it connects to another origin, so that the browser gets
+    # that origin's cookies, and waits for the call.
     response = Response("_sailsIoJSConnect();", mimetype="application/javascript")
     response.cache_control.no_store = True
     return response

@@ -13,7 +13,7 @@ from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.cookies import Cookies
-from flask_rooms.socket_requests.environ import SOCKET, of_socket
+from flask_rooms.socket_requests.environ import SOCKET, socket_environ
 from flask_rooms.socket_requests.serial_queue import SerialQueue
 
 
@@ -58,7 +58,7 @@ class SocketContext:
 
     def environ(self, socket: Socket, namespace: str, handshake: dict[str, Any]) -> dict[str, Any]:
         """Return the environment of a socket outside any request, with all its cookies."""
-        environ = of_socket(handshake) | {SOCKET: (socket.sid, namespace)}
+        environ = socket_environ(handshake) | {SOCKET: (socket.sid, namespace)}
         cookies = self.state(socket, handshake).cookies.header("/")
         return environ | ({"HTTP_COOKIE": cookies} if cookies else {})
 

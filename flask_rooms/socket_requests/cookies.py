@@ -1,4 +1,4 @@
-"""The cookies of one socket: those of its handshake, and what the application has set since."""
+"""The cookie jar of one socket: the cookies of its handshake, updated by the application."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.request import Request
 
-# As browsers have it, so that what an application sets does not pile up.
-#: How many cookies are kept.
+# The limits are those of browsers.
+#: How many cookies a socket keeps.
 COOKIES = 50
-#: How long name and value may be together, in bytes.
+#: How long the name and value of a cookie may be together, in bytes.
 COOKIE_BYTES = 4096
 
 
 class Cookies:
     """
-    The cookies of one socket; nothing of them ever reaches its client.
+    The cookies of one socket; what the application sets never reaches the client.
 
     Args:
-        handshake: The `Cookie` header that the client has connected with.
+        handshake: The `Cookie` header of the handshake.
     """
 
     def __init__(self, handshake: str) -> None:
@@ -28,11 +28,11 @@ class Cookies:
 
     @property
     def changed(self) -> bool:
-        """Whether the application has set any since the handshake."""
+        """Whether the application has set cookies since the handshake."""
         return self._jar is not None
 
     def header(self, path: str) -> str:
-        """Return the `Cookie` header of a request for *path*, percent-encoded; may be empty."""
+        """Return the `Cookie` header of a request for the percent-encoded *path*, or ""."""
         given = [pair for _, pair in self._given if pair]
         if self._jar is None:
             return "; ".join(given)
@@ -40,13 +40,19 @@ class Cookies:
         self._jar.add_cookie_header(request)
         return "; ".join(filter(None, [request.get_header("Cookie"), *given]))
 
-    def follow(self, headers: list[str], path: str) -> None:
-        """Do what the `Set-Cookie` *headers* of the response to a request for *path* say."""
+    def update(self, headers: list[str], path: str) -> None:
+        """
+        Apply the `Set-Cookie` headers of a response.
+
+        Args:
+            headers: Their values.
+            path: The path of the request, percent-encoded.
+        """
         if not headers:
             return
         set_now = {_name(header.partition(";")[0]) for header in headers}
-        # The handshake does not tell paths, so a cookie of the same name is the same one: else
-        # the old session would survive a logout.
+        # The handshake does not tell the paths of its cookies, so the name identifies them:
+        # otherwise the old session cookie would survive a logout.
         self._given = [(name, pair) for name, pair in self._given if name not in set_now]
         self._jar = self._jar or CookieJar(_OneHost())
         self._jar.extract_cookies(_Response(headers), _request(path))  # type: ignore[arg-type]
@@ -55,7 +61,7 @@ class Cookies:
 
 
 class _OneHost(DefaultCookiePolicy):
-    """All requests go to the application that has set the cookie: its domain says nothing."""
+    """Ignores the domain of a cookie: all requests go to the application that has set it."""
 
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
         size = len(cookie.name) + len(cookie.value or "")
@@ -72,7 +78,7 @@ class _OneHost(DefaultCookiePolicy):
 
 
 class _Response:
-    """As much of a response as a CookieJar wants to know."""
+    """The part of urllib's response that a CookieJar reads."""
 
     def __init__(self, headers: list[str]) -> None:
         self._message = Message()
@@ -84,8 +90,7 @@ class _Response:
 
 
 def _request(path: str) -> Request:
-    # The host is made up; https, so that cookies for secure connections are sent: these never
-    # leave the process.
+    # The URL is never fetched; https, so that the jar returns Secure cookies, too.
     return Request("https://socket.invalid" + path)
 
 

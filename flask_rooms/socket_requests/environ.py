@@ -1,4 +1,4 @@
-"""The WSGI environment of a socket request: its connection's, with what the client asks for."""
+"""The WSGI environment of a socket request: that of the handshake, updated from the payload."""
 
 from __future__ import annotations
 
@@ -11,33 +11,32 @@ from urllib.parse import unquote_to_bytes
 
 from flask_rooms.socket_requests.payload import Payload
 
-#: Where an environment says whose request it is: (socket ID, namespace).
+#: The key of an environment under which the socket of a request is: (socket ID, namespace).
 SOCKET = "flask_rooms.socket"
 
-# A list of what is allowed and not of what is forbidden: proxies tell applications who somebody
-# is in headers of any name, they see the handshake and none of the requests in it, and so a
-# header that nobody here has heard of might make a client an administrator.
+# An allow list, because a proxy may authenticate users in a header of any name. The proxy sees
+# the handshake only, so a client could forge such a header in a socket request.
 #
-# Said anew by each request:
-_EACH_TIME = frozenset(
+# Set by each request:
+_PER_REQUEST = frozenset(
     [
         *["accept", "accept-language", "cache-control", "idempotency-key", "prefer", "range"],
         *["if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since"],
         *["x-csrf-token", "x-csrftoken", "x-requested-with", "x-xsrf-token", "x-xsrftoken"],
     ]
 )
-# Said by a request where the handshake has said nothing: a proxy may have checked its word.
-_OTHERWISE = frozenset(["authorization"])
+# Set by a request only if the handshake has not: a proxy may have checked that one.
+_UNLESS_IN_HANDSHAKE = frozenset(["authorization"])
 
-# Headers of the handshake that were about the handshake.
-_OF_THE_HANDSHAKE = re.compile(
+# What describes the handshake itself, and no socket request.
+_HANDSHAKE_ONLY = re.compile(
     r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
     r"ACCEPT_ENCODING|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
     r"CONTENT_TYPE|REQUEST_URI|RAW_URI"
 )
 
 
-def of_request(
+def request_environ(
     verb: str, payload: Payload, handshake: Mapping[str, Any], allowed: Collection[str]
 ) -> dict[str, Any]:
     """
@@ -45,17 +44,17 @@ def of_request(
 
     Args:
         verb: The method, in lower case.
-        payload: What the client asks for.
-        handshake: The environment in which the client has connected.
+        payload: The request that the client has sent.
+        handshake: The environment of the handshake.
         allowed: Headers that clients may set besides the usual ones, in lower case.
     """
     body, media_type = payload.body or (b"", "")
     prefix = _prefix(handshake)
-    # Before any middleware sees the path, so that none can be got around with the prefix.
+    # Removed before middleware sees the path, so that the prefix cannot bypass a check there.
     path = payload.path[len(prefix) :] if _is_below(payload.path, prefix) else payload.path
-    environ = of_socket(handshake) | {
+    environ = socket_environ(handshake) | {
         "REQUEST_METHOD": verb.upper(),
-        "PATH_INFO": unquote_to_bytes(path or "/").decode("latin-1"),  # as PEP 3333 wants it
+        "PATH_INFO": unquote_to_bytes(path or "/").decode("latin-1"),  # as in PEP 3333
         "QUERY_STRING": payload.query,
         "CONTENT_LENGTH": str(len(body)),
         "HTTP_ACCEPT": "application/json",
@@ -65,22 +64,22 @@ def of_request(
         environ["CONTENT_TYPE"] = media_type
     for name, value in payload.headers.items():
         lower, key = name.lower(), "HTTP_" + name.upper().replace("-", "_")
-        may_fill = lower in _OTHERWISE or lower in allowed
-        if lower in _EACH_TIME or (may_fill and key not in handshake):
+        may_add = lower in _UNLESS_IN_HANDSHAKE or lower in allowed
+        if lower in _PER_REQUEST or (may_add and key not in handshake):
             environ[key] = value
     return environ
 
 
-def of_socket(handshake: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what stands for everything that happens on a connection, without its cookies."""
+def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the environment that all requests of a connection have in common, without cookies."""
     environ: dict[str, Any] = {
         key: value
         for key, value in handshake.items()
-        if isinstance(value, str) and not _OF_THE_HANDSHAKE.fullmatch(key)
+        if isinstance(value, str) and not _HANDSHAKE_ONLY.fullmatch(key)
     }
     origin = environ.get("HTTP_ORIGIN", "null")
     if origin != "null":
-        # Browsers send no Referer with a WebSocket, and CSRF protection over https asks for one.
+        # Browsers send no Referer with a WebSocket, and CSRF protection requires one over https.
         environ.setdefault("HTTP_REFERER", f"{origin}/")
     return environ | {
         "wsgi.version": (1, 0),
@@ -94,7 +93,7 @@ def of_socket(handshake: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def full_path(payload: Payload, handshake: Mapping[str, Any]) -> str:
-    """Return the path as a browser sees it, with the prefix below which the application is."""
+    """Return the path as a browser sees it, with the prefix under which the application is."""
     prefix = _prefix(handshake)
     return payload.path if _is_below(payload.path, prefix) else prefix + payload.path
 

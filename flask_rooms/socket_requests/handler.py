@@ -1,4 +1,4 @@
-"""Socket requests: a Socket.IO event goes through the Flask application and is acknowledged."""
+"""Socket requests: a Socket.IO event runs a Flask route, and its response is acknowledged."""
 
 from __future__ import annotations
 
@@ -17,31 +17,30 @@ from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
-from flask_rooms.socket_requests.environ import SOCKET, full_path, of_request
+from flask_rooms.socket_requests.environ import SOCKET, full_path, request_environ
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
 from flask_rooms.socket_requests.serial_queue import Admission
-from flask_rooms.socket_requests.wsgi import acknowledgement, answer, call
+from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call
 
 logger = logging.getLogger("flask_rooms")
 
 #: The events that are socket requests, as in Sails.
 VERBS = ("get", "post", "put", "patch", "delete", "options", "head")
-#: How many packets a client may leave unread before its next request has to wait for that.
+#: How many unread packets of a client delay its next request.
 UNREAD = 32
-#: How many it may leave unread at all, since refusals are packets too.
+#: How many unread packets disconnect a client: refusals are packets too.
 UNREAD_AT_ALL = 1000
 
 
 class SocketRequest(Request):
     """
-    The application's request class: knows whether the request came over a socket.
+    The application's request class, with `is_socket`.
 
-    `sid` and `namespace` are set in socket requests here, and in Socket.IO event handlers by
-    Flask-SocketIO.
+    `sid` and `namespace` exist in socket requests, where this class sets them, and in Socket.IO
+    event handlers, where Flask-SocketIO does.
     """
 
-    # Over HTTP there are none, not even None: Flask-SocketIO's emit() would take that for
-    # "no addressee" and send to everybody.
+    # Absent over HTTP, because Flask-SocketIO's emit() sends to every client when `sid` is None.
     sid: str
     namespace: str
 
@@ -57,7 +56,7 @@ class SocketRequest(Request):
 
 
 class _Event(NamedTuple):
-    """An event that a client has sent: what an answer to it needs."""
+    """An event that a client has sent, as far as its acknowledgement needs it."""
 
     socket: Socket
     namespace: str
@@ -68,13 +67,13 @@ class SocketRequests:
     """
     Serves the routes of an application to the clients of its Socket.IO server.
 
-    An event handler that the application has for one of the verbs comes first; one for all
+    An event handler of the application for one of the verbs takes precedence; a handler for all
     events ("*") does not.
 
     Args:
         app: The application.
         registry: The sockets of this worker.
-        delivery: Sends answers.
+        delivery: Sends acknowledgements.
         disconnects: Ends the connection of a client that does not read.
         context: Has the queue and the cookies of each socket.
         internals: The server.
@@ -100,34 +99,33 @@ class SocketRequests:
         self._headers = frozenset(name.lower() for name in headers)
 
     def handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
-        """Handle an event in place of python-socketio, which would not keep their order."""
+        """Handle an event in place of python-socketio; events arrive here in the order sent."""
         space = namespace or "/"
         socket = self._registry.get_by_eio_sid(space, eio_sid)
         name = data[0] if isinstance(data, list) and data else None
         if socket is None or not socket.connected:
-            return  # its requests have nobody to answer to
+            return  # no client is left to acknowledge it to
         event = _Event(socket, space, id)
         if not isinstance(name, str):
-            self._acknowledge(event, answer(400, {"message": "An event has a name."}))
-        elif self._internals.is_reserved(name):  # of which no client tells, but a hostile one
-            message = f"{name} is Socket.IO's own event."
-            self._acknowledge(event, answer(400, {"message": message}))
+            self._acknowledge(event, _error(400, "An event has a name."))
+        elif self._internals.is_reserved(name):  # only a hostile client sends these
+            self._acknowledge(event, _error(400, f"{name} is Socket.IO's own event."))
         elif name in VERBS and not self._internals.has_own_handler(name, space):
-            self._ask(event, name, tuple(data[1:]))
-        elif id is not None and self._is_nobodys(name, space, data):
+            self._enqueue(event, name, tuple(data[1:]))
+        elif id is not None and self._is_unknown_verb(name, space, data):
             verbs = ", ".join(VERBS)
-            message = f"The verbs of socket requests are {verbs}."
-            self._acknowledge(event, answer(405, {"message": message}, {"allow": verbs.upper()}))
+            refusal = _error(405, f"The verbs of socket requests are {verbs}.")
+            self._acknowledge(event, refusal | {"headers": {"allow": verbs.upper()}})
         else:
             self._internals.handle_event(eio_sid, namespace, id, data)
 
-    def _is_nobodys(self, name: str, namespace: str, data: list[Any]) -> bool:
-        """Whether this looks like a socket request, and the application does not know it either."""
-        looks = len(data) == 2 and isinstance(data[1], dict) and "url" in data[1]
-        return looks and not self._internals.has_handler(name, namespace)
+    def _is_unknown_verb(self, name: str, namespace: str, data: list[Any]) -> bool:
+        """Whether an event has the form of a socket request and the application has no handler."""
+        is_request = len(data) == 2 and isinstance(data[1], dict) and "url" in data[1]
+        return is_request and not self._internals.has_handler(name, namespace)
 
-    def _ask(self, event: _Event, verb: str, args: tuple[Any, ...]) -> None:
-        """Put a request into its socket's line, or say why not."""
+    def _enqueue(self, event: _Event, verb: str, args: tuple[Any, ...]) -> None:
+        """Add a request to its socket's queue, or acknowledge why not."""
         handshake = self._internals.handshake(event.socket.eio_sid)
         if handshake is None:
             return
@@ -136,82 +134,92 @@ class SocketRequests:
         except Malformed as error:
             self.refuse(event.socket, event.namespace, event.id, str(error), error.status)
             return
-        line = self._context.state(event.socket, handshake).queue
-        place = line.join(partial(self._serve, event, verb, payload, handshake), payload.size)
-        if place is Admission.REFUSED:
-            message = "Too many requests of this socket are waiting."
-            self._acknowledge(event, answer(429, {"message": message}))
-        elif place is Admission.FIRST and self._internals.runs_events_in_background:
-            self._internals.spawn(line.work, self._pause)
-        elif place is Admission.FIRST:
-            line.work(self._pause)
+        queue = self._context.state(event.socket, handshake).queue
+        admission = queue.put(partial(self._run, event, verb, payload, handshake), payload.size)
+        if admission is Admission.REFUSED:
+            self._acknowledge(event, _error(429, "Too many requests of this socket are waiting."))
+        elif admission is Admission.START and self._internals.runs_events_in_background:
+            self._internals.spawn(queue.run, self._pause)
+        elif admission is Admission.START:
+            queue.run(self._pause)
 
-    def _serve(self, event: _Event, verb: str, payload: Payload, handshake: dict[str, Any]) -> None:
-        """Run a request whose turn it is."""
+    def _run(self, event: _Event, verb: str, payload: Payload, handshake: dict[str, Any]) -> None:
+        """Run a request through the application, and acknowledge the response."""
         self._wait_for_reader(event.socket)
         if not event.socket.connected:
-            return  # nobody waits for the answer
+            return
         path = full_path(payload, handshake)
-        environ = of_request(verb, payload, handshake, self._headers)
+        environ = request_environ(verb, payload, handshake, self._headers)
         environ[SOCKET] = (event.socket.sid, event.namespace)
         cookies = self._context.state(event.socket, handshake).cookies
         if header := cookies.header(path):
             environ["HTTP_COOKIE"] = header
         try:
-            # From the outside, so that middleware put around the application sees it too.
+            # app.wsgi_app, so that the request passes through middleware around it.
             response = call(self._app.wsgi_app, environ, lambda: event.socket.connected)
-            cookies.follow(response.all("set-cookie"), path)
-            said = acknowledgement(response)
+            cookies.update(response.all("set-cookie"), path)
+            reply = acknowledgement_of(response)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # the application's own: an exit, a green Timeout
+        except BaseException:  # of the application, such as SystemExit or a green Timeout
             logger.exception("A socket request for %s failed.", payload.path)
-            said = answer(500, {"message": "Internal Server Error"})
-        self._acknowledge(event, said)
+            reply = _error(500, "Internal Server Error")
+        self._acknowledge(event, reply)
 
     def refuse(
         self, socket: Socket, namespace: str, id: int | None, message: str, status: int
     ) -> None:
-        """Tell a client that what it has sent is no socket request."""
+        """
+        Send a client the error of a malformed socket request.
+
+        Args:
+            socket: The socket that has sent it.
+            namespace: The namespace of the socket.
+            id: The ID of the acknowledgement; without one the error is an event of its own.
+            message: The error.
+            status: Of the response, as in HTTP.
+        """
         if id is not None:
-            said = answer(status, {"message": message})
-            self._acknowledge(_Event(socket, namespace, id), said)
+            self._acknowledge(_Event(socket, namespace, id), _error(status, message))
             return
-        # As Sails does, without the stack trace.
+        # The event is that of Sails, without the stack trace.
         error = {"code": "SAILS:HOOK:SOCKETS:PARSE_VIRTUAL_REQ", "status": status}
         data = ["sails:parseError", error | {"message": message}]
         self._send(socket, self._internals.packet(EVENT, namespace=namespace, data=data))
 
-    def _acknowledge(self, event: _Event, said: dict[str, Any]) -> None:
+    def _acknowledge(self, event: _Event, reply: dict[str, Any]) -> None:
         if event.id is None or not event.socket.connected:
             return
         make = partial(self._internals.packet, ACK, namespace=event.namespace, id=event.id)
         try:
-            self._send(event.socket, make(data=[said]))
+            self._send(event.socket, make(data=[reply]))
         except (TypeError, ValueError, OverflowError, RecursionError):
-            logger.exception("An answer to a socket request cannot be sent.")
-            said = answer(500, {"message": "Internal Server Error"})
-            self._send(event.socket, make(data=[said]))
+            logger.exception("The response to a socket request cannot be sent.")
+            self._send(event.socket, make(data=[_error(500, "Internal Server Error")]))
 
-    # -- clients that ask and do not read -------------------------------------------------
+    # -- backpressure ---------------------------------------------------------------------
 
     def _wait_for_reader(self, socket: Socket) -> None:
-        # What the answers take is memory: over HTTP, too, a client that does not read waits.
+        # Unread responses take memory; over HTTP a client that does not read is kept waiting, too.
         while socket.connected and self._internals.unread(socket.eio_sid) > UNREAD:
             self._internals.sleep(0.05)
 
     def _send(self, socket: Socket, packet: Any) -> None:
         if self._internals.unread(socket.eio_sid) <= UNREAD_AT_ALL:
             self._delivery.send_packet(socket.eio_sid, packet)
-        else:  # it sends what we refuse, and does not read the refusals
+        else:  # the client keeps sending and reads no refusals
             self._disconnects.hang_up(socket.eio_sid)
 
     def _pause(self) -> None:
         self._internals.sleep(0)
 
 
+def _error(status: int, message: str) -> dict[str, Any]:
+    return acknowledgement(status, {"message": message})
+
+
 def refuse_nested(handle_request: Callable[..., Any]) -> Callable[..., Any]:
-    """Return *handle_request*, the server's, refusing socket requests: no connection in another."""
+    """Return the server's *handle_request*, refusing a connection inside a connection."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if SOCKET not in environ:

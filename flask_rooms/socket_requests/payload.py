@@ -1,4 +1,4 @@
-"""What a client asks for in a socket request, read and checked."""
+"""Parse the payload of a socket request, and reject a malformed one."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
-#: How long a URL may be, the data that goes into its query string included, in bytes.
+#: How long a URL may be, in bytes, including the data that goes into its query string.
 URL_BYTES = 2**16
-#: How long the headers may be together, in bytes.
+#: How long all headers may be together, in bytes.
 HEADER_BYTES = 2**14
-#: How many arrays and objects may be inside each other in data.
+#: How many levels deep arrays and objects may be nested in data.
 DEPTH = 100
-# Their data belongs into the query string: they have no body.
+# The verbs whose data goes into the query string.
 _WITHOUT_BODY = frozenset({"get", "head", "delete"})
 
-# https://www.rfc-editor.org/rfc/rfc9110#name-tokens, less what WSGI cannot tell from a dash
+# https://www.rfc-editor.org/rfc/rfc9110#name-tokens, less "_", which WSGI cannot tell from "-"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\]")
-# What a path must not mean once it is decoded: servers and browsers do not agree on these.
+# Forbidden in a decoded path, because servers and browsers interpret these differently.
 _ENCODED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
 _NOT_IN_A_PATH = re.compile(rb"[\x00-\x1f\x7f]|(?:^|/)\.\.?(?:/|$)")
 
 
 class Malformed(Exception):
     """
-    A client sent something that is not a socket request.
+    A client has sent something that is not a valid socket request.
 
     Args:
-        message: The answer to it.
-        status: Of the answer.
+        message: The error, for the client.
+        status: The status of the response, as in HTTP.
     """
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -44,13 +44,13 @@ class Malformed(Exception):
 @dataclass(frozen=True)
 class Payload:
     """
-    What a client asks for.
+    A parsed socket request.
 
     Args:
-        path: With "/" first, percent-encoded.
-        query: As in a URL, without "?".
-        headers: Names and values as the client has sent them, well-formed, and nothing more.
-        body: Bytes, with their media type; None when there is none.
+        path: Percent-encoded, starting with "/".
+        query: The query string, without "?".
+        headers: Names and values as the client has sent them; well-formed, but not trusted.
+        body: Bytes and their media type, or None.
     """
 
     path: str
@@ -60,18 +60,22 @@ class Payload:
 
     @property
     def size(self) -> int:
-        """About how much memory it takes, in bytes."""
+        """The approximate memory that it takes, in bytes."""
         return len(self.path) + len(self.query) + len(self.body[0] if self.body else b"")
 
 
 def parse(verb: str, args: tuple[Any, ...]) -> Payload:
     """
-    Return what the arguments of a client's *verb* event ask for.
+    Return the request that the arguments of an event describe.
 
     The form is that of sails.io.js: `{"url": ..., "data": ..., "headers": ...}`.
 
+    Args:
+        verb: The name of the event, in lower case.
+        args: Its arguments.
+
     Raises:
-        Malformed: They ask for nothing that can be served.
+        Malformed: They are not a valid socket request.
     """
     if len(args) != 1 or not isinstance(args[0], dict):
         raise Malformed("A socket request has one argument, an object with `url`.")
@@ -97,7 +101,7 @@ def _url(url: Any) -> tuple[str, str]:
     path, _, query = url.partition("#")[0].partition("?")
     if _ENCODED_SLASH.search(path) or _NOT_IN_A_PATH.search(unquote_to_bytes(path)):
         raise Malformed("The path of `url` may not have `.`, `..` or encoded slashes in it.")
-    # What is beyond ASCII is encoded as browsers do.
+    # Encode non-ASCII characters as browsers do.
     path, query = quote(path, safe="!$%&'()*+,/:;=@~"), quote(query, safe="!$%&'()*+,/:;=?@~[]")
     _refuse_long(path, query)
     return path, query
@@ -155,9 +159,9 @@ def _text(value: Any) -> str:
 
 
 def _refuse_deep(data: Any, text: str) -> None:
-    """Refuse *data*, which *text* says in JSON, if an application could choke on its depth."""
+    """Refuse *data*, whose JSON is *text*, if it is nested deeply enough to exhaust a parser."""
     if text.count("[") + text.count("{") <= DEPTH:
-        return  # no need to look
+        return  # it cannot be nested deeper than it has brackets
     level, depth = [data], 0
     while level:
         depth += 1

@@ -1,4 +1,4 @@
-"""What one socket has waiting: done one after another, in the order in which it came."""
+"""A bounded queue of one socket's requests: they run one at a time, in the order sent."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-#: What is to be done.
+#: A function to run.
 Job = Callable[[], object]
 
 
 class Admission(enum.Enum):
-    """What became of a job that was to stand in a line."""
+    """What SerialQueue.put() has done with a job."""
 
-    #: The line was empty: whoever has put the job there has to see to it that work() is called.
-    FIRST = enum.auto()
-    #: Somebody is at work already.
-    WAITS = enum.auto()
-    #: The line is too long: the job is not in it.
+    #: The job is queued and no thread runs the queue: the caller has to arrange a call of run().
+    START = enum.auto()
+    #: The job is queued, and a thread that runs the queue will reach it.
+    QUEUED = enum.auto()
+    #: The queue is full, and the job is not in it.
     REFUSED = enum.auto()
 
 
 class SerialQueue:
     """
-    Jobs that stand in a line; no thread belongs to it while it is empty.
+    Jobs that run one after another; while it is empty, no thread belongs to it.
 
     Args:
         jobs: How many may wait.
-        size: How much they may take together, in bytes. A single one may take more.
+        size: The limit on their total size, in bytes. A single job may exceed it.
     """
 
     def __init__(self, jobs: int, size: int) -> None:
@@ -37,33 +37,39 @@ class SerialQueue:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Job, int]] = deque()
         self._bytes = 0  # of those that wait
-        self._working = False
+        self._running = False
 
-    def join(self, job: Job, size: int) -> Admission:
-        """Put *job*, which takes *size* bytes, at the end of the line."""
+    def put(self, job: Job, size: int) -> Admission:
+        """
+        Add a job to the end of the queue, unless that is full.
+
+        Args:
+            job: The function to run.
+            size: The memory that it holds while it waits, in bytes.
+        """
         with self._lock:
             full = len(self._waiting) >= self._jobs or self._bytes + size > self._size
             if full and self._waiting:
                 return Admission.REFUSED
             self._waiting.append((job, size))
             self._bytes += size
-            if self._working:
-                return Admission.WAITS
-            self._working = True
-            return Admission.FIRST
+            if self._running:
+                return Admission.QUEUED
+            self._running = True
+            return Admission.START
 
-    def work(self, pause: Callable[[], object]) -> None:
+    def run(self, pause: Callable[[], object]) -> None:
         """
-        Do all that waits.
+        Run jobs until the queue is empty.
 
         Args:
-            pause: Called between two jobs, so that a long line does not keep others waiting.
+            pause: Called between two jobs, so that a long queue does not starve other threads.
         """
         while (job := self._next()) is not None:
             try:
                 job()
             except BaseException:
-                # Whatever ends this worker, the next job is to find another one.
+                # The error ends this thread, and the next put() has to start another one.
                 self._stop()
                 raise
             if self._waiting:
@@ -72,7 +78,7 @@ class SerialQueue:
     def _next(self) -> Job | None:
         with self._lock:
             if not self._waiting:
-                self._working = False
+                self._running = False
                 return None
             job, size = self._waiting.popleft()
             self._bytes -= size
@@ -80,4 +86,4 @@ class SerialQueue:
 
     def _stop(self) -> None:
         with self._lock:
-            self._working = False
+            self._running = False

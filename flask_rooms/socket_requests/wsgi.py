@@ -1,4 +1,4 @@
-"""Calls a WSGI application, and makes of its response what a client gets acknowledged."""
+"""Calls a WSGI application and converts its response to the acknowledgement of a socket request."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-#: What a response may have at most: it is acknowledged in one piece. Bytes.
+#: How large a response may be, in bytes: it is acknowledged in one piece.
 RESPONSE_BYTES = 16 * 2**20
 
-# Meant for the browser, for the server in front, or for one connection, and not for scripts.
+# Headers for browsers, proxies or a single connection, which scripts must not see or cannot use.
 _NOT_FOR_THE_CLIENT = frozenset(
     [
         *["set-cookie", "x-sendfile", "x-accel-redirect", "connection", "keep-alive", "trailer"],
@@ -20,12 +20,12 @@ _NOT_FOR_THE_CLIENT = frozenset(
 
 class Response(NamedTuple):
     """
-    What an application has answered.
+    The response of an application.
 
     Args:
-        status: The code.
-        headers: As the application gave them.
-        body: All of it.
+        status: The status code.
+        headers: Names and values as the application has given them.
+        body: The whole body.
     """
 
     status: int
@@ -33,12 +33,12 @@ class Response(NamedTuple):
     body: bytes
 
     def all(self, name: str) -> list[str]:
-        """Return the values of a header, whose *name* is in lower case."""
+        """Return all values of the header *name*, which is in lower case."""
         return [value for key, value in self.headers if key.lower() == name]
 
 
 class _Call:
-    """One call, which hears start_response()."""
+    """One call of a WSGI application: provides start_response() and collects its arguments."""
 
     def __init__(self) -> None:
         self.status = ""
@@ -48,63 +48,66 @@ class _Call:
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        # Nothing is on its way yet, so that who has an error to tell may replace what was said.
+        # Nothing is sent yet, so an error handler's second call may replace the first.
         self.status, self.headers = status, headers
         return self.body.extend
 
 
-def call(app: Any, environ: dict[str, Any], goes_on: Callable[[], bool]) -> Response:
+def call(app: Any, environ: dict[str, Any], is_wanted: Callable[[], bool]) -> Response:
     """
-    Return the whole response of *app*.
+    Call a WSGI application, and return its whole response.
 
     Args:
-        app: A WSGI application.
-        environ: The request.
-        goes_on: Whether somebody still wants the response; asked after each part of it.
+        app: The application.
+        environ: The WSGI environment of the request.
+        is_wanted: Whether the client still waits; called after each chunk of the body, and False
+            ends the response there.
 
     Raises:
-        ValueError: The response is too large.
+        ValueError: The response is larger than `RESPONSE_BYTES`.
     """
-    heard = _Call()
-    chunks: Iterable[bytes] = app(environ, heard.start_response)
+    result = _Call()
+    chunks: Iterable[bytes] = app(environ, result.start_response)
     try:
         for chunk in chunks:
-            heard.body += chunk
-            if len(heard.body) > RESPONSE_BYTES:
+            result.body += chunk
+            if len(result.body) > RESPONSE_BYTES:
                 raise ValueError(f"A response over a socket has {RESPONSE_BYTES} bytes at most.")
-            if not goes_on():
+            if not is_wanted():
                 break
     finally:
         close = getattr(chunks, "close", None)
         if close is not None:
             close()
-    return Response(int(heard.status.partition(" ")[0]), heard.headers, bytes(heard.body))
+    return Response(int(result.status.partition(" ")[0]), result.headers, bytes(result.body))
 
 
-def acknowledgement(response: Response) -> dict[str, Any]:
-    """Return what the client gets."""
+def acknowledgement_of(response: Response) -> dict[str, Any]:
+    """Return the acknowledgement that a client gets for *response*."""
     kept: dict[str, str] = {}
     for name, value in response.headers:
         key = name.lower()
         if key not in _NOT_FOR_THE_CLIENT:
             kept[key] = f"{kept[key]}, {value}" if key in kept else value
-    return answer(response.status, _decoded(response.body, kept.get("content-type")), kept)
+    return acknowledgement(response.status, _decoded(response.body, kept.get("content-type")), kept)
 
 
-def answer(status: int, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return an acknowledgement in the form that sails.io.js knows."""
+def acknowledgement(
+    status: int, body: Any, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return an acknowledgement in the form of Sails."""
     return {"body": body, "headers": dict(headers or {}), "statusCode": status}
 
 
 def _decoded(body: bytes, content_type: str | None) -> Any:
-    """Return a response's body as what its media type says it is."""
+    """Return a body decoded as its media type says: a JSON value, a string, or the bytes."""
     media_type = (content_type or "text/plain").partition(";")[0].strip().lower()
     try:
         if media_type == "application/json" or media_type.endswith("+json"):
-            # NaN is not JSON, and a client in a browser would drop the connection over it.
+            # NaN is not JSON: a browser's client would close the connection over it.
             return json.loads(body, parse_constant=int) if body else ""
         if media_type.startswith("text/"):
             return body.decode()
     except (ValueError, RecursionError):
-        pass  # not what it says it is, or more than can be sent as such: then it is bytes
+        pass  # the body is not of its media type, or too deep: send it as bytes
     return body

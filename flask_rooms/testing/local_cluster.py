@@ -11,7 +11,7 @@ from typing import Any, overload
 from flask import Flask
 
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.overrides import Overrides, rehearsal
+from flask_rooms.backends.overrides import Overrides, current_overrides
 from flask_rooms.errors import BackendUnavailable, ConfigurationError, Unconfirmed
 from flask_rooms.testing.bus import Bus, BusBackend, Faults
 from flask_rooms.testing.worker import Worker
@@ -37,7 +37,7 @@ class LocalCluster(Sequence[Worker]):
         self._create_app = create_app
         self._count = workers
         self._bus = Bus(seed)
-        self._rehearsal = Overrides(options, self._connect)
+        self._overrides = Overrides(options, self._connect)
         self._backends: dict[Flask, BusBackend] = {}
         self._workers: list[Worker] = []
 
@@ -98,11 +98,11 @@ class LocalCluster(Sequence[Worker]):
         return self._backends[app]
 
     def _start_one(self) -> Worker:
-        token = rehearsal.set(self._rehearsal)
+        token = current_overrides.set(self._overrides)
         try:
             app = self._create_app()
         finally:
-            rehearsal.reset(token)
+            current_overrides.reset(token)
         backend = self._backends.pop(app, None)
         if backend is None:
             raise ConfigurationError(

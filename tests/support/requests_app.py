@@ -177,7 +177,7 @@ def objects() -> dict[str, int]:
     return {
         "all": len(everything),
         "ours": sum(str(type(one).__module__).startswith(STACK) for one in everything),
-        "lines": sum(isinstance(one, SerialQueue) for one in everything),
+        "queues": sum(isinstance(one, SerialQueue) for one in everything),
         "sockets": sum(isinstance(one, Socket) for one in everything),
         "kilobytes": _resident() // 1024,
     }

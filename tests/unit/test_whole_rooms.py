@@ -482,7 +482,7 @@ def test_a_change_that_comes_over_the_wire_does_not_get_in_either(scene: Scene) 
         Change("join", "/", victims, (scene.idle.sid, scene.elsewhere.sid)),
         Change("join", "/", (), (scene.idle.sid, scene.elsewhere.sid), source="lobby"),
     ):
-        scene.third.cluster.change(attempt).result(PATIENCE)
+        scene.third.cluster.calls.change(attempt).result(PATIENCE)
 
     assert scene.rooms == [{"lobby", "red"}, set(), {"lobby", "red"}, set()]
     scene.third.sockets.broadcast(scene.idle.sid, "event", "for idle")
@@ -508,7 +508,7 @@ def test_a_guarded_room_is_no_way_in(cluster: LocalCluster) -> None:
     mine, idle = here.connect(), here.connect()
 
     change = Change("join", "/", (mine.sid,), (idle.sid, "red"))
-    assert there.cluster.change(change).result(PATIENCE) == Outcome(1)
+    assert there.cluster.calls.change(change).result(PATIENCE) == Outcome(1)
     assert here.rooms_of(mine) == {"red"}
 
 

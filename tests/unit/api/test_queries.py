@@ -426,7 +426,7 @@ def test_a_worker_that_dies_meanwhile_is_not_waited_for(cluster: LocalCluster) -
 
 def test_a_worker_that_leaves_meanwhile_is_not_waited_for(cluster: LocalCluster) -> None:
     scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.third.cluster._deliveries._reply = lambda *_: None
+    scene.third.cluster.dispatcher.reply = lambda *_: None
     asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
 
     fence(scene.here, scene.clients[2])
@@ -494,7 +494,7 @@ def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
     asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
     fence(scene.here, scene.clients[2])
 
-    scene.here.cluster._start_over("a test says so")
+    scene.here.cluster.restart("a test says so")
 
     answer = asking.result(PATIENCE)
     assert (answer.complete, set(answer.value)) == (False, {scene.sids[0]})
@@ -507,14 +507,14 @@ def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCl
     """Its numbers begin again, so another question may have the number of an old one."""
     scene = Broken(cluster, confirm_timeout=FOR_EVER)
     scene.own.deaf = True
-    asker = scene.here.cluster._asker
-    old, of_before = asker.ask(FENCE, None)
+    calls = scene.here.cluster.calls
+    old, of_before = calls.send(FENCE, None)
 
-    scene.here.cluster._start_over("a test says so")
+    scene.here.cluster.restart("a test says so")
     of_before.result(PATIENCE)
-    while (asked := asker.ask(FENCE, None))[0] < old:
+    while (asked := calls.send(FENCE, None))[0] < old:
         pass
-    asker._give_up(old, of_before)
+    calls._time_out(old, of_before)
 
     assert asked[0] == old
     assert not asked[1].done()
@@ -526,10 +526,10 @@ def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -
     scene.own.deaf = True
     here = scene.here.cluster
     before = here._shared.node
-    old, _ = here._asker.ask(FENCE, None)
+    old, _ = here._calls.send(FENCE, None)
 
-    here._start_over("a test says so")
-    while (asked := here._asker.ask(FENCE, None))[0] < old:
+    here.restart("a test says so")
+    while (asked := here._calls.send(FENCE, None))[0] < old:
         pass
     here._handle([TimedOut(old, ())], before)
 
@@ -602,9 +602,9 @@ class Lying:
 
         def reply(event: Any, question: Any) -> None:
             for answer in answers:
-                self.liar.cluster.publish(answer(event.sender, event.number))
+                self.liar.cluster.sender.publish(answer(event.sender, event.number))
 
-        self.liar.cluster._deliveries._reply = reply
+        self.liar.cluster.dispatcher.reply = reply
 
 
 @pytest.fixture
@@ -613,7 +613,7 @@ def lying(cluster: LocalCluster) -> Lying:
 
 
 def test_only_the_owner_tells_the_rooms_of_a_socket(lying: Lying) -> None:
-    lying.says(lambda asker, number: Reply(asker, number, ("lie",), (), True))
+    lying.says(lambda calls, number: Reply(calls, number, ("lie",), (), True))
     for _ in range(20):
         assert lying.here.sockets.rooms_of(lying.sids[1]) == Answer(frozenset({"red"}), True)
 
@@ -621,12 +621,12 @@ def test_only_the_owner_tells_the_rooms_of_a_socket(lying: Lying) -> None:
 def test_an_answer_to_another_question_is_none(lying: Lying) -> None:
     """Nor is one to a question of somebody else, to a former one, or to one to come."""
     lying.says(
-        lambda asker, number: Reply(asker, number - 1, ("lie",), (1,), True),
-        lambda asker, number: Reply(asker, number + 1, ("lie",), (1,), True),
-        lambda asker, number: Reply(asker, 0, ("lie",), (1,), True),
-        lambda asker, number: Reply(lying.there.name, number, ("lie",), (1,), True),
-        lambda asker, number: Reply("nobody", number, ("lie",), (1,), True),
-        lambda asker, number: Reply(asker, number, (lying.sids[2],), (1,), True),
+        lambda calls, number: Reply(calls, number - 1, ("lie",), (1,), True),
+        lambda calls, number: Reply(calls, number + 1, ("lie",), (1,), True),
+        lambda calls, number: Reply(calls, 0, ("lie",), (1,), True),
+        lambda calls, number: Reply(lying.there.name, number, ("lie",), (1,), True),
+        lambda calls, number: Reply("nobody", number, ("lie",), (1,), True),
+        lambda calls, number: Reply(calls, number, (lying.sids[2],), (1,), True),
     )
     for _ in range(20):
         members = lying.here.sockets.members("red")
@@ -634,8 +634,8 @@ def test_an_answer_to_another_question_is_none(lying: Lying) -> None:
 
 
 def test_an_answer_counts_once(lying: Lying) -> None:
-    def five(asker: str, number: int) -> Reply:
-        return Reply(asker, number, (), (5,), True)
+    def five(calls: str, number: int) -> Reply:
+        return Reply(calls, number, (), (5,), True)
 
     lying.says(five, five, five)
     for _ in range(20):
@@ -644,10 +644,10 @@ def test_an_answer_counts_once(lying: Lying) -> None:
 
 def test_what_follows_the_last_page_is_nothing(lying: Lying) -> None:
     lying.says(
-        lambda asker, number: Reply(asker, number, ("first",), (), False),
-        lambda asker, number: Reply(asker, number, ("last",), (), True),
-        lambda asker, number: Reply(asker, number, ("too late",), (), False),
-        lambda asker, number: Reply(asker, number, (), (), True),
+        lambda calls, number: Reply(calls, number, ("first",), (), False),
+        lambda calls, number: Reply(calls, number, ("last",), (), True),
+        lambda calls, number: Reply(calls, number, ("too late",), (), False),
+        lambda calls, number: Reply(calls, number, (), (), True),
     )
     for _ in range(20):
         answer = lying.here.sockets.members("red")
@@ -658,7 +658,7 @@ def test_pages_without_an_end_are_no_answer(lying: Lying) -> None:
     """They are counted, and nobody keeps them until the time is over."""
     most = Limits(16 * 2**20, 0, 2**20).pages
     pages = [
-        lambda asker, number, page=page: Reply(asker, number, (f"page {page}",), (), False)
+        lambda calls, number, page=page: Reply(calls, number, (f"page {page}",), (), False)
         for page in range(most + 1)
     ]
     lying.says(*pages)
@@ -669,9 +669,9 @@ def test_pages_without_an_end_are_no_answer(lying: Lying) -> None:
 
 
 def test_what_a_worker_has_said_before_it_died_is_nothing(lying: Lying) -> None:
-    def die(asker: str, number: int) -> Reply:
+    def die(calls: str, number: int) -> Reply:
         in_thread(lying.liar.cluster.stop)
-        return Reply(asker, number, (lying.sids[2], "half"), (1, 1), False)
+        return Reply(calls, number, (lying.sids[2], "half"), (1, 1), False)
 
     lying.says(die)
 
@@ -679,9 +679,9 @@ def test_what_a_worker_has_said_before_it_died_is_nothing(lying: Lying) -> None:
 
 
 def test_names_and_counts_that_do_not_match_are_none(lying: Lying) -> None:
-    lying.says(lambda asker, number: Reply(asker, number, ("more", "names"), (1,), True))
+    lying.says(lambda calls, number: Reply(calls, number, ("more", "names"), (1,), True))
     assert lying.here.sockets.rooms() == Answer({"red": 2, "more": 1}, True)
-    lying.says(lambda asker, number: Reply(asker, number, (), (1, 2, 3), True))
+    lying.says(lambda calls, number: Reply(calls, number, (), (1, 2, 3), True))
     assert lying.here.sockets.rooms() == Answer({"red": 2}, True)
     assert lying.here.sockets.members("red") == Answer(lying.honest, True)
 

@@ -14,6 +14,7 @@ import pytest
 
 from flask_rooms import Answer, BackendError, BackendUnavailable, Outcome, Unconfirmed
 from flask_rooms.backends import MemoryBackend
+from flask_rooms.globals import parts_of
 from flask_rooms.protocol.codec import VERSION, Codec
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from tests.support.apps import (
@@ -338,7 +339,7 @@ def test_no_caller_sends_on_and_on_to_a_slow_broker(cluster: LocalCluster) -> No
     with here.cluster._sender._publishing:  # so that nobody else sends yet
         for number in range(6):
             here.sockets.broadcast("red", f"{number}" * 150)  # each fills a frame
-    here.cluster.flush()
+    here.cluster.sender.flush()
 
     assert backend.senders.count(threading.get_ident()) <= 1
     backend.slow = False
@@ -483,7 +484,7 @@ def test_who_stops_while_it_connects_leaves_no_connection_behind(cluster: LocalC
 
     here.cluster.stop(timeout=0.01)
     backend.may_open.set()
-    here.cluster._listener.stopped.wait(PATIENCE)
+    here.cluster.receiver.stopped.wait(PATIENCE)
 
     with pytest.raises(BackendError):
         backend.publish(b"nobody is there any more")
@@ -560,7 +561,7 @@ def test_a_change_that_fails_at_the_owner_is_not_confirmed(
     def fail(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(there.socketio.server.manager._registry, "change", fail)
+    monkeypatch.setattr(parts_of(there.app).registry, "apply", fail)
 
     with pytest.raises(Unconfirmed, match=there.name):
         here.sockets.leave(client.sid, "red").result(PATIENCE)

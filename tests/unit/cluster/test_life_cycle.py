@@ -53,7 +53,7 @@ SIGTERM = """
             if self.slow:
                 self.slow = False
                 self.sending.set()
-                while cluster.is_member and cluster._listener.leaving is None:
+                while cluster.is_member and cluster.receiver.leaving is None:
                     threading.Event().wait(0.01)
                 threading.Event().wait(1.5)  # the listener sees within one that it is to leave
             super().publish(payload)
@@ -210,7 +210,7 @@ def test_a_child_that_is_forked_while_a_lock_is_held_is_not_stuck() -> None:
     program = dedent(FORK) + dedent("""
         backend.may_open.set()
         client = rooms.socketio.test_client(app)
-        with parts.cluster.host._registry._lock:
+        with parts.registry._lock:
             print(in_child(lambda: rooms.sockets.count("red").value))
     """)
 

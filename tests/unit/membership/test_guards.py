@@ -136,7 +136,7 @@ def test_every_way_in_is_guarded(
     with pytest.raises(Refused):
         here.sockets.join(user="ann", room="team:7").result(PATIENCE)
     with pytest.raises(Refused):
-        here.cluster.change(Change("join", "/", (ann.sid,), ("team:7",))).result(PATIENCE)
+        here.cluster.calls.change(Change("join", "/", (ann.sid,), ("team:7",))).result(PATIENCE)
 
     there.socketio.default_exception_handler = failing
     assert [type(error) for error in errors] == [Refused]

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from flask_rooms.membership.namespace import MembershipEvent
+from flask_rooms.membership.namespace import MembershipEvent, PendingJoin
 from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.protocol.ids import new_sid
 from flask_rooms.protocol.messages import (
@@ -39,8 +39,20 @@ def session_of(sid: str) -> str:
 
 
 def user_of(sid: str) -> User:
-    """Return whose a socket is: `a` and `b` are two tabs of one user."""
+    """Return the user of a socket: `a` and `b` are two tabs of one user."""
     return User("one" if sid in "ab" else "other")
+
+
+def admit(
+    registry: Registry, namespace: str, sid: str, eio_sid: str, user: User | None = None
+) -> PendingJoin | None:
+    """Take a socket through the steps of connecting."""
+    attempt = registry.begin(namespace, eio_sid)
+    assert attempt is not None
+    attempt.user = user
+    join = registry.admit(attempt, sid)
+    registry.finish(attempt)
+    return join
 
 
 def change(
@@ -52,11 +64,11 @@ def change(
     source: Audience | None = None,
 ) -> Changed:
     sids = (sid,) if source is None else ()
-    return registry.change(Change(action, namespace, sids, rooms, source))
+    return registry.apply(Change(action, namespace, sids, rooms, source))
 
 
 def join(registry: Registry, sid: str, room: str) -> bool:
-    return bool(change(registry, "join", "/", sid, room).moved)
+    return bool(change(registry, "join", "/", sid, room).events)
 
 
 class RegistryIsADictOfSets(RuleBasedStateMachine):
@@ -71,7 +83,7 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
     def add(self, namespace: str, sid: str) -> None:
         is_new = (namespace, sid) not in self.model
 
-        added = self.registry.add(namespace, sid, session_of(sid), user_of(sid))
+        added = admit(self.registry, namespace, sid, session_of(sid), user_of(sid))
         assert (added is not None) is is_new
 
         if is_new:
@@ -108,8 +120,8 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
 
         done = change(self.registry, "leave_all", namespace, source=source)
 
-        assert {(one.sid, one.room) for one in done.moved} == expected
-        self._check_edges(done.moved)
+        assert {(one.sid, one.room) for one in done.events} == expected
+        self._check_edges(done.events)
 
     @rule(namespace=namespaces, source=rooms | sids.map(user_of))
     def disconnect(self, namespace: str, source: Audience) -> None:
@@ -128,7 +140,7 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
             assert self.registry.rooms_of(namespace, sid) == kept
             assert change(self.registry, "join", namespace, sid, "red").unknown == [sid]
             assert self.registry.remove(namespace, sid) == []
-        self._check_edges(done.moved)
+        self._check_edges(done.events)
 
     def _check(
         self, done: Changed, namespace: str, sid: str, room: Any, act: Callable[[Any], Any]
@@ -140,9 +152,9 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
         self.model[namespace, sid] = after = act(before)
         user = user_of(sid).id
         moved = [(namespace, sid, user, room, room in after)] if before != after else []
-        assert [one[:5] for one in done.moved] == moved
+        assert [one[:5] for one in done.events] == moved
         assert done.unchanged == 1 - len(moved)
-        self._check_edges(done.moved)
+        self._check_edges(done.events)
 
     def _check_edges(self, moved: list[MembershipEvent]) -> None:
         """A room begins with its first member, and ends with its last."""
@@ -203,7 +215,7 @@ TestRegistryIsADictOfSets = RegistryIsADictOfSets.TestCase
 
 def test_who_is_in_two_of_the_rooms_is_found_once() -> None:
     registry = Registry()
-    registry.add("/", "a", "session")
+    admit(registry, "/", "a", "session")
     join(registry, "a", "red")
     join(registry, "a", "blue")
 
@@ -212,7 +224,7 @@ def test_who_is_in_two_of_the_rooms_is_found_once() -> None:
 
 def test_what_is_returned_is_a_copy() -> None:
     registry = Registry()
-    registry.add("/", "a", "session")
+    admit(registry, "/", "a", "session")
 
     registry.members("/", None).clear()
     registry.members("/", ["a"]).clear()
@@ -235,11 +247,11 @@ def test_threads_leave_nothing_behind() -> None:
 
     def come_and_go(sid: str) -> None:
         for _ in range(200):
-            registry.add("/", sid, session_of(sid))
+            admit(registry, "/", sid, session_of(sid))
             for room in ("red", "blue"):
                 assert join(registry, sid, room)
             assert registry.members("/", ["red", "blue"])[sid] == session_of(sid)
-            assert change(registry, "leave", "/", sid, "red").moved
+            assert change(registry, "leave", "/", sid, "red").events
             assert {moved.room for moved in registry.remove("/", sid)} == {sid, "blue"}
 
     threads = [in_thread(partial(come_and_go, f"socket {n}")) for n in range(8)]
@@ -254,7 +266,7 @@ def test_rooms_are_listed_by_their_prefix_and_without_those_of_ids() -> None:
     registry = Registry()
     own = new_sid("worker123456")
     for sid in ("a", own):
-        registry.add("/", sid, session_of(sid))
+        admit(registry, "/", sid, session_of(sid))
         for room in ("team:1", "team:2", "other"):
             join(registry, sid, f"{room}{sid[:1]}" if room == "team:2" else room)
 
@@ -268,9 +280,9 @@ def test_the_room_of_an_id_is_for_its_socket_alone() -> None:
     registry = Registry()
     one, other = new_sid("worker123456"), new_sid("worker123456")
     for sid in (one, other):
-        registry.add("/", sid, session_of(sid))
+        admit(registry, "/", sid, session_of(sid))
 
-    assert change(registry, "join", "/", one, other, "red").moved == [
+    assert change(registry, "join", "/", one, other, "red").events == [
         MembershipEvent("/", one, None, "red", joined=True, edge=True)
     ]
     assert registry.members("/", [other]) == {other: session_of(other)}
@@ -279,10 +291,10 @@ def test_the_room_of_an_id_is_for_its_socket_alone() -> None:
 def test_a_room_that_is_left_while_all_of_it_leaves_is_counted_once() -> None:
     registry = Registry()
     for sid in ("a", "b"):
-        registry.add("/", sid, session_of(sid))
+        admit(registry, "/", sid, session_of(sid))
         join(registry, sid, "red")
 
     done = change(registry, "leave", "/", "", "red", "blue", source="red")
 
-    assert (len(done.moved), done.unchanged) == (2, 2)
-    assert [moved.edge for moved in done.moved] == [False, True]
+    assert (len(done.events), done.unchanged) == (2, 2)
+    assert [moved.edge for moved in done.events] == [False, True]

@@ -173,7 +173,7 @@ def test_the_end_of_a_socket_is_told_for_each_room(here: Worker, there: Worker, 
     elif end == "is disconnected":
         assert there.sockets.disconnect(client.sid).result(PATIENCE) == Outcome(1)
     else:
-        here.socketio.server.manager.expel()
+        here.cluster.restart("a test says so")
         last = here.connect()
 
     reason = "expelled" if end == "is expelled" else "disconnect"

@@ -11,6 +11,7 @@ from engineio.exceptions import SocketIsClosedError
 from flask import request
 
 from flask_rooms import Outcome, sockets
+from flask_rooms.globals import parts_of
 from tests.support.apps import PATIENCE, LocalCluster, Worker, fence, in_thread
 
 pytestmark = pytest.mark.every_python
@@ -57,7 +58,7 @@ def test_a_disconnect_handler_that_fails_leaves_no_member(worker: Worker) -> Non
     assert len(_members(worker, None, "/chat")) == 1
 
     with pytest.raises(ZeroDivisionError):
-        worker.socketio.server.manager._session_ended(eio_sid, "transport close")
+        parts_of(worker.app).disconnects.on_session_end(eio_sid, "transport close")
 
     assert _members(worker, "red") == _members(worker, None) == []
     assert _members(worker, None, "/chat") == []
@@ -75,7 +76,7 @@ def test_a_client_that_leaves_while_it_connects_leaves_no_ghost(worker: Worker) 
     connection = in_thread(lambda: worker.connect())
     assert connecting.wait(PATIENCE)
     (eio_sid,) = worker.socketio.server.environ
-    worker.socketio.server.manager._session_ended(eio_sid, "transport close")
+    parts_of(worker.app).disconnects.on_session_end(eio_sid, "transport close")
     go_on.set()
 
     connection.result(PATIENCE)
@@ -104,7 +105,7 @@ def test_a_worker_that_starts_over_has_no_members_from_that_moment_on(
     worker.sockets.join(client.sid, "red").result(0)
     name = worker.name
 
-    worker.cluster._start_over("a test says so")
+    worker.cluster.restart("a test says so")
 
     assert _members(worker, "red") == []
     assert worker.name != name
@@ -120,7 +121,7 @@ def test_a_callback_that_nobody_will_answer_is_not_kept(
     there = cluster.worker()
     own, elsewhere = worker.connect(), there.connect()
     fence(worker, elsewhere)
-    kept = worker.socketio.server.manager.events._remote_acks
+    kept = parts_of(worker.app).acknowledgements.remote
 
     worker.socketio.emit("asked", to=own.sid, callback=print)
     worker.socketio.emit("asked", to=elsewhere.sid, callback=print)

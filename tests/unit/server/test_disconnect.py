@@ -14,6 +14,7 @@ from flask import request
 from socketio.packet import DISCONNECT, Packet
 
 from flask_rooms import Outcome, Unconfirmed, sockets
+from flask_rooms.globals import parts_of
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, fence, in_thread
 from tests.support.faults import FaultyBackend
@@ -395,7 +396,7 @@ def on_packet(worker: Worker, victim: Client, do: Callable[[], object]) -> None:
 def hang_up(worker: Worker, client: Client) -> None:
     """End the connection of a client, as when its browser is closed."""
     eio_sid = client._client.eio_sid
-    worker.socketio.server.manager._session_ended(eio_sid, "transport close")
+    parts_of(worker.app).disconnects.on_session_end(eio_sid, "transport close")
 
 
 def test_a_client_that_is_told_and_hangs_up_at_once(scene: Scene) -> None:
@@ -594,7 +595,7 @@ def test_a_socket_that_is_disconnected_while_it_connects_and_does_not_get_in(
             eio_sid = scene.there.socketio.server.manager.eio_sid_from_sid(
                 sockets.get_id(request), "/"
             )
-            scene.there.socketio.server.manager._session_ended(eio_sid, "transport close")
+            parts_of(scene.there.app).disconnects.on_session_end(eio_sid, "transport close")
         return end != "refused"
 
     if end == "failed":

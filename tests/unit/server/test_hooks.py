@@ -11,6 +11,7 @@ import pytest
 from flask import request, session
 
 from flask_rooms import ConfigurationError
+from flask_rooms.globals import parts_of
 from tests.support.apps import Client, LocalCluster, Worker, make_app
 from tests.support.raw import RawClient, Refused
 from tests.support.workers import cluster
@@ -165,7 +166,7 @@ def test_a_disconnect_handler_that_fails_does_not_keep_it_from_being_called(
     client = worker.connect()
 
     with caplog.at_level(logging.CRITICAL), pytest.raises(ZeroDivisionError):
-        worker.socketio.server.manager._session_ended(client._client.eio_sid, "transport close")
+        parts_of(worker.app).disconnects.on_session_end(client._client.eio_sid, "transport close")
 
     assert [one[0] for one in gone] == [client.sid]
 

@@ -279,7 +279,7 @@ def test_url_for_knows_the_host_of_the_connection(worker: Worker) -> None:
         return [url_for("echo", path="a"), url_for("echo", path="a", _external=True)]
 
     worker.app.add_url_rule("/where", view_func=where)
-    connected = worker.connect(headers={"LocalWorker": "shop.example:8443"})
+    connected = worker.connect(headers={"Host": "shop.example:8443"})
 
     assert connected.ask("get", "/where")["body"] == [
         "/echo/a",
@@ -655,8 +655,8 @@ def test_a_client_may_set_headers_of_its_request(client: Client, name: str) -> N
 @pytest.mark.parametrize(
     "name",
     [
-        *["Cookie", "COOKIE", "LocalWorker", "Origin", "Forwarded", "Via"],
-        *["X-Forwarded-For", "X-Forwarded-LocalWorker", "X-Forwarded-Proto", "X-Forwarded-Prefix"],
+        *["Cookie", "COOKIE", "Host", "Origin", "Forwarded", "Via"],
+        *["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix"],
         *["x-forwarded-for", "X-Real-IP", "Remote-Addr", "Remote-User"],
         *["X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP"],
         *["X_Forwarded_For", "X-Forwarded_For", "x_real_ip", "Remote_Addr", "HTTP_COOKIE"],
@@ -673,7 +673,7 @@ def test_a_client_may_not_say_who_it_is_or_how_it_is_connected(client: Client, n
 def test_what_the_connection_said_stays(cluster: LocalCluster) -> None:
     worker = cluster.worker(make_echo_app())
     said = {
-        "LocalWorker": "shop.example",
+        "Host": "shop.example",
         "Origin": "https://shop.example",
         "X-Forwarded-For": "192.0.2.1",
         "User-Agent": "browser",

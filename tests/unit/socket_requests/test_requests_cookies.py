@@ -84,7 +84,7 @@ def test_what_a_response_sets_is_sent_with_the_next_request(
     jar = Cookies("given=1; other=2")
 
     for header in headers:
-        jar.follow([header], "/")
+        jar.update([header], "/")
 
     assert jar.header("/") == expected
 
@@ -98,21 +98,21 @@ def test_what_a_response_sets_is_sent_with_the_next_request(
 )
 def test_a_cookie_is_sent_below_its_path(path: str, sent: bool) -> None:
     jar = Cookies("")
-    jar.follow(["a=b; Path=/below"], "/")
+    jar.update(["a=b; Path=/below"], "/")
 
     assert jar.header(path) == ("a=b" if sent else "")
 
 
 def test_the_closest_path_comes_first() -> None:
     jar = Cookies("")
-    jar.follow(["a=root; Path=/", "a=deep; Path=/x/y", "a=middle; Path=/x"], "/")
+    jar.update(["a=root; Path=/", "a=deep; Path=/x/y", "a=middle; Path=/x"], "/")
 
     assert jar.header("/x/y/z") == "a=deep; a=middle; a=root"
 
 
 def test_without_a_path_a_cookie_belongs_to_the_directory_of_its_request() -> None:
     jar = Cookies("")
-    jar.follow(["a=b"], "/below/set")
+    jar.update(["a=b"], "/below/set")
 
     assert (jar.header("/below/x"), jar.header("/beside")) == ("a=b", "")
 
@@ -128,7 +128,7 @@ def test_a_value_comes_back_as_it_was_set(worker: Worker, value: str) -> None:
 def test_a_jar_is_as_large_as_a_browsers() -> None:
     jar = Cookies("")
     for number in range(3 * COOKIES):
-        jar.follow([f"cookie{number}=1; Path=/{number % 7}", "big=" + "x" * COOKIE_BYTES], "/")
+        jar.update([f"cookie{number}=1; Path=/{number % 7}", "big=" + "x" * COOKIE_BYTES], "/")
 
     assert jar._jar is not None
     assert len(jar._jar) == COOKIES

@@ -169,7 +169,7 @@ def test_over_https_the_referrer_is_the_origin_of_the_connection(
     protected: Worker, origin: str, status: int
 ) -> None:
     """Browsers send no Referer with a WebSocket, and Flask-WTF insists on one."""
-    headers = {"LocalWorker": "shop.example"} | ({"Origin": origin} if origin else {})
+    headers = {"Host": "shop.example"} | ({"Origin": origin} if origin else {})
     client = protected.connect(headers=headers)
     protected.socketio.server.get_environ(client.sid)["wsgi.url_scheme"] = "https"
     headers = {"X-CSRFToken": token_of(client), "Referer": "https://shop.example/"}

@@ -133,7 +133,7 @@ def test_requests_of_a_socket_that_has_gone_do_not_run(
     release(other, gate)
 
     # The one that ran has come to its end, and what was kept for the socket is gone.
-    while other.request("get", "/objects")["body"]["lines"] > before["lines"]:
+    while other.request("get", "/objects")["body"]["queues"] > before["queues"]:
         pass
     assert other.request("get", "/notes")["body"].count(gate) == 1
 
@@ -192,49 +192,49 @@ def test_nothing_grows_with_sockets(worker: Worker, other: RawClient) -> None:
     before = connect(20)
     after = connect(100)
 
-    assert after["lines"] <= before["lines"]
+    assert after["queues"] <= before["queues"]
 
 
-# -- the line itself --------------------------------------------------------------------------
+# -- the queue itself -------------------------------------------------------------------------
 
 
-def test_a_line_is_worked_off_in_order_and_by_one_at_a_time() -> None:
+def test_a_queue_runs_its_jobs_in_order_and_one_at_a_time() -> None:
     done: list[Any] = []
-    line = SerialQueue(jobs=10, size=100)
+    queue = SerialQueue(jobs=10, size=100)
 
     def first() -> None:
         for number in range(3):
-            assert line.join(lambda number=number: done.append(number), 1) is Admission.WAITS  # type: ignore[misc]
+            assert queue.put(lambda number=number: done.append(number), 1) is Admission.QUEUED  # type: ignore[misc]
         done.append("first")
 
-    assert line.join(first, 1) is Admission.FIRST
-    line.work(lambda: done.append("pause"))
+    assert queue.put(first, 1) is Admission.START
+    queue.run(lambda: done.append("pause"))
 
     assert done == ["first", "pause", 0, "pause", 1, "pause", 2]
-    assert line.join(first, 1) is Admission.FIRST
+    assert queue.put(first, 1) is Admission.START
 
 
-def test_a_line_is_bounded_by_number_and_by_size() -> None:
-    line = SerialQueue(jobs=2, size=10)
+def test_a_queue_is_bounded_by_number_and_by_size() -> None:
+    queue = SerialQueue(jobs=2, size=10)
 
-    assert line.join(print, 1000) is Admission.FIRST  # a large one that is alone is in nobody's way
-    assert line.join(print, 1) is Admission.REFUSED
-    line = SerialQueue(jobs=2, size=10)
-    assert [line.join(print, 1) for _ in range(3)] == [
-        Admission.FIRST,
-        Admission.WAITS,
+    assert queue.put(print, 1000) is Admission.START  # a large one that is alone is in nobody's way
+    assert queue.put(print, 1) is Admission.REFUSED
+    queue = SerialQueue(jobs=2, size=10)
+    assert [queue.put(print, 1) for _ in range(3)] == [
+        Admission.START,
+        Admission.QUEUED,
         Admission.REFUSED,
     ]
 
 
-def test_a_job_that_ends_its_thread_does_not_end_the_line() -> None:
-    line = SerialQueue(jobs=10, size=100)
-    line.join(exit, 0)
+def test_a_job_that_ends_its_thread_does_not_end_the_queue() -> None:
+    queue = SerialQueue(jobs=10, size=100)
+    queue.put(exit, 0)
 
     with pytest.raises(SystemExit):
-        line.work(print)
+        queue.run(print)
 
     done = threading.Event()
-    assert line.join(done.set, 0) is Admission.FIRST
-    line.work(print)
+    assert queue.put(done.set, 0) is Admission.START
+    queue.run(print)
     assert done.is_set()

@@ -260,7 +260,7 @@ def below(worker: Worker, prefix: str) -> Client:
 
 def test_a_proxy_in_front_is_heard_once(worker: Worker) -> None:
     worker.app.wsgi_app = ProxyFix(worker.app.wsgi_app, x_for=1, x_host=1)  # type: ignore[method-assign]
-    said = {"X-Forwarded-For": "198.51.100.1, 192.0.2.1", "X-Forwarded-LocalWorker": "shop.example"}
+    said = {"X-Forwarded-For": "198.51.100.1, 192.0.2.1", "X-Forwarded-Host": "shop.example"}
     client = worker.connect(headers=said)
 
     body = client.ask("get", "/", **{"X-Forwarded-For": "127.0.0.1"})["body"]
@@ -332,7 +332,7 @@ def test_what_a_proxy_has_told_the_handshake_stands(url: str) -> None:
     said = {
         "X-Forwarded-For": "198.51.100.1, 192.0.2.1",
         "X-Forwarded-Proto": "https",
-        "X-Forwarded-LocalWorker": "example.com",
+        "X-Forwarded-Host": "example.com",
         "X-Forwarded-Prefix": "/shop",
     }
     with RawClient(url, header=said, suppress_origin=True) as client:
