@@ -39,7 +39,7 @@ SIGTERM = """
     from flask import Flask
     from flask_rooms import Rooms
     from flask_rooms.backends import MemoryBackend
-    from flask_rooms.protocol.messages import Codec, decode_operation
+    from flask_rooms.protocol.codec import Codec, decode_operation
 
     codec = Codec(["key"], "flask-rooms", 2**24)
 
@@ -55,7 +55,7 @@ SIGTERM = """
                 self.sending.set()
                 while cluster.is_member and cluster.receiver.leaving is None:
                     threading.Event().wait(0.01)
-                threading.Event().wait(1.5)  # the listener sees within one that it is to leave
+                threading.Event().wait(1.5)  # the receiver sees within one that it is to leave
             super().publish(payload)
 
     backend = Telling("flask-rooms")
