@@ -1,6 +1,6 @@
-/** Socket requests of Flask-Rooms, over a socket of socket.io-client. */
+/** Socket requests to Flask-Rooms over a socket of socket.io-client. */
 
-/** What is needed of socket.io-client's Socket, 4.6 or newer. */
+/** The parts of socket.io-client's Socket (4.6 or newer) that are used here. */
 export interface RoomsSocket {
   connected: boolean;
   emitWithAck(event: any, ...args: any[]): Promise<any>;
@@ -9,35 +9,35 @@ export interface RoomsSocket {
 }
 
 export interface RoomsOptions {
-  /** Milliseconds for a request, from the call to the answer; 10,000 unless given. */
+  /** Milliseconds from the call to the response; defaults to 10,000. */
   timeout?: number;
-  /** Sent with each request, unless it has its own of that name. */
+  /** Sent with each request, unless the request sets the same name. */
   headers?: RoomsHeaders;
 }
 
-/** Names and values; one that is undefined is not sent. */
+/** Names and values; undefined values are not sent. */
 export type RoomsHeaders = Record<string, string | number | undefined>;
 
 export interface RequestOptions extends RoomsOptions {
-  /** Gives the request up; the promise is then rejected with the signal's reason. */
+  /** Cancels the request; the promise then rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
 export interface RoomsRequest extends RequestOptions {
-  /** A path, with a query if you like. */
+  /** A path, optionally with a query string. */
   url: string;
-  /** "get" unless given; "head" and "options" are known, too. */
+  /** The verb; defaults to "get". "head" and "options" are supported, too. */
   method?: string;
-  /** For get, head and delete an object for the query string, else a JSON value or bytes. */
+  /** For get, head and delete, an object for the query string; otherwise a JSON value or bytes. */
   data?: unknown;
 }
 
 export interface RoomsResponse<Body = any> {
-  /** As in HTTP, and less than 400. */
+  /** The HTTP status; less than 400. */
   status: number;
-  /** A JSON value, a string, or bytes, by the answer's Content-Type. */
+  /** A JSON value, a string, or bytes, depending on the Content-Type of the response. */
   body: Body;
-  /** With names in lower case. */
+  /** Names are in lower case. */
   headers: Record<string, string>;
 }
 
@@ -47,7 +47,7 @@ type Verb = <Body = any>(
   options?: RequestOptions,
 ) => Promise<RoomsResponse<Body>>;
 
-/** The verbs of HTTP; each promise may be rejected with one of the errors below. */
+/** The HTTP verbs; each promise may reject with one of the errors below. */
 export interface RoomsClient {
   request<Body = any>(request: RoomsRequest): Promise<RoomsResponse<Body>>;
   get: Verb;
@@ -57,7 +57,7 @@ export interface RoomsClient {
   delete: Verb;
 }
 
-/** The answer has a status of 400 or more. */
+/** The response has a status of 400 or more. */
 export class RequestFailed extends Error {
   constructor(response: RoomsResponse);
   readonly status: number;
@@ -65,16 +65,16 @@ export class RequestFailed extends Error {
   readonly headers: Record<string, string>;
 }
 
-/** There was no answer in time. */
+/** There was no connection, or no response, in time. */
 export class RequestTimeout extends Error {}
 
-/** The socket disconnected before the answer came: the request may have been carried out. */
+/** The socket disconnected before the response arrived; the request may have been carried out. */
 export class Disconnected extends Error {}
 
 /**
- * Return the verbs of HTTP as functions, over one socket.
+ * Return the HTTP verbs as functions over one socket.
  *
- * A request that is made before the socket is connected waits for that, within its timeout; the
+ * A request made before the socket is connected waits for the connection, within its timeout. The
  * requests of one socket are sent in the order in which they were made.
  */
 export function rooms(socket: RoomsSocket, options?: RoomsOptions): RoomsClient;

@@ -1,15 +1,15 @@
 /**
- * Socket requests of Flask-Rooms, over a socket of socket.io-client.
+ * Socket requests to Flask-Rooms over a socket of socket.io-client.
  *
  *     import { rooms } from "/rooms.js";
  *
  *     const api = rooms(io());
  *     const { body } = await api.put("/rooms/fun", { as: "Alice" });
  *
- * What it takes and returns is described in rooms.d.ts.
+ * Arguments and return values are described in rooms.d.ts.
  */
 
-/** The answer has a status of 400 or more. */
+/** The response has a status of 400 or more. */
 export class RequestFailed extends Error {
   name = "RequestFailed";
 
@@ -20,20 +20,20 @@ export class RequestFailed extends Error {
   }
 }
 
-/** There was no answer in time. */
+/** There was no connection, or no response, in time. */
 export class RequestTimeout extends Error {
   name = "RequestTimeout";
 }
 
-/** The socket disconnected before the answer came: the request may have been carried out. */
+/** The socket disconnected before the response arrived; the request may have been carried out. */
 export class Disconnected extends Error {
   name = "Disconnected";
 }
 
-/** Return the verbs of HTTP as functions. */
+/** Return the HTTP verbs as functions. */
 export function rooms(socket, { timeout = 10_000, headers } = {}) {
-  // Those that wait for the connection, in order. Not left to socket.io-client's own buffer, which
-  // would send a request that nobody waits for any more.
+  // Requests that wait for the connection, in order. socket.io-client's own buffer would also send
+  // requests that have timed out or were aborted.
   const waiting = new Set();
 
   function sendAll() {
@@ -73,7 +73,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
       const send = () => {
         problem = "no answer";
         socket.once("disconnect", disconnected);
-        // It only rejects what has ended already, or for socket.io-client's own `ackTimeout`.
+        // Rejects only after this request has ended, or if socket.io-client's `ackTimeout` expires.
         socket.emitWithAck(verb, payload).then((answer) => end(resolve, answer), late);
       };
       const timer = setTimeout(late, milliseconds);

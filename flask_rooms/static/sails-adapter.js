@@ -1,7 +1,7 @@
 /**
- * Lets sails.io.js 1.2.1, which was written for socket.io-client 2, work with socket.io-client 4.
+ * Adapts socket.io-client 4 for sails.io.js 1.2.1, which was written for socket.io-client 2.
  *
- * In a page, load it between the two. In Node:
+ * In a page, load this script after socket.io-client and before sails.io.js. In Node:
  *
  *     const io = require("sails.io.js")(adapt(require("socket.io-client")));
  */
@@ -9,8 +9,8 @@
   "use strict";
 
   function adapt(io) {
-    // sails.io.js keeps its options in properties that are not enumerable; socket.io-client 4 copies
-    // only those that are, and so would connect to a path of its own, without the query.
+    // sails.io.js stores its options in non-enumerable properties. socket.io-client 4 copies only
+    // enumerable ones, so it would connect to its default path, without the query.
     function enumerable(options) {
       const copy = {};
       for (const name of Object.getOwnPropertyNames(options)) {
@@ -19,7 +19,7 @@
       return copy;
     }
 
-    // Events of which socket.io-client 2 told the socket, too, and sails.io.js waits for them.
+    // sails.io.js waits for events that socket.io-client 2 also emitted on the socket.
     function forward(socket) {
       const tell = (event) => (...args) => socket.listeners(event).forEach((hear) => hear(...args));
       socket.io.on("reconnect", tell("reconnect"));

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.mode_independent
 TEXT = Path(__file__).parents[2].joinpath("docs", "rooms.md").read_text(encoding="utf-8")
 
 # A new block needs a new test here.
-WHOLE_ROOMS, QUESTION, LOADER, USERS, GUARD, RECHECK, SIGNAL = re.findall(
+WHOLE_ROOMS, QUERY, LOADER, USERS, GUARD, RECHECK, SIGNAL = re.findall(
     r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
 )
 
@@ -57,10 +57,10 @@ def _place() -> Iterator[Place]:
 def test_whole_rooms(place: Place) -> None:
     one, two = place.worker.connect(), place.worker.connect()
     lines = WHOLE_ROOMS.splitlines()
-    everybody, this_one, add, remove, disconnect = lines
+    all_members, this_one, add, remove, disconnect = lines
 
     place.worker.sockets.join([one.sid, two.sid], "lobby")
-    place.run(everybody)
+    place.run(all_members)
     assert place.worker.sockets.count("lobby") == Answer(0, True)
     place.worker.sockets.join([one.sid, two.sid], "lobby")
     place.run(this_one, request=two.sid)
@@ -73,8 +73,8 @@ def test_whole_rooms(place: Place) -> None:
     assert place.worker.sockets.rooms().value == {}
 
 
-def test_a_question(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    place.run(QUESTION)
+def test_a_query(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.run(QUERY)
 
     assert capsys.readouterr().out == ""
 

@@ -29,7 +29,7 @@ BUTTON = (
 
 
 class Person:
-    """Somebody with a tab, who sees and does things in it."""
+    """A person with a browser tab, who sees and does things in it."""
 
     def __init__(self, browser: Browser, url: str, name: str) -> None:
         self.tab = browser.tab(url)

@@ -141,7 +141,7 @@ def test_a_factory_and_its_test_which_may_be_called_again() -> None:
         sockets.join(request, room)
 
     exec(TEST, given)
-    test: Callable[[], None] = given["test_everybody_in_the_room_hears_it"]
+    test: Callable[[], None] = given["test_every_member_of_the_room_receives_it"]
     test()
     test()
 
