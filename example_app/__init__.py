@@ -1,7 +1,7 @@
 """
-Flask-Rooms by example: rooms that people join, speak in, leave, and are banned from.
+The example application: people join, speak in, leave and are banned from rooms.
 
-Serve it with `python -m example_app`; be shown around with `python -m example_app.demo`.
+`python -m example_app` serves it; `python -m example_app.demo` demonstrates it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 def create_app(backend_url: str = "memory://", database: str | None = None, **config: Any) -> Flask:
     """
-    Make the example application.
+    Create the example application.
 
     Args:
-        backend_url: What carries messages between the workers, as ROOMS_BACKEND_URL.
-        database: Path of the SQLite file that all workers share; by default
+        backend_url: The value of ROOMS_BACKEND_URL.
+        database: The path of the SQLite file that all workers share; by default
             `people.sqlite` in the application's instance folder.
-        config: Further Flask configuration; wins over what is set here.
+        config: Further Flask configuration, which takes precedence.
 
     Returns:
         The application; `app.extensions["rooms"].socketio.run(app)` serves it.
     """
-    # Imported here, because `python -m example_app` runs this file before __main__.py can
-    # monkey-patch, and what is imported before that keeps the blocking standard library.
+    # Imported here, because `python -m example_app` imports this file before __main__.py can
+    # monkey-patch, and modules imported before that keep the blocking standard library.
     from example_app.factory import make
 
     return make(backend_url, database, config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 if __name__ == "__main__":
-    # Eventlet advises against itself for new projects; the README passes that on.
+    # Eventlet warns new projects not to use it; the README does, too.
     warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
     import eventlet
 

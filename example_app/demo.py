@@ -1,4 +1,4 @@
-"""Shows what Flask-Rooms does, with real workers and real clients: step by step, then live."""
+"""Demonstrates Flask-Rooms with real workers and clients: step by step, then in the browser."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ NAMES = ("Ada", "Bob", "Cleo", "Dan", "Eve", "Finn")
 ROOM = "lobby"
 
 
-class NotAsTold(Exception):
-    """A step of the story did not come true."""
+class StepFailed(Exception):
+    """A step of the demonstration had another result than expected."""
 
 
 def main() -> int:
-    """Tell the story; return 0 when all of it came true."""
+    """Run the demonstration, and return the exit status: 0 if every step succeeded."""
     options = arguments()
     signal.signal(signal.SIGTERM, end)
     try:
         with ExitStack() as stack:
             workers = start(options, stack)
-            tell(workers)
-            print("\nAll of it came true.", flush=True)
+            run_steps(workers)
+            print("\nEvery step succeeded.", flush=True)
             if not options.once:
                 serve(workers)
-    except (NotAsTold, WorkerFailed) as error:
+    except (StepFailed, WorkerFailed) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -53,31 +53,34 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m example_app.demo", description=__doc__)
-    parser.add_argument("--workers", metavar="N", type=int, default=1, help="how many processes")
-    parser.add_argument("--backend", metavar="URL", default="memory://", help="what joins them")
+    parser.add_argument("--workers", metavar="N", type=int, default=1, help="number of processes")
+    parser.add_argument("--backend", metavar="URL", default="memory://", help="backend URL")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument(
-        "--port", type=int, default=0, help="of the first worker, then one up; 0 for free ones"
+        "--port",
+        type=int,
+        default=0,
+        help="port of the first worker, the others follow; 0 for free ports",
     )
-    parser.add_argument("--once", action="store_true", help="end after the story")
+    parser.add_argument("--once", action="store_true", help="exit after the last step")
     options = parser.parse_args()
     if options.workers < 1:
         parser.error("--workers must be at least 1")
     if options.workers > 1 and options.backend.startswith("memory:"):
         parser.error(
-            "memory:// joins nothing but what is in one process. For several workers name a "
-            "broker, such as --backend redis://localhost or --backend amqp://localhost"
+            "memory:// connects the workers of one process only. For several workers give the URL "
+            "of a broker, such as --backend redis://localhost or --backend amqp://localhost"
         )
     return options
 
 
 def end(signum: int, frame: FrameType | None) -> None:
-    """End by SIGTERM as by an exception, so that the workers are ended, too."""
+    """Turn SIGTERM into an exception, so that the workers are stopped, too."""
     sys.exit(128 + signum)
 
 
 def start(options: argparse.Namespace, stack: ExitStack) -> list[Worker]:
-    """Start the workers, with a database of their own, and wait until they listen."""
+    """Start the workers with a temporary database, and wait until they listen."""
     directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="flask-rooms-"))
     database, secret_key = str(Path(directory, "people.sqlite")), secrets.token_hex()
     ports = [options.port and options.port + number for number in range(options.workers)]
@@ -92,8 +95,8 @@ def start(options: argparse.Namespace, stack: ExitStack) -> list[Worker]:
     return workers
 
 
-def tell(workers: list[Worker]) -> None:
-    """Tell the story; the last of the people always acts from the last worker."""
+def run_steps(workers: list[Worker]) -> None:
+    """Run all steps; the last visitor is connected to the last worker."""
     with ExitStack() as stack:
         visitors = []
         for number in range(max(2, len(workers))):
@@ -102,18 +105,18 @@ def tell(workers: list[Worker]) -> None:
             try:
                 visitors.append(stack.enter_context(Visitor(name, worker.url)))
             except socketio.exceptions.ConnectionError as error:
-                raise NotAsTold(f"{name} cannot connect to {worker.url}: {error}") from error
+                raise StepFailed(f"{name} cannot connect to {worker.url}: {error}") from error
         say(" ".join(f"{v.name} connects to {v.url}." for v in visitors))
         ada, bob = visitors[0], visitors[-1]
-        they_join(visitors)
-        she_leaves(ada, bob)
-        she_is_banned(ada, bob)
-        http_is_told_to_use_a_socket(ada)
+        join(visitors)
+        leave(ada, bob)
+        ban(ada, bob)
+        request_over_http(ada)
 
 
-def they_join(visitors: list[Visitor]) -> None:
-    """Everybody joins, and hears what is said."""
-    say(f"Everybody asks to join a room called {ROOM}: PUT /join-fun-room, over the socket.")
+def join(visitors: list[Visitor]) -> None:
+    """All visitors join a room, and one speaks in it."""
+    say(f"Each of them asks to join a room called {ROOM}: PUT /join-fun-room, over the socket.")
     joined = message(200, f"Joined a fun room called {ROOM}!")
     for person in visitors:
         answer = person.request("put", "/join-fun-room", roomName=ROOM)
@@ -125,8 +128,8 @@ def they_join(visitors: list[Visitor]) -> None:
         check(f"{person.name} hears it", hears(person), "Good morning!")
 
 
-def she_leaves(ada: Visitor, bob: Visitor) -> None:
-    """The main job, for one's own socket."""
+def leave(ada: Visitor, bob: Visitor) -> None:
+    """A visitor leaves the room with her own socket."""
     say(f"{ada.name} asks to leave: PUT /leave-fun-room, over the socket.")
     answer = ada.request("put", "/leave-fun-room", roomName=ROOM)
     check(f"{ada.name} is answered", answer, message(200, f"Left a fun room called {ROOM}!"))
@@ -137,8 +140,8 @@ def she_leaves(ada: Visitor, bob: Visitor) -> None:
     check(f"{ada.name} hears nothing but the whisper", hears(ada), "The first was not for you.")
 
 
-def she_is_banned(ada: Visitor, bob: Visitor) -> None:
-    """The main job, for somebody else's socket, which another worker may hold."""
+def ban(ada: Visitor, bob: Visitor) -> None:
+    """A visitor is removed from the room by ID; another worker may hold her socket."""
     say(f"{ada.name} joins once more, and {bob.name} bans her from the worker at {bob.url}.")
     answer = ada.request("put", "/join-fun-room", roomName=ROOM)
     check(f"{ada.name} is answered", answer, message(200, f"Joined a fun room called {ROOM}!"))
@@ -159,19 +162,19 @@ def she_is_banned(ada: Visitor, bob: Visitor) -> None:
     check(f"{bob.name} forgives her", answer, message(200, "No longer banned."))
 
 
-def http_is_told_to_use_a_socket(ada: Visitor) -> None:
-    """The same route, over HTTP."""
+def request_over_http(ada: Visitor) -> None:
+    """The route refuses the same request over HTTP."""
     say(f"The same request over plain HTTP, as curl sends it to {ada.url}:")
     check(
-        "It is refused, since no socket asks",
+        "It is refused, because it comes from no socket",
         http_put(f"{ada.url}/leave-fun-room", {"roomName": ROOM}),
         message(400, "This endpoints only supports socket requests."),
     )
 
 
 def serve(workers: list[Worker]) -> None:
-    """Let people try it, until one of the workers ends or somebody ends it."""
-    print("\nNow it is your turn. Open these in two tabs; Ctrl-C ends it:")
+    """Serve until a worker ends or Ctrl-C is pressed."""
+    print("\nNow try it yourself: open these in two tabs. Ctrl-C stops the workers.")
     for worker in workers:
         print(f"  {worker.url}", flush=True)
     ended: queue.Queue[int] = queue.Queue()
@@ -179,21 +182,21 @@ def serve(workers: list[Worker]) -> None:
         wait = worker.process.wait
         threading.Thread(target=lambda wait=wait: ended.put(wait()), daemon=True).start()
     ended.get()
-    raise WorkerFailed("A worker has ended; what it said about that is above.")
+    raise WorkerFailed("A worker has ended; its error is above.")
 
 
 def message(status: int, text: str) -> Answer:
-    """Return the answer that has this status and message."""
+    """Return the response with this status and message."""
     return Answer(status, {"message": text})
 
 
 def speak(speaker: Visitor, room: str, text: str) -> None:
-    """Have somebody say something."""
+    """Send a text to a room."""
     speaker.request("post", "/speak", roomName=room, text=text)
 
 
 def hears(person: Visitor) -> str:
-    """Return what somebody hears next."""
+    """Return the next text that a visitor receives."""
     try:
         return person.hears()
     except queue.Empty:
@@ -201,7 +204,7 @@ def hears(person: Visitor) -> str:
 
 
 def http_put(url: str, data: dict[str, Any]) -> Answer:
-    """Send JSON over HTTP."""
+    """Send JSON over HTTP, and return the response."""
     body, headers = json.dumps(data).encode(), {"Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers, method="PUT")
     try:
@@ -212,20 +215,20 @@ def http_put(url: str, data: dict[str, Any]) -> Answer:
 
 
 def say(sentence: str) -> None:
-    """Print what happens next."""
+    """Print the heading of a step."""
     print(f"\n{sentence}", flush=True)
 
 
-def check(sentence: str, seen: object, told: object) -> None:
-    """Print a step with a tick, or with a cross and what was seen instead."""
-    mark = "\N{CHECK MARK}" if seen == told else "\N{BALLOT X}"
-    print(f"  {mark} {sentence}{said(told)}", flush=True)
-    if seen != told:
-        raise NotAsTold(f"That should have been{said(told)} but was{said(seen)}")
+def check(sentence: str, actual: object, expected: object) -> None:
+    """Print the expected result with a tick; or with a cross, and raise StepFailed."""
+    mark = "\N{CHECK MARK}" if actual == expected else "\N{BALLOT X}"
+    print(f"  {mark} {sentence}{described(expected)}", flush=True)
+    if actual != expected:
+        raise StepFailed(f"Expected{described(expected)}, but got{described(actual)}")
 
 
-def said(value: object) -> str:
-    """Return what was answered or heard, in words."""
+def described(value: object) -> str:
+    """Return a response or a text as the end of a sentence."""
     if isinstance(value, Answer):
         body = value.body
         text = body["message"] if isinstance(body, dict) and "message" in body else body
@@ -234,7 +237,7 @@ def said(value: object) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Return a number of things in words."""
+    """Return a number and a noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

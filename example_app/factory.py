@@ -1,4 +1,4 @@
-"""Where the parts are put together."""
+"""The application factory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from flask_rooms.errors import InvalidArgument
 
 
 def make(backend_url: str, database: str | None, config: Mapping[str, Any]) -> Flask:
-    """Make the application; see `example_app.create_app`."""
+    """Create the application; `example_app.create_app` has the arguments."""
     app = Flask("example_app")
     app.config.update(
-        # Workers sign what they tell each other with it, so all need the same one.
+        # Signs the messages between workers, so all of them need the same key.
         SECRET_KEY=os.environ.get("SECRET_KEY", "known to all: good for an example only"),
         ROOMS_BACKEND_URL=backend_url,
         NODE_MODULES=os.environ.get("ROOMS_NODE_MODULES"),
@@ -38,11 +38,11 @@ def make(backend_url: str, database: str | None, config: Mapping[str, Any]) -> F
 
 
 def answer(error: Exception, status: int) -> ResponseReturnValue:
-    """Answer with the message of an error that the caller can do something about."""
+    """Return the message of an error that the client can correct."""
     return {"message": str(error)}, status
 
 
 def failed(app: Flask, error: RoomsError) -> ResponseReturnValue:
-    """Answer that a room could not be changed; whoever runs the worker should know, too."""
+    """Log an error that the client cannot correct, and return its message."""
     app.logger.error("A room could not be changed: %s", error)
     return answer(error, 500)

@@ -1,7 +1,7 @@
 """
-The routes that join, leave, and speak to rooms.
+The routes that join and leave rooms, and speak in them.
 
-`leave_fun_room` is the documented example of Sails.js' sails.sockets.leave(), in Flask.
+`leave_fun_room` is the example in the documentation of Sails' sails.sockets.leave().
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ bp = Blueprint("fun_rooms", __name__)
 
 @bp.put("/leave-fun-room")
 def leave_fun_room() -> ResponseReturnValue:
-    """Take the socket that asks out of a room."""
+    """Take the socket of the request out of a room."""
     room = param("roomName")
     if room is None:
         return {"message": "`roomName` is required."}, 400
@@ -31,7 +31,7 @@ def leave_fun_room() -> ResponseReturnValue:
 
 @bp.put("/join-fun-room")
 def join_fun_room() -> ResponseReturnValue:
-    """Put the socket that asks into a room."""
+    """Put the socket of the request into a room."""
     room = param("roomName")
     if room is None:
         return {"message": "`roomName` is required."}, 400
@@ -43,7 +43,7 @@ def join_fun_room() -> ResponseReturnValue:
 
 @bp.put("/leave-fun-room-by-id")
 def leave_fun_room_by_id() -> ResponseReturnValue:
-    """Take other sockets out of a room, by their IDs, over HTTP as well."""
+    """Take sockets out of a room by their IDs; also over HTTP."""
     room, socket_ids = param("roomName"), param("socketIds")
     if room is None:
         return {"message": "`roomName` is required."}, 400
@@ -56,19 +56,19 @@ def leave_fun_room_by_id() -> ResponseReturnValue:
 
 @bp.post("/speak")
 def speak() -> ResponseReturnValue:
-    """Say something to everybody in a room, or to one socket by its ID."""
+    """Send a text to the members of a room, or to one socket by its ID."""
     room, text = param("roomName"), param("text")
     if room is None:
         return {"message": "`roomName` is required."}, 400
     if not request.is_socket:
         return {"message": "This endpoints only supports socket requests."}, 400
-    speaker = people.allowed(sockets.get_id(request))
+    speaker = people.allowed_user(sockets.get_id(request))
     sockets.broadcast(room, {"from": speaker.name, "room": room, "text": str(text or "")})
     return {"message": f"Said it in a fun room called {room}!"}
 
 
 def param(name: str) -> Any:
-    """Return what the request calls *name*, in its body or its query; None without it."""
+    """Return the parameter *name* of the JSON body or the query string, or None."""
     body = request.get_json(silent=True)
     value = body.get(name) if isinstance(body, dict) else None
     return request.values.get(name) if value is None else value

@@ -1,4 +1,4 @@
-"""What the example keeps in its database: people, and which sockets are theirs."""
+"""The database models: users, their sockets, and the rooms that they have been in."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sqlalchemy.schema import CreateTable
 
 
 class Base(DeclarativeBase):
-    """The declarative base that Flask-SQLAlchemy builds `db.Model` on."""
+    """The declarative base of `db.Model`."""
 
 
 db = SQLAlchemy(model_class=Base)
 
 
 class User(db.Model):  # type: ignore[name-defined]
-    """A person, known by name; whoever brings no name is the person called guest."""
+    """A person, identified by name; a client without a name is the user "guest"."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
@@ -30,7 +30,7 @@ class User(db.Model):  # type: ignore[name-defined]
 
 
 class Connection(db.Model):  # type: ignore[name-defined]
-    """A socket that a person is connected with, on whichever worker; one for each tab."""
+    """A connected socket of a user, on any worker; one for each tab."""
 
     socket_id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey(User.id))
@@ -38,10 +38,10 @@ class Connection(db.Model):  # type: ignore[name-defined]
 
 class Visit(db.Model):  # type: ignore[name-defined]
     """
-    A room that a person has been in, since it may be needed to take them out.
+    A room that a user has been in, and that a ban has to leave.
 
-    Not who is in which room: only the workers that hold the sockets know that. A room
-    too many does no harm, for leaving a room that one is not in changes nothing.
+    Not a membership: only the workers that hold the sockets know those. An outdated visit does
+    no harm, because leaving a room without being a member changes nothing.
     """
 
     user_id: Mapped[int] = mapped_column(ForeignKey(User.id), primary_key=True)
@@ -50,18 +50,18 @@ class Visit(db.Model):  # type: ignore[name-defined]
 
 def init_app(app: Flask, path: str | None) -> None:
     """
-    Use the SQLite file *path*, and create in it the tables that are missing.
+    Set up the database, and create its tables.
 
     Args:
         app: The application.
-        path: The file; by default `people.sqlite` in the application's instance folder.
+        path: The SQLite file; by default `people.sqlite` in the application's instance folder.
     """
     url = URL.create("sqlite", database=os.path.abspath(path) if path else "people.sqlite")
     app.config.setdefault("SQLALCHEMY_DATABASE_URI", url)
-    # No pool: a request that waits for another worker must not keep a connection from others.
+    # No pool: requests that wait for another worker would exhaust it.
     app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", {"poolclass": NullPool})
     db.init_app(app)
     with app.app_context(), db.engine.begin() as connection:
         for table in db.metadata.sorted_tables:
-            # Not db.create_all(): it looks first, and another worker may be faster.
+            # Not db.create_all(): it checks first, and races with other workers.
             connection.execute(CreateTable(table, if_not_exists=True))

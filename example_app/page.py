@@ -1,4 +1,4 @@
-"""The page, and where its Socket.IO client comes from."""
+"""The page and its Socket.IO client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, render_template, send_from_d
 CLIENT = "socket.io-client/dist/socket.io.min.js"
 VERSION = "4.8.4"
 CDN = f"https://cdn.jsdelivr.net/npm/socket.io-client@{VERSION}/dist/socket.io.min.js"
-# Of that very file, as published on npm: openssl dgst -sha384 -binary FILE | base64
+# The hash of that file as published on npm: openssl dgst -sha384 -binary FILE | base64
 INTEGRITY = "sha384-fBrXvbDtHoeKWJ/hcA6M+YGueiDW+h45I7V6F2kD1S8bOkrF9rZYPLVkCR6BLR/1"
 
 bp = Blueprint("page", __name__)
@@ -25,12 +25,12 @@ def index() -> str:
 
 @bp.get("/socket.io-client.js")
 def client() -> Response:
-    """Send the Socket.IO client that npm has installed."""
+    """Send the Socket.IO client from ROOMS_NODE_MODULES."""
     return send_from_directory(node_modules() or "", CLIENT)
 
 
 def node_modules() -> Path | None:
-    """Return the directory named by ROOMS_NODE_MODULES if npm has put the client there."""
+    """Return the directory ROOMS_NODE_MODULES if the client is installed there."""
     directory = current_app.config["NODE_MODULES"]
     if directory and Path(directory, CLIENT).is_file():
         return Path(directory).resolve()

@@ -1,4 +1,4 @@
-"""The service behind the routes: who is connected, who may enter, and who is banned."""
+"""The service behind the routes: connections, entry to rooms, and bans."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from flask_rooms import RoomsError, sockets
 
 log = logging.getLogger(__name__)
 
-# A room that nobody is ever in: leaving it changes nothing, but the outcome names the sockets
-# that are unknown to the whole cluster, as are those of a worker that was killed.
+# A room without members. Leaving it changes nothing, but the outcome lists the sockets that no
+# worker holds, such as those of a worker that was killed.
 NOWHERE = secrets.token_urlsafe()
 
 
@@ -27,11 +27,11 @@ class UnknownUser(LookupError):
 
 
 class Banned(Exception):
-    """The person is banned from all rooms."""
+    """The user is banned from all rooms."""
 
 
-def connected(name: str, socket_id: str) -> User:
-    """Note that the person called *name*, who may be new, has one more socket."""
+def add_connection(name: str, socket_id: str) -> User:
+    """Add a socket to the user called *name*, who is created if necessary."""
     db.session.execute(insert(User).values(name=name).on_conflict_do_nothing())
     user = db.session.scalars(select(User).filter_by(name=name)).one()
     db.session.add(Connection(socket_id=socket_id, user_id=user.id))
@@ -40,29 +40,29 @@ def connected(name: str, socket_id: str) -> User:
 
 
 def forget(socket_ids: Iterable[str]) -> None:
-    """Note that these sockets are gone."""
+    """Delete sockets that have disconnected."""
     db.session.execute(delete(Connection).where(Connection.socket_id.in_(tuple(socket_ids))))
     db.session.commit()
 
 
 def forget_lost(user_id: int) -> None:
     """
-    Forget those sockets of a person that no worker holds any more.
+    Delete the sockets of a user that no worker holds any more.
 
-    Those of a worker that was killed are, which could not tell the database.
+    A worker that was killed could not delete its sockets from the database.
 
     Args:
-        user_id: The person's ID.
+        user_id: The user's ID.
     """
     try:
         forget(sockets.leave(_socket_ids(user_id), NOWHERE).result().unknown)
-    except RoomsError as error:  # A worker is mute: the next connection asks again.
-        log.warning("Whether sockets were lost is not known yet: %s", error)
+    except RoomsError as error:  # Tried again with the user's next connection.
+        log.warning("Cannot tell which sockets were lost: %s", error)
 
 
-def of_socket(socket_id: str) -> User:
+def user_of(socket_id: str) -> User:
     """
-    Return the person behind a socket, as the database has them now.
+    Return the user of a socket, read from the database.
 
     Args:
         socket_id: The socket's ID.
@@ -73,22 +73,22 @@ def of_socket(socket_id: str) -> User:
     found = select(User).join(Connection).where(Connection.socket_id == socket_id)
     user: User | None = db.session.scalar(found.execution_options(populate_existing=True))
     if user is None:
-        raise UnknownUser(f"Nobody is connected with the socket {socket_id}.")
+        raise UnknownUser(f"No user is connected with the socket {socket_id}.")
     return user
 
 
-def allowed(socket_id: str) -> User:
+def allowed_user(socket_id: str) -> User:
     """
-    Return the person behind a socket, who must not be banned.
+    Return the user of a socket, unless banned.
 
     Args:
         socket_id: The socket's ID.
 
     Raises:
-        Banned: This person is banned.
+        Banned: The user is banned.
         UnknownUser: The socket has disconnected.
     """
-    user = of_socket(socket_id)
+    user = user_of(socket_id)
     if user.banned:
         raise Banned(f"{user.name} is banned.")
     return user
@@ -96,54 +96,54 @@ def allowed(socket_id: str) -> User:
 
 def enter(request: Request, room: str) -> None:
     """
-    Join a room, unless banned.
+    Put the socket of a request into a room, unless its user is banned.
 
     Args:
         request: The socket request.
         room: The room's name.
 
     Raises:
-        Banned: The person behind the socket is banned, and not in the room.
+        Banned: The user is banned, and the socket is not in the room.
     """
-    user = allowed(sockets.get_id(request))
+    user = allowed_user(sockets.get_id(request))
     sockets.join(request, room).result()
     db.session.execute(insert(Visit).values(user_id=user.id, room=room).on_conflict_do_nothing())
     db.session.commit()
     try:
-        # A ban that comes later finds the visit; one that came meanwhile is seen here.
-        allowed(sockets.get_id(request))
+        # A later ban finds the visit; one made since the first check is found here.
+        allowed_user(sockets.get_id(request))
     except Banned:
         sockets.leave(request, room).result()
         raise
 
 
 def ban_user(user_id: int) -> int:
-    """Ban one person; see ban_users()."""
+    """Ban a user; see ban_users()."""
     return ban_users([user_id])
 
 
 def ban_users(user_ids: Collection[int]) -> int:
     """
-    Ban people, whose sockets leave all rooms, whichever workers hold them.
+    Ban users, and take their sockets out of all rooms, on every worker.
 
-    When this returns, all of it has happened. When it raises Unconfirmed, they are banned
-    and may still be in a room: calling again is safe.
+    On return all sockets have left. After Unconfirmed the users are banned, but a socket may
+    still be in a room; calling again is safe.
 
     Args:
-        user_ids: Their IDs.
+        user_ids: The IDs of the users.
 
     Returns:
-        How many live sockets they have: none is fine, the ban holds for later ones.
+        The number of their connected sockets.
 
     Raises:
-        UnknownUser: There is nobody of such an ID; nobody has been banned.
+        UnknownUser: A user does not exist; no user has been banned.
         Unconfirmed: A worker has not confirmed in time.
         BackendUnavailable: The other workers cannot be reached.
     """
     _set_banned(user_ids, True)
     socket_ids = {user_id: _socket_ids(user_id) for user_id in user_ids}
     leaving = [sockets.leave(socket_ids[user_id], _rooms(user_id)) for user_id in user_ids]
-    wait(leaving)  # for all of them together; each ends in ROOMS_CONFIRM_TIMEOUT at the latest
+    wait(leaving)  # at most ROOMS_CONFIRM_TIMEOUT, because the calls run concurrently
     gone = {socket_id for future in leaving for socket_id in future.result().unknown}
     forget(gone)
     db.session.execute(delete(Visit).where(Visit.user_id.in_(user_ids)))
@@ -156,19 +156,19 @@ def ban_users(user_ids: Collection[int]) -> int:
 
 def forgive_user(user_id: int) -> None:
     """
-    Lift a person's ban; nobody is put back into a room.
+    Lift a user's ban, without putting sockets back into rooms.
 
     Args:
-        user_id: The person's ID.
+        user_id: The user's ID.
 
     Raises:
-        UnknownUser: There is nobody of that ID.
+        UnknownUser: The user does not exist.
     """
     _set_banned([user_id], False)
 
 
-def everybody() -> list[dict[str, Any]]:
-    """Return all people, by name, as JSON has them."""
+def all_users() -> list[dict[str, Any]]:
+    """Return all users, ordered by name, for JSON."""
     return [
         {"id": user.id, "name": user.name, "banned": user.banned, "tabs": len(user.connections)}
         for user in db.session.scalars(select(User).order_by(User.name))
@@ -176,11 +176,11 @@ def everybody() -> list[dict[str, Any]]:
 
 
 def announce() -> None:
-    """Tell every page who is there."""
+    """Send the list of users to every page."""
     try:
-        sockets.blast("people", everybody())
-    except RoomsError as error:  # A page that misses this one is right again with the next.
-        log.warning("The pages of other workers do not know yet who is there: %s", error)
+        sockets.blast("people", all_users())
+    except RoomsError as error:  # The next announcement corrects the pages that miss this one.
+        log.warning("The pages of other workers have an old list of users: %s", error)
 
 
 def _set_banned(user_ids: Collection[int], banned: bool) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the database's list of connected sockets, as they come and go."""
+"""Handlers that record connected sockets in the database."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LONGEST_NAME = 40  # characters
 
 
 def init_app(app: Flask) -> None:
-    """Listen to the application's sockets."""
+    """Register the handlers."""
     socketio: SocketIO = app.extensions["rooms"].socketio
 
     @socketio.on("connect")
     def connect(auth: object = None) -> None:
-        user = people.connected(name_in(auth), sockets.get_id(request))
+        user = people.add_connection(name_in(auth), sockets.get_id(request))
         people.announce()
         if len(user.connections) > 1:
-            # Not here: a mute worker would keep the new socket waiting.
+            # In the background: a worker that does not respond would delay the new socket.
             socketio.start_background_task(forget_lost, app, user.id)
 
     @socketio.on("disconnect")
@@ -31,13 +31,13 @@ def init_app(app: Flask) -> None:
 
 def name_in(auth: object) -> str:
     """
-    Return the name that a client gives itself when it connects; an example has no passwords.
+    Return the name in the `auth` of a client; the example has no passwords.
 
     Args:
-        auth: What the client sent: `{"name": ...}`, or nothing for a guest.
+        auth: `{"name": ...}`, or anything else for a guest.
 
     Raises:
-        ConnectionRefusedError: That is no name.
+        ConnectionRefusedError: The name is not valid.
     """
     name = auth.get("name", "guest") if isinstance(auth, dict) else "guest"
     if not isinstance(name, str) or not 1 <= len(name.strip()) <= LONGEST_NAME:
@@ -46,7 +46,7 @@ def name_in(auth: object) -> str:
 
 
 def forget_lost(app: Flask, user_id: int) -> None:
-    """Look after a person's sockets in the background."""
+    """Delete the lost sockets of a user, in the background."""
     with app.app_context():
         people.forget_lost(user_id)
         people.announce()

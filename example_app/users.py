@@ -1,7 +1,7 @@
 """
-The routes about people, for socket requests and for HTTP alike.
+The routes of users, for socket requests and HTTP.
 
-Anybody may ban anybody: an example has neither passwords nor administrators.
+Any user may ban any other: the example has neither passwords nor administrators.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ bp = Blueprint("users", __name__)
 
 @bp.get("/users")
 def users() -> ResponseReturnValue:
-    """Return all people."""
-    return people.everybody()
+    """Return all users."""
+    return people.all_users()
 
 
 @bp.get("/me")
 def me() -> ResponseReturnValue:
-    """Return what a page wants to know of its own socket."""
+    """Return the name, the socket ID and the worker of the request's socket."""
     if not request.is_socket:
         return {"message": "This endpoints only supports socket requests."}, 400
     socket_id = sockets.get_id(request)
     return {
-        "name": people.of_socket(socket_id).name,
+        "name": people.user_of(socket_id).name,
         "socketId": socket_id,
         "worker": socket_id.partition(".")[0],  # a socket's ID names the worker that holds it
     }
@@ -37,13 +37,13 @@ def me() -> ResponseReturnValue:
 
 @bp.put("/users/<int:user_id>/ban")
 def ban(user_id: int) -> ResponseReturnValue:
-    """Ban a person; the answer comes when none of their sockets is in any room."""
+    """Ban a user; the response is sent when all of the user's sockets have left all rooms."""
     return banned([user_id])
 
 
 @bp.put("/users/ban")
 def ban_many() -> ResponseReturnValue:
-    """Ban several people at once."""
+    """Ban several users at once."""
     user_ids = param("userIds")
     if not isinstance(user_ids, list) or not all(type(user_id) is int for user_id in user_ids):
         return {"message": "`userIds` is required, a list of numbers."}, 400
@@ -51,11 +51,11 @@ def ban_many() -> ResponseReturnValue:
 
 
 def banned(user_ids: list[int]) -> ResponseReturnValue:
-    """Ban people and say in how many tabs they were."""
+    """Ban users, and return in how many tabs they were."""
     try:
         tabs = people.ban_users(user_ids)
     finally:
-        people.announce()  # Banned they are, even if a worker has not confirmed.
+        people.announce()  # They are banned even if a worker has not confirmed.
     where = "1 tab" if tabs == 1 else f"{tabs} tabs"
     return {"message": f"Banned, and taken out of all rooms in {where}."}
 

@@ -1,4 +1,4 @@
-"""A person with a real Socket.IO client, as the demonstration and the tests need some."""
+"""Visitor, a Socket.IO client for the demonstration and the tests."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 import engineio
 import socketio
 
-TIMEOUT = 10.0  # seconds for anything that is waited for
+TIMEOUT = 10.0  # seconds, for each wait
 
 
 class _InOrder(engineio.Client):
     """
-    An Engine.IO client that handles one message after the other.
+    An Engine.IO client that handles messages in order.
 
-    python-engineio's own starts a thread for each, so that one message could overtake another,
-    and parts of binary messages each other.
+    python-engineio's own client starts a thread for each message, and these threads race.
     """
 
     def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
@@ -25,14 +24,14 @@ class _InOrder(engineio.Client):
 
 
 class OrderedClient(socketio.Client):
-    """python-socketio's client, which here hears everything in the order in which it was sent."""
+    """A Socket.IO client that handles events in the order sent."""
 
     def _engineio_client_class(self) -> type[_InOrder]:
         return _InOrder
 
 
 class Answer(NamedTuple):
-    """What a request was answered."""
+    """The response to a socket request."""
 
     status: int
     body: Any
@@ -77,10 +76,10 @@ class Visitor:
         return str(self._client.get_sid())
 
     def request(self, verb: str, url: str, **data: Any) -> Answer:
-        """Send a socket request and return what it was answered."""
+        """Make a socket request, and return the response."""
         answer = self._client.call(verb, {"url": url, "data": data}, timeout=TIMEOUT)
         return Answer(answer["statusCode"], answer["body"])
 
     def hears(self) -> str:
-        """Return what is said next to this person; raise queue.Empty when nothing is in time."""
+        """Return the next text that arrives; raise queue.Empty after TIMEOUT seconds."""
         return self._heard.get(timeout=TIMEOUT)

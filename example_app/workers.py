@@ -1,4 +1,4 @@
-"""Workers of the example as child processes, which end with the program that started them."""
+"""Worker, a worker of the example in a child process, which ends with its parent."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import threading
 from types import TracebackType
 
 START_TIMEOUT = 30.0  # seconds until a worker listens
-STOP_TIMEOUT = 5.0  # seconds from asking a worker to end until it is made to
+STOP_TIMEOUT = 5.0  # seconds between SIGTERM and SIGKILL
 
 
 class WorkerFailed(Exception):
-    """A worker has not come up; what it said about that is on the standard error."""
+    """A worker has not started, or has ended; its error is on standard error."""
 
 
 class Worker:
     """
-    One `python -m example_app` in a process of its own, as a context manager.
+    A process that runs `python -m example_app`, as a context manager.
 
     Args:
-        backend_url: What joins it with the other workers.
-        database: The SQLite file shared with them.
+        backend_url: The value of ROOMS_BACKEND_URL.
+        database: The SQLite file that all workers share.
+        secret_key: The SECRET_KEY, which all workers share.
         host: The address to listen on.
-        port: The port to listen on; 0 for any that is free.
-        secret_key: What the workers of one cluster sign their messages with.
+        port: The port to listen on; 0 for a free one.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Worker:
         self.process = subprocess.Popen(
             self._command,
             env=self._environment,
-            stdin=subprocess.PIPE,  # never written to: its end tells the child that we are gone
+            stdin=subprocess.PIPE,  # never written to: the child exits at its end
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -66,7 +66,7 @@ class Worker:
         Return when the worker serves at `url`.
 
         Raises:
-            WorkerFailed: It has ended, or has not got there in START_TIMEOUT seconds.
+            WorkerFailed: It has ended, or does not listen after START_TIMEOUT seconds.
         """
         line = self._first_line()
         if not line.startswith("Listening on "):
@@ -74,7 +74,7 @@ class Worker:
         self.url = line.removeprefix("Listening on ").strip()
 
     def stop(self) -> None:
-        """End the process: politely, then not."""
+        """Terminate the process, and kill it after STOP_TIMEOUT seconds."""
         self.process.terminate()
         try:
             self.process.wait(STOP_TIMEOUT)

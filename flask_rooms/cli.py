@@ -1,4 +1,4 @@
-"""`flask rooms`: the calls of `sockets` at a terminal; each command is a worker for a moment."""
+"""`flask rooms`, the calls of `sockets` on the command line; each command joins as a worker."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from flask_rooms.results import Answer, Outcome
 F = TypeVar("F", bound=Callable[..., Any])
 
 ONLY_ITSELF = (
-    "memory:// connects the workers of one process, so this command sees only itself: set "
+    "memory:// connects the workers of one process, so this command has no other workers: set "
     "ROOMS_BACKEND_URL to a broker's URL."
 )
 
 
 class _Commands(AppGroup):
-    """Commands that end with one line and status 1 where a call raises."""
+    """Commands that print an error of Flask-Rooms as one line, and exit with status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -40,35 +40,35 @@ class _Commands(AppGroup):
             raise click.ClickException(str(error)) from None
 
 
-rooms = _Commands("rooms", help="Look at and change who is in which room, on every worker.")
+rooms = _Commands("rooms", help="Show and change the members of rooms, on every worker.")
 
 
 def add_commands(app: Flask) -> None:
-    """Give an application the commands, unless it has some of that name already."""
+    """Add the commands to an application, unless it has commands of the same name."""
     if rooms.name not in app.cli.commands:
         app.cli.add_command(rooms)
 
 
 def _namespace(command: F) -> F:
-    return click.option("-n", "--namespace", metavar="NAME", help="Where; / unless given.")(command)
+    return click.option("-n", "--namespace", metavar="NAME", help="The default is /.")(command)
 
 
 def _json(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
-def _whose(command: F) -> F:
-    option = click.option("--user", metavar="ID", help="In place of SIDs: all sockets of a user.")
+def _sids_or_user(command: F) -> F:
+    option = click.option("--user", metavar="ID", help="All sockets of a user, in place of SIDs.")
     return click.argument("sids", nargs=-1, metavar="[SID]...")(option(command))
 
 
-# -- looking ----------------------------------------------------------------------------------
+# -- queries ----------------------------------------------------------------------------------
 
 
 @rooms.command()
 @_json
 def workers(as_json: bool) -> None:
-    """Name the workers that are there, this command among them."""
+    """List the workers, including this command."""
     cluster, sockets = _connect()
     answer = sockets.workers()
     names = sorted(answer.value)
@@ -77,11 +77,11 @@ def workers(as_json: bool) -> None:
 
 
 @rooms.command("list")
-@click.option("--prefix", default="", metavar="TEXT", help="Only rooms whose names begin so.")
+@click.option("--prefix", default="", metavar="TEXT", help="Only rooms whose names start with it.")
 @_namespace
 @_json
 def list_(prefix: str, namespace: str | None, as_json: bool) -> None:
-    """List the rooms, with the number of their members."""
+    """List the rooms and the number of their members."""
     answer = _sockets().rooms(prefix, namespace=namespace)
     value = {str(room): answer.value[room] for room in sorted(answer.value, key=str)}
     lines = [f"{count}\t{_printable(room)}" for room, count in value.items()]
@@ -94,7 +94,7 @@ def list_(prefix: str, namespace: str | None, as_json: bool) -> None:
 @_namespace
 @_json
 def members(room: str, users: bool, namespace: str | None, as_json: bool) -> None:
-    """Print the socket IDs of everybody in ROOM."""
+    """Print the socket IDs of the members of ROOM."""
     by: By = "user" if users else "socket"
     _show_names(_sockets().members(room, by=by, namespace=namespace), as_json)
 
@@ -108,12 +108,12 @@ def of(sid: str, namespace: str | None, as_json: bool) -> None:
     _show_names(_sockets().rooms_of(sid, namespace=namespace), as_json)
 
 
-# -- changing ---------------------------------------------------------------------------------
+# -- changes ----------------------------------------------------------------------------------
 
 
 @rooms.command()
 @click.argument("room")
-@_whose
+@_sids_or_user
 @_namespace
 @_json
 def join(room: str, sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
@@ -125,7 +125,7 @@ def join(room: str, sids: Any, user: str | None, namespace: str | None, as_json:
 
 @rooms.command()
 @click.argument("room")
-@_whose
+@_sids_or_user
 @_namespace
 @_json
 def leave(room: str, sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
@@ -136,11 +136,11 @@ def leave(room: str, sids: Any, user: str | None, namespace: str | None, as_json
 
 
 @rooms.command()
-@_whose
+@_sids_or_user
 @_namespace
 @_json
 def disconnect(sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
-    """Disconnect sockets; their clients do not come back by themselves."""
+    """Disconnect sockets; their clients do not reconnect automatically."""
     socket = _given(sids, user)
     future = _sockets().disconnect(socket, user=user, namespace=namespace)
     _show_outcome(future, as_json)
@@ -153,42 +153,42 @@ def disconnect(sids: Any, user: str | None, namespace: str | None, as_json: bool
 @click.option("--json", "as_json", is_flag=True, help="DATA is JSON, not text.")
 @_namespace
 def broadcast(room: str, data: str, event: str, as_json: bool, namespace: str | None) -> None:
-    """Send DATA to everybody in ROOM, and wait until every worker has it."""
+    """Send DATA to the members of ROOM, and wait until every worker has received it."""
     sockets = _sockets()
     sockets.broadcast(room, event, _parsed(data) if as_json else data, namespace=namespace)
     answer = sockets.workers()
-    _insist_on_all(answer)
+    _require_complete(answer)
     click.echo(f"{len(answer.value) - 1} other workers have it.")
 
 
 @rooms.command()
 def check() -> None:
-    """Say whether this command reaches the other workers, and if not, what to do."""
+    """Check whether this command reaches the other workers; if not, print what to do."""
     cluster, sockets = _connect()
     answer = sockets.workers()
-    _insist_on_all(answer)
+    _require_complete(answer)
     if isinstance(cluster.backend, MemoryBackend):
-        raise click.exceptions.Exit(1)  # for the reason that was given
+        raise click.exceptions.Exit(1)  # _connect() has printed why
     others = sorted(answer.value - {cluster.name})
     if not others:
         raise click.ClickException(
-            f"Nobody else is on {cluster.backend!r}: start a worker, with the same "
+            f"There is no other worker on {cluster.backend!r}: start a worker with the same "
             "ROOMS_BACKEND_URL and ROOMS_CHANNEL."
         )
     click.echo(f"Other workers that have answered on {cluster.backend!r}: {', '.join(others)}")
 
 
-# -- what they share --------------------------------------------------------------------------
+# -- helpers ----------------------------------------------------------------------------------
 
 
 def _connect() -> tuple[Cluster, Sockets]:
-    """Return this worker's cluster, which it is a member of by then, and its sockets."""
+    """Join the cluster, and return it and this worker's sockets."""
     cluster = _cluster()
     cluster.start()
     if not cluster.hears_itself:
         raise click.ClickException(
-            f"Nothing that is sent on {cluster.backend!r} comes back: start the broker, or "
-            "correct ROOMS_BACKEND_URL."
+            f"No message arrives over {cluster.backend!r}, not even this command's own: start the "
+            "broker, or correct ROOMS_BACKEND_URL."
         )
     if isinstance(cluster.backend, MemoryBackend):
         click.echo(ONLY_ITSELF, err=True)
@@ -231,22 +231,22 @@ def _show(
     else:
         for line in lines:
             click.echo(line)
-    _insist_on_all(answer)
+    _require_complete(answer)
 
 
-def _insist_on_all(answer: Answer[Any]) -> None:
-    """End with status 1 unless everybody is in an answer."""
+def _require_complete(answer: Answer[Any]) -> None:
+    """Exit with status 1 unless every worker has answered."""
     for reason, count in _cluster().dropped.items():
         raise click.ClickException(f"Messages were dropped ({reason}: {count}). {remedy(reason)}")
     if answer.missing:
         raise click.ClickException(
-            f"No answer from {', '.join(sorted(answer.missing))}: look at these workers. One that "
-            "was killed is forgotten after four heartbeats."
+            f"No answer from {', '.join(sorted(answer.missing))}: check these workers. A worker "
+            "that was killed is removed after four heartbeat intervals."
         )
     if not answer.complete:
         raise click.ClickException(
-            "Not every worker may have been heard: let ROOMS_CONFIRM_TIMEOUT be at least twice as "
-            "long as ROOMS_HEARTBEAT_INTERVAL."
+            "Some workers may not have been discovered yet: set ROOMS_CONFIRM_TIMEOUT to at least "
+            "twice ROOMS_HEARTBEAT_INTERVAL."
         )
 
 
@@ -261,5 +261,5 @@ def _show_outcome(future: Future[Outcome], as_json: bool) -> None:
 
 
 def _printable(name: str) -> str:
-    # Clients may choose names, and must not move the cursor of who looks at them.
+    # Clients may choose names; escape control characters, which would reach the terminal.
     return name if name.isprintable() else repr(name)

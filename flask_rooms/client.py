@@ -1,8 +1,8 @@
 """
-Socket requests for Python programs, over python-socketio's clients.
+Socket requests of Python programs, over python-socketio's clients.
 
-`RoomsClient` is for `socketio.Client` and `socketio.SimpleClient`, `AsyncRoomsClient` for their
-twins of asyncio.
+`RoomsClient` is for `socketio.Client` and `socketio.SimpleClient`, `AsyncRoomsClient` for
+`socketio.AsyncClient` and `socketio.AsyncSimpleClient`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
     "RoomsClient",
 ]
 
-#: Seconds between two looks at the connection. python-socketio tells one handler of each event,
-#: and that is the program's, so nobody tells us.
-LOOK = 0.05
+#: Seconds between two checks of the connection. It is polled, because python-socketio has one
+#: handler per event, and that of `disconnect` belongs to the program.
+POLL_INTERVAL = 0.05
 
-# What a request can wait for.
+# What a request waits for, as RequestTimeout names it.
 _CONNECTION, _ANSWER = "connection", "answer"
 
 R = TypeVar("R")
@@ -43,12 +43,12 @@ R = TypeVar("R")
 @dataclass(frozen=True)
 class Response:
     """
-    A good answer.
+    The response to a socket request.
 
     Args:
-        status: As in HTTP, less than 400.
+        status: The status code, as in HTTP; less than 400.
         body: A JSON value, a string, or bytes.
-        headers: With names in lower case.
+        headers: The headers, with names in lower case.
     """
 
     status: int
@@ -58,13 +58,13 @@ class Response:
 
 class _Verbs(ABC, Generic[R]):
     """
-    What the two clients have in common; R is what their requests return.
+    The base class of both clients; R is the return type of their requests.
 
     Args:
         sio: A client of python-socketio, connected or not.
-        timeout: Seconds for a request, from the call to the answer.
-        headers: Sent with each request, unless it has its own of that name.
-        namespace: Where the requests go; a simple client knows that itself.
+        timeout: Seconds from the call of a request to its response.
+        headers: Default headers of each request.
+        namespace: The namespace of the requests; that of a simple client is its own.
     """
 
     def __init__(
@@ -92,23 +92,23 @@ class _Verbs(ABC, Generic[R]):
         timeout: float | None = None,
     ) -> R:
         """
-        Make a socket request; the other methods make one of their own kind.
+        Make a socket request, and wait for its response.
 
-        If the socket is not connected, it waits for that.
+        If the socket is not connected, wait for the connection first.
 
         Args:
             method: `get`, `post`, `put`, `patch`, `delete`, `options` or `head`.
-            url: A path, with a query if you like.
-            data: For `get`, `head` and `delete` a dictionary for the query string, else what JSON
-                can express, or bytes; None sends none.
-            headers: Names and values; one that is None is not sent.
-            timeout: Seconds from the call to the answer, in place of the client's own.
+            url: A path, optionally with a query string.
+            data: For `get`, `head` and `delete` a dictionary for the query string, else a JSON
+                value or bytes; None sends no data.
+            headers: Names and values; a value of None removes a default header.
+            timeout: Seconds from the call to the response; the default is the client's.
 
         Raises:
-            RequestFailed: The answer has a status of 400 or more.
-            RequestTimeout: There was no connection, or no answer, in time.
-            Disconnected: The socket disconnected before the answer came; the request may have
-                been carried out.
+            RequestFailed: The response has a status of 400 or more.
+            RequestTimeout: There was no connection, or no response, in time.
+            Disconnected: The socket disconnected before the response arrived; the request may
+                have run.
         """
 
     def get(self, url: str, data: Any = None, **options: Any) -> R:
@@ -137,11 +137,11 @@ class _Verbs(ABC, Generic[R]):
 
     @property
     def _client(self) -> Any:
-        """The client itself; None when it is a simple one that has none yet."""
+        """The client behind a simple client, None before it connects; else the client itself."""
         return self._sio.client if self._simple else self._sio
 
     def _sid(self) -> str | None:
-        """Return the socket ID: another one, or None, when the connection has been lost."""
+        """Return the socket ID, which is another one or None after the connection was lost."""
         client = self._client
         return None if client is None else client.get_sid(self._namespace)
 
@@ -165,18 +165,18 @@ class _Verbs(ABC, Generic[R]):
 
 class RoomsClient(_Verbs[Response]):
     """
-    Socket requests over a `socketio.Client` or `socketio.SimpleClient`; any thread may make them.
+    Socket requests over a `socketio.Client` or `socketio.SimpleClient`, from any thread.
 
     Args:
         sio: The client, connected or not.
-        timeout: Seconds for a request, from the call to the answer.
-        headers: Sent with each request, unless it has its own of that name.
-        namespace: Where the requests go; a simple client knows that itself.
+        timeout: Seconds from the call of a request to its response.
+        headers: Default headers of each request.
+        namespace: The namespace of the requests; that of a simple client is its own.
     """
 
     def __init__(self, sio: Any, **options: Any) -> None:
         super().__init__(sio, **options)
-        self._sending = threading.Lock()  # python-socketio's emit() wants one caller at a time
+        self._sending = threading.Lock()  # python-socketio's emit() is not thread-safe
 
     def request(
         self,
@@ -187,30 +187,30 @@ class RoomsClient(_Verbs[Response]):
         headers: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> Response:
-        """Make a socket request; the base class says what it takes and raises."""
+        """Make a socket request; the base class has its arguments and errors."""
         deadline = self._deadline(timeout)
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         sid = self._send(method, self._payload(url, data, headers), future.set_result, deadline)
         while not future.done():
-            concurrent.futures.wait([future], deadline.look(_ANSWER))
+            concurrent.futures.wait([future], deadline.poll_timeout(_ANSWER))
             self._check(sid, future.done())
         return _response(future.result())
 
     def _send(
         self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
     ) -> str:
-        """Send the request when its turn has come; return the socket ID that it went out with."""
+        """Send a request when the connection is free, and return the socket ID that sent it."""
         while not self._sending.acquire(timeout=deadline.left(_CONNECTION)):
             pass
         try:
             while True:
                 sid = self._sid()
                 if sid is not None:
-                    # It may have been lost since we looked, and comes again.
+                    # Raised if the connection was lost since the check; it reconnects.
                     with suppress(BadNamespaceError):
                         self._client.emit(method.lower(), payload, self._namespace, callback)
                         return sid
-                time.sleep(deadline.look(_CONNECTION))
+                time.sleep(deadline.poll_timeout(_CONNECTION))
         finally:
             self._sending.release()
 
@@ -221,9 +221,9 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
 
     Args:
         sio: The client, connected or not.
-        timeout: Seconds for a request, from the call to the answer.
-        headers: Sent with each request, unless it has its own of that name.
-        namespace: Where the requests go; a simple client knows that itself.
+        timeout: Seconds from the call of a request to its response.
+        headers: Default headers of each request.
+        namespace: The namespace of the requests; that of a simple client is its own.
     """
 
     def __init__(self, sio: Any, **options: Any) -> None:
@@ -239,55 +239,55 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
         headers: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> Response:
-        """Make a socket request; the base class says what it takes and raises."""
+        """Make a socket request; the base class has its arguments and errors."""
         deadline = self._deadline(timeout)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         sid = await self._send(
             method, self._payload(url, data, headers), future.set_result, deadline
         )
         while not future.done():
-            await asyncio.wait([future], timeout=deadline.look(_ANSWER))
+            await asyncio.wait([future], timeout=deadline.poll_timeout(_ANSWER))
             self._check(sid, future.done())
         return _response(future.result())
 
     async def _send(
         self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
     ) -> str:
-        """Send the request when its turn has come; return the socket ID that it went out with."""
-        turn = asyncio.ensure_future(self._sending.acquire())
+        """Send a request when the connection is free, and return the socket ID that sent it."""
+        acquisition = asyncio.ensure_future(self._sending.acquire())
         try:
-            while not turn.done():
-                await asyncio.wait([turn], timeout=deadline.left(_CONNECTION))
+            while not acquisition.done():
+                await asyncio.wait([acquisition], timeout=deadline.left(_CONNECTION))
             while True:
                 sid = self._sid()
                 if sid is not None:
                     with suppress(BadNamespaceError):
                         await self._client.emit(method.lower(), payload, self._namespace, callback)
                         return sid
-                await asyncio.sleep(deadline.look(_CONNECTION))
+                await asyncio.sleep(deadline.poll_timeout(_CONNECTION))
         finally:
-            # cancel() is False for a turn that has come: then it is ours to give back.
-            if not turn.cancel():
+            # cancel() returns False if the lock has been acquired.
+            if not acquisition.cancel():
                 self._sending.release()
 
 
 class _Deadline:
-    """When a request has to have its answer."""
+    """The time at which a request fails with RequestTimeout."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
 
     def left(self, missing: str) -> float:
-        """Return the seconds that are left; raise RequestTimeout when there are none."""
+        """Return the seconds left; raise RequestTimeout, which names *missing*, if none are."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise RequestTimeout(f"There was no {missing} within {self._seconds:g} seconds.")
         return left
 
-    def look(self, missing: str) -> float:
-        """Return the seconds until the next look; raise RequestTimeout when it is too late."""
-        return min(self.left(missing), LOOK)
+    def poll_timeout(self, missing: str) -> float:
+        """Return the seconds until the next check; raise RequestTimeout as left() does."""
+        return min(self.left(missing), POLL_INTERVAL)
 
 
 def _response(answer: Mapping[str, Any]) -> Response:

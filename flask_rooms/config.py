@@ -1,4 +1,4 @@
-"""The configuration of one application, read once and checked."""
+"""Config, the configuration of one application: read once, and validated."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from flask import Flask
 
 from flask_rooms.errors import ConfigurationError
 
-# Where everybody is in one process, so is the key.
+# Signs the messages of workers that are all in this process.
 _PROCESS_KEY = secrets.token_bytes(32)
 
 
 @dataclass(frozen=True)
 class Config:
     """
-    What `ROOMS_...` in the Flask configuration, or the same in lower case given to Rooms, say.
+    The configuration: `ROOMS_...` of the application, or options of Rooms in lower case.
 
     Args:
-        backend_url: Where the workers meet; a list is tried in order.
-        backend_options: Given to the backend.
-        channel: Applications that share a broker use different ones.
+        backend_url: The URL of the broker; a list is tried in order.
+        backend_options: Options of the backend.
+        channel: A name; applications that share a broker need different ones.
         confirm_timeout: Seconds to wait for the confirmation of another worker.
-        heartbeat_interval: Seconds between two signs of life.
-        secret_keys: Keys for the messages, newest first; None takes `SECRET_KEY` and
+        heartbeat_interval: Seconds between two heartbeats.
+        secret_keys: The keys that sign messages, newest first; None uses `SECRET_KEY` and
             `SECRET_KEY_FALLBACKS`.
-        outbox_bytes: How much may wait for the broker.
-        repair_log_bytes: How much of what was sent is kept for those who missed it.
-        message_bytes: How large one call's message to the other workers may be.
-        scripts_url: Where `rooms.js` and `sails-adapter.js` are served; None is nowhere.
-        cookie_url: Where sails.io.js fetches a cookie from; None is nowhere.
-        waiting_requests: How many requests of one socket may wait for the one before them.
-        waiting_request_bytes: How much these may take together.
+        outbox_bytes: The size of the messages that may wait for the broker, in bytes.
+        repair_log_bytes: The size of the sent messages kept for retransmission, in bytes.
+        message_bytes: The size of the message of one call to the other workers, in bytes.
+        scripts_url: The URL path of `rooms.js` and `sails-adapter.js`; None serves neither.
+        cookie_url: The URL path from which sails.io.js fetches a cookie; None serves none.
+        waiting_requests: How many requests of one socket may wait in its queue.
+        waiting_request_bytes: The total size of these, in bytes.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
     """
 
@@ -57,10 +57,14 @@ class Config:
     @classmethod
     def of(cls, app: Flask, options: Mapping[str, Any]) -> Config:
         """
-        Read the configuration of *app*, which *options* take precedence over.
+        Read the configuration of an application.
+
+        Args:
+            app: The application.
+            options: The options of Rooms, which take precedence.
 
         Raises:
-            ConfigurationError: A name or a value is not known.
+            ConfigurationError: An option does not exist, or a value is not valid.
         """
         known = {one.name: one.default for one in fields(cls)}
         unknown = options.keys() - known.keys()
@@ -79,14 +83,14 @@ class Config:
 
     def keys(self, app: Flask, *, in_process: bool) -> list[str | bytes]:
         """
-        Return the keys that messages are signed with, newest first.
+        Return the keys that sign messages, newest first.
 
         Args:
-            app: Its `SECRET_KEY` is taken where there is no `ROOMS_SECRET_KEYS`.
-            in_process: Whether all workers are in this process, so that it may make up a key.
+            app: The application, for its `SECRET_KEY`.
+            in_process: Whether all workers are in this process; a random key suffices then.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: There is no key.
         """
         if self.secret_keys is not None:
             return list(self.secret_keys)
@@ -122,7 +126,7 @@ class Config:
         self._check_secrets()
 
     def _check_secrets(self) -> None:
-        # The values stay out of the messages: they may hold a password, or are one.
+        # Not in the error messages: these values may contain passwords.
         if self.backend_options is not None and not isinstance(self.backend_options, Mapping):
             raise _wrong("backend_options", "a dictionary", type(self.backend_options))
         keys = self.secret_keys

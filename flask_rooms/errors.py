@@ -1,4 +1,4 @@
-"""Everything that Flask-Rooms raises, in one tree, ordered by who has to act."""
+"""The exceptions of Flask-Rooms: one tree, divided by who has to act."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 
 
 class RoomsError(Exception):
-    """The root: catch this one to catch whatever Flask-Rooms raises."""
+    """The base class of all exceptions of Flask-Rooms."""
 
 
 class ConfigurationError(RoomsError, RuntimeError):
     """
     The application is not set up correctly; the message says what to change.
 
-    It is also a RuntimeError, as Flask's own errors are outside of an application context.
+    It is also a RuntimeError, as Flask's own error outside of an application context is.
     """
 
 
 class InvalidArgument(RoomsError, ValueError):
-    """A call was given something that it cannot use; nothing has changed."""
+    """An argument of a call is not valid; nothing has changed."""
 
 
 class InvalidData(InvalidArgument, TypeError):
-    """These are data that no client can be sent: a TypeError too, as in Flask-SocketIO."""
+    """The data of an event cannot be sent; also a TypeError, as Flask-SocketIO raises."""
 
 
 class InvalidRoom(InvalidArgument):
@@ -40,10 +40,10 @@ class NotASocketRequest(InvalidArgument):
 
 class Refused(RoomsError):
     """
-    A guard does not let the sockets named in `sids` into a room, and nothing has changed there.
+    A guard has refused sockets; no membership has changed.
 
     Args:
-        sids: The socket IDs, of each worker as many as fit into a message.
+        sids: The IDs of the refused sockets; of each worker only as many as fit into a message.
     """
 
     def __init__(self, sids: Iterable[str]) -> None:
@@ -54,49 +54,49 @@ class Refused(RoomsError):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        # As below.
+        # The default would call Refused(message) on unpickling, as Celery does.
         return (Refused, (self.sids,))
 
 
 class BackendUnavailable(RoomsError):
-    """The outbox for the other workers is full because the broker is away."""
+    """The outbox for the other workers is full, because the broker is unreachable."""
 
 
 class Unconfirmed(RoomsError):
     """
-    The workers named in `workers` did not confirm in time; it may still happen.
+    Some workers have not confirmed a change in time; it may still be carried out.
 
     Args:
-        workers: Names of the workers that have not answered.
-        timeout: Seconds that were waited.
+        workers: The names of these workers.
+        timeout: The time that the call has waited, in seconds.
     """
 
     def __init__(self, workers: Iterable[str], timeout: float) -> None:
         self.workers = tuple(sorted(workers))
         self.timeout = timeout
-        silent = ", ".join(self.workers) or "the broker"
+        missing = ", ".join(self.workers) or "the broker"
         super().__init__(
-            f"No confirmation within {timeout:g} seconds from {silent}. The change may still be "
-            "carried out: check the broker and those workers, or raise ROOMS_CONFIRM_TIMEOUT."
+            f"No confirmation within {timeout:g} seconds from {missing}. The change may still "
+            "be carried out: check the broker and those workers, or raise ROOMS_CONFIRM_TIMEOUT."
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default would call Unconfirmed(message) on unpickling (Celery does that).
+        # As in Refused.
         return (Unconfirmed, (self.workers, self.timeout))
 
 
 class BackendError(RoomsError):
-    """A backend lost its connection, or is closed; raised by backends to the cluster."""
+    """A backend has lost its connection or is closed; raised by backends to the cluster."""
 
 
 class RequestFailed(RoomsError):
     """
-    A client's socket request was answered with a status of 400 or more; see flask_rooms.client.
+    A socket request of flask_rooms.client has a response with a status of 400 or more.
 
     Args:
-        status: As in HTTP.
+        status: The status code, as in HTTP.
         body: A JSON value, a string, or bytes.
-        headers: With names in lower case.
+        headers: The headers, with names in lower case.
     """
 
     def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
@@ -108,13 +108,13 @@ class RequestFailed(RoomsError):
         super().__init__(f"The answer has status {status}{reason}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # As above.
+        # As in Refused.
         return (RequestFailed, (self.status, self.body, self.headers))
 
 
 class RequestTimeout(RoomsError, TimeoutError):
-    """A client's socket request had no connection, or no answer, in time."""
+    """A socket request of flask_rooms.client got no connection or no response in time."""
 
 
 class Disconnected(RoomsError, ConnectionError):
-    """A client's socket disconnected before an answer came; it may have been carried out."""
+    """The socket of flask_rooms.client disconnected too early; the request may have run."""

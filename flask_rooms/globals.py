@@ -1,4 +1,4 @@
-"""What belongs to the current application: its parts, and the `sockets` proxy."""
+"""The parts of the current application, and the proxy `sockets`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from flask_rooms.membership.registry import Registry
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.disconnects import Disconnects
 
-# Where a Flask application keeps what belongs to it alone.
+# The key in app.extensions.
 _PARTS = "rooms_parts"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What one application has of its own."""
+    """The objects of one application."""
 
     socketio: SocketIO
     cluster: Cluster
@@ -33,7 +33,7 @@ class Parts:
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:
-    """Keep what an application is made of, for parts_of()."""
+    """Store the parts of an application, for parts_of()."""
     app.extensions[_PARTS] = parts
 
 
@@ -46,8 +46,8 @@ def parts_of(app: Flask) -> Parts:
 def _current_sockets() -> Sockets:
     if not has_app_context():
         raise ConfigurationError(
-            "There is no application here, as in a thread or a task: use `rooms.sockets`, or "
-            "`with app.app_context():`."
+            "Working outside of an application context, such as in a thread or a task: use "
+            "`rooms.sockets`, or `with app.app_context():`."
         )
     if "rooms" not in current_app.extensions:
         raise ConfigurationError(

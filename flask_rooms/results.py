@@ -1,4 +1,4 @@
-"""What the calls return: the outcome of a change, and the answer to a query."""
+"""The results of calls: Outcome, of a membership change, and Answer, to a query."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Outcome:
     """
-    What a membership call did in the whole cluster.
+    What a membership call has changed in the whole cluster.
 
     Args:
-        changed: Memberships added or removed.
-        unchanged: Those that were so already.
-        unknown: Socket IDs that no worker holds.
+        changed: The number of memberships added or removed.
+        unchanged: The number of memberships that were already as requested.
+        unknown: The socket IDs that no worker holds.
     """
 
     changed: int = 0
@@ -54,9 +54,9 @@ class Answer(Generic[T]):
     The answer of the whole cluster to a query.
 
     Args:
-        value: The answers of the workers that have answered, put together.
+        value: The combined answers of the workers that have answered.
         complete: Whether every live worker has answered.
-        missing: The names of the workers that have not, as far as they are known, and of those
+        missing: The names of the workers that have not answered, as far as they are known, or
             whose answer would have been too long.
     """
 

@@ -1,10 +1,10 @@
-"""Signals that tell an application who joins and leaves which room on this worker."""
+"""Signals for the membership changes of this worker's sockets."""
 
 from blinker import Namespace
 
 _signals = Namespace()
 
-#: A room has got its first member on this worker.
+#: A room has its first member on this worker.
 room_created = _signals.signal("room-created")
 #: A socket of this worker has become a member of a room.
 joined = _signals.signal("joined")

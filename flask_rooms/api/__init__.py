@@ -1,1 +1,1 @@
-"""The calls that applications make."""
+"""The calls that applications make: Sockets and Queries."""

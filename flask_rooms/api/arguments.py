@@ -1,4 +1,4 @@
-"""Checks what callers of the API pass: sockets, users, rooms, timeouts and callbacks."""
+"""Validation of the arguments of the API: sockets, users, rooms, timeouts and callbacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flask_rooms.protocol.messages import User
 
 
 class NotGiven:
-    """What an argument is that was left out, where None would be a mistake."""
+    """The type of NOT_GIVEN, the default of an argument for which None is an error."""
 
 
 NOT_GIVEN = NotGiven()
@@ -26,15 +26,15 @@ OneSocket: TypeAlias = "Request | str"
 
 def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...]]:
     """
-    Return the namespace of a call and the IDs of the sockets it is for, each once.
+    Return the namespace of a call and the IDs of its sockets, without duplicates.
 
     Args:
         sockets: A socket request, a socket ID, or an iterable of these.
-        namespace: As the caller gave it.
+        namespace: As the caller has given it.
 
     Raises:
-        InvalidSocket: Something else is among them, or sockets of several namespaces.
-        NotASocketRequest: An HTTP request is among them.
+        InvalidSocket: *sockets* contains anything else, or sockets of several namespaces.
+        NotASocketRequest: *sockets* contains an HTTP request.
     """
     given = [sockets] if _is_one(sockets) else list(sockets)
     namespaces = set()
@@ -43,9 +43,9 @@ def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...
         if isinstance(one, str):
             sids.append(_socket_id(one))
         else:
-            asking = _socket_request(one)
-            sids.append(asking.sid)
-            namespaces.add(asking.namespace)
+            socket_request = _socket_request(one)
+            sids.append(socket_request.sid)
+            namespaces.add(socket_request.namespace)
     if namespace is not None:
         namespaces = {namespace_name(namespace)} | namespaces
     if len(namespaces) > 1:
@@ -59,7 +59,7 @@ def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...
 def sockets_or_user(
     sockets: Any, user: Any, namespace: str | None
 ) -> tuple[str, tuple[str, ...], User | None]:
-    """Return the namespace of a call, and the sockets or the user that it is for."""
+    """Return the namespace of a call, and its sockets or its user."""
     if user is None:
         if sockets is NOT_GIVEN:
             raise InvalidSocket("Give a socket, or `user=` for all sockets of a user.")
@@ -70,7 +70,7 @@ def sockets_or_user(
 
 
 def room_or_user(room: Any, user: Any) -> str | User:
-    """Return the room or the user that a question is about."""
+    """Return the room or the user that a query is about."""
     if user is None:
         if room is NOT_GIVEN:
             raise InvalidRoom("Give a room, or `user=` for the sockets of a user.")
@@ -82,9 +82,9 @@ def room_or_user(room: Any, user: Any) -> str | User:
 
 def room_or_sockets(given: Any, namespace: str | None) -> tuple[str, tuple[str, ...], str | None]:
     """
-    Return the namespace of a call, and the sockets or the room whose members it is for.
+    Return the namespace of a call, and its sockets or the room whose members it is for.
 
-    A string of the form of a socket ID is that socket, any other one a room.
+    A string that has the form of a socket ID is that socket, any other string a room.
     """
     if isinstance(given, str) and not is_sid(given):
         return namespace_of_call(namespace), (), room_name(given)
@@ -92,15 +92,15 @@ def room_or_sockets(given: Any, namespace: str | None) -> tuple[str, tuple[str, 
 
 
 def seconds(timeout: Any) -> float | None:
-    """Return *timeout*, which has to be None or a number of seconds, or raise InvalidArgument."""
+    """Return *timeout* if it is None or a number of seconds, else raise InvalidArgument."""
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is not None and not (number and timeout >= 0):
         raise InvalidArgument("A timeout is a number of seconds, 0 or more, or None.")
-    return timeout  # type: ignore[no-any-return]  # one of these two, as was just checked
+    return timeout  # type: ignore[no-any-return]  # checked above
 
 
 def namespace_of_call(namespace: Any) -> str:
-    """Return the namespace given, else the current socket request's, else the default one."""
+    """Return *namespace*, else the one of the current socket request, else "/"."""
     if namespace is not None:
         return namespace_name(namespace)
     if has_request_context() and getattr(request, "is_socket", False):
@@ -109,13 +109,13 @@ def namespace_of_call(namespace: Any) -> str:
 
 
 def check_callback(callback: Any) -> Callable[[BaseException | None], object] | None:
-    """Return *callback*, which has to be None or callable, or raise InvalidArgument."""
+    """Return *callback* if it is None or callable, else raise InvalidArgument."""
     if callback is not None and not callable(callback):
         raise InvalidArgument(
             "A callback is a function that takes the error or None, "
             f"not {type_of(callback)}: pass none to use the future that is returned."
         )
-    return callback  # type: ignore[no-any-return]  # callable, which is all one can see
+    return callback  # type: ignore[no-any-return]  # callable; its signature cannot be checked
 
 
 def _is_one(value: Any) -> bool:
@@ -127,8 +127,8 @@ def _is_one(value: Any) -> bool:
 def _socket_id(value: str) -> str:
     if not is_sid(value):
         raise InvalidSocket(
-            "This string does not have the form of a socket ID (and a room is never taken for "
-            "a socket): pass `request`, or the ID that `request.sid` gave."
+            "This string does not have the form of a socket ID (and a room name is never accepted "
+            "as a socket): pass `request`, or the value of `request.sid`."
         )
     return plain(value)
 
@@ -139,7 +139,8 @@ def _socket_request(value: Any) -> Any:
             value = value._get_current_object()
         except RuntimeError:
             raise InvalidSocket(
-                "There is no request here, as in a thread or a task: pass the socket ID."
+                "There is no request in this context, such as a thread or a task: pass the "
+                "socket ID."
             ) from None
     if not isinstance(value, Request):
         raise InvalidSocket(

@@ -1,4 +1,4 @@
-"""The calls that ask the whole cluster who is where."""
+"""Queries: the calls that return members, rooms and workers of the whole cluster."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ By: TypeAlias = Literal["socket", "user"]
 
 class Queries:
     """
-    What can be asked of the cluster.
+    The queries to the cluster.
 
-    Each worker answers from one look at its own sockets, so an answer is exact for each worker,
-    and of slightly different moments for different ones. No call raises because a worker is
-    mute, or its answer would fill half of the outbox: the answer then holds what the others say,
-    and says so.
+    Each worker answers from a consistent snapshot of its own sockets; the snapshots of different
+    workers are of slightly different moments. No query raises because a worker does not respond,
+    or because its answer would fill half of the outbox: the `Answer` then has the values of the
+    other workers and is not complete.
 
-    Every call waits for at most *timeout* seconds, and never longer than
+    Each query waits for at most *timeout* seconds, and never longer than
     `ROOMS_CONFIRM_TIMEOUT`, which is also the default.
     """
 
@@ -41,21 +41,22 @@ class Queries:
 
     def workers(self, *, timeout: float | None = None) -> Answer[frozenset[str]]:
         """
-        Return the names of the workers that have answered, this one's included.
+        Return the names of the workers that have answered, including this one.
 
-        An answer that is not complete means that some are mute, or the broker is away. A worker
-        that has just started knows only after a heartbeat interval that it has heard everybody.
+        An answer that is not complete means that a worker does not respond, or that the broker
+        is unreachable. In the first heartbeat interval of this worker no answer is complete,
+        because it may not have discovered every other worker.
 
         Args:
             timeout: Seconds to wait for the other workers.
 
         Raises:
-            InvalidArgument: *timeout* cannot be one.
+            InvalidArgument: *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        answers = self._cluster.calls.query(FENCE, seconds(timeout))
+        gathered = self._cluster.calls.query(FENCE, seconds(timeout))
         names = {self._cluster.name, *self._cluster.peers}
-        return _answer(frozenset(names.difference(answers.missing)), answers)
+        return _answer(frozenset(names.difference(gathered.missing)), gathered)
 
     def members(
         self,
@@ -67,24 +68,24 @@ class Queries:
         timeout: float | None = None,
     ) -> Answer[frozenset[str]]:
         """
-        Return the socket IDs of everybody in a room, on every worker, or their user IDs.
+        Return the socket IDs of the members of a room, on every worker, or their user IDs.
 
         Args:
             room: A name.
             user: In place of *room*: the ID of a user, for the sockets of that user.
-            by: "socket" for socket IDs; "user" for the IDs of the users, in which somebody with
-                several tabs is one, and sockets without a user are left out.
-            namespace: Where.
+            by: "socket" for socket IDs; "user" for user IDs, without duplicates and without the
+                sockets that have no user.
+            namespace: The namespace of the room.
             timeout: Seconds to wait for the other workers.
 
         Raises:
             InvalidRoom: *room* is not a name.
-            InvalidArgument: *namespace* or *timeout* cannot be one.
+            InvalidArgument: *namespace* or *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         about = room_or_user(room, user)
-        answers = self._ask(_kind(by), about, namespace, timeout)
-        return _answer(frozenset(map(str, answers.names())), answers)
+        gathered = self._query(_kind(by), about, namespace, timeout)
+        return _answer(frozenset(map(str, gathered.names())), gathered)
 
     def count(
         self,
@@ -96,53 +97,53 @@ class Queries:
         timeout: float | None = None,
     ) -> Answer[int]:
         """
-        Return how many sockets are in a room, on all workers together, or how many users.
+        Return the number of sockets in a room, on every worker, or the number of users.
 
         Args:
             room: A name.
             user: In place of *room*: the ID of a user, for the sockets of that user.
-            by: "socket" to count sockets; "user" to count users, whatever tabs they have open.
-            namespace: Where.
+            by: "socket" to count sockets; "user" to count users, each once.
+            namespace: The namespace of the room.
             timeout: Seconds to wait for the other workers.
 
         Raises:
             InvalidRoom: *room* is not a name.
-            InvalidArgument: *namespace* or *timeout* cannot be one.
+            InvalidArgument: *namespace* or *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         about = room_or_user(room, user)
-        if _kind(by) == "users":  # who is on two workers is one
-            answers = self._ask("users", about, namespace, timeout)
-            return _answer(len(answers.names()), answers)
-        answers = self._ask("count", about, namespace, timeout)
-        return _answer(answers.total(), answers)
+        if _kind(by) == "users":  # not the sum of counts: a user may be on several workers
+            gathered = self._query("users", about, namespace, timeout)
+            return _answer(len(gathered.names()), gathered)
+        gathered = self._query("count", about, namespace, timeout)
+        return _answer(gathered.total(), gathered)
 
     def rooms(
         self, prefix: str = "", *, namespace: str | None = None, timeout: float | None = None
     ) -> Answer[dict[Room, int]]:
         """
-        Return the rooms that have members, with the number of them.
+        Return the rooms that have members, with the number of their members.
 
-        The rooms of the sockets' own IDs are not among them.
+        The rooms named by socket IDs are left out.
 
         Args:
-            prefix: Only rooms whose names begin so.
-            namespace: Where.
+            prefix: Only rooms whose names start with it.
+            namespace: The namespace of the rooms.
             timeout: Seconds to wait for the other workers.
 
         Raises:
             InvalidRoom: *prefix* is not a string.
-            InvalidArgument: *namespace* or *timeout* cannot be one.
+            InvalidArgument: *namespace* or *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        answers = self._ask("rooms", room_prefix(prefix), namespace, timeout)
-        return _answer(answers.counts(), answers)
+        gathered = self._query("rooms", room_prefix(prefix), namespace, timeout)
+        return _answer(gathered.counts(), gathered)
 
     def rooms_of(
         self, socket: OneSocket, *, namespace: str | None = None, timeout: float | None = None
     ) -> Answer[frozenset[Room]]:
         """
-        Return the rooms of a socket, less that of its own ID; none if no worker holds it.
+        Return the rooms of a socket, without the room of its ID; none if no worker holds it.
 
         Args:
             socket: A socket.
@@ -152,22 +153,22 @@ class Queries:
         Raises:
             InvalidSocket: *socket* is neither a socket request nor a socket ID.
             NotASocketRequest: *socket* is an HTTP request.
-            InvalidArgument: *namespace* or *timeout* cannot be one.
+            InvalidArgument: *namespace* or *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, (sid,) = socket_ids((socket,), namespace)
-        answers = self._ask("rooms_of", sid, space, timeout)
-        return _answer(answers.names(), answers)
+        gathered = self._query("rooms_of", sid, space, timeout)
+        return _answer(gathered.names(), gathered)
 
-    def _ask(
+    def _query(
         self,
         kind: Literal["members", "users", "rooms", "rooms_of", "count"],
         about: str | User,
         namespace: Any,
         timeout: Any,
     ) -> Gathered:
-        question = Query(kind, namespace_of_call(namespace), about)
-        return self._cluster.calls.query(question, seconds(timeout))
+        query = Query(kind, namespace_of_call(namespace), about)
+        return self._cluster.calls.query(query, seconds(timeout))
 
 
 def _kind(by: Any) -> Literal["members", "users"]:

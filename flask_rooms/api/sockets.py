@@ -1,4 +1,4 @@
-"""The calls: what an application does with sockets and rooms, whichever worker holds them."""
+"""Sockets, the API of `flask_rooms.sockets`: its calls reach the sockets of every worker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from flask_rooms.server.emitter import Emitter
 
 Callback: TypeAlias = "Callable[[BaseException | None], object]"
 
-#: As in Sails: the event of a broadcast that names none.
+#: The event of a broadcast without one, as in Sails.
 DEFAULT_EVENT = "message"
 
 
@@ -41,7 +41,7 @@ class Sockets(Queries):
     elsewhere. Every method may be called from any thread.
 
     A *socket* is `flask.request` in a socket request or a Socket.IO event handler, or a
-    socket ID. A *namespace* that is not given is that of the request, else "/".
+    socket ID. The default *namespace* is that of the request, or "/" outside of a socket request.
     """
 
     def __init__(self, cluster: Cluster, emitter: Emitter) -> None:
@@ -68,14 +68,14 @@ class Sockets(Queries):
             namespace: The namespace of the sockets.
 
         Returns:
-            The future of an Outcome; it is complete, and the membership in force, on return
-            where the sockets are of this worker. It raises Refused if a guard says no.
+            The future of an Outcome. If the sockets are of this worker, it is done on return,
+            and they are members. Its exception is Refused if a guard refuses one of them.
 
         Raises:
             InvalidSocket: *socket* is neither a socket request nor a socket ID.
             NotASocketRequest: *socket* is an HTTP request.
             InvalidRoom: *room* is not a name, or is the room of another socket's ID.
-            InvalidArgument: *callback* or *namespace* cannot be one.
+            InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
@@ -95,8 +95,8 @@ class Sockets(Queries):
         """
         Take sockets out of rooms.
 
-        A socket that is no member, or that no worker holds, is not an error: the outcome
-        says so.
+        A socket that is not a member, or that no worker holds, is not an error: the outcome
+        counts it as `unchanged` or lists it in `unknown`.
 
         Args:
             socket: A socket or an iterable of sockets.
@@ -106,15 +106,15 @@ class Sockets(Queries):
             namespace: The namespace of the sockets.
 
         Returns:
-            The future of an Outcome; it is complete, and the membership over, on return where
-            the sockets are of this worker. What this caller broadcasts afterwards reaches none
-            of the sockets, whether it waited for the future or not.
+            The future of an Outcome. If the sockets are of this worker, it is done on return,
+            and they are no longer members. Later broadcasts of this caller to the rooms reach
+            none of the sockets, even if it has not waited for the future.
 
         Raises:
             InvalidSocket: *socket* is neither a socket request nor a socket ID.
             NotASocketRequest: *socket* is an HTTP request.
             InvalidRoom: *room* is not a name.
-            InvalidArgument: *callback* or *namespace* cannot be one.
+            InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
@@ -130,25 +130,25 @@ class Sockets(Queries):
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
-        Take everybody in a room, on every worker, out of all rooms, or one socket.
+        Take the members of a room, on every worker, or the given sockets out of all rooms.
 
         Each socket stays in the room of its own ID.
 
         Args:
-            room: A name; or a socket or an iterable of sockets, which then leave all rooms.
+            room: A name; or a socket or an iterable of sockets.
             callback: Called exactly once, with None or the error, when the outcome is known.
             user: In place of *room*: the ID of a user, for all sockets of that user.
-            namespace: Where.
+            namespace: The namespace of the room or the sockets.
 
         Returns:
-            The future of an Outcome, which for a room is complete when every worker has
-            answered; this worker's memberships are over on return.
+            The future of an Outcome; for a room it is done when every worker has answered. The
+            sockets of this worker have left on return.
 
         Raises:
             InvalidRoom: *room* is a string that cannot name a room.
             InvalidSocket: *room* is neither a string nor a socket request.
             NotASocketRequest: *room* is an HTTP request.
-            InvalidArgument: *callback* or *namespace* cannot be one.
+            InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         if user is None and not isinstance(room, NotGiven):
@@ -165,22 +165,23 @@ class Sockets(Queries):
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
-        Put everybody in a room, on every worker, into other rooms, too.
+        Put the members of a room, on every worker, into other rooms, too.
 
-        Each worker does it to the members that it has at that moment.
+        Each worker does so for the members that it has at that moment.
 
         Args:
             source: A room's name; or a socket ID, whose room has one member.
             rooms: A name or an iterable of names.
             callback: Called exactly once, with None or the error, when the outcome is known.
-            namespace: Where.
+            namespace: The namespace of the room.
 
         Returns:
-            The future of an Outcome, complete when every worker has answered.
+            The future of an Outcome, done when every worker has answered.
 
         Raises:
-            InvalidRoom: *source* or one of *rooms* is not a name, or is a socket ID's.
-            InvalidArgument: *callback* or *namespace* cannot be one.
+            InvalidRoom: *source* or one of *rooms* is not a name, or one of *rooms* is the room
+                of another socket's ID.
+            InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         name, names = room_name(source), room_names(rooms)
@@ -196,21 +197,21 @@ class Sockets(Queries):
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
-        Take everybody in a room, on every worker, out of other rooms, or out of that one.
+        Take the members of a room, on every worker, out of other rooms, or out of that room.
 
         Args:
             source: A room's name; or a socket ID, whose room has one member.
             rooms: A name or an iterable of names.
             callback: Called exactly once, with None or the error, when the outcome is known.
-            namespace: Where.
+            namespace: The namespace of the room.
 
         Returns:
-            The future of an Outcome, complete when every worker has answered. What this
-            caller broadcasts afterwards reaches nobody that it was for.
+            The future of an Outcome, done when every worker has answered. Later broadcasts of
+            this caller to *rooms* reach none of these sockets.
 
         Raises:
             InvalidRoom: *source* or one of *rooms* is not a name.
-            InvalidArgument: *callback* or *namespace* cannot be one.
+            InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         names = room_names(rooms)
@@ -225,7 +226,7 @@ class Sockets(Queries):
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
-        Disconnect sockets; their clients do not come back by themselves.
+        Disconnect sockets; their clients do not reconnect automatically.
 
         Args:
             socket: A socket or an iterable of sockets.
@@ -234,13 +235,13 @@ class Sockets(Queries):
             namespace: The namespace of the sockets.
 
         Returns:
-            The future of an Outcome, whose `changed` counts sockets. When it is known, nothing
+            The future of an Outcome, whose `changed` counts sockets. When it is done, nothing
             more reaches them; the application's disconnect handler may still be running.
 
         Raises:
             InvalidSocket: *socket* is neither a socket request nor a socket ID.
             NotASocketRequest: *socket* is an HTTP request.
-            InvalidArgument: *callback* or *namespace* cannot be one.
+            InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
@@ -255,23 +256,23 @@ class Sockets(Queries):
         namespace: str | None = None,
     ) -> None:
         """
-        Send an event to everybody in a room, or in any of several; each socket gets it once.
+        Send an event to the members of one or more rooms; each socket gets it once.
 
-        To the sockets of a user it is `broadcast([event,] data, user=...)`.
+        For the sockets of a user, call `broadcast([event,] data, user=...)`.
 
         Args:
             rooms: A name or an iterable of names.
-            event_and_data: The data, or the event and the data. The event is "message" when
-                it is not given; a tuple as data is several arguments.
+            event_and_data: The data, or the event and the data. The default event is "message".
+                A tuple as data is sent as several arguments.
             user: In place of *rooms*: the ID of a user, for all sockets of that user.
             omit: A socket or sockets to leave out.
-            namespace: Where.
+            namespace: The namespace of the room.
 
         Raises:
             InvalidRoom: A room is not a name.
             InvalidSocket: *omit* is neither a socket request nor a socket ID.
             InvalidArgument: The event or the data cannot be sent.
-            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
+            BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
         audience: tuple[Audience, ...]
         if user is None:
@@ -291,15 +292,15 @@ class Sockets(Queries):
         Send an event to every socket of a namespace.
 
         Args:
-            event_and_data: The data, or the event and the data. The event is "message" when
-                it is not given; a tuple as data is several arguments.
+            event_and_data: The data, or the event and the data. The default event is "message".
+                A tuple as data is sent as several arguments.
             omit: A socket or sockets to leave out.
-            namespace: Whose sockets.
+            namespace: The namespace of the sockets.
 
         Raises:
             InvalidSocket: *omit* is neither a socket request nor a socket ID.
             InvalidArgument: The event or the data cannot be sent.
-            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
+            BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
         self._emit(None, event_and_data, omit, namespace)
 
@@ -308,8 +309,8 @@ class Sockets(Queries):
         Return the socket ID of a socket request.
 
         Raises:
-            NotASocketRequest: It is an HTTP request.
-            InvalidSocket: It is not one request.
+            NotASocketRequest: *request* is an HTTP request.
+            InvalidSocket: *request* is neither a request nor a socket ID.
         """
         _, sids = socket_ids((request,), None)
         return sids[0]

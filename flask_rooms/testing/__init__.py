@@ -1,4 +1,4 @@
-"""For tests: clusters of your own application in one process, and the contract of a backend."""
+"""Test support: clusters of your application in one process, and the contract of a backend."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The contract is written in pytest, which cluster() does without.
+    # Imported on use, because the contract needs pytest, and cluster() does not.
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("flask_rooms.testing.contract"), name)

@@ -1,4 +1,4 @@
-"""A broker inside the process, which fails when a test wants it to."""
+"""An in-process broker with faults that a test controls."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from flask_rooms.errors import BackendError
 @dataclass
 class Faults:
     """
-    What goes wrong between the workers from now on; change it at any time.
+    The faults of the messages between workers; its attributes may be set at any time.
 
-    The dice are thrown for each message and each worker that it goes to.
+    Each fault is random, for each message and each worker that receives it.
 
     Args:
-        delay: Seconds that a message takes at most; how many is random. Messages do not
-            overtake each other.
-        loss: Probability, 0 to 1, that a message is lost; never two in a row from one
-            worker to another, for a worker that is not heard for longer is dead.
-        doubling: Probability, 0 to 1, that a message arrives twice.
+        delay: The maximum delay of a message, in seconds. Messages stay in order.
+        loss: The probability, 0 to 1, that a message is lost. Two consecutive messages of one
+            worker to another are never both lost, because that worker would count as dead.
+        doubling: The probability, 0 to 1, that a message arrives twice.
 
     Attributes:
-        lost: How many were lost so far.
-        doubled: How many arrived twice so far.
+        lost: The number of messages lost so far.
+        doubled: The number of messages that have arrived twice so far.
     """
 
     delay: float = 0.0
@@ -40,49 +39,49 @@ class Faults:
 
 class Bus:
     """
-    Connects the backends made for it, and those alone.
+    Connects its backends with each other.
 
     Args:
-        seed: Of the dice.
+        seed: The seed of the random faults.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.faults = Faults()
         self._down = False
-        #: Guards all that is below, and all of the backends.
+        #: The lock of the attributes below and of the state of all backends.
         self.changed = threading.Condition()
         self.listening: list[BusBackend] = []
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self._just_lost: set[tuple[BusBackend, BusBackend]] = set()
 
     @property
     def down(self) -> bool:
-        """Whether the broker is away; when it goes, every connection is lost."""
+        """Whether the broker is down; setting it to True loses every connection."""
         return self._down
 
     @down.setter
     def down(self, down: bool) -> None:
         self._down = down
         for backend in list(self.listening):
-            backend.check()
+            backend.lose_connection()
 
-    def carry(self, sender: BusBackend, payload: bytes) -> None:
-        """Put *payload* on its way to everybody."""
+    def send(self, sender: BusBackend, payload: bytes) -> None:
+        """Send *payload* to every open backend of the sender's channel."""
         for receiver in self.listening:
             if receiver.channel == sender.channel:
                 for _ in range(self._copies(sender, receiver)):
-                    late = self._dice.uniform(0, self.faults.delay)
-                    receiver.take(time.monotonic() + late, payload)
+                    delay = self._random.uniform(0, self.faults.delay)
+                    receiver.put(time.monotonic() + delay, payload)
         self.changed.notify_all()
 
     def _copies(self, sender: BusBackend, receiver: BusBackend) -> int:
-        way = (sender, receiver)
-        if self._dice.random() < self.faults.loss and way not in self._just_lost:
-            self._just_lost.add(way)
+        route = (sender, receiver)
+        if self._random.random() < self.faults.loss and route not in self._just_lost:
+            self._just_lost.add(route)
             self.faults.lost += 1
             return 0
-        self._just_lost.discard(way)
-        if self._dice.random() < self.faults.doubling:
+        self._just_lost.discard(route)
+        if self._random.random() < self.faults.doubling:
             self.faults.doubled += 1
             return 2
         return 1
@@ -94,55 +93,61 @@ class BusBackend(Backend):
 
     Args:
         bus: The bus.
-        channel: Only backends of the same channel hear each other.
+        channel: Only backends of the same channel are connected.
     """
 
     def __init__(self, bus: Bus, channel: str) -> None:
         self.channel = channel
-        #: What is published reaches nobody, and no error says so.
+        #: Whether publish() discards every payload, without an error.
         self.mute = False
         self._bus = bus
         self._cut = False
-        self._lost = False  # and receive() has not said so yet
-        self._inbox: deque[tuple[float, bytes]] | None = None  # when due, what
+        self._lost = False  # the connection, until receive() has raised BackendError
+        self._inbox: deque[tuple[float, bytes]] | None = None  # when due, and the payload
 
     def __repr__(self) -> str:
         return f"<BusBackend {self.channel!r}>"
 
     @property
     def cut(self) -> bool:
-        """Whether this connection, and no other one, is lost and cannot be made again."""
+        """Whether this backend is cut off: it loses its connection and cannot reconnect."""
         return self._cut
 
     @cut.setter
     def cut(self, cut: bool) -> None:
         self._cut = cut
-        self.check()
+        self.lose_connection()
 
     @property
     def reachable(self) -> bool:
-        """Whether there is a way to the others."""
+        """Whether this backend can reach the broker."""
         return not (self._cut or self._bus.down)
 
-    def check(self) -> None:
-        """Lose the connection, if it is to be lost."""
+    def lose_connection(self) -> None:
+        """Lose the connection, unless the broker is reachable."""
         with self._bus.changed:
             if self._inbox is not None and not self.reachable:
                 self._lost = True
                 self._inbox.clear()
                 self._bus.changed.notify_all()
 
-    def take(self, due: float, payload: bytes) -> None:
-        """Keep *payload* for receive() until it is due; nothing is heard over a lost connection."""
+    def put(self, due: float, payload: bytes) -> None:
+        """
+        Add a payload to the inbox, unless the connection is lost.
+
+        Args:
+            due: When receive() may return it, on the monotonic clock.
+            payload: The payload.
+        """
         if self._inbox is not None and not self._lost:
             self._inbox.append((due, payload))
 
     def open(self) -> None:
         """
-        Take part: whatever is published after the return is received.
+        Subscribe: every payload published after the return is received.
 
         Raises:
-            BackendError: The broker is down, or this connection cut.
+            BackendError: The broker is down, or this backend is cut off.
         """
         self.close()
         with self._bus.changed:
@@ -154,10 +159,10 @@ class BusBackend(Backend):
 
     def publish(self, payload: bytes) -> None:
         """
-        Put *payload* on its way to every open backend of the channel, this one included.
+        Send *payload* to every open backend of the channel, this one included.
 
         Raises:
-            BackendError: The backend is closed, the broker down, or this connection cut.
+            BackendError: The backend is closed or cut off, or the broker is down.
         """
         with self._bus.changed:
             if self._inbox is None:
@@ -165,17 +170,17 @@ class BusBackend(Backend):
             if not self.reachable:
                 raise BackendError("The test has taken the broker away.")
             if not self.mute:
-                self._bus.carry(self, payload)
+                self._bus.send(self, payload)
 
     def receive(self, timeout: float) -> bytes | None:
         """
         Return the next payload, waiting at most *timeout* seconds.
 
         Returns:
-            The payload, or None when nothing came in time or the backend was closed.
+            The payload, or None if none arrived in time or the backend is closed.
 
         Raises:
-            BackendError: The connection was lost; calling again connects again if it can.
+            BackendError: The connection was lost; calling again reconnects if possible.
         """
         deadline = time.monotonic() + timeout
         with self._bus.changed:
@@ -194,7 +199,7 @@ class BusBackend(Backend):
         return None
 
     def close(self) -> None:
-        """Take no part any more, and wake a receive() that waits; closing twice is harmless."""
+        """Unsubscribe, and wake a waiting receive(); closing twice has no effect."""
         with self._bus.changed:
             if self._inbox is not None:
                 self._inbox = None

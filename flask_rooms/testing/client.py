@@ -1,4 +1,4 @@
-"""A client of one worker, without a network: Flask-SocketIO's test client with a fence."""
+"""Client, a client of one worker without a network: it misses no event sent before a read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from flask_socketio.test_client import SocketIOTestClient
 @dataclass(frozen=True)
 class Response:
     """
-    The answer to a socket request.
+    The response to a socket request.
 
     Args:
-        status_code: As in HTTP.
-        body: What JSON said, or the text or bytes.
-        headers: With names in lower case.
+        status_code: The status code, as in HTTP.
+        body: A JSON value, a string, or bytes.
+        headers: The headers, with names in lower case.
     """
 
     status_code: int
@@ -35,13 +35,13 @@ class Client:
     Args:
         app: The worker's application.
         socketio: Its Flask-SocketIO.
-        fence: Returns when all that was sent to this worker so far has arrived.
-        namespace: Where to connect.
-        options: `auth`, `headers`, `query_string` and `flask_test_client`, as Flask-SocketIO's
-            test client takes them.
+        fence: Returns when every message sent to this worker so far has arrived.
+        namespace: The namespace to connect to.
+        options: `auth`, `headers`, `query_string` and `flask_test_client`, as for Flask-SocketIO's
+            test client.
 
     Raises:
-        ConnectionRefusedError: The application's `connect` handler has said no.
+        ConnectionRefusedError: The application has refused the connection.
     """
 
     def __init__(
@@ -71,25 +71,25 @@ class Client:
 
     @property
     def connected(self) -> bool:
-        """Whether the socket is still connected; the worker may have closed it."""
+        """Whether the socket is connected; the worker may have disconnected it."""
         return not self._connection.closed and bool(self._client.is_connected(self.namespace))
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms that its worker has it in, less the room of its own ID."""
+        """The rooms of the socket, without the room of its ID."""
         return frozenset(self._server.manager.get_rooms(self.sid, self.namespace)) - {self.sid}
 
     def request(
         self, verb: str, url: str, data: Any = None, headers: Mapping[str, str] | None = None
     ) -> Response:
         """
-        Make a socket request, and return its answer.
+        Make a socket request, and return its response.
 
         Args:
             verb: `get`, `post`, `put`, `patch`, `delete`, `options` or `head`.
-            url: Path and query.
-            data: What JSON can express; None sends none.
-            headers: Of the request.
+            url: A path, optionally with a query string.
+            data: A JSON value; None sends no data.
+            headers: The headers of the request.
         """
         payload: dict[str, Any] = {"url": url}
         if data is not None:
@@ -100,49 +100,49 @@ class Client:
         return Response(answer["statusCode"], answer["body"], answer["headers"])
 
     def emit(self, event: str, *args: Any) -> Any:
-        """Send an event, and return what its handler returned."""
+        """Send an event, and return the result of its handler."""
         self._check()
         return self._client.emit(event, *args, namespace=self.namespace, callback=True)
 
     def received(self) -> list[tuple[str, Any]]:
         """
-        Return the events that came since the last call, each with its data.
+        Return the events received since the last call, as pairs of name and data.
 
-        Whatever any worker sent before this call is there, if it is to come at all; workers
-        that are cut off, or all when the broker is down, are not waited for. An event
-        without data has None, one with several arguments a list of them.
+        The call first waits for every event that a reachable worker has sent before it. Workers
+        that are cut off, or all of them while the broker is down, are not waited for. The data
+        of an event is None if it has none, and a list if it has several arguments.
         """
         if self.connected:
             self._fence()
         queue = self._client.queue
-        # Popped one by one: the listener of the worker may be adding to it.
+        # Popped one by one, because the worker's receiver thread may append meanwhile.
         return [_event(queue.pop(0)) for _ in range(len(queue))]
 
     def disconnect(self) -> None:
-        """Close the connection, as a browser does that goes away."""
+        """Close the connection, as a browser that leaves the page does."""
         self._check()
         self._connection.close(reason=self._server.eio.reason.CLIENT_DISCONNECT)
 
     def vanish(self) -> None:
-        """Be gone, and no handler hears of it: the worker itself is no more."""
+        """Mark the connection as closed without calling a handler, as when its worker crashes."""
         self._connection.closed = True
 
     def _check(self) -> None:
         if not self.connected:
-            raise ConnectionError("This client is not connected any more.")
+            raise ConnectionError("This client is no longer connected.")
 
 
 class _Connection(Socket):  # type: ignore[misc]  # python-engineio is not typed
-    """What the server knows of the connection, so that it can close it."""
+    """The connection's entry in the server, through which the server can close it."""
 
     def close(self, wait: bool = True, abort: bool = False, reason: Any = None) -> None:
-        """Close it, without a last packet that nobody would read."""
+        """Close the connection, without the packet that says so."""
         super().close(wait=False, abort=True, reason=reason)
         self.server.sockets.pop(self.sid, None)
 
 
 def forget_clients(socketio: SocketIO, eio_sid: str | None = None) -> None:
-    """Take one or all of a server's test clients out of Flask-SocketIO's list of them."""
+    """Remove one or all of a server's test clients from Flask-SocketIO's global list."""
     clients = SocketIOTestClient.clients
     for key, client in list(clients.items()):
         if client.socketio is socketio and eio_sid in (None, key):
@@ -152,5 +152,5 @@ def forget_clients(socketio: SocketIO, eio_sid: str | None = None) -> None:
 def _event(entry: Mapping[str, Any]) -> tuple[str, Any]:
     name, data = entry["name"], entry["args"]
     if name in ("message", "json"):
-        return name, data  # Flask-SocketIO has unpacked it
+        return name, data  # Flask-SocketIO has unpacked the arguments
     return name, (data or [None])[0] if len(data) < 2 else list(data)

@@ -1,16 +1,16 @@
 """
-Test suites for whoever writes a backend: the promise of `Backend`, spelled out in pytest.
+The contract of `Backend`, as pytest suites for the authors of backends.
 
-A backend's whole test file:
+The whole test file of a backend:
 
     class TestMyBackend(BackendContract):
         @pytest.fixture
         def make_backend(self):
             return lambda channel: MyBackend("my-broker.example", channel)
 
-For readable failures, say `pytest.register_assert_rewrite("flask_rooms.testing")` in
-conftest.py. No test sleeps: to show that something does not arrive, a fence is published
-after it, and has to be the first thing received.
+For readable failures, call `pytest.register_assert_rewrite("flask_rooms.testing")` in
+conftest.py. No test sleeps: to show that a payload does not arrive, a test publishes a fence
+after it, and the fence must be the first payload received.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PAYLOADS = {
     "1 MiB": os.urandom(1024 * 1024),
 }
 
-#: Channels that are easily taken for the one that they are made of.
+#: Changes of a channel's name, which a backend might confuse with the original.
 RENAMES: dict[str, Callable[[str], str]] = {
     "longer": lambda channel: channel + "-b",
     "dotted": lambda channel: channel + ".b",
@@ -57,11 +57,11 @@ RENAMES: dict[str, Callable[[str], str]] = {
 
 class Workers:
     """
-    The workers of one test: opened as it asks, closed when it ends.
+    The backends of one test, which are closed when it ends.
 
     Args:
-        make: Makes a fresh, unopened backend on the channel that it is given.
-        patience: Seconds to wait for what must come.
+        make: Returns a new backend, not opened, on the given channel.
+        patience: Seconds to wait for a payload that must arrive.
     """
 
     def __init__(self, make: MakeBackend, *, patience: float) -> None:
@@ -83,7 +83,7 @@ class Workers:
             backend.close()
 
     def make(self, channel: str | None = None) -> Backend:
-        """Return a backend that is not opened yet, of the test's channel unless told otherwise."""
+        """Return a backend that is not opened, on the test's channel by default."""
         backend = self._make(self.channel if channel is None else channel)
         self._made.append(backend)
         return backend
@@ -96,17 +96,17 @@ class Workers:
         return backends
 
     def next(self, worker: Backend) -> bytes:
-        """Return the next payload of *worker*, or fail when none comes."""
+        """Return the next payload of *worker*, or fail if none arrives."""
         payload = worker.receive(self.patience)
         assert payload is not None, f"nothing was received within {self.patience:g} seconds"
         return payload
 
     def take(self, worker: Backend, count: int) -> list[bytes]:
-        """Return the next *count* payloads of *worker*, or fail when fewer come."""
+        """Return the next *count* payloads of *worker*, or fail if fewer arrive."""
         return [self.next(worker) for _ in range(count)]
 
     def start(self, function: Callable[[], T]) -> Future[T]:
-        """Run *function* in a thread that cannot keep a failed test from ending."""
+        """Run *function* in a daemon thread, so that a failed test ends."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -119,44 +119,44 @@ class Workers:
         return future
 
     def finish(self, future: Future[T]) -> T:
-        """Return what the thread returned, or fail when it hangs."""
+        """Return the result of the thread, or fail if it hangs."""
         return future.result(2 * self.patience)
 
 
 class _Suite:
-    #: Seconds to wait for what must come; a longer one costs nothing while tests pass.
+    #: Seconds to wait for a payload that must arrive. A passing test does not wait for it.
     patience = 10.0
 
     @pytest.fixture
     def make_backend(self) -> MakeBackend:
-        """Return a callable that makes a fresh, unopened backend on the channel given to it."""
+        """Return a function that returns a new backend, not opened, on the given channel."""
         raise NotImplementedError("Override the fixture `make_backend` in your test class.")
 
     @pytest.fixture
     def workers(self, make_backend: MakeBackend) -> Iterator[Workers]:
-        """The workers of this test, on a channel that no other test uses."""
+        """The backends of this test, on a channel that no other test uses."""
         with Workers(make_backend, patience=self.patience) as workers:
             yield workers
 
 
 class BackendContract(_Suite):
-    """What every backend has to do; inherit it and override the fixture `make_backend`."""
+    """The contract of every backend; subclass it and override the fixture `make_backend`."""
 
     def test_message_reaches_another_worker(self, workers: Workers) -> None:
-        """What one worker publishes, another receives."""
+        """A worker receives what another one publishes."""
         publisher, other = workers.open(2)
         publisher.publish(b"hello")
         assert workers.next(other) == b"hello"
 
     def test_message_reaches_every_worker(self, workers: Workers) -> None:
-        """Whoever publishes, every worker receives it, the publisher included."""
+        """Every worker receives what any of them publishes, including the publisher."""
         everyone = workers.open(3)
         for number, publisher in enumerate(everyone):
             publisher.publish(b"%d" % number)
             assert [workers.next(worker) for worker in everyone] == [b"%d" % number] * 3
 
     def test_payloads_arrive_in_order(self, workers: Workers) -> None:
-        """What one worker publishes arrives everywhere in the order published."""
+        """The payloads of one worker arrive at every worker in the order published."""
         publisher, other = workers.open(2)
         sent = [b"%d" % number for number in range(200)]
         for payload in sent:
@@ -165,7 +165,7 @@ class BackendContract(_Suite):
         assert workers.take(publisher, len(sent)) == sent
 
     def test_nothing_published_after_open_is_lost(self, workers: Workers) -> None:
-        """A worker receives everything from the moment that open() has returned."""
+        """A worker receives every payload published after its open() has returned."""
         (publisher,) = workers.open()
         for number in range(5):
             (newcomer,) = workers.open()
@@ -175,7 +175,7 @@ class BackendContract(_Suite):
             assert workers.take(newcomer, len(sent)) == sent
 
     def test_nothing_published_before_open_is_replayed(self, workers: Workers) -> None:
-        """A worker receives nothing from before its open()."""
+        """A worker receives no payload published before its open()."""
         (publisher,) = workers.open()
         publisher.publish(b"before")
         assert workers.next(publisher) == b"before"
@@ -184,7 +184,7 @@ class BackendContract(_Suite):
         assert workers.next(newcomer) == b"fence"
 
     def test_opening_again_starts_afresh(self, workers: Workers) -> None:
-        """Neither what was unread at close() nor what came after it is received on reopening."""
+        """After reopening, a worker receives no payload from before that, read or not."""
         publisher, other = workers.open(2)
         publisher.publish(b"unread")
         assert workers.next(publisher) == b"unread"
@@ -198,7 +198,7 @@ class BackendContract(_Suite):
         assert workers.take(publisher, 2) == [b"fence", b"reply"]
 
     def test_one_publish_is_one_message(self, workers: Workers) -> None:
-        """Equal payloads are neither merged, nor is one of them received twice."""
+        """Equal payloads are neither merged nor doubled."""
         everyone = workers.open(2)
         sent = [b"same", b"same", b"fence"]
         for payload in sent:
@@ -208,7 +208,7 @@ class BackendContract(_Suite):
 
     @pytest.mark.parametrize("rename", RENAMES.values(), ids=RENAMES)
     def test_channels_do_not_mix(self, workers: Workers, rename: Callable[[str], str]) -> None:
-        """A worker hears its own channel only, however similar another one is named."""
+        """A worker receives payloads of its own channel only, however similar the names are."""
         ours = workers.open(2)
         theirs = workers.open(2, channel=rename(workers.channel))
         theirs[0].publish(b"theirs")
@@ -220,12 +220,12 @@ class BackendContract(_Suite):
 
     @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
     def test_payload_arrives_unchanged(self, workers: Workers, payload: bytes) -> None:
-        """Any bytes arrive as they were sent, none and very many included."""
+        """Any bytes arrive unchanged, from none to a megabyte."""
         everyone = workers.open(2)
         everyone[0].publish(payload)
         everyone[0].publish(b"fence")
         for worker in everyone:
-            # Not ==: a megabyte that differs is no readable message.
+            # Not a bare ==, whose failure would print a megabyte.
             received = workers.next(worker)
             assert type(received) is bytes
             assert len(received) == len(payload)
@@ -233,7 +233,7 @@ class BackendContract(_Suite):
             assert workers.next(worker) == b"fence"
 
     def test_receive_returns_none_after_timeout(self, workers: Workers) -> None:
-        """receive() gives up after its timeout, without an error, and works afterwards."""
+        """receive() returns None after its timeout, and works afterwards."""
         publisher, other = workers.open(2)
         assert workers.finish(workers.start(lambda: other.receive(0.05))) is None
         assert workers.finish(workers.start(lambda: other.receive(0.05))) is None
@@ -241,7 +241,7 @@ class BackendContract(_Suite):
         assert workers.next(other) == b"later"
 
     def test_threads_may_publish_together(self, workers: Workers) -> None:
-        """Threads that share a worker lose nothing, and all workers hear the same order."""
+        """Threads that share a backend lose no payload, and all workers receive one order."""
         everyone = workers.open(2)
         sent = [[b"%d, %d" % (thread, step) for step in range(50)] for thread in range(4)]
 
@@ -256,7 +256,7 @@ class BackendContract(_Suite):
         assert received[0] == received[1]
 
     def test_a_worker_publishes_while_it_waits(self, workers: Workers) -> None:
-        """publish() is not held up by a receive() that waits in another thread."""
+        """publish() is not blocked by a receive() that waits in another thread."""
         everyone = workers.open(2)
         waiting = [workers.start(lambda w=worker: workers.next(w)) for worker in everyone]  # type: ignore[misc]
         workers.finish(workers.start(lambda: everyone[0].publish(b"hello")))
@@ -279,7 +279,7 @@ class BackendContract(_Suite):
         assert workers.next(publisher) == b"still here"
 
     def test_closed_backend_receives_nothing(self, workers: Workers) -> None:
-        """receive() of a closed worker returns None, even for what came before the close()."""
+        """receive() of a closed backend returns None, even if payloads are unread."""
         publisher, other = workers.open(2)
         publisher.publish(b"unread")
         assert workers.next(publisher) == b"unread"
@@ -287,7 +287,7 @@ class BackendContract(_Suite):
         assert workers.finish(workers.start(lambda: other.receive(0.05))) is None
 
     def test_close_twice_is_harmless(self, workers: Workers) -> None:
-        """close() may be called before open(), and again, and the others do not notice."""
+        """close() may be called before open(), and twice, without effect on other workers."""
         publisher, other = workers.open(2)
         workers.make().close()
         other.close()
@@ -296,7 +296,7 @@ class BackendContract(_Suite):
         assert workers.next(publisher) == b"still here"
 
     def test_closed_backend_refuses_to_publish(self, workers: Workers) -> None:
-        """publish() of a closed worker raises BackendError, and nobody receives it."""
+        """publish() of a closed backend raises BackendError, and no worker receives it."""
         publisher, other = workers.open(2)
         publisher.close()
         with pytest.raises(BackendError):
@@ -307,7 +307,7 @@ class BackendContract(_Suite):
         assert workers.next(other) == b"fence"
 
     def test_a_closed_worker_leaves_the_others_connected(self, workers: Workers) -> None:
-        """The workers that remain hear each other when one has gone."""
+        """The workers that remain receive each other's payloads after one has closed."""
         leaving, *staying = workers.open(3)
         leaving.close()
         for publisher in staying:
@@ -317,21 +317,21 @@ class BackendContract(_Suite):
 
 class ReconnectContract(_Suite):
     """
-    What a backend over a network has to do when its connections are cut.
+    The contract of a backend over a network when its connections are cut.
 
-    Inherit it and override `make_backend` and `break_connection`. Around the cut,
-    payloads may be lost or doubled; afterwards everything holds again.
+    Subclass it and override `make_backend` and `break_connection`. Around the cut, payloads
+    may be lost or doubled; afterwards the contract holds again.
     """
 
     @pytest.fixture
     def break_connection(self) -> BreakConnection:
-        """Return a callable that cuts a backend's connections from the broker's side."""
+        """Return a function that cuts a backend's connections from the broker's side."""
         raise NotImplementedError("Override the fixture `break_connection` in your test class.")
 
     def test_workers_recover_from_a_cut(
         self, workers: Workers, break_connection: BreakConnection
     ) -> None:
-        """After a cut, everything published once all are back arrives once and in order."""
+        """After all have reconnected, payloads arrive once and in order again."""
         everyone = workers.open(2)
         for number in range(3):
             for worker in everyone:
@@ -346,7 +346,7 @@ class ReconnectContract(_Suite):
     def test_a_waiting_receive_survives_a_cut(
         self, workers: Workers, break_connection: BreakConnection
     ) -> None:
-        """receive() that waits during a cut raises BackendError or carries on; nothing else."""
+        """receive() that waits during a cut raises BackendError or continues to wait."""
         everyone = workers.open(2)
         stop = threading.Event()
 
@@ -372,7 +372,7 @@ class ReconnectContract(_Suite):
     def test_close_after_a_cut_is_harmless(
         self, workers: Workers, break_connection: BreakConnection
     ) -> None:
-        """A worker that was cut off can be closed, and opened again."""
+        """A backend that was cut off can be closed, and opened again."""
         staying, leaving = workers.open(2)
         break_connection(leaving)
         leaving.close()
@@ -381,12 +381,12 @@ class ReconnectContract(_Suite):
         leaving.open()
         self.recover(workers, [staying, leaving])
 
-    # What follows helps the tests; a lost connection is met with another try, at once.
+    # Helpers of the tests, which retry at once after a lost connection.
 
     _deadline = 0.0
 
     def deadline(self, workers: Workers) -> float:
-        """Return until when the broker has to be back, on the monotonic clock."""
+        """Return when the broker must be back, on the monotonic clock."""
         self._deadline = self._deadline or time.monotonic() + 3 * workers.patience
         return self._deadline
 
@@ -404,21 +404,19 @@ class ReconnectContract(_Suite):
             return None
 
     def recover(self, workers: Workers, everyone: list[Backend]) -> None:
-        """Return when every worker has heard a new probe of every worker."""
+        """Return when every worker has received a new probe of every worker."""
         for listener in everyone:
             for speaker in everyone:
                 probe = b"probe %s" % uuid4().hex.encode()
                 heard: bytes | None = None
                 while heard != probe:
-                    assert time.monotonic() < self.deadline(workers), (
-                        "the worker stays deaf or mute"
-                    )
+                    assert time.monotonic() < self.deadline(workers), "a worker has not reconnected"
                     if heard is None:
                         self.publish(speaker, probe)
                     heard = self.receive(listener, 0.2)
 
     def take_after_probes(self, workers: Workers, worker: Backend, count: int) -> list[bytes]:
-        """Return the next *count* payloads that are not left over from recovering."""
+        """Return the next *count* payloads that are not probes of recover()."""
         taken: list[bytes] = []
         while len(taken) < count:
             payload = workers.next(worker)

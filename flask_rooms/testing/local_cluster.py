@@ -1,4 +1,4 @@
-"""Several workers of one application in this process, and everything that can go wrong there."""
+"""cluster(), several workers of one application in this process, with faults on demand."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from flask_rooms.errors import BackendUnavailable, ConfigurationError, Unconfirm
 from flask_rooms.testing.bus import Bus, BusBackend, Faults
 from flask_rooms.testing.worker import Worker
 
-#: Seconds to wait for what must come; a longer one costs nothing while tests pass.
-_PATIENCE = 30.0
+#: Seconds until the workers have to know each other. A passing test does not wait for it.
+_SETTLE_TIMEOUT = 30.0
 
 
 class LocalCluster(Sequence[Worker]):
     """
-    The workers of a test, from the start of a `with` block to its end; made by `cluster()`.
+    The workers of a test, which run inside a `with` block; made by `cluster()`.
 
     Args:
-        create_app: Makes the application of one worker.
-        workers: How many.
-        seed: Of the faults.
-        options: Those of Rooms.
+        create_app: Returns the application of one worker.
+        workers: The number of workers.
+        seed: The seed of the random faults.
+        options: The options of Rooms.
     """
 
     def __init__(
@@ -73,25 +73,25 @@ class LocalCluster(Sequence[Worker]):
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong between the workers; set its attributes."""
+        """The faults of the messages between the workers; set its attributes."""
         return self._bus.faults
 
     def add(self) -> Worker:
-        """Start one more worker, as in place of one that has crashed."""
+        """Start another worker, for example in place of one that has crashed."""
         worker = self._start_one()
         self._settle()
         return worker
 
     def down(self) -> None:
-        """Take the broker away: every worker loses its connection."""
+        """Stop the broker: every worker loses its connection."""
         self._bus.down = True
 
     def up(self) -> None:
-        """Bring the broker back, and return when the workers hear each other again."""
+        """Start the broker again, and return when the workers know each other."""
         self._bus.down = False
         self._settle()
 
-    # -- making workers -------------------------------------------------------------------
+    # -- workers --------------------------------------------------------------------------
 
     def _connect(self, app: Flask, channel: str) -> Backend:
         self._backends[app] = BusBackend(self._bus, channel)
@@ -106,8 +106,8 @@ class LocalCluster(Sequence[Worker]):
         backend = self._backends.pop(app, None)
         if backend is None:
             raise ConfigurationError(
-                "cluster() needs a factory: each call has to make a new Flask application and "
-                "to give it to Rooms(app) or init_app(app)."
+                "cluster() needs a factory: each call must return a new Flask application that "
+                "was passed to Rooms(app) or init_app(app)."
             )
         worker = Worker(app, backend, self._fence, self._settle)
         self._workers.append(worker)
@@ -118,51 +118,52 @@ class LocalCluster(Sequence[Worker]):
         for worker in self._workers:
             worker.stop()
 
-    # -- waiting for each other -----------------------------------------------------------
+    # -- synchronisation ------------------------------------------------------------------
 
     def _reachable(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.reachable]
 
-    def _fence(self, listener: Worker) -> None:
-        """Return when *listener* has all that the others have said so far."""
-        if listener.reachable:
-            self._ask([(worker, listener) for worker in self._reachable()])
+    def _fence(self, receiver: Worker) -> None:
+        """Return when *receiver* has every message that reachable workers have sent so far."""
+        if receiver.reachable:
+            self._exchange_fences([(worker, receiver) for worker in self._reachable()])
 
-    def _ask(self, pairs: list[tuple[Worker, Worker]]) -> None:
-        signs = [worker.ask(other) for worker, other in pairs if worker is not other]
-        for sign in signs:
-            sign()
+    def _exchange_fences(self, pairs: list[tuple[Worker, Worker]]) -> None:
+        waits = [sender.send_fence(other) for sender, other in pairs if sender is not other]
+        for wait in waits:
+            wait()
 
     def _settle(self) -> None:
-        """Return when all that have a way to each other know each other, and have answered."""
-        deadline = time.monotonic() + _PATIENCE
+        """Return when all reachable workers know each other and have answered each other."""
+        deadline = time.monotonic() + _SETTLE_TIMEOUT
         while not self._settled():
             for worker in self._reachable():
-                if worker.refused:
+                if worker.drop_reason:
                     raise ConfigurationError(
-                        f"The workers refuse each other's messages ({worker.refused}): the "
-                        "factory has to give each the same SECRET_KEY."
+                        f"The workers refuse each other's messages ({worker.drop_reason}): the "
+                        "factory must give all of them the same SECRET_KEY."
                     )
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    "The workers do not hear each other: have they the same ROOMS_CHANNEL?"
+                    "The workers do not receive each other's messages: check that they have the "
+                    "same ROOMS_CHANNEL."
                 )
             threading.Event().wait(0.01)
 
     def _settled(self) -> bool:
-        if not self._acquainted():
+        if not self._know_each_other():
             return False
-        everybody = self._reachable()
+        reachable = self._reachable()
         try:
-            self._ask([(one, other) for one in everybody for other in everybody])
+            self._exchange_fences([(one, other) for one in reachable for other in reachable])
         except (BackendUnavailable, Unconfirmed):
-            return False  # an outbox is still full; or one was counted dead, and starts again
-        return self._acquainted()
+            return False  # an outbox is still full, or a worker that was declared dead restarts
+        return self._know_each_other()
 
-    def _acquainted(self) -> bool:
-        everybody = self._reachable()
-        names = {worker.name for worker in everybody}
-        return all(worker.knows(names) for worker in everybody)
+    def _know_each_other(self) -> bool:
+        reachable = self._reachable()
+        names = {worker.name for worker in reachable}
+        return all(worker.knows(names) for worker in reachable)
 
 
 def cluster(
@@ -177,15 +178,16 @@ def cluster(
     """
     Run several workers of an application in this process, for a test.
 
-    Each worker is an application of its own, made by *create_app* as in production. Whatever
-    backend its configuration names is left alone: the workers meet in this process.
+    Each worker is an application of its own, made by *create_app* as in production. The backend
+    of its configuration is not used: an in-process broker connects the workers.
 
     Args:
-        create_app: Makes an application and gives it to Rooms(app) or init_app(app).
-        workers: How many workers to start with.
-        heartbeat_interval: Seconds; the shorter, the sooner a dead worker is noticed.
+        create_app: Returns a new application that was passed to Rooms(app) or init_app(app).
+        workers: The number of workers to start.
+        heartbeat_interval: Seconds between two heartbeats; it bounds how soon a dead worker is
+            detected.
         confirm_timeout: Seconds to wait for the confirmation of another worker.
-        seed: Of the random faults.
+        seed: The seed of the random faults.
         options: Further options of Rooms, such as `outbox_bytes`; they take precedence over
             the application's configuration.
 
@@ -193,9 +195,9 @@ def cluster(
         A context manager for a `with` block, and a sequence of workers in it.
 
     Raises:
-        ConfigurationError: On entering: *create_app* makes no new application with Rooms, or an
-            option is wrong.
-        TimeoutError: On entering: the workers do not hear each other.
+        ConfigurationError: On entering: *create_app* returns no new application with Rooms, or
+            an option is not valid.
+        TimeoutError: On entering: the workers do not receive each other's messages.
     """
     return LocalCluster(
         create_app,

@@ -1,4 +1,4 @@
-"""One worker of a test cluster."""
+"""Worker, one worker of a test cluster: an application and its clients."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from flask_rooms.protocol.ids import new_sid, owner_of
 from flask_rooms.testing.bus import BusBackend
 from flask_rooms.testing.client import Client, forget_clients
 
-# A room that nobody is in; leaving it changes nothing, and shows that all before it is done.
+# An empty room: a confirmed leave of it changes nothing, and confirms every earlier message.
 _FENCE = "flask_rooms.testing.fence"
 
 
 class Worker:
     """
-    One worker: an application, joined to the others, and its clients.
+    One worker: an application, and the clients that are connected to it.
 
     Args:
-        app: The application, as its factory made it.
-        backend: Its connection.
-        fence: Returns when all that was sent to the worker that it is given has arrived.
-        settle: Returns when the workers hear each other.
+        app: The application.
+        backend: The backend of its cluster.
+        fence: Called with a worker; returns when every message sent to it so far has arrived.
+        settle: Returns when all reachable workers know each other.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """What the others call it; new for each life of it."""
+        """The worker's name in the cluster; a worker that restarts has a new one."""
         return self._parts.cluster.name
 
     @property
     def sockets(self) -> Sockets:
         """The application's `sockets`, without an application context."""
         if self._crashed:
-            raise RuntimeError("This worker has crashed: it makes no calls any more.")
+            raise RuntimeError("This worker has crashed, and can make no calls.")
         return self._parts.sockets
 
     def connect(self, namespace: str = "/", **options: Any) -> Client:
@@ -67,12 +67,13 @@ class Worker:
         Connect a new client to this worker.
 
         Args:
-            namespace: Where.
-            options: `auth`, `headers`, `query_string` and `flask_test_client`, as
-                Flask-SocketIO's test client takes them.
+            namespace: The namespace to connect to.
+            options: `auth`, `headers`, `query_string` and `flask_test_client`, as for
+                Flask-SocketIO's test client.
 
         Raises:
-            ConnectionRefusedError: The application's `connect` handler has said no.
+            ConnectionRefusedError: The application has refused the connection, or the worker
+                has crashed.
         """
         if self._crashed:
             raise ConnectionRefusedError("This worker has crashed.")
@@ -82,37 +83,37 @@ class Worker:
         self._clients.append(client)
         return client
 
-    # -- what goes wrong with it ----------------------------------------------------------
+    # -- faults ---------------------------------------------------------------------------
 
     def crash(self) -> None:
-        """End this worker without a goodbye: its sockets are gone, and so is what it had to say."""
+        """Stop this worker without a goodbye: its sockets and its unsent messages are lost."""
         if not self._crashed:
             self._crashed = self._backend.mute = True
-            self.stop(0)  # for nobody hears its goodbye
+            self.stop(0)  # a mute worker need not wait for its goodbye to arrive
 
     def cut(self) -> None:
-        """Cut its connection to the broker, until restore(); its own sockets stay."""
+        """Cut this worker off from the broker until restore(); its sockets stay connected."""
         self._backend.cut = True
 
     def restore(self) -> None:
         """
-        Let it connect again, and return when it and the others hear each other.
+        Let this worker reconnect, and return when it and the others know each other.
 
-        If the others have counted it as dead meanwhile, it has disconnected its sockets.
+        If the others have declared it dead meanwhile, it disconnects its sockets.
         """
         self._backend.cut = False
         self._settle()
 
-    # -- what the cluster needs of it -----------------------------------------------------
+    # -- used by LocalCluster -------------------------------------------------------------
 
     @property
     def reachable(self) -> bool:
-        """Whether it lives, and has a way to the others."""
+        """Whether the worker is alive and can reach the broker."""
         return not self._crashed and self._backend.reachable
 
     @property
-    def refused(self) -> str:
-        """Why it could not take what another worker said, or empty."""
+    def drop_reason(self) -> str:
+        """Why the worker has dropped messages of other workers; "" if it has not."""
         return next(iter(self._parts.cluster.dropped), "")
 
     def start(self) -> None:
@@ -120,25 +121,25 @@ class Worker:
         self._parts.cluster.start()
 
     def knows(self, others: set[str]) -> bool:
-        """Whether it counts these as alive, and all its sockets are of its present life."""
+        """Whether these are its live peers, and none of its sockets is from before a restart."""
         return self._parts.cluster.peers >= others - {self.name} and all(
             owner_of(client.sid) == self.name for client in self._clients if client.connected
         )
 
-    def ask(self, other: Worker) -> Callable[[], object]:
-        """Ask another worker for a sign; what is returned waits until that has come."""
+    def send_fence(self, other: Worker) -> Callable[[], object]:
+        """Send a fence to another worker, and return a function that waits until it arrives."""
         return self.sockets.leave(new_sid(other.name), _FENCE, namespace="/").result
 
     def stop(self, timeout: float = 2.0) -> None:
         """
-        Leave nothing behind: no thread, no socket, and no client in Flask-SocketIO's list.
+        Stop the worker's threads, and remove its clients from Flask-SocketIO's global list.
 
         Args:
-            timeout: Seconds in which the others may hear its goodbye.
+            timeout: Seconds to wait until its goodbye has been sent.
         """
         self._parts.cluster.stop(timeout)
         for client in self._clients:
             client.vanish()
         forget_clients(self._parts.socketio)
-        # A Rooms that is shared with other tests must not go on counting this application.
+        # A Rooms that other tests share must not keep this application.
         self.app.extensions["rooms"]._apps.discard(self.app)

@@ -210,7 +210,7 @@ def test_slip_what_is_no_socket_is_an_error_and_never_nothing(
 def test_slip_a_room_is_never_taken_for_a_socket(five: Five, action: str, caller: int) -> None:
     """In Sails, leave("everybody", "everybody") takes everybody out of it."""
     for given in ("everybody", ["everybody"], [*five.sids, "everybody"]):
-        with pytest.raises(InvalidSocket, match="a room is never taken for a socket"):
+        with pytest.raises(InvalidSocket, match="a room name is never accepted"):
             getattr(five.workers[caller].sockets, action)(given, "everybody")
 
     assert five.workers[caller].sockets.count("everybody").value == 5

@@ -98,9 +98,9 @@ def test_a_check_names_the_others(scene: Scene) -> None:
     ("variables", "advice"),
     [
         ({"FLASK_SECRET_KEY": "another"}, "a worker another SECRET_KEY?"),
-        ({"FLASK_ROOMS_CHANNEL": "another"}, "start a worker, with the same"),
+        ({"FLASK_ROOMS_CHANNEL": "another"}, "start a worker with the same"),
         ({"FLASK_ROOMS_BACKEND_URL": "redis://u:secret@127.0.0.1:{port}"}, "start the broker"),
-        ({"FLASK_ROOMS_HEARTBEAT_INTERVAL": "20"}, "let ROOMS_CONFIRM_TIMEOUT be"),
+        ({"FLASK_ROOMS_HEARTBEAT_INTERVAL": "20"}, "set ROOMS_CONFIRM_TIMEOUT to"),
     ],
     ids=["key", "channel", "broker", "heartbeat"],
 )
