@@ -16,7 +16,12 @@ import os
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-COPIED = ("tests", "example_app", "benchmarks", "docs", "README.md", "pyproject.toml")
+COPIED = (
+    *("tests", "example_app", "benchmarks", "docs", "README.md", "pyproject.toml"),
+    # With these and the package it is the whole of the sources, of which a test makes an sdist.
+    *(".ci", ".pre-commit-config.yaml", "CHANGES.md", "CONTRIBUTING.md", "LICENSE"),
+    *("MANIFEST.in", "dev", "setup.py", "tox.ini"),
+)
 
 
 def main() -> int:

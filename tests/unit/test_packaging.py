@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import sys
-from importlib.metadata import metadata, requires
+import tarfile
+from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import flask_rooms
+from tests.run import COPIED
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
+ROOT = Path(__file__).parents[2]
 PACKAGE = Path(flask_rooms.__file__).parent
-MINIMUM = Path(__file__).parents[1] / "minimum.txt"
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+#: Seconds that a build may take, on a machine that is busy.
+TIMEOUT = 60.0
 
 
 def test_type_information_is_installed() -> None:
@@ -33,17 +48,78 @@ def test_the_wheel_is_tested_and_not_the_checkout() -> None:
     assert PACKAGE.is_relative_to(sys.prefix)
 
 
+@pytest.mark.skipif("TOX_ENV_NAME" not in os.environ, reason="a checkout may be of any version")
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert metadata("Flask-Rooms")["Version"] == flask_rooms.__version__
+
+
 def test_the_running_python_is_one_that_the_package_names() -> None:
     python = f"Programming Language :: Python :: {sys.version_info.major}.{sys.version_info.minor}"
 
-    assert python in (metadata("Flask-Rooms").get_all("Classifier") or [])
+    assert python in PYPROJECT["project"]["classifiers"]
 
 
-def test_the_oldest_dependencies_tested_are_the_lower_bounds_of_setup_py() -> None:
-    ours, _, of_others = MINIMUM.read_text(encoding="utf-8").partition("# What those bring along")
+def test_the_source_distribution_is_whole(tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    wanted = _copy_sources(sources)
+
+    names = _build_sdist(sources)
+
+    made = {"PKG-INFO", "setup.cfg"} | {name for name in names if ".egg-info/" in name}
+    assert {"tests/run.py", "docs/protocol.md", "CHANGES.md", "flask_rooms/py.typed"} <= names
+    assert names - made == wanted
+
+
+def test_the_links_of_the_readme_are_right_on_any_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    defined = dict(re.findall(r"^\[(.+)\]: (\S+)$", text, re.MULTILINE))
+    ours = PYPROJECT["project"]["urls"]["Source"] + "/blob/main/"
+    paths = [link.removeprefix(ours) for link in defined.values() if link.startswith(ours)]
+
+    assert "docs/protocol.md" in paths
+    # The package is elsewhere than the documents: where it is installed.
+    places = (ROOT, PACKAGE.parent)
+    assert [path for path in paths if not any((at / path).is_file() for at in places)] == []
+    assert re.findall(r"\]\((?!https:)", text) == []
+    assert [name for name in re.findall(r"\[([\w/-]+\.md)\]", text) if name not in defined] == []
+
+
+def test_the_oldest_dependencies_tested_are_the_lower_bounds_of_pyproject_toml() -> None:
+    text = (ROOT / "tests" / "minimum.txt").read_text(encoding="utf-8")
+    ours, _, of_others = text.partition("# What those bring along")
 
     assert _pinned(ours) == _lower_bounds()
     assert not _pinned(of_others).keys() & _pinned(ours).keys()
+
+
+def _copy_sources(target: Path) -> set[str]:
+    """Make a clone of what the tests have of the repository; return the paths of its files."""
+    ignore = shutil.ignore_patterns("__pycache__", "node_modules", "*.egg-info")
+    for source in [*(ROOT / name for name in COPIED), PACKAGE]:
+        if source.is_dir():
+            shutil.copytree(source, target / source.name, ignore=ignore)
+        else:
+            shutil.copy(source, target / source.name)
+    files = (path for path in target.rglob("*") if path.is_file())
+    return {path.relative_to(target).as_posix() for path in files}
+
+
+def _build_sdist(sources: Path) -> set[str]:
+    """Build a source distribution of *sources*; return the paths of the files in it."""
+    code = "from setuptools.build_meta import build_sdist; build_sdist('..')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=sources,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    (archive,) = sources.parent.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        return {entry.name.partition("/")[2] for entry in tar if entry.isfile()}
 
 
 def _pinned(text: str) -> dict[str, str]:
@@ -52,11 +128,23 @@ def _pinned(text: str) -> dict[str, str]:
 
 def _lower_bounds() -> dict[str, str]:
     """Return the lower bounds by name; one that is no plain lower bound is a failure."""
-    bounds = {}
-    for requirement in requires("Flask-Rooms") or []:
+    bounds: dict[str, str] = {}
+    for requirement in _requirements():
         matched = re.fullmatch(
             r"([\w-]+)(?:\[[\w-]+\])?>=([\w.]+)(?:;.*)?", requirement.replace(" ", "")
         )
-        assert matched, f"setup.py should name nothing but a lower bound: {requirement}"
-        bounds[matched[1]] = matched[2]
+        assert matched, f"pyproject.toml should name nothing but a lower bound: {requirement}"
+        name, bound = matched.groups()
+        assert bounds.setdefault(name, bound) == bound, f"two lower bounds of {name}"
     return bounds
+
+
+def _requirements() -> Iterator[str]:
+    """Yield what the package and its tests need; the tools of style and typing may be any."""
+    project = PYPROJECT["project"]
+    yield from project["dependencies"]
+    for extra in project["optional-dependencies"].values():
+        yield from extra
+    groups = PYPROJECT["dependency-groups"]
+    for group in ("test", "beside"):
+        yield from (requirement for requirement in groups[group] if isinstance(requirement, str))
