@@ -18,7 +18,7 @@ import time
 
 from tests.simulation.actions import Schedule, lines
 from tests.simulation.generator import LARGE, SMALL, generate
-from tests.simulation.mutations import ALL, Rule, world_without
+from tests.simulation.mutations import RULES, Mutant, world_without
 from tests.simulation.play import failure, promise_of
 from tests.simulation.shrink import shrink
 
@@ -26,17 +26,17 @@ from tests.simulation.shrink import shrink
 def main() -> int:
     """Run, and report."""
     options = arguments()
-    rule = next((rule for rule in ALL if rule.__name__ == options.without), None)
+    mutant = next((one for one in RULES if one.__name__ == options.without), None)
     size = LARGE if options.large else SMALL
     seeds = itertools.count(options.first) if options.seed is None else [options.seed]
     began, steps, played = time.monotonic(), 0, 0
     for seed in seeds:
-        world = world_without(rule, seed)
+        world = world_without(mutant, seed)
         schedule = generate(seed, size)
         error = failure(schedule, world)
         steps, played = steps + world.steps, played + 1
         if error is not None:
-            report(schedule, seed, error, rule, options.shrink)
+            report(schedule, seed, error, mutant, options.shrink)
             return 1
         if steps >= options.steps:
             break
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def report(
-    schedule: Schedule, seed: int, error: Exception, rule: Rule | None, seconds: float
+    schedule: Schedule, seed: int, error: Exception, mutant: Mutant | None, seconds: float
 ) -> None:
     """Print what went wrong, and the shortest schedule found that does the same."""
     print(f"Seed {seed} breaks a promise.\n{error}\n", flush=True)
@@ -53,11 +53,11 @@ def report(
     broken = promise_of(error)
 
     def fails(shorter: Schedule) -> bool:
-        return promise_of(failure(shorter, world_without(rule, seed))) == broken
+        return promise_of(failure(shorter, world_without(mutant, seed))) == broken
 
     shortest = shrink(schedule, fails, seconds)
     print(f"{len(shortest)} of {len(schedule)} actions do:\n\n{lines(shortest)}\n")
-    print(failure(shortest, world_without(rule, seed)))
+    print(failure(shortest, world_without(mutant, seed)))
 
 
 def arguments() -> argparse.Namespace:
@@ -71,9 +71,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--large", action="store_true", help="200 workers with 2,000 sockets")
     parser.add_argument(
         "--without",
-        choices=[rule.__name__ for rule in ALL],
-        metavar="RULE",
-        help="break a rule of the protocol: a class in tests/simulation/mutations.py",
+        choices=[mutant.__name__ for mutant in RULES],
+        metavar="MUTANT",
+        help="play with a broken rule: a class in tests/simulation/mutations.py",
     )
     parser.add_argument("--shrink", type=float, default=60.0, help="seconds to look for less")
     return parser.parse_args()

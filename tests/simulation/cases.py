@@ -29,7 +29,7 @@ def away(worker: str, start: float, end: float) -> Away:
 
 CASES: dict[str, Schedule] = {
     # w0 is to repeat what w1 has missed, and cannot; its outbox has room for more all the same.
-    "SentTwice": [
+    "RetransmissionWaits": [
         Start(0.0, "w0", tight=True),
         Start(0.0, "w1", tight=True),
         Cut(4.0, ("w0",), ("w1",), 1.0),
@@ -42,7 +42,7 @@ CASES: dict[str, Schedule] = {
         *(Broadcast(6.0 + at / 100, "w0", "r0") for at in range(60)),
     ],
     # w0 may have published something, and hears that it is counted as dead before it tries again.
-    "TriedTwice": [
+    "TriedSentByNextLife": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         away("w0", 5.0, 15.29),
@@ -50,14 +50,14 @@ CASES: dict[str, Schedule] = {
         Start(7.3, "w2"),  # so w1 speaks at 15.32
     ],
     # w0 is away whenever w1 speaks, and hears itself between.
-    "CountsOn": [
+    "MissedBeatsKept": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         away("w0", 22.5, 23.6),
         *(away("w0", 23.9 + 2 * at, 25.4 + 2 * at) for at in range(5)),
     ],
     # w1 has called s0 of w0 unknown while w0 and w2 were away; both come back at once.
-    "NoDoubt": [
+    "NoQuarantine": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         Start(0.0, "w2"),
@@ -68,7 +68,7 @@ CASES: dict[str, Schedule] = {
         Broadcast(11.5, "w2", "r0"),
     ],
     # w3 is new, and calls s0 of w0 unknown while w0 and w2 are away; w2 is the first to be back.
-    "NoTimeForStrangers": [
+    "UnmetNotHeardOut": [
         Start(0.0, "w0"),
         Start(0.0, "w2"),
         Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
@@ -79,7 +79,7 @@ CASES: dict[str, Schedule] = {
         Broadcast(31.0, "w2", "r0"),
     ],
     # w3 is new, and calls s0 of w0 unknown while w0 stands still and w2 is away.
-    "NoSuspicion": [
+    "NoQuarantineForUnmet": [
         Start(0.0, "w0"),
         Start(0.0, "w2"),
         Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),

@@ -54,10 +54,10 @@ def test_a_schedule_is_the_same_each_time() -> None:
     assert steps() == steps()
 
 
-@pytest.mark.parametrize("rule", mutations.QUICK, ids=lambda rule: rule.__name__)
-def test_a_broken_rule_is_caught(rule: mutations.Rule) -> None:
+@pytest.mark.parametrize("mutant", mutations.QUICK, ids=lambda mutant: mutant.__name__)
+def test_a_broken_rule_is_caught(mutant: mutations.Mutant) -> None:
     """Each rule of the protocol is there for a reason: without it a promise breaks."""
-    assert mutations.first_failure(rule, steps=mutations.QUICKLY) is not None
+    assert mutations.first_failure(mutant, steps=mutations.QUICK_STEPS) is not None
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -73,7 +73,7 @@ def test_the_shortest_schedule_found_breaks_the_same_promise() -> None:
     schedule = generate(seed)
 
     def broken(schedule: Schedule) -> str | None:
-        return promise_of(failure(schedule, mutations.world_without(mutations.NoOrder, seed)))
+        return promise_of(failure(schedule, mutations.world_without(mutations.GapsSkipped, seed)))
 
     promise = broken(schedule)
     assert promise is not None

@@ -24,9 +24,9 @@ from flask_rooms.protocol.messages import (
     Reply,
 )
 from flask_rooms.protocol.node import (
-    DEAD,
-    NOBODIES,
-    REMEMBERED,
+    COUNTED_DEAD,
+    MAX_RULED_OUT,
+    REPAIR_LOG_ECHOES,
     Deliver,
     Event,
     Evicted,
@@ -367,7 +367,7 @@ def test_waiting_for_the_dead_ends_only_when_they_have_been_told() -> None:
 
     assert verdict is not None
     assert verdict.heartbeat is not None
-    assert verdict.heartbeat.stream_starts == {"b": DEAD}
+    assert verdict.heartbeat.stream_starts == {"b": COUNTED_DEAD}
     heard = table.hear("a", verdict)
     assert heard == [PeerLeft("b"), Completed(number, 0, 0, ("b.s",))]
 
@@ -749,7 +749,7 @@ def test_what_everybody_alive_has_had_time_to_ask_for_is_kept_no_longer() -> Non
         node.submit(Change("leave", "/", ("b.s",), ("room",)))
     table.talk()
 
-    table.let_pass((REMEMBERED - 1) * HEARTBEAT)
+    table.let_pass((REPAIR_LOG_ECHOES - 1) * HEARTBEAT)
     assert node._stream.oldest == 1
     table.let_pass(6 * HEARTBEAT)
 
@@ -763,7 +763,7 @@ def test_while_we_hear_nothing_what_we_said_is_kept() -> None:
     node.submit(Change("leave", "/", ("b.s",), ("room",)))
     table.say("a", deaf=("a", "b"))
 
-    table.let_pass(2 * REMEMBERED * HEARTBEAT, deaf=("a", "b"))
+    table.let_pass(2 * REPAIR_LOG_ECHOES * HEARTBEAT, deaf=("a", "b"))
     assert node._stream.oldest == 1
     table.let_pass(HEARTBEAT)
 
@@ -829,7 +829,7 @@ def test_so_many_names_of_nobody_are_remembered_and_no_more() -> None:
     name_nobodies(table)
 
     assert not table.nodes["a"].is_ruled_out("nobody0")
-    assert table.nodes["a"].is_ruled_out(f"nobody{NOBODIES}")
+    assert table.nodes["a"].is_ruled_out(f"nobody{MAX_RULED_OUT}")
 
 
 def test_who_may_have_been_called_unknown_under_a_forgotten_name_starts_again() -> None:
@@ -877,14 +877,14 @@ def test_who_is_born_after_the_forgotten_nobodies_is_met() -> None:
 
 def name_nobodies(table: Table) -> None:
     """Let "a" call sockets of more workers unknown than it remembers."""
-    for number in range(NOBODIES + 1):
+    for number in range(MAX_RULED_OUT + 1):
         table.ask("a", f"nobody{number}")
         table.say("a", deaf=tuple(table.nodes.keys() - {"a"}))
 
 
 def bury_many(table: Table) -> None:
     """Let many workers come to "a", and leave."""
-    for number in range(NOBODIES + 1):
+    for number in range(MAX_RULED_OUT + 1):
         guest = Node(f"guest{number}", table.now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=WIDE)
         hello = guest.take(table.now)
         assert hello is not None
@@ -1059,7 +1059,7 @@ def test_what_was_only_repeated_does_not_wait_again() -> None:
     for _ in range(3):
         stream.append(b"12345")
         stream.take()
-    stream.repeat(1)
+    stream.rewind(1)
     stream.append(b"12345")
 
     stream.give_back(stream.take()[0])

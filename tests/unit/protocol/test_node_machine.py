@@ -20,7 +20,7 @@ from flask_rooms.protocol.messages import Frame
 from tests.simulation import mutations
 from tests.simulation.bus import Bus
 from tests.simulation.demands import BrokenPromise
-from tests.simulation.mutations import Rule, world_without
+from tests.simulation.mutations import Mutant, world_without
 from tests.simulation.play import RECOVERY
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
@@ -69,7 +69,7 @@ class HandDriven(Bus):
 class Machine(RuleBasedStateMachine):
     """Workers in a World, whose promises are checked at every step."""
 
-    without: Rule | None = None
+    without: Mutant | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,19 +171,19 @@ SMALL = settings(
 )
 
 #: What small cases show within some seconds; the others need more time, or a fuller outbox.
-CAUGHT: list[Rule] = [
-    mutations.NoRequest,
-    mutations.NoRepetition,
-    mutations.NoOrder,
-    mutations.NoDedupe,
-    mutations.ForgetsTheTail,
-    mutations.HastyUnknown,
-    mutations.Unnamed,
-    mutations.OneTooMany,
-    mutations.GhostsAreNotTold,
-    mutations.NeverOutcast,
-    mutations.AnyAnswer,
-    mutations.WaitsForEver,
+CAUGHT: list[Mutant] = [
+    mutations.NoNacks,
+    mutations.NoRetransmission,
+    mutations.GapsSkipped,
+    mutations.DuplicatesApplied,
+    mutations.TailLossUnseen,
+    mutations.UnknownAtOnce,
+    mutations.UnnamedApplied,
+    mutations.StreamStartOffByOne,
+    mutations.DeadNotToldAgain,
+    mutations.NeverEvicted,
+    mutations.AnyAnswerCounts,
+    mutations.NoDeadline,
     mutations.AnswersFirst,
 ]
 
@@ -192,10 +192,10 @@ def test_promises_hold_in_small_cases() -> None:
     run_state_machine_as_test(Machine, settings=SMALL)
 
 
-@pytest.mark.parametrize("rule", CAUGHT, ids=lambda rule: rule.__name__)
-def test_a_broken_rule_is_caught_in_small_cases(rule: Rule) -> None:
+@pytest.mark.parametrize("mutant", CAUGHT, ids=lambda mutant: mutant.__name__)
+def test_a_broken_rule_is_caught_in_small_cases(mutant: Mutant) -> None:
     class Broken(Machine):
-        without = rule
+        without = mutant
 
     with pytest.raises(BrokenPromise):
         run_state_machine_as_test(Broken, settings=settings(SMALL, phases=[Phase.generate]))
