@@ -25,7 +25,7 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.node import SETTLED_ECHOES, Deliver, Event, Evicted, Node
 from flask_rooms.protocol.stream import Limits, Stream
 from tests.simulation.cases import CASES
-from tests.simulation.changes import CONFIRM, HEARTBEAT, Asked
+from tests.simulation.changes import CONFIRM, HEARTBEAT, Call
 from tests.simulation.generator import generate
 from tests.simulation.play import failure, promise_of
 from tests.simulation.world import WIDE, Outcome, Worker, World
@@ -258,7 +258,7 @@ class RuledOutForgotten(Node):
 
 @breaks("dead-are-told-again")
 class OverlookedAccepted(Node):
-    """A worker that was overlooked when all were asked is not told."""
+    """A worker that was overlooked by a call for all is not told."""
 
     def _was_overlooked(self, beat: Heartbeat) -> bool:
         return False
@@ -447,7 +447,7 @@ class UnmetNotHeardOut(Node):
 
 @breaks("quarantine-for-unmet")
 class NoQuarantineForUnmet(Node):
-    """A worker that is asked by an unmet one goes on."""
+    """A worker that an unmet one calls goes on."""
 
     def _names_own_socket(self, data: bytes) -> bool:
         return False
@@ -508,12 +508,12 @@ class GoodbyeIgnored(Node):
 class AnswersFirst(World):
     """The owner answers before it applies the change."""
 
-    def _carry_out(self, worker: Worker, event: Deliver, asked: Asked) -> None:
-        self._answer(worker, event, self._foresee(worker, asked.change))
-        self._at(self.now + 0.01, self._do_late, worker, asked)
+    def _carry_out(self, worker: Worker, event: Deliver, call: Call) -> None:
+        self._answer(worker, event, self._foresee(worker, call.change))
+        self._at(self.now + 0.01, self._do_late, worker, call)
 
-    def _do_late(self, worker: Worker, asked: Asked) -> None:
-        self._do(worker, asked)
+    def _do_late(self, worker: Worker, call: Call) -> None:
+        self._do(worker, call)
 
     def _foresee(self, worker: Worker, change: Change) -> Outcome:
         here = [sid for sid in self._meant(worker, change) if sid in worker.memberships]
