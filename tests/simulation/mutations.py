@@ -227,7 +227,7 @@ class UnknownUnsettled(Node):
 
 @breaks("unknown-takes-knowing")
 class SettledThroughAbsence(Node):
-    """(b) ... nor again after an absence."""
+    """(b) They need not echo again after an absence."""
 
     def on_reconnect(self, now: float) -> None:
         echoes = self._echo_count
@@ -411,7 +411,7 @@ class DeadNotToldAgain(Node):
 
 @breaks("dead-are-told-again", quickly=True)
 class DeadRevived(Node):
-    """A dead worker that is heard counts as alive."""
+    """A dead worker that is heard counts as alive again."""
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
         if frame.sender not in self._suspects:
@@ -438,7 +438,7 @@ class NoQuarantine(Node):
 
 @breaks("quarantine-after-absence")
 class UnmetNotHeardOut(Node):
-    """Unmet workers get no time to name it."""
+    """A worker that was away gives unmet workers no time to name it."""
 
     def on_reconnect(self, now: float) -> None:
         super().on_reconnect(now)

@@ -60,6 +60,11 @@ def test_a_broken_rule_is_caught(mutant: mutations.Mutant) -> None:
     assert mutations.first_failure(mutant, steps=mutations.QUICK_STEPS) is not None
 
 
+def test_a_worker_that_was_not_heard_at_first_has_to_close_its_connections() -> None:
+    """Rule `hello-before-sockets`: the driver keeps it, here as in a real worker."""
+    assert mutations.first_failure(mutations.UnheardSocketsKept, steps=100_000) is not None
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_written_schedule_needs_its_rule(name: str) -> None:
     """It shows what random schedules hardly ever show."""
