@@ -1,4 +1,9 @@
-"""The wire format: msgpack, which can carry nothing but data, signed with the cluster's key."""
+"""
+The wire format: msgpack, which carries nothing but data, signed with the cluster's keys.
+
+Rule `bad-messages-are-dropped`: what is not signed with one of the keys, too long or not
+well-formed raises BadMessage, before any of it is used.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +31,17 @@ from flask_rooms.protocol.messages import (
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
 VERSION = 1
-#: No stream gets so far, and what is counted on from a smaller number can still be encoded.
-_TOO_MANY = 2**63
+#: The bound of every number: no stream reaches it, and sums of two smaller ones can be encoded.
+_NUMBER_BOUND = 2**63
 
 
 class BadMessage(Exception):
     """
-    A payload that nobody of this cluster can have sent in this form.
+    A payload that is not a valid message of this cluster.
 
     Args:
         reason: One word for the counter: oversized, unsigned, version or malformed.
-        sender: The worker that has sent it, where its signature is good and it can be read.
+        sender: The worker that sent it, if the signature is valid and states one.
     """
 
     def __init__(self, reason: str, sender: str = "") -> None:
@@ -50,7 +55,7 @@ _Check: TypeAlias = "Callable[[Any], Any]"
 
 def _exactly(kind: type) -> _Check:
     def check(value: Any) -> Any:
-        if type(value) is not kind:  # bool is an int, and not what is meant here
+        if type(value) is not kind:  # isinstance() would let a bool through as an int
             raise BadMessage("malformed")
         return value
 
@@ -87,7 +92,7 @@ def _optional(item: _Check) -> _Check:
 
 
 def _number(value: Any) -> Any:
-    if type(value) is not int or not 0 <= value < _TOO_MANY:
+    if type(value) is not int or not 0 <= value < _NUMBER_BOUND:
         raise BadMessage("malformed")
     return value
 
@@ -133,7 +138,7 @@ def encode_operation(operation: Operation) -> bytes:
 
 def decode_operation(data: bytes) -> Operation | None:
     """
-    Return the operation in *data*, or None for a kind that only a later version knows.
+    Return the operation in *data*, or None if only a later version knows its kind.
 
     Raises:
         BadMessage: It is of a known kind and not well-formed.
@@ -144,7 +149,7 @@ def decode_operation(data: bytes) -> Operation | None:
     if code not in _BY_CODE:
         return None
     kind, checks = _BY_CODE[code]
-    # More fields than this version knows are a later version's; fewer cannot be.
+    # A later version may have added fields; it never removes one.
     if len(fields) < len(checks):
         raise BadMessage("malformed")
     return kind(*(check(value) for check, value in zip(checks, fields, strict=False)))
@@ -174,24 +179,24 @@ def _plain(value: object) -> list[str]:
     raise TypeError(f"{type(value).__name__} is not data")
 
 
-#: An operation that nobody knows, and so everybody skips.
+#: An operation of a kind that no version knows, so that every receiver skips it.
 NOTHING = _pack([0])
 
 
 class Codec:
     """
-    Turns frames into signed bytes and back; whoever lacks the key is not understood.
+    Turns frames into signed bytes and back, and rejects those of senders without a key.
 
     Args:
-        secret_keys: Newest first: it signs, and all of them are accepted.
-        channel: Part of the key, so that a frame of another channel is foreign.
-        max_size: Bytes that a frame may have at most.
+        secret_keys: Newest first. The first one signs, and all of them are accepted.
+        channel: Part of the key, so that frames of another channel are rejected.
+        max_size: The most bytes that a frame may have.
     """
 
     def __init__(self, secret_keys: Iterable[str | bytes], channel: str, max_size: int) -> None:
         self._max_size = max_size
         self._signer = Signer(
-            [want_bytes(key) for key in secret_keys][::-1],  # itsdangerous: the newest last
+            [want_bytes(key) for key in secret_keys][::-1],  # itsdangerous wants the newest last
             salt=f"flask-rooms.frame.{channel}",
             key_derivation="hmac",
             digest_method=hashlib.sha256,
@@ -216,7 +221,7 @@ class Codec:
         Return the frame in *payload*.
 
         Raises:
-            BadMessage: It is too large, not signed with a key of ours, or not well-formed.
+            BadMessage: It is too large, not signed with one of the keys, or not well-formed.
         """
         if len(payload) > self._max_size:
             raise BadMessage("oversized")
@@ -238,11 +243,11 @@ class Codec:
         )
 
 
-def _unpack(data: bytes, least: int) -> list[Any]:
+def _unpack(data: bytes, min_length: int) -> list[Any]:
     try:
         value = msgpack.unpackb(data, raw=False, strict_map_key=True)
     except (ValueError, RecursionError, msgpack.UnpackException):
         raise BadMessage("malformed") from None
-    if type(value) is not list or len(value) < least:
+    if type(value) is not list or len(value) < min_length:
         raise BadMessage("malformed")
     return value

@@ -1,19 +1,20 @@
-"""Socket IDs: `owner.secret`, so that anybody can tell which worker to ask."""
+"""Socket IDs of the form `owner.secret`: every worker can tell which worker owns a socket."""
 
 from __future__ import annotations
 
 import re
 import secrets
 
-# 9 and 16 random bytes in URL-safe base64: a name that is never used twice in a cluster, and
-# 128 bits that nobody guesses.
+#: Random bytes of a worker's name, which must never be used twice in a cluster.
 _NAME_BYTES = 9
+#: Random bytes of a socket's secret, which must not be guessed.
 _SECRET_BYTES = 16
+#: Both in URL-safe base64.
 _SHAPE = re.compile(r"[A-Za-z0-9_-]{12}\.[A-Za-z0-9_-]{22}", re.ASCII)
 
 
 def new_worker_name() -> str:
-    """Return a name for a worker that has just come to life."""
+    """Return a name for a new worker, or for a new life of one."""
     return secrets.token_urlsafe(_NAME_BYTES)
 
 
@@ -33,5 +34,5 @@ def owner_of(sid: str) -> str:
 
 
 def is_sid_room(room: object, sid: str) -> bool:
-    """Whether *room* is some other socket's own, where *sid* has no business."""
+    """Whether *room* is another socket's own room, which *sid* may not join."""
     return isinstance(room, str) and room != sid and is_sid(room)

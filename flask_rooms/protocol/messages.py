@@ -1,8 +1,8 @@
 """
-The messages between workers, as data.
+The messages between workers, as immutable data.
 
-An *operation* changes or tells something and has a number in its sender's stream. A *frame*
-is what travels: some consecutive operations of one sender, and its heartbeat when one is due.
+An *operation* has a number in its sender's stream. A *frame* is what one publish carries:
+consecutive operations of one sender, and its heartbeat when one is due.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Literal, TypeAlias
 
 @dataclass(frozen=True)
 class User:
-    """All sockets of one user: a room that nobody joins or leaves, and no name can be taken for."""
+    """All sockets of one user: a room that is not joined or left, and that no name stands for."""
 
     id: str
 
 
-#: `sockets` takes names only; integers are here for Flask-SocketIO's `join_room(42)`.
+#: `sockets` takes names only. Integers are for Flask-SocketIO's `join_room(42)`.
 Room: TypeAlias = "str | int"
-#: Where a message goes to.
+#: The recipients of a message.
 Audience: TypeAlias = "Room | User"
 
 
@@ -31,14 +31,14 @@ Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck
 @dataclass(frozen=True)
 class Change:
     """
-    Sockets join or leave rooms, leave all, or end; each worker concerned answers with Done.
+    Sockets join or leave rooms, leave all rooms, or disconnect. Each owner answers with Done.
 
     Args:
-        action: What is done; with "leave_all" each keeps the room of its own ID, with "recheck"
-            those leave whom the rooms' guards no longer let in.
-        namespace: Where.
-        sids: Whose memberships change, where there is no *source*.
-        rooms: What they join or leave; none for the other actions.
+        action: What is done. With "leave_all" each socket keeps the room of its own ID; with
+            "recheck" those leave that the rooms' guards no longer admit.
+        namespace: The namespace of the sockets.
+        sids: The sockets, if there is no *source*.
+        rooms: The rooms to join or leave; empty for the other actions.
         source: In place of *sids*: all members of this room, on every worker.
         by: The socket in whose request the call was made, or empty.
     """
@@ -56,7 +56,7 @@ class Done:
     """
     The sender has carried out its part of operation *number* of *worker*.
 
-    Or it has done nothing, because a guard has refused those in *refused*.
+    Or it has done nothing, because a guard has refused the sockets in *refused*.
     """
 
     worker: str
@@ -70,12 +70,12 @@ class Done:
 @dataclass(frozen=True)
 class Query:
     """
-    What every worker concerned answers with Replies from one look at its registry.
+    A question that workers answer with Replies, each from one look at its registry.
 
     Args:
         kind: "members" of a room, or the "users" among them; "rooms" that begin with a prefix,
             with the number of their members; "rooms_of" a socket; the "count" of a room.
-        namespace: Where.
+        namespace: The namespace that it is about.
         about: The room, prefix or socket ID; None for all sockets of the namespace.
     """
 
@@ -90,12 +90,12 @@ class Reply:
     Part of the sender's answer to Query *number* of *worker*: names, and counts of them.
 
     Args:
-        worker: Who has asked.
-        number: With which operation.
+        worker: The worker that has asked.
+        number: The number of its query.
         names: Rooms, or the IDs of sockets or users.
-        counts: Of each name, where that was asked for, or of all.
-        last: Whether nothing comes after it.
-        whole: Whether it is all that there is to say; not where that would have been too much.
+        counts: One for each name, or one for all, if the query asks for counts.
+        last: Whether it is the last part.
+        whole: False if the answer is left out because it would be too long.
     """
 
     worker: str
@@ -109,11 +109,11 @@ class Reply:
 @dataclass(frozen=True)
 class Emit:
     """
-    An event for the members of these rooms, or for all when *rooms* is None.
+    An event for the members of these rooms, or for all sockets when *rooms* is None.
 
-    It travels as the Socket.IO packet that clients will get, so it is encoded once in the
-    cluster, by the sender's own JSON module or serializer. *ack* is the number under which
-    the sender wants to hear what the client acknowledged, or 0.
+    It carries the Socket.IO packet that clients get, so it is encoded once for the cluster, by
+    the sender's JSON module or serializer. *ack* is the number under which the sender expects
+    the client's acknowledgement, or 0.
     """
 
     namespace: str
@@ -125,7 +125,7 @@ class Emit:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """A client's answer, as a Socket.IO packet, to *worker*; empty when none will come."""
+    """A client's acknowledgement for *worker*, as a Socket.IO packet; empty when none will come."""
 
     worker: str
     ack: int
@@ -134,7 +134,7 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class Goodbye:
-    """The sender leaves the cluster in good order; its sockets are gone."""
+    """The sender leaves the cluster in good order, and its sockets are gone."""
 
 
 Operation: TypeAlias = "Change | Done | Query | Reply | Emit | Acknowledged | Goodbye"
@@ -143,15 +143,15 @@ Operation: TypeAlias = "Change | Done | Query | Reply | Emit | Acknowledged | Go
 @dataclass(frozen=True)
 class Heartbeat:
     """
-    The sender is alive and knows these workers.
+    The sender is alive, and counts these workers as alive or dead.
 
     Args:
-        beat: Counts the sender's heartbeats, so that a late copy is told from a new one.
-        age: Seconds that the sender has lived, by which the older of two is known.
-        oldest: The sender's first operation that it can still repeat.
+        beat: The number of this heartbeat, which tells a late copy from a new one.
+        age: Seconds since the sender was born.
+        oldest: The sender's first operation that it can still retransmit.
         fresh: The sender's first operation that it had not sent before this frame.
-        stream_starts: Worker that it counts as alive -> the sender's first operation that is
-            meant for it; 0 for one that it counts as dead, and has heard all the same.
+        stream_starts: Worker -> the sender's first operation that is meant for it, or 0 if the
+            sender counts it as dead and tells it so.
     """
 
     beat: int
@@ -167,11 +167,11 @@ class Frame:
     What one publish carries.
 
     Args:
-        sender: The worker's name.
-        first: Number of the first operation in here, or of the next one when there is none.
+        sender: The name of the worker that sends it.
+        first: The number of its first operation, or of the next one if it has none.
         operations: Consecutive operations, each encoded by encode_operation().
-        heartbeat: Present when one was due.
-        nacks: Workers asked to repeat their stream from a number on.
+        heartbeat: The sender's heartbeat, if one was due.
+        nacks: Worker -> the number from which it is to retransmit its stream.
     """
 
     sender: str

@@ -1,10 +1,17 @@
 """
 The protocol between workers as a state machine: no input or output, no threads, no clock.
 
-Whoever drives a Node feeds it frames and the time, and gets back what to apply, what is
-settled, and what to send. One worker's operations form one numbered stream to all workers; a
-receiver applies them in order, drops doubles, and asks for a repetition where a number is
-missing. `docs/protocol.md` says why each rule is there.
+The driver of a Node feeds it frames and the time, and gets back what to apply, what has
+completed, and what to send. One worker's operations form one numbered stream to all workers. A
+receiver applies them in order and once, and nacks what is missing.
+
+`docs/protocol.md` states each rule, and what goes wrong without it. Code that keeps a rule names
+it: "Rule `own-echo-clock`". Two rules are kept by the driver, in `flask_rooms/cluster`.
+Rule `hello-before-sockets`: it accepts no socket before its hello has echoed.
+Rule `heard-before-leaving`: it queries the workers that it knows before it says goodbye.
+
+An *echo* is a frame of this worker that has come back to it from the broker. A *peer* is another
+worker that counts as alive. A worker is *unmet* until a heartbeat of it has been received.
 """
 
 from __future__ import annotations
@@ -31,29 +38,32 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.pending import Completed, Pending, TimedOut
 from flask_rooms.protocol.stream import Limits, Stream
 
-#: What a heartbeat says of a worker that is counted as dead, in place of what it is owed.
-DEAD = 0
-#: A worker that was silent while so many of our own heartbeats came back is dead.
-DEATH = 3
-#: Whoever is alive has been heard when so many of our own heartbeats came back.
-SETTLED = 2
-#: After so many heartbeats without hearing ourselves, that count starts again.
-DEAF = 1.5
-#: So many names are remembered that we have never heard of, and have called unknown: there may be
-#: any number of them, as anybody can make some up.
-NOBODIES = 1000
-#: Between two heartbeats is at least this part of the interval, however many have to be greeted.
-GREET = 0.01
-#: What came back to us so many heartbeats ago is repeated no more: who could miss it is dead.
-REMEMBERED = 30
-#: A repetition is asked for again after this part of a heartbeat.
-ASK_AGAIN = 0.25
-#: Between two repetitions is at least this part of the interval, however many ask for one.
-COLLECT = 0.01
-#: Whoever has heard us return has had the time to answer when so many heartbeats came back.
-SPOKEN = 3
-#: Bytes by which an answer may be longer than the longest question.
-SPARE = 64
+#: The stream start that a heartbeat states for a worker that its sender counts as dead.
+COUNTED_DEAD = 0
+#: How many own heartbeats may echo without anything new from a peer before it is a suspect.
+MAX_MISSED_BEATS = 3
+#: How many own heartbeats have to echo before every live worker has been heard.
+SETTLED_ECHOES = 2
+#: How long the gap between two echoes may be, in heartbeat intervals. A longer one is an absence.
+MAX_ECHO_GAP = 1.5
+#: How long a quarantine lasts at most, in heartbeat intervals.
+MAX_QUARANTINE = MAX_ECHO_GAP
+#: How many own heartbeats have to echo after an absence before unmet workers have had the time
+#: to answer.
+RELEASE_ECHOES = 3
+#: How many ruled-out worker names are remembered. Bounded, because a caller can make up any number.
+MAX_RULED_OUT = 1000
+#: How many own echoes an operation stays in the repair log after its own echo. A worker that still
+#: misses it is dead by then.
+REPAIR_LOG_ECHOES = 30
+#: The least time between two heartbeats, in heartbeat intervals, however many are announced to.
+ANNOUNCE_INTERVAL = 0.01
+#: The least time between two nacks for one gap, in heartbeat intervals.
+NACK_INTERVAL = 0.25
+#: The least time between two retransmissions, in heartbeat intervals, however many nack.
+RETRANSMIT_INTERVAL = 0.01
+#: By how many bytes a Done may exceed the longest Change, whose socket IDs it repeats.
+DONE_ALLOWANCE = 64
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class PeerLeft:
 
 @dataclass(frozen=True)
 class Evicted:
-    """This worker missed something for good: its memberships are no longer to be trusted."""
+    """This worker missed something for good: its memberships can no longer be trusted."""
 
     reason: str
 
@@ -84,18 +94,19 @@ Event: TypeAlias = "Deliver | Completed | TimedOut | PeerLeft | Evicted"
 
 @dataclass
 class _Peer:
-    stream_start: int  # our first operation that is meant for it
-    silent: int = 0  # our own heartbeats that came back since it said anything new
-    expected: int | None = None  # its next operation; None until it has said what it owes us
-    beat: int = 0
-    asked_at: float = float("-inf")
-    reached: int = 0  # the number behind the last operation that we know of
-    doubted: bool = False  # once, so that one who cannot hear us holds nobody up
+    stream_start: int  # the first own operation that is meant for it
+    missed_beats: int = 0  # own heartbeats that echoed since it sent anything new
+    expected: int | None = None  # its next operation; None until it has named this worker
+    beat: int = 0  # its latest heartbeat
+    nacked_at: float = float("-inf")
+    next_number: int = 0  # the number after its last known operation
+    has_held: bool = False  # whether it has caused a quarantine; it may do so once
 
-    def note(self, frame: Frame) -> bool:
-        """Take note of how far it has come; False when a frame of it says nothing new."""
-        before, self.reached = self.reached, max(self.reached, frame.first + len(frame.operations))
-        return self.reached > before or (
+    def observe(self, frame: Frame) -> bool:
+        """Record how far its stream has come; False when the frame has nothing new."""
+        before = self.next_number
+        self.next_number = max(before, frame.first + len(frame.operations))
+        return self.next_number > before or (
             frame.heartbeat is not None and frame.heartbeat.beat > self.beat
         )
 
@@ -104,57 +115,60 @@ class Node:
     """
     One worker's part in the protocol.
 
-    Not for several threads at once. Times are seconds of one clock that never goes back.
+    Not thread-safe. Times are seconds of one clock that never goes back.
 
     Args:
         name: The worker's name, new for each life of it.
         now: The time.
         heartbeat: Seconds between two heartbeats.
-        confirm: Seconds after which an unanswered operation is overdue.
-        limits: The bounds of the own stream.
+        confirm: Seconds after which an unanswered operation times out.
+        limits: The bounds of this worker's stream.
     """
 
     def __init__(
         self, name: str, now: float, *, heartbeat: float, confirm: float, limits: Limits
     ) -> None:
         self.name = name
-        #: Whether there is certainly nobody else: set by who knows, before receive().
+        #: Whether the backend knows that there is no other worker; set before receive().
         self.alone = False
         self._interval = heartbeat
         self._confirm = confirm
         self._limits = limits
         self._stream = Stream(limits)
         self._born = now
-        self._echoed = 1  # our first operation that has not come back to us
-        self._echoed_at = now
-        self._echoes = 0  # our own heartbeats that came back, an interval apart
-        self._echo_counted_at = float("-inf")
-        self._echoed_then: deque[int] = deque()  # what had come back, at each heartbeat counted
-        self._peers: dict[str, _Peer] = {}
-        # For as long as we live: whoever has named us must not be heard again by a recorded copy.
-        self._dead: set[str] = set()
-        # Called unknown, so they must not turn up again -> our age then
-        self._nobodies: dict[str, float] = {}
-        self._ghosts: set[str] = set()  # dead, and heard since our last heartbeat all the same
-        self._condemned: dict[str, int] = {}  # the heartbeat that first leaves it out
-        self._rumours: dict[str, frozenset[str]] = {}  # peer -> workers that only it has heard
-        self._foreign: dict[str, int] = {}  # speaks another version -> own heartbeats since then
-        self._unsure: set[str] = set()  # who may have buried us while we were away
-        self._unsure_until = float("inf")
-        self._all_have_spoken = 0  # when this heartbeat of ours has come back
-        self._marks: deque[tuple[float, int]] = deque()  # our age -> what we had sent by then
-        self._echo_age = 0.0  # our age when we sent the last heartbeat that came back
-        self._wrong_if_older = float("-inf")  # who turns up and was born before that age of ours
-        self._pending: dict[int, Pending] = {}
-        self._strange: set[int] = set()  # those of them that may ask a worker never heard of
-        self._wants: dict[str, int] = {}
-        self._to_repeat: int | None = None  # from which operation on somebody wants our stream
-        self._repeated_at = float("-inf")
+        # Own heartbeats and their echoes
         self._beat = 0
-        self._beat_heard = 0  # the latest one of our own
         self._beat_at = float("-inf")
         self._beat_due = now
-        self._beat_sent: float | None = None  # the first heartbeat that has not come back
+        self._unechoed_since: float | None = None  # when the first heartbeat without echo was sent
+        self._echoed_beat = 0  # the latest own heartbeat that has echoed
+        self._first_unechoed = 1  # the first own operation that has not echoed
+        self._last_echo_at = now
+        self._echo_count = 0  # own heartbeats that echoed since the last absence, an interval apart
+        self._echo_counted_at = float("-inf")
+        self._echo_history: deque[int] = deque()  # _first_unechoed at each counted echo
+        self._echo_age = 0.0  # this worker's age in its latest heartbeat that has echoed
+        self._sent_by_age: deque[tuple[float, int]] = deque()  # own age -> first number not sent
+        # Other workers
+        self._peers: dict[str, _Peer] = {}
+        self._suspects: dict[str, int] = {}  # -> the first own heartbeat that leaves it out
+        self._dead: set[str] = set()  # never forgotten, or recorded copies would be applied again
+        self._ruled_out: dict[str, float] = {}  # reported as unknown to a caller -> own age then
+        self._heard_after_death: set[str] = set()  # since the last own heartbeat
+        self._reported: dict[str, frozenset[str]] = {}  # peer -> workers that only it has met
+        self._foreign: dict[str, int] = {}  # of another version -> own echoes since it was heard
+        self._overlooked_until = float("-inf")  # own age; a worker born earlier was overlooked
+        # The quarantine
+        self._quarantine: set[str] = set()  # the workers whose word is awaited
+        self._quarantine_until = float("inf")
+        self._release_beat = 0  # the own heartbeat whose echo releases the unmet
+        # Calls of this worker
+        self._pending: dict[int, Pending] = {}
+        self._awaiting_unmet: set[int] = set()  # pending numbers that may concern unmet workers
+        # Repairs
+        self._nacks: dict[str, int] = {}
+        self._retransmit_from: int | None = None  # the lowest own number that was nacked
+        self._retransmitted_at = float("-inf")
 
     @property
     def peers(self) -> frozenset[str]:
@@ -163,21 +177,21 @@ class Node:
 
     @property
     def is_settled(self) -> bool:
-        """Whether everybody who is alive has been heard."""
-        return self._echoes >= SETTLED or self.alone
+        """Whether every live worker has been heard."""
+        return self._echo_count >= SETTLED_ECHOES or self.alone
 
     @property
     def known_workers(self) -> frozenset[str]:
-        """The other workers that count as alive, and those that we know only by name."""
-        return self.peers | self._heard_of()
+        """The other workers that count as alive, and those known only by name."""
+        return self.peers | self._known_by_name()
 
     @property
     def wakes_at(self) -> float:
-        """When tick() has something to do at the latest."""
-        times = [self._beat_due, self._repeat_due]
-        if self._unsure:
-            times.append(self._unsure_until)
-        if self._pending:  # they all wait equally long
+        """The latest time at which tick() has something to do."""
+        times = [self._beat_due, self._retransmit_due]
+        if self._quarantine:
+            times.append(self._quarantine_until)
+        if self._pending:  # all have the same timeout, so the first is the earliest
             times.append(next(iter(self._pending.values())).deadline)
         return min(times)
 
@@ -188,18 +202,18 @@ class Node:
 
     @property
     def awaits_echo(self) -> bool:
-        """Whether operations that were sent have not come back to us yet."""
-        return self._stream.fresh > self._echoed
+        """Whether operations that were sent have not echoed yet."""
+        return self._stream.fresh > self._first_unechoed
 
     def submit(self, operation: Operation, *, bounded: bool = True) -> int:
         """
         Put an operation for the other workers into the outbox.
 
+        Rule `answers-never-refused`: a full outbox takes answers and goodbyes all the same.
+
         Args:
-            operation: What to tell them.
-            bounded: Whether a full outbox refuses it. It never does an answer: what was done has
-                to be said, and there are no more answers than the others ask for. Nor a goodbye,
-                after which nothing comes.
+            operation: The operation.
+            bounded: Whether a full outbox refuses it.
 
         Returns:
             Its number in this worker's stream.
@@ -208,364 +222,385 @@ class Node:
             InvalidArgument: It is larger than a frame may be.
             BackendUnavailable: The outbox is full.
         """
-        # Whoever could ask about so many sockets has to be told about all of them.
-        spare = SPARE if isinstance(operation, Done) else 0
-        free = Done | Reply | Acknowledged | Goodbye
-        bounded = bounded and not isinstance(operation, free)
-        return self._stream.append(encode_operation(operation), spare, bounded=bounded)
+        allowance = DONE_ALLOWANCE if isinstance(operation, Done) else 0
+        never_refused = Done | Reply | Acknowledged | Goodbye
+        bounded = bounded and not isinstance(operation, never_refused)
+        return self._stream.append(encode_operation(operation), allowance, bounded=bounded)
 
     def call(
         self,
         operation: Change | Query,
-        whom: Mapping[str, tuple[str, ...]] | None,
+        targets: Mapping[str, tuple[str, ...]] | None,
         now: float,
     ) -> tuple[int, list[Event]]:
         """
-        Submit an operation and wait for the workers that it is for.
+        Submit an operation and await the answers of the workers that it is for.
 
         Args:
             operation: What is to be done or answered.
-            whom: Worker name -> its socket IDs among those of *operation*; None asks every
+            targets: Worker name -> its socket IDs among those of *operation*; None for every
                 worker.
             now: The time.
 
         Returns:
-            The operation's number, and what is known of it already.
+            The operation's number, and the events that it causes at once.
 
         Raises:
             InvalidArgument: It is larger than a frame may be.
             BackendUnavailable: The outbox is full.
         """
         number = self.submit(operation)
-        for_all = whom is None
+        for_all = targets is None
         pending = Pending(number, now + self._confirm, for_all, isinstance(operation, Change))
-        pending.everybody = for_all
-        if whom is None:
-            whom = dict.fromkeys([*self._peers, *self._condemned], ())
-        for name, sids in whom.items():
-            self._wait_for(name, sids, pending)
+        pending.open_to_unmet = for_all
+        if targets is None:  # Rule `every-worker-answers`
+            targets = dict.fromkeys([*self._peers, *self._suspects], ())
+        for name, sids in targets.items():
+            self._await_answer(name, sids, pending)
         self._pending[number] = pending
-        if pending.strangers or pending.everybody:
-            self._strange.add(number)
-        return number, self._settle([number], now)
+        if pending.unmet or pending.open_to_unmet:
+            self._awaiting_unmet.add(number)
+        return number, self._resolve([number], now)
 
-    def _wait_for(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
-        if name in self._peers or name in self._condemned:
-            pending.waits[name] = sids
+    def _await_answer(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
+        if name in self._peers or name in self._suspects:
+            pending.awaited[name] = sids
         elif self.is_ruled_out(name):
             pending.unknown += sids
         else:
-            pending.strangers[name] = sids
+            pending.unmet[name] = sids
 
     def unanswered_by(self, number: int) -> tuple[str, ...]:
         """Return the workers that have not answered operation *number* yet."""
         return self._pending[number].unanswered_by if number in self._pending else ()
 
     def time_out(self, number: int) -> list[Event]:
-        """Wait for operation *number* no longer, as if its time were over."""
+        """Stop waiting for the answers to operation *number*, as if its deadline had passed."""
         if number not in self._pending:
             return []
-        return [self._forget(number).overdue()]
+        return [self._pop_pending(number).timed_out()]
 
     def is_ruled_out(self, worker: str) -> bool:
-        """Whether no live worker can have this name, so that its socket IDs are nobody's."""
-        return worker in self._dead or worker in self._nobodies
+        """Whether no live worker can have this name, so that its socket IDs are unknown."""
+        return worker in self._dead or worker in self._ruled_out
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
-        """Take in a frame, from whomever; returns what to apply and what is settled."""
+        """Process a frame of any worker, this one included; return what follows from it."""
         if frame.sender == self.name:
-            return self._hear_self(frame, now)
+            return self._receive_echo(frame, now)
         if self.is_ruled_out(frame.sender):
-            return self._hear_dead(frame, now)
+            return self._receive_from_dead(frame, now)
         peer = self._peers.get(frame.sender)
         if peer is None:
             if frame.heartbeat is None:
-                self._greet(now)  # whoever does not know us introduces itself then
+                self._announce(now)  # an unmet sender answers with a heartbeat
                 return []
             if self._was_overlooked(frame.heartbeat):
                 self._rule_out(frame.sender, now)
-                return self._hear_dead(frame, now)
-            peer = self._meet(frame.sender, frame.heartbeat, now)
-        if peer.note(frame):  # an old frame is no sign of life
-            self._note_life(peer, now)
+                return self._receive_from_dead(frame, now)
+            peer = self._add_peer(frame.sender, frame.heartbeat, now)
+        if peer.observe(frame):  # Rule `own-echo-clock`: a copy is no sign of life
+            self._note_sign_of_life(peer, now)
         if frame.heartbeat is not None:
-            outcast = self._hear_heartbeat(frame.sender, peer, frame.heartbeat, now)
-            if outcast is not None:
-                return [outcast]
+            evicted = self._receive_heartbeat(frame.sender, peer, frame.heartbeat, now)
+            if evicted is not None:
+                return [evicted]
         if self.name in frame.nacks:
-            wanted = frame.nacks[self.name]
-            self._to_repeat = min(wanted, self._to_repeat or wanted)
-        return [] if self._unsure else self._apply(frame, peer, now)
+            number = frame.nacks[self.name]
+            self._retransmit_from = min(number, self._retransmit_from or number)
+        return [] if self._quarantine else self._apply(frame, peer, now)
 
     def note_foreign_version(self, name: str) -> None:
-        """Take notice of a worker whose messages are of another version: it exists."""
+        """Rule `foreign-version-exists`: record a worker whose messages cannot be read."""
         self._foreign[name] = 0
 
     def tick(self, now: float) -> list[Event]:
-        """Let time pass: waiting ends."""
-        if now >= self._unsure_until:
-            self._trust(*self._unsure)
-        events = self._settle(sorted(self._strange), now)
+        """Let time pass: end a quarantine and operations that have timed out."""
+        if now >= self._quarantine_until:
+            self._release(*self._quarantine)
+        events = self._resolve(sorted(self._awaiting_unmet), now)
         while self._pending:
             number, pending = next(iter(self._pending.items()))
             if now < pending.deadline:
                 break
-            events += self.time_out(number)
+            events += self.time_out(number)  # Rule `unanswered-times-out`
         return events
 
     def take(self, now: float) -> Frame | None:
         """Return the next frame to publish, or None when nothing waits."""
-        if now >= self._repeat_due:
-            self._repeat(now)
+        if now >= self._retransmit_due:
+            self._retransmit(now)
         beat = self._heartbeat(now) if now >= self._beat_due else None
-        wants, self._wants = self._wants, {}
+        nacks, self._nacks = self._nacks, {}
         first, operations = self._stream.take()
-        if not (beat or wants or operations):
+        if not (beat or nacks or operations):
             return None
-        return Frame(self.name, first, operations, beat, wants)
+        # Rule `empty-frames-are-numbered`: a frame without operations carries the next number.
+        return Frame(self.name, first, operations, beat, nacks)
 
     def give_back(self, frame: Frame, now: float) -> None:
         """Take back a frame that could not be published; it goes out again later."""
         self._stream.give_back(frame.first)
-        self._wants = {**frame.nacks, **self._wants}
+        self._nacks = {**frame.nacks, **self._nacks}
         if frame.heartbeat is not None:
             self._beat_due = now
-            self._beat_sent = None
+            self._unechoed_since = None
 
     def on_reconnect(self, now: float) -> None:
-        """Note that the connection is back, and let the next frame say so."""
-        self._echoes = 0  # somebody may have said hello meanwhile
+        """Record that the connection is back, and send a heartbeat with the next frame."""
+        # Rule `unknown-takes-knowing`: a hello may have been missed meanwhile.
+        self._echo_count = 0
         self._echo_counted_at = float("-inf")
         for peer in self._peers.values():
-            peer.silent = 0
-        if now - self._echoed_at >= DEAF * self._interval:
-            self._unsure.clear()
-            self._doubt([*self._peers, self.name], now)
-            self._all_have_spoken = self._beat + SPOKEN
+            peer.missed_beats = 0  # Rule `own-echo-clock`
+        if now - self._last_echo_at >= MAX_ECHO_GAP * self._interval:
+            # Rule `quarantine-after-absence`: own name stands for the workers not met yet.
+            self._quarantine.clear()
+            self._hold([*self._peers, self.name], now)
+            self._release_beat = self._beat + RELEASE_ECHOES
         self._beat_at = float("-inf")
         self._beat_due = now
-        self._beat_sent = None
+        self._unechoed_since = None
 
     def is_deaf(self, now: float) -> bool:
-        """Whether a heartbeat of our own should have come back long ago, if we heard anything."""
-        patience = DEATH * self._interval
-        return self._beat_sent is not None and now - self._beat_sent > patience
+        """Rule `reconnect-when-deaf`: whether an own heartbeat should have echoed long ago."""
+        timeout = MAX_MISSED_BEATS * self._interval
+        return self._unechoed_since is not None and now - self._unechoed_since > timeout
 
     def waiting(self) -> list[Operation]:
-        """Return the operations that nobody can have received, in order."""
-        decoded = [decode_operation(data) for data in self._stream.waiting()]
+        """Return the operations that no worker can have received, in order."""
+        decoded = [decode_operation(data) for data in self._stream.untried()]
         return [operation for operation in decoded if operation is not None]
 
-    # -- ourselves ------------------------------------------------------------------------
+    # -- own frames -----------------------------------------------------------------------
 
     @property
-    def _repeat_due(self) -> float:
-        """
-        When to send again what is asked for.
-
-        Where hundreds have missed the same, all of them ask: what is asked for right after a
-        repetition waits for a moment, and is repeated once for all.
-        """
-        if self._to_repeat is None:
+    def _retransmit_due(self) -> float:
+        """Rule `ordered-stream`: nacks that come right after a retransmission wait for the next."""
+        if self._retransmit_from is None:
             return float("inf")
-        return self._repeated_at + COLLECT * self._interval
+        return self._retransmitted_at + RETRANSMIT_INTERVAL * self._interval
 
-    def _repeat(self, now: float) -> None:
-        number, self._to_repeat = self._to_repeat, None
-        if number is not None and not self._stream.repeat(number):
-            self._greet(now)  # the heartbeat says that we no longer have it
-        self._repeated_at = now
+    def _retransmit(self, now: float) -> None:
+        number, self._retransmit_from = self._retransmit_from, None
+        if number is not None and not self._stream.rewind(number):
+            self._announce(now)  # the heartbeat says that it is no longer in the log
+        self._retransmitted_at = now
 
     def _heartbeat(self, now: float) -> Heartbeat:
         self._beat += 1
         self._beat_at = now
         self._beat_due = now + self._interval
-        if self._beat_sent is None:
-            self._beat_sent = now
-        knows = {name: peer.stream_start for name, peer in self._peers.items()}
-        knows |= dict.fromkeys(self._ghosts.union(self._condemned), DEAD)
-        self._ghosts.clear()
+        if self._unechoed_since is None:
+            self._unechoed_since = now
+        starts = {name: peer.stream_start for name, peer in self._peers.items()}
+        # Rules `dead-are-told-first` and `dead-are-told-again`.
+        told = self._heard_after_death.union(self._suspects)
+        starts |= dict.fromkeys(told, COUNTED_DEAD)
+        self._heard_after_death.clear()
         age = now - self._born
-        return Heartbeat(self._beat, age, self._stream.oldest, self._stream.fresh, knows)
+        return Heartbeat(self._beat, age, self._stream.oldest, self._stream.fresh, starts)
 
-    def _greet(self, now: float) -> None:
-        # Not at once each time: many workers that start together would drown in greetings.
-        self._beat_due = min(self._beat_due, max(now, self._beat_at + GREET * self._interval))
+    def _announce(self, now: float) -> None:
+        """Rule `announce-to-unmet`: send the next heartbeat early, but not too many of them."""
+        earliest = self._beat_at + ANNOUNCE_INTERVAL * self._interval
+        self._beat_due = min(self._beat_due, max(now, earliest))
 
-    def _hear_self(self, frame: Frame, now: float) -> list[Event]:
+    def _receive_echo(self, frame: Frame, now: float) -> list[Event]:
         """
-        Take in what we published ourselves: the broker is there, and so are our ears.
+        Process an own frame: broker and connection work.
 
-        Our own heartbeats are the clock by which others die: it stands still while we are
-        deaf or stopped, and what the others said meanwhile is heard before it goes on.
+        Rule `own-echo-clock`: own echoes are the clock of the failure detector. It stands still
+        while this worker is deaf or stopped, and messages that arrived meanwhile are received
+        before it goes on.
         """
-        if now - self._echoed_at >= DEAF * self._interval:
-            self._echoes = 0  # after an outage the others need time to be heard again
-        self._echoed_at = now
-        self._beat_sent = None
-        self._echoed = max(self._echoed, frame.first + len(frame.operations))
+        if now - self._last_echo_at >= MAX_ECHO_GAP * self._interval:
+            self._echo_count = 0  # Rule `unknown-takes-knowing`: others have to be heard again
+        self._last_echo_at = now
+        self._unechoed_since = None
+        self._first_unechoed = max(self._first_unechoed, frame.first + len(frame.operations))
         events: list[Event] = []
-        if frame.heartbeat is not None and frame.heartbeat.beat > self._beat_heard:
-            self._beat_heard = frame.heartbeat.beat
-            self._mark(frame.heartbeat)
-            if self.name in self._unsure:  # strangers have answered the first, which was a greeting
-                self._greet(now)
-                if frame.heartbeat.beat >= self._all_have_spoken:
-                    self._trust(self.name)
-            # If one of them lives after all, it has heard by now that it is counted as dead.
-            for name in [n for n, b in self._condemned.items() if b <= frame.heartbeat.beat]:
-                del self._condemned[name]
-                events += self._bury(name, now)
+        # Rule `late-heartbeats-are-ignored`
+        if frame.heartbeat is not None and frame.heartbeat.beat > self._echoed_beat:
+            self._echoed_beat = frame.heartbeat.beat
+            self._record_sent(frame.heartbeat)
+            self._echo_in_quarantine(now)
+            events += self._mark_told_suspects_dead(now)
             if now - self._echo_counted_at >= 0.9 * self._interval:
                 self._echo_counted_at = now
-                self._echoes += 1
-                self._count_silence(now)
-                self._age()
-        return events + self._settle(sorted(self._strange), now)
+                self._echo_count += 1
+                self._count_missed_beats(now)
+                self._trim_repair_log()
+        return events + self._resolve(sorted(self._awaiting_unmet), now)
 
-    def _mark(self, beat: Heartbeat) -> None:
+    def _echo_in_quarantine(self, now: float) -> None:
+        """Rule `quarantine-after-absence`: unmet workers answer the first of three heartbeats."""
+        if self.name in self._quarantine:
+            self._announce(now)
+            if self._echoed_beat >= self._release_beat:
+                self._release(self.name)
+
+    def _mark_told_suspects_dead(self, now: float) -> list[Event]:
+        """Rule `dead-are-told-first`: the heartbeat that leaves a suspect out has echoed."""
+        told = [name for name, beat in self._suspects.items() if beat <= self._echoed_beat]
+        events: list[Event] = []
+        for name in told:
+            del self._suspects[name]
+            events += self._mark_dead(name, now)
+        return events
+
+    def _record_sent(self, beat: Heartbeat) -> None:
         self._echo_age = max(self._echo_age, beat.age)
-        if not self._marks or beat.fresh > self._marks[-1][1]:
-            self._marks.append((beat.age, beat.fresh))
-        while len(self._marks) > 1 and self._marks[1][1] <= self._stream.oldest:
-            self._marks.popleft()
+        if not self._sent_by_age or beat.fresh > self._sent_by_age[-1][1]:
+            self._sent_by_age.append((beat.age, beat.fresh))
+        while len(self._sent_by_age) > 1 and self._sent_by_age[1][1] <= self._stream.oldest:
+            self._sent_by_age.popleft()
 
-    def _sent_before(self, age: float) -> int:
+    def _stream_start_by_age(self, age: float) -> int:
         """
-        Return our first operation that may have been sent after a worker of this age was born.
+        Return the first own operation that a worker of this age can have missed.
 
-        What it says of its age it has said after our last heartbeat that came back, or hardly
-        earlier: it is owed a little more than that, as far as it can still be repeated. For one
-        that is older than we are this is our very first.
+        Rule `stream-start`: it stated its age after the latest own echo or shortly before, so it
+        gets an interval more than that, as far as the repair log still holds it. A worker that
+        is older than this one gets the whole stream.
         """
         birth = self._echo_age - age
-        sent = max((fresh for at, fresh in self._marks if at <= birth), default=1)
-        sure = max((fresh for at, fresh in self._marks if at <= birth - self._interval), default=1)
-        return min(max(sure, self._stream.oldest), sent)
+        sent = max((fresh for at, fresh in self._sent_by_age if at <= birth), default=1)
+        earlier = birth - self._interval
+        safe = max((fresh for at, fresh in self._sent_by_age if at <= earlier), default=1)
+        return min(max(safe, self._stream.oldest), sent)
 
-    def _count_silence(self, now: float) -> None:
+    def _count_missed_beats(self, now: float) -> None:
+        """Rule `own-echo-clock`: count an own echo against every worker that was not heard."""
         for name, peer in list(self._peers.items()):
-            peer.silent += 1
-            if peer.silent > DEATH:
-                self._remove(name)
-                self._condemned[name] = self._beat + 1
+            peer.missed_beats += 1
+            if peer.missed_beats > MAX_MISSED_BEATS:
+                self._remove_peer(name)
+                self._suspects[name] = self._beat + 1
                 self._beat_due = now
-        self._foreign = {n: silent + 1 for n, silent in self._foreign.items() if silent < DEATH}
+        foreign = self._foreign.items()
+        self._foreign = {name: beats + 1 for name, beats in foreign if beats < MAX_MISSED_BEATS}
 
-    def _age(self) -> None:
-        # Counted in own echoes, as death is: while the broker is away nothing gets too old.
-        self._echoed_then.append(self._echoed)
-        if len(self._echoed_then) > REMEMBERED:
-            self._stream.forget(self._echoed_then.popleft())
+    def _trim_repair_log(self) -> None:
+        """Rule `bounded-repair-log`: an outage, in which nothing echoes, makes nothing older."""
+        self._echo_history.append(self._first_unechoed)
+        if len(self._echo_history) > REPAIR_LOG_ECHOES:
+            self._stream.discard_before(self._echo_history.popleft())
 
-    # -- the others -----------------------------------------------------------------------
+    # -- frames of others -----------------------------------------------------------------
 
-    def _meet(self, name: str, beat: Heartbeat, now: float) -> _Peer:
+    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> _Peer:
         """
-        Count a worker in, and settle from which operation on it is owed our stream.
+        Count a worker as alive, and fix where this worker's stream starts for it.
 
-        If this is its hello: from our first operation that comes back to us after it, for that
-        was published after it, too. Otherwise from what we had sent when it was born. And in
-        any case what we asked of it before we had heard of it.
+        Rule `stream-start`: with its hello, at the first own operation that has not echoed,
+        because that is published after the hello. Otherwise by its age. In any case not after
+        a pending call that it may have to answer.
         """
-        newborn = beat.beat == 1
-        stream_start = self._echoed if newborn else self._sent_before(beat.age)
+        is_hello = beat.beat == 1
+        stream_start = self._first_unechoed if is_hello else self._stream_start_by_age(beat.age)
         for number, pending in self._pending.items():
-            # What came back to us before its hello is not for it, unless that names it.
-            may_be_meant = pending.everybody and not (newborn and number < self._echoed)
-            if name in pending.strangers or may_be_meant:
-                pending.waits[name] = pending.strangers.pop(name, ())
+            # What echoed before the hello is not for a newcomer, unless it names that worker.
+            echoed_before = is_hello and number < self._first_unechoed
+            if name in pending.unmet or (pending.open_to_unmet and not echoed_before):
+                pending.awaited[name] = pending.unmet.pop(name, ())
                 if number >= self._stream.oldest:
                     stream_start = min(stream_start, number)
             elif pending.for_all and number >= stream_start:
-                pending.waits[name] = ()
+                pending.awaited[name] = ()  # Rule `every-worker-answers`
         peer = self._peers[name] = _Peer(stream_start)
-        self._greet(now)  # so that it learns where our stream starts for it
+        self._announce(now)  # the heartbeat states where the stream starts
         return peer
 
-    def _note_life(self, peer: _Peer, now: float) -> None:
-        if peer.silent > 1:
-            self._greet(now)  # it may have been away, and has to know how it stands with us
-        peer.silent = 0
+    def _note_sign_of_life(self, peer: _Peer, now: float) -> None:
+        if peer.missed_beats > 1:
+            self._announce(now)  # it may have been away, and waits to hear how it is counted
+        peer.missed_beats = 0
 
     def _was_overlooked(self, beat: Heartbeat) -> bool:
         """
-        Whether a worker lived, and was not asked, when a confirmed change was for all.
+        Whether an unmet worker lived, and was not asked, when a change for all was confirmed.
 
-        Or may be one of those that we have called unknown, and whose names we have forgotten.
+        Rule `dead-are-told-again`. The same holds for one that may have been ruled out under a
+        name that is forgotten.
         """
-        return beat.beat > 1 and self._echo_age - beat.age <= self._wrong_if_older
+        return beat.beat > 1 and self._echo_age - beat.age <= self._overlooked_until
 
-    def _hear_dead(self, frame: Frame, now: float) -> list[Event]:
-        """Take in that a worker lives which we have buried: one of us has to start again."""
-        if frame.heartbeat is not None and frame.heartbeat.stream_starts.get(self.name) == DEAD:
+    def _receive_from_dead(self, frame: Frame, now: float) -> list[Event]:
+        """Rule `dead-are-told-again`: one of the two workers has to start over."""
+        beat = frame.heartbeat
+        if beat is not None and beat.stream_starts.get(self.name) == COUNTED_DEAD:
             return [Evicted(f"worker {frame.sender} has counted this worker as dead")]
-        self._ghosts.add(frame.sender)
-        self._greet(now)
+        self._heard_after_death.add(frame.sender)
+        self._announce(now)
         return []
 
-    def _hear_heartbeat(
+    def _receive_heartbeat(
         self, name: str, peer: _Peer, beat: Heartbeat, now: float
     ) -> Evicted | None:
         if beat.beat <= peer.beat:
-            return None  # a late copy says nothing about now
+            return None  # Rule `late-heartbeats-are-ignored`
         peer.beat = beat.beat
         stream_start = beat.stream_starts.get(self.name)
-        if stream_start == DEAD or (stream_start is None and peer.expected is not None):
+        # Rule `evicted-start-over`
+        if stream_start == COUNTED_DEAD or (stream_start is None and peer.expected is not None):
             return Evicted(f"worker {name} has counted this worker as dead")
         if stream_start is None:
-            self._greet(now)
+            self._announce(now)
         elif peer.expected is None:
-            peer.expected = stream_start
-        strangers = beat.stream_starts.keys() - self._peers.keys() - {self.name}
-        self._rumours[name] = frozenset(n for n in strangers if beat.stream_starts[n] != DEAD)
+            peer.expected = stream_start  # Rule `stream-start`
+        unmet = beat.stream_starts.keys() - self._peers.keys() - {self.name}
+        alive = frozenset(one for one in unmet if beat.stream_starts[one] != COUNTED_DEAD)
+        self._reported[name] = alive
         if peer.expected is not None and peer.expected < beat.oldest:
             return Evicted(f"worker {name} can no longer repeat what this worker missed")
         if peer.expected is not None:
-            self._trust(name)
+            self._release(name)
         return None
 
-    def _trust(self, *names: str) -> None:
-        """Go on with all others when nobody is left who may have buried us."""
-        if self._unsure.intersection(names):
-            self._unsure.difference_update(names)
-            if not self._unsure:
-                self._unsure_until = float("inf")
-                self._wants |= {n: p.expected for n, p in self._peers.items() if p.expected}
+    def _hold(self, names: Iterable[str], now: float) -> None:
+        """Apply nothing until these workers have said how they count this one, or time is up."""
+        if not self._quarantine:  # each worker that joins it later would prolong it
+            self._quarantine_until = now + MAX_QUARANTINE * self._interval
+        self._quarantine.update(names)
 
-    def _doubt(self, names: Iterable[str], now: float) -> None:
-        """Apply nothing until these have said how they count us, or some time has passed."""
-        if not self._unsure:  # one after the other could hold us up for ever
-            self._unsure_until = now + DEAF * self._interval
-        self._unsure.update(names)
+    def _release(self, *names: str) -> None:
+        """Wait no longer for these workers; the last one ends the quarantine."""
+        if self._quarantine.intersection(names):
+            self._quarantine.difference_update(names)
+            if not self._quarantine:
+                self._quarantine_until = float("inf")
+                peers = self._peers.items()
+                self._nacks |= {name: peer.expected for name, peer in peers if peer.expected}
 
     def _apply(self, frame: Frame, peer: _Peer, now: float) -> list[Event]:
+        """Rule `ordered-stream`: apply each operation once and in order, or nack the gap."""
         if peer.expected is None:
-            # It asks about sockets of ours, and may call them unknown before it has heard us.
-            if not peer.doubted and any(map(self._asks_us, frame.operations)):
-                peer.doubted = True
-                self._doubt([frame.sender], now)
-            return []
+            # Rule `quarantine-for-unmet`: it may report sockets of this worker as unknown.
+            if not peer.has_held and any(map(self._names_own_socket, frame.operations)):
+                peer.has_held = True
+                self._hold([frame.sender], now)
+            return []  # Rule `stream-start`
         if frame.first > peer.expected:
-            if now - peer.asked_at >= ASK_AGAIN * self._interval:
-                peer.asked_at = now
-                self._wants[frame.sender] = peer.expected
+            if now - peer.nacked_at >= NACK_INTERVAL * self._interval:
+                peer.nacked_at = now
+                self._nacks[frame.sender] = peer.expected
             return []
         events: list[Event] = []
         for data in frame.operations[peer.expected - frame.first :]:
             number, peer.expected = peer.expected, peer.expected + 1
-            peer.asked_at = float("-inf")
+            peer.nacked_at = float("-inf")
             try:
                 operation = decode_operation(data)
             except BadMessage:
-                continue  # signed by one of us and still wrong: skipping it keeps the stream
+                continue  # Rule `bad-messages-are-dropped`: skipping it keeps the stream going
             if operation is not None:
                 events += self._dispatch(frame.sender, number, operation, now)
             if isinstance(operation, Goodbye):
-                break  # who is gone has nothing more to say
+                break  # Rule `goodbye-ends-a-worker`
         return events
 
-    def _asks_us(self, data: bytes) -> bool:
+    def _names_own_socket(self, data: bytes) -> bool:
         try:
             operation = decode_operation(data)
         except BadMessage:
@@ -575,84 +610,87 @@ class Node:
 
     def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:
         if isinstance(operation, Done):
-            return self._answered(sender, operation, now)
+            return self._receive_done(sender, operation, now)
         if isinstance(operation, Reply):
-            return self._replied(sender, operation, now)
+            return self._receive_reply(sender, operation, now)
         if isinstance(operation, Goodbye):
-            return self._bury(sender, now)
+            return self._mark_dead(sender, now)
         return [Deliver(sender, number, operation)]
 
-    def _answered(self, sender: str, answer: Done, now: float) -> list[Event]:
+    def _receive_done(self, sender: str, answer: Done, now: float) -> list[Event]:
+        """Rule `owner-answers`: an answer counts once, and from a worker that was asked."""
         pending = self._pending.get(answer.number) if answer.worker == self.name else None
-        if pending is None or not pending.answered(sender, answer):
+        if pending is None or not pending.add_done(sender, answer):
             return []
-        return self._settle([answer.number], now)
+        return self._resolve([answer.number], now)
 
-    def _replied(self, sender: str, reply: Reply, now: float) -> list[Event]:
+    def _receive_reply(self, sender: str, reply: Reply, now: float) -> list[Event]:
         pending = self._pending.get(reply.number) if reply.worker == self.name else None
-        if pending is None or not pending.replied(sender, reply, self._limits.pages):
+        if pending is None or not pending.add_reply(sender, reply, self._limits.pages):
             return []
-        return self._settle([reply.number], now)
+        return self._resolve([reply.number], now)
 
-    def _remove(self, name: str) -> None:
+    def _remove_peer(self, name: str) -> None:
         self._peers.pop(name, None)
-        self._rumours.pop(name, None)
-        self._wants.pop(name, None)
+        self._reported.pop(name, None)
+        self._nacks.pop(name, None)
         self._dead.add(name)
-        self._trust(name)
+        self._release(name)
 
-    def _bury(self, name: str, now: float) -> list[Event]:
-        self._remove(name)
-        concerned = [number for number, one in self._pending.items() if one.bury(name)]
-        return [PeerLeft(name), *self._settle(concerned, now)]
+    def _mark_dead(self, name: str, now: float) -> list[Event]:
+        self._remove_peer(name)
+        affected = [number for number, one in self._pending.items() if one.mark_dead(name)]
+        return [PeerLeft(name), *self._resolve(affected, now)]
 
-    def _settle(self, numbers: list[int], now: float) -> list[Event]:
+    # -- calls ----------------------------------------------------------------------------
+
+    def _resolve(self, numbers: list[int], now: float) -> list[Event]:
         """
-        Complete what has all its answers.
+        Complete the operations that have all their answers.
 
-        A worker that nobody has heard of does not exist, once we have listened long enough to
-        have heard everybody, and our own question has come back: whoever could own that
-        socket said hello before it had one.
+        Rule `unknown-takes-knowing`: an unmet worker does not exist if this worker is settled,
+        the operation has echoed, and no other worker reports it.
         """
         events: list[Event] = []
-        heard_of = self._heard_of() if numbers else frozenset()
+        known = self._known_by_name() if numbers else frozenset()
         for number in numbers:
             pending = self._pending[number]
-            if self.is_settled and number < self._echoed:
-                if pending.everybody:
-                    pending.strangers |= dict.fromkeys(heard_of, ())
-                    pending.everybody = False
-                for name in pending.strangers.keys() - heard_of:
-                    pending.unknown += pending.strangers.pop(name)
+            if self.is_settled and number < self._first_unechoed:
+                if pending.open_to_unmet:
+                    pending.unmet |= dict.fromkeys(known, ())
+                    pending.open_to_unmet = False
+                for name in pending.unmet.keys() - known:
+                    pending.unknown += pending.unmet.pop(name)
                     self._rule_out(name, now)
-                if not pending.strangers:
-                    self._strange.discard(number)  # there may be thousands, looked at at each frame
+                if not pending.unmet:
+                    # There may be thousands, and each frame looks at them.
+                    self._awaiting_unmet.discard(number)
             if pending.is_answered:
-                events += self.time_out(number) if pending.is_incomplete else self._close(number)
+                incomplete = pending.is_incomplete
+                events += self.time_out(number) if incomplete else self._complete(number)
         return events
 
-    def _close(self, number: int) -> list[Event]:
-        """Be done with what all have answered."""
-        pending = self._forget(number)
+    def _complete(self, number: int) -> list[Event]:
+        pending = self._pop_pending(number)
         if pending.for_all:
-            self._stream.blank(number)  # who is born from now on is not meant
-            if pending.changes:
-                asked_at = pending.deadline - self._confirm - self._born
-                self._wrong_if_older = max(self._wrong_if_older, asked_at)
-        return [pending.settled()]
+            self._stream.blank(number)  # Rule `completed-is-not-repeated`
+            if pending.is_change:
+                called_at = pending.deadline - self._confirm - self._born
+                self._overlooked_until = max(self._overlooked_until, called_at)
+        return [pending.completed()]
 
-    def _heard_of(self) -> frozenset[str]:
-        """Return whom we have not met: what they say is of another version, or others name them."""
-        heard_of = frozenset(self._foreign).union(*self._rumours.values())
-        return frozenset(filterfalse(self.is_ruled_out, heard_of - self._peers.keys()))
+    def _known_by_name(self) -> frozenset[str]:
+        """Return the unmet workers that peers report, or whose messages cannot be read."""
+        known = frozenset(self._foreign).union(*self._reported.values())
+        return frozenset(filterfalse(self.is_ruled_out, known - self._peers.keys()))
 
     def _rule_out(self, name: str, now: float) -> None:
-        """Remember that a worker does not exist, since somebody is told so now."""
-        self._nobodies[name] = now - self._born
-        if len(self._nobodies) > NOBODIES:
-            forgotten = self._nobodies.pop(next(iter(self._nobodies)))
-            self._wrong_if_older = max(self._wrong_if_older, forgotten)
+        """Rule `dead-are-told-again`: remember a worker that is reported as unknown now."""
+        self._ruled_out[name] = now - self._born
+        if len(self._ruled_out) > MAX_RULED_OUT:
+            forgotten = self._ruled_out.pop(next(iter(self._ruled_out)))
+            self._overlooked_until = max(self._overlooked_until, forgotten)
 
-    def _forget(self, number: int) -> Pending:
-        self._strange.discard(number)
+    def _pop_pending(self, number: int) -> Pending:
+        self._awaiting_unmet.discard(number)
         return self._pending.pop(number)

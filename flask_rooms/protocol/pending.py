@@ -1,4 +1,4 @@
-"""One operation that waits for answers: whose, what they say, and what becomes of it."""
+"""One operation that awaits answers: from which workers, what they say, and the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask_rooms.protocol.messages import Done, Reply
 
 @dataclass(frozen=True)
 class Completed:
-    """Who was asked with operation *number* of this worker has answered, or is gone."""
+    """All workers that were asked with operation *number* have answered, or are gone."""
 
     number: int
     changed: int
@@ -22,9 +22,9 @@ class Completed:
 @dataclass(frozen=True)
 class TimedOut:
     """
-    These workers have not answered operation *number* in time, or cannot answer it.
+    The workers *missing* have not answered operation *number* in time, or cannot answer it.
 
-    *replies* are of the others.
+    *replies* are those of the other workers.
     """
 
     number: int
@@ -35,93 +35,93 @@ class TimedOut:
 @dataclass
 class Pending:
     """
-    What was asked with one operation, and is not answered by all yet.
+    An operation that some workers have not answered yet.
 
     Args:
-        number: The operation's.
-        deadline: When it is overdue.
-        for_all: Whether it names nobody.
-        changes: Whether it is no mere question.
+        number: The operation's number.
+        deadline: When it times out.
+        for_all: Whether it is for every worker, instead of those that own its socket IDs.
+        is_change: Whether it is a Change, not a Query.
     """
 
     number: int
     deadline: float
     for_all: bool = False
-    changes: bool = False
-    everybody: bool = False  # it is also for workers that we may not have heard of yet
-    waits: dict[str, tuple[str, ...]] = field(default_factory=dict)  # worker -> IDs asked of it
-    strangers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # ... never heard of
+    is_change: bool = False
+    open_to_unmet: bool = False  # whether workers that are not met yet may have to answer, too
+    awaited: dict[str, tuple[str, ...]] = field(default_factory=dict)  # worker -> its socket IDs
+    unmet: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the same of unmet workers
     unknown: list[str] = field(default_factory=list)
     _changed: int = 0
     _unchanged: int = 0
     _refused: list[str] = field(default_factory=list)
-    _replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its parts
+    _replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its pages
     _unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
 
     @property
     def unanswered_by(self) -> tuple[str, ...]:
         """The workers that have not answered."""
-        return (*self.waits, *self.strangers)
+        return (*self.awaited, *self.unmet)
 
     @property
     def is_answered(self) -> bool:
-        """Whether nobody is waited for any more."""
-        return not (self.waits or self.strangers or self.everybody)
+        """Whether no more answers are awaited."""
+        return not (self.awaited or self.unmet or self.open_to_unmet)
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether somebody has said that it cannot answer."""
+        """Whether a worker has said that it cannot answer."""
         return bool(self._unable)
 
-    def answered(self, sender: str, answer: Done) -> bool:
-        """Take in what a worker has done; False when it was not asked."""
-        if sender not in self.waits:
+    def add_done(self, sender: str, answer: Done) -> bool:
+        """Record what a worker has done; False when its answer is not awaited."""
+        if sender not in self.awaited:
             return False
-        asked = frozenset(self.waits.pop(sender))  # there may be thousands
+        asked = frozenset(self.awaited.pop(sender))  # a set, because there may be thousands
         self._changed += answer.changed
         self._unchanged += answer.unchanged
         self.unknown += [sid for sid in answer.unknown if sid in asked]
         self._refused += answer.refused
         return True
 
-    def replied(self, sender: str, reply: Reply, pages: int) -> bool:
-        """Take in one of at most so many *pages* of a reply; False when it was not asked."""
-        if sender not in self.waits:
+    def add_reply(self, sender: str, reply: Reply, max_pages: int) -> bool:
+        """Record one page of a worker's reply; False when its answer is not awaited."""
+        if sender not in self.awaited:
             return False
-        parts = self._replies.setdefault(sender, [])
-        parts.append(reply)
-        unable = not reply.whole or len(parts) > pages
+        pages = self._replies.setdefault(sender, [])
+        pages.append(reply)
+        unable = not reply.whole or len(pages) > max_pages
         if unable:
             self._unable.append(sender)
         if reply.last or unable:
-            del self.waits[sender]
+            del self.awaited[sender]
         return True
 
-    def bury(self, worker: str) -> bool:
-        """Wait no longer for a worker that is dead, with its sockets; False if we did not."""
-        if worker not in self.waits:
+    def mark_dead(self, worker: str) -> bool:
+        """Report a dead worker's sockets as unknown; False when its answer is not awaited."""
+        if worker not in self.awaited:
             return False
-        self.unknown += self.waits.pop(worker)
+        self.unknown += self.awaited.pop(worker)
         self._replies.pop(worker, None)
         return True
 
-    def settled(self) -> Completed:
-        """Return what has become of it when all have answered."""
+    def completed(self) -> Completed:
+        """Return the result, once all have answered."""
         return Completed(
             self.number,
             self._changed,
             self._unchanged,
             tuple(self.unknown),
-            self._replies_but_of(()),
+            self._replies_except(()),
             tuple(self._refused),
         )
 
-    def overdue(self) -> TimedOut:
-        """Return what has become of it when no more answers are waited for."""
+    def timed_out(self) -> TimedOut:
+        """Return the result without the answers that are still awaited."""
         missing = (*self.unanswered_by, *self._unable)
-        return TimedOut(self.number, missing, self._replies_but_of(missing))
+        return TimedOut(self.number, missing, self._replies_except(missing))
 
-    def _replies_but_of(self, missing: tuple[str, ...]) -> tuple[Reply, ...]:
-        """Return the replies of all workers that have given theirs to the end."""
+    def _replies_except(self, missing: tuple[str, ...]) -> tuple[Reply, ...]:
+        """Return the replies of all workers but the *missing*, whose replies are not whole."""
         replies = self._replies.items()
-        return tuple(part for name, parts in replies if name not in missing for part in parts)
+        return tuple(page for name, pages in replies if name not in missing for page in pages)

@@ -1,4 +1,4 @@
-"""A worker's own numbered stream: what waits for the broker, and what it can still repeat."""
+"""A worker's own numbered stream: outbox and repair log in one list, in order and bounded."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Limits:
     The bounds of a stream.
 
     Args:
-        outbox: Bytes that may wait for the broker.
-        log: Bytes kept of what was sent, for repetition.
-        frame: Bytes that one frame may carry.
+        outbox: Bytes that may wait to be sent.
+        log: Bytes of sent operations that are kept for retransmission.
+        frame: Bytes of operations that one frame may carry.
     """
 
     outbox: int
@@ -26,16 +26,17 @@ class Limits:
 
     @property
     def pages(self) -> int:
-        """How many messages an answer may take: it is not to crowd out what else is said."""
+        """How many messages an answer may take, so that it leaves half of the outbox free."""
         return max(1, self.outbox // (2 * self.frame))
 
 
 class Stream:
     """
-    Numbered operations from `oldest` to `next`, with a cursor that says what is sent next.
+    Numbered operations from `oldest` up to `next`, and a cursor at the one to send next.
 
-    Whatever is before `fresh` was handed over once and is only kept for repetition: a
-    request for one moves the cursor back, and whoever had it already drops the double.
+    Rule `one-outbox-and-log`: what lies before `fresh` has been sent, and is kept for
+    retransmission; the rest waits. A nack moves the cursor back, and receivers that have had an
+    operation drop the duplicate.
 
     Args:
         limits: The bounds.
@@ -47,14 +48,14 @@ class Stream:
         self._sent_bytes = 0
         self._waiting_bytes = 0
         self._cursor = 1
-        self._was_fresh = 1  # what was fresh before the last take()
-        self._untried = 1  # the first that take() has never returned
-        self.next = 1
-        self.fresh = 1
+        self._fresh_before_take = 1
+        self._first_untried = 1  # the first that take() has never returned
+        self.next = 1  # the number that append() gives next
+        self.fresh = 1  # the first that has not been sent
 
     @property
     def oldest(self) -> int:
-        """The first number that can still be repeated; `next` when there is none."""
+        """The first number that can still be retransmitted; `next` when there is none."""
         return self.next - len(self._entries)
 
     @property
@@ -62,23 +63,23 @@ class Stream:
         """Whether take() would return an operation."""
         return self._cursor < self.next
 
-    def append(self, data: bytes, spare: int = 0, *, bounded: bool = True) -> int:
+    def append(self, data: bytes, allowance: int = 0, *, bounded: bool = True) -> int:
         """
-        Number *data* and let it wait to be sent.
+        Put *data* at the end of the outbox.
 
         Args:
             data: An encoded operation.
-            spare: Bytes by which this one may be larger than a frame.
+            allowance: By how many bytes it may exceed the limit of a frame.
             bounded: Whether a full outbox refuses it.
 
         Returns:
-            The number.
+            Its number.
 
         Raises:
-            InvalidArgument: It is larger than that.
+            InvalidArgument: It is larger than a frame may be.
             BackendUnavailable: The outbox is full.
         """
-        if len(data) > self._limits.frame + spare:
+        if len(data) > self._limits.frame + allowance:
             raise InvalidArgument(
                 f"One message to the other workers would take {len(data)} bytes, and "
                 f"{self._limits.frame} are allowed: split the call, or raise "
@@ -97,55 +98,55 @@ class Stream:
 
     def take(self) -> tuple[int, tuple[bytes, ...]]:
         """
-        Return the number of the next operation to send, and as many as one frame holds.
+        Return the number of the next operation to send, and as many operations as a frame holds.
 
-        What was taken before counts as sent from now on, unless give_back() was called.
+        They count as sent, unless give_back() follows.
         """
         self._trim()
-        self._was_fresh = self.fresh
+        self._fresh_before_take = self.fresh
         first = self._cursor
         taken: list[bytes] = []
-        room = self._limits.frame
+        space = self._limits.frame
         while self._cursor < self.next:
             data = self._entries[self._cursor - self.oldest]
-            room -= len(data)
-            if taken and room < 0:
+            space -= len(data)
+            if taken and space < 0:
                 break
             taken.append(data)
             self._advance(len(data))
-        self._untried = max(self._untried, self._cursor)
+        self._first_untried = max(self._first_untried, self._cursor)
         return first, tuple(taken)
 
     def give_back(self, number: int) -> None:
-        """Let what was taken last, from *number* on, wait again, as it could not be sent."""
-        while self.fresh > self._was_fresh:  # what it only repeated has been sent all the same
+        """Undo the last take(), which returned *number* first: it could not be published."""
+        while self.fresh > self._fresh_before_take:  # retransmissions count as sent all the same
             self.fresh -= 1
             size = len(self._entries[self.fresh - self.oldest])
             self._waiting_bytes += size
             self._sent_bytes -= size
-        self.repeat(number)
+        self.rewind(number)
 
-    def repeat(self, number: int) -> bool:
-        """Send again from *number* on; False when that is no longer possible."""
-        known = number >= self.oldest
+    def rewind(self, number: int) -> bool:
+        """Retransmit from *number* on; False when the log does not reach back so far."""
+        is_kept = number >= self.oldest
         self._cursor = min(self._cursor, max(number, self.oldest))
-        return known
+        return is_kept
 
-    def forget(self, number: int) -> None:
-        """Keep nothing before *number* for repetition, unless it is being repeated now."""
+    def discard_before(self, number: int) -> None:
+        """Discard what lies before *number*, as far as the cursor has passed it."""
         while self.oldest < min(number, self._cursor):
             self._sent_bytes -= len(self._entries.popleft())
 
     def blank(self, number: int) -> None:
-        """Let there be nothing to do under a number that has been sent, should it be repeated."""
+        """Replace a sent operation by one that receivers skip, in case it is retransmitted."""
         if self.oldest <= number < self.fresh:
             index = number - self.oldest
             self._sent_bytes += len(NOTHING) - len(self._entries[index])
             self._entries[index] = NOTHING
 
-    def waiting(self) -> list[bytes]:
-        """Return what nobody can have received, in order, not even by a publish that failed."""
-        return [self._entries[n - self.oldest] for n in range(self._untried, self.next)]
+    def untried(self) -> list[bytes]:
+        """Return what take() has never returned, in order: no worker can have received it."""
+        return [self._entries[n - self.oldest] for n in range(self._first_untried, self.next)]
 
     def _advance(self, size: int) -> None:
         if self._cursor == self.fresh:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flask_rooms.backends.kombu import TIMEOUT
-from flask_rooms.protocol.node import DEATH
+from flask_rooms.protocol.node import MAX_MISSED_BEATS
 from tests.faults.seats import Seat
 from tests.support.brokers import Broker
 from tests.support.proxy import DOWN, UP
@@ -106,7 +106,7 @@ def silence(scene: Scene) -> None:
     directions = scene.directions()
     for seat in seats:
         seat.proxy.silence(*directions)
-    scene.last((DEATH + 1) * scene.heartbeat, 2 * DEATH * scene.heartbeat)
+    scene.last((MAX_MISSED_BEATS + 1) * scene.heartbeat, 2 * MAX_MISSED_BEATS * scene.heartbeat)
     for seat in seats:
         seat.proxy.heal()
 
@@ -116,7 +116,7 @@ def half_open(scene: Scene) -> None:
     directions = scene.directions()
     for seat in scene.some():
         seat.proxy.silence(*directions, newcomers=False)
-    scene.last(0, DEATH * scene.heartbeat)
+    scene.last(0, MAX_MISSED_BEATS * scene.heartbeat)
 
 
 def slowness(scene: Scene) -> None:
@@ -131,19 +131,21 @@ def slowness(scene: Scene) -> None:
 
 def worker_held_up(scene: Scene) -> None:
     """A worker is stopped, not long enough to be taken for dead."""
-    _pause(scene, 0.5 * scene.heartbeat, (DEATH - 1) * scene.heartbeat)
+    _pause(scene, 0.5 * scene.heartbeat, (MAX_MISSED_BEATS - 1) * scene.heartbeat)
 
 
 def worker_stopped(scene: Scene) -> None:
     """A worker is stopped until the others take it for dead, and goes on."""
-    _pause(scene, (DEATH + 2) * scene.heartbeat, (DEATH + 3) * scene.heartbeat)
+    _pause(
+        scene, (MAX_MISSED_BEATS + 2) * scene.heartbeat, (MAX_MISSED_BEATS + 3) * scene.heartbeat
+    )
 
 
 def worker_killed(scene: Scene) -> None:
     """A worker dies without a word, and a new one is started."""
     seat = scene.one()
     seat.kill()
-    scene.last(0, DEATH * scene.heartbeat)
+    scene.last(0, MAX_MISSED_BEATS * scene.heartbeat)
     seat.replace()
 
 

@@ -1,1 +1,1 @@
-"""Many workers in virtual time, with every fault there is, and the promises checked throughout."""
+"""Many workers in virtual time, with every kind of fault; the promises are checked throughout."""

@@ -1,4 +1,4 @@
-"""What can happen to a simulated cluster: a schedule is a list of these."""
+"""The actions of a schedule: everything that can happen to a simulated cluster."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tests.simulation.world import TIGHT, WIDE, World
 @dataclass(frozen=True)
 class Action(ABC):
     """
-    Something that happens.
+    Something that happens at a time.
 
-    Workers and sockets are named, so that an action means the same when others are left out;
-    one whose worker is not there does nothing.
+    Workers and sockets are named, so that an action means the same when others are left out. An
+    action whose worker does not exist does nothing.
 
     Args:
-        at: When, in seconds of virtual time.
+        at: The time, in seconds of virtual time.
     """
 
     at: float
 
     @abstractmethod
     def act(self, world: World) -> None:
-        """Let it happen."""
+        """Carry it out."""
 
 
 Schedule = Sequence[Action]
@@ -36,7 +36,7 @@ Schedule = Sequence[Action]
 
 @dataclass(frozen=True)
 class Start(Action):
-    """A worker starts; a tight one has room for little in its outbox and its log."""
+    """A worker starts; a tight one has a small outbox and a small log."""
 
     worker: str
     tight: bool = False
@@ -57,7 +57,7 @@ class Stop(Action):
 
 @dataclass(frozen=True)
 class Crash(Action):
-    """A worker vanishes."""
+    """A worker ends without a goodbye."""
 
     worker: str
 
@@ -67,7 +67,7 @@ class Crash(Action):
 
 @dataclass(frozen=True)
 class Connect(Action):
-    """A client connects to a worker, as soon as that accepts it."""
+    """A client connects to a worker, as soon as the worker accepts it."""
 
     socket: str
     worker: str
@@ -79,7 +79,7 @@ class Connect(Action):
 
 @dataclass(frozen=True)
 class Disconnect(Action):
-    """A client goes."""
+    """A client disconnects."""
 
     socket: str
 
@@ -89,7 +89,7 @@ class Disconnect(Action):
 
 @dataclass(frozen=True)
 class Move(Action):
-    """A worker lets sockets join or leave a room; something may follow on the outcome."""
+    """A worker makes sockets join or leave a room; *then* follows on the outcome."""
 
     worker: str
     what: Literal["join", "leave"]
@@ -104,7 +104,7 @@ class Move(Action):
 
 @dataclass(frozen=True)
 class Empty(Action):
-    """A worker has everybody leave a room; something may follow on the outcome."""
+    """A worker makes all members leave a room; *then* follows on the outcome."""
 
     worker: str
     room: str
@@ -116,7 +116,7 @@ class Empty(Action):
 
 @dataclass(frozen=True)
 class Broadcast(Action):
-    """A worker sends to a room."""
+    """A worker broadcasts to a room."""
 
     worker: str
     room: str
@@ -127,7 +127,7 @@ class Broadcast(Action):
 
 @dataclass(frozen=True)
 class Pause(Action):
-    """A worker stands still."""
+    """A worker is stopped."""
 
     worker: str
     seconds: float
@@ -138,7 +138,7 @@ class Pause(Action):
 
 @dataclass(frozen=True)
 class Slow(Action):
-    """A worker needs *pace* seconds for each frame."""
+    """A worker takes *pace* seconds for each frame."""
 
     worker: str
     seconds: float
@@ -154,7 +154,7 @@ class Away(Action):
 
     workers: tuple[str, ...]
     seconds: float
-    torn: bool = False  # what they publish in this moment fails, and is carried all the same
+    torn: bool = False  # whether their next publish fails and is carried all the same
 
     def act(self, world: World) -> None:
         world.cut_off(self.workers, self.seconds, torn=self.torn)
@@ -162,7 +162,7 @@ class Away(Action):
 
 @dataclass(frozen=True)
 class Deaf(Action):
-    """A worker hears nothing, and does not know it."""
+    """A worker receives nothing, and does not know it."""
 
     worker: str
     seconds: float
@@ -173,7 +173,7 @@ class Deaf(Action):
 
 @dataclass(frozen=True)
 class Mute(Action):
-    """Nobody hears a worker but itself."""
+    """No other worker receives what a worker sends."""
 
     worker: str
     seconds: float
@@ -184,7 +184,7 @@ class Mute(Action):
 
 @dataclass(frozen=True)
 class Cut(Action):
-    """Nothing of these senders reaches these receivers; both ways is two of these."""
+    """No frame of the senders reaches the receivers; a cut in both directions takes two."""
 
     senders: tuple[str, ...]
     receivers: tuple[str, ...]
@@ -196,7 +196,7 @@ class Cut(Action):
 
 @dataclass(frozen=True)
 class Storm(Action):
-    """Frames are late, lost, doubled, and overtake each other."""
+    """Frames are delayed, lost, duplicated and reordered."""
 
     seconds: float
     weather: Weather = CALM
@@ -207,7 +207,7 @@ class Storm(Action):
 
 @dataclass(frozen=True)
 class Replay(Action):
-    """All receive again what was published so many frames ago."""
+    """All workers receive again what was published *back* frames ago."""
 
     back: int
 
@@ -221,17 +221,17 @@ def lines(schedule: Schedule) -> str:
 
 
 def line(action: Action) -> str:
-    """Return an action as Python, without what goes without saying."""
-    said = [f"{action.at:.3f}"]
+    """Return an action as Python, without its default values."""
+    arguments = [f"{action.at:.3f}"]
     for field in fields(action)[1:]:
         value = getattr(action, field.name)
         if value != field.default:
             then = f"({', '.join(map(line, value))},)" if field.name == "then" else repr(value)
-            said.append(f"{field.name}={then}")
-    return f"{type(action).__name__}({', '.join(said)})"
+            arguments.append(f"{field.name}={then}")
+    return f"{type(action).__name__}({', '.join(arguments)})"
 
 
 def play_now(world: World, then: Schedule) -> None:
-    """Let actions happen at once, whatever their time."""
+    """Carry out actions at once, whatever their time."""
     for action in then:
         action.act(world)

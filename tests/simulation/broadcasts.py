@@ -1,4 +1,4 @@
-"""The promises about broadcasts: to every member, to nobody else, once, and in order."""
+"""The promises about broadcasts: every member gets them, no other socket, once and in order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Said:
+class Message:
     """
     A broadcast.
 
     Args:
         tag: Its number; later ones have higher numbers.
-        caller: The life that sent it.
-        room: Where to.
-        began: When.
+        caller: The name of the worker that sent it.
+        room: Its room.
+        began: The moment at which it was sent.
     """
 
     tag: int
@@ -34,62 +34,62 @@ class Said:
 
 class Broadcasts:
     """
-    Watches who receives what.
+    Checks which socket receives which broadcast.
 
     Args:
-        world: To be watched.
-        memberships: What is known of them.
+        world: The world to check.
+        memberships: The model of the memberships.
     """
 
     def __init__(self, world: World, memberships: Memberships) -> None:
         self._world = world
         self._memberships = memberships
-        self._said: list[Said] = []
-        self._owed: defaultdict[tuple[str, str], set[int]] = defaultdict(set)  # sid, room -> tags
-        self._heard: set[tuple[str, int]] = set()
+        self._sent: list[Message] = []
+        self._due: defaultdict[tuple[str, str], set[int]] = defaultdict(set)  # sid, room -> tags
+        self._received: set[tuple[str, int]] = set()
         self._latest: dict[tuple[str, str], int] = {}  # sid, sender -> tag
 
-    def sends(self, caller: str, room: str) -> Said:
-        """A worker is about to send a broadcast: whoever is certainly a member is owed it."""
-        said = Said(len(self._said), caller, room, self._world.moment())
-        self._said.append(said)
+    def sends(self, caller: str, room: str) -> Message:
+        """A worker is about to send a broadcast, and every certain member must receive it."""
+        message = Message(len(self._sent), caller, room, self._world.moment())
+        self._sent.append(message)
         for sid, membership in self._memberships.by_room[room].items():
             if membership.possible(caller) == {"join"} and self._world.holder(sid):
-                self._owed[sid, room].add(said.tag)
-        return said
+                self._due[sid, room].add(message.tag)
+        return message
 
-    def refused(self, said: Said) -> None:
-        """The outbox was full: only the sender's own sockets get it."""
-        for sid in self._memberships.by_room[said.room]:
-            if owner_of(sid) != said.caller:
-                self._owed[sid, said.room].discard(said.tag)
+    def refused(self, message: Message) -> None:
+        """The outbox was full: only the sender's own sockets receive it."""
+        for sid in self._memberships.by_room[message.room]:
+            if owner_of(sid) != message.caller:
+                self._due[sid, message.room].discard(message.tag)
 
     def leaves(self, sid: str, room: str) -> None:
-        """A socket is about to leave, and no longer certainly a member."""
-        self._owed.pop((sid, room), None)
+        """A socket is about to leave, and no longer a certain member."""
+        self._due.pop((sid, room), None)
 
-    def hears(self, sid: str, tag: int, sender: str) -> Said:
-        """A socket gets a broadcast."""
-        said = self._said[tag]
-        # By now, whatever its sender had asked for before has been carried out.
-        possible = self._memberships.get(sid, said.room).possible(said.caller, said.began)
-        demand("fence", "join" in possible, f"{sid} got {tag}, and is not in {said.room}")
-        demand("none doubled", (sid, tag) not in self._heard, f"{sid} got {tag} twice")
+    def hears(self, sid: str, tag: int, sender: str) -> Message:
+        """A socket receives a broadcast."""
+        message = self._sent[tag]
+        # The sender's earlier calls have been carried out by now.
+        possible = self._memberships.get(sid, message.room).possible(message.caller, message.began)
+        demand("fence", "join" in possible, f"{sid} got {tag}, and is not in {message.room}")
+        demand("no duplicates", (sid, tag) not in self._received, f"{sid} got {tag} twice")
         demand("in order", self._latest.get((sid, sender), -1) < tag, f"{sid} got {tag} too late")
-        self._heard.add((sid, tag))
+        self._received.add((sid, tag))
         self._latest[sid, sender] = tag
-        self._owed[sid, said.room].discard(tag)
-        return said
+        self._due[sid, message.room].discard(tag)
+        return message
 
-    def check_own(self, said: Said) -> None:
-        """Check that the sender's own sockets have it at once, whatever the broker does."""
-        for sid in self._memberships.by_room[said.room]:
-            late = owner_of(sid) == said.caller and said.tag in self._owed[sid, said.room]
-            demand("served at full speed", not late, f"{sid} waits for {said.tag}")
+    def check_own(self, message: Message) -> None:
+        """Check that the sender's own sockets have it at once, even while the broker is away."""
+        for sid in self._memberships.by_room[message.room]:
+            late = owner_of(sid) == message.caller and message.tag in self._due[sid, message.room]
+            demand("served at full speed", not late, f"{sid} waits for {message.tag}")
 
     def check_end(self) -> None:
-        """Check that everybody has what was owed, if sender and owner live and always did."""
-        for (sid, room), tags in self._owed.items():
+        """Check that no certain member misses a broadcast whose sender and owner live."""
+        for (sid, room), tags in self._due.items():
             if self._world.holder(sid):
-                missed = [tag for tag in sorted(tags) if self._world.lives(self._said[tag].caller)]
+                missed = [tag for tag in sorted(tags) if self._world.lives(self._sent[tag].caller)]
                 demand("nothing lost", not missed, f"{sid} in {room} misses {missed}")

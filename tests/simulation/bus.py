@@ -1,4 +1,4 @@
-"""A broker in virtual time: carries frames between workers, as badly as it is told to."""
+"""A broker in virtual time: carries frames between workers, with the faults that it is told."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import astuple, dataclass
 
 from flask_rooms.protocol.messages import Frame
 
-#: How many frames are remembered, for whoever wants to send an old one again.
+#: How many frames are remembered for replay().
 REMEMBERED = 1000
-#: Seconds after which a frame that comes is late: others may have waited for it no longer.
+#: Seconds after which a frame is late: calls may have timed out without it.
 LATE = 1.0
 
 _MASK = 2**64 - 1
@@ -19,9 +19,9 @@ _MASK = 2**64 - 1
 
 def chances(*key: int) -> tuple[float, float, float, float]:
     """
-    Return four numbers from 0 to 1 that depend on *key* and on nothing else.
+    Return four numbers from 0 to 1 that depend on nothing but *key*.
 
-    So the fate of a frame stays the same when something else is left out of a schedule.
+    So the fate of a frame stays the same when other actions are left out of a schedule.
     """
     bits = (hash(key) & _MASK) * 0x9E3779B97F4A7C15 & _MASK
     bits = (bits ^ bits >> 29) * 0xBF58476D1CE4E5B9 & _MASK
@@ -45,10 +45,10 @@ class Weather:
     What happens to frames.
 
     Args:
-        delay: Seconds that a frame takes to the broker, and from it, at most.
+        delay: The most seconds that a frame takes to the broker, and from it.
         loss: Part of the frames that do not arrive, from 0 to 1.
         doubling: Part of the frames that arrive twice.
-        reordering: Part of the frames that take longer than those behind them.
+        reordering: Part of the frames that later frames overtake.
     """
 
     delay: float = 0.0
@@ -58,7 +58,7 @@ class Weather:
 
     @staticmethod
     def worst_of(several: Iterable[Weather]) -> Weather:
-        """Return what all of them together do."""
+        """Return the worst of each fault."""
         worst = [max(values) for values in zip(*map(astuple, several), strict=True)]
         return Weather(*worst)
 
@@ -68,15 +68,15 @@ CALM = Weather()
 
 class Bus:
     """
-    Delivers each frame to all workers: first to the broker, then in its order to each of them.
+    Carries each frame to the broker, and from there, in the broker's order, to every worker.
 
-    Without loss and reordering it keeps one order for all, as a Redis channel does.
+    Without loss and reordering all workers see one order, as on a Redis channel.
 
     Args:
-        seed: What happens to which frame comes from it.
+        seed: Decides the fate of each frame.
         clock: Returns the time.
         at: Calls a function with arguments at a time.
-        arrive: Takes what arrives: receiver and frame.
+        arrive: Called with receiver and frame for each frame that arrives.
     """
 
     def __init__(
@@ -96,31 +96,31 @@ class Bus:
         self._reaches_worker: defaultdict[str, float] = defaultdict(float)
         self._remembered: deque[tuple[str, Frame]] = deque(maxlen=REMEMBERED)
         self.weather = CALM
-        # Worker -> when it ends that ...
-        self.away: dict[str, float] = {}  # ... it is cut off from the broker, and knows
-        self.deaf: dict[str, float] = {}  # ... it receives nothing, and does not know
-        self.mute: dict[str, float] = {}  # ... its frames reach nobody else, and it does not know
-        self.cuts: dict[tuple[str, str], float] = {}  # ... the second does not hear the first
+        # Worker -> when a fault ends
+        self.away: dict[str, float] = {}  # cut off from the broker, and aware of it
+        self.deaf: dict[str, float] = {}  # receives nothing, and is not aware of it
+        self.mute: dict[str, float] = {}  # no other worker receives it, and it is not aware of it
+        self.cuts: dict[tuple[str, str], float] = {}  # the second does not receive the first
         self.torn: set[str] = set()  # the next publish fails, and is carried all the same
-        #: (sender, receiver) -> when a frame was last lost or late on the way, and neither knew.
+        #: (sender, receiver) -> when a frame was last lost or late, and neither was aware of it.
         self.hurt: defaultdict[tuple[str, str], float] = defaultdict(lambda: float("-inf"))
         #: The same for what was lost because the receiver was away.
         self.missed: defaultdict[tuple[str, str], float] = defaultdict(lambda: float("-inf"))
 
     def subscribe(self, worker: str) -> None:
-        """Let a worker receive from now on."""
+        """Deliver frames to a worker from now on."""
         self._receivers[worker] = number_of(worker)
 
     def unsubscribe(self, worker: str) -> None:
-        """Let a worker receive no more."""
+        """Deliver no more frames to a worker."""
         del self._receivers[worker]
 
     def is_away(self, worker: str) -> bool:
-        """Whether a worker is cut off from the broker, and knows it."""
+        """Whether a worker is cut off from the broker, and aware of it."""
         return self.away.get(worker, 0.0) > self._clock()
 
     def publish(self, sender: str, frame: Frame) -> bool:
-        """Carry *frame* of the worker *sender*; False when that sees that it failed."""
+        """Carry *frame* of the worker *sender*; False if the publish fails."""
         away = self.is_away(sender)
         if away and sender not in self.torn:
             return False
@@ -139,10 +139,10 @@ class Bus:
 
     def replay(self, back: int) -> None:
         """
-        Let all receive once more what was published *back* frames ago, as a stranger could.
+        Deliver again what was published *back* frames ago, as an attacker could.
 
-        Not if it is a hello: to whom has just started, and has not met its sender, a copy looks
-        like the real one (docs/protocol.md, what is not promised).
+        A hello is left out: a worker that has just started, and has not met its sender, cannot
+        tell the copy from the original (docs/protocol.md, "What is not promised").
         """
         if back >= len(self._remembered):
             return
@@ -191,7 +191,7 @@ class Bus:
         self._at(at, self._land, sender, receiver, frame)
 
     def _land(self, sender: str, receiver: str, frame: Frame) -> None:
-        if self.is_away(receiver):  # what was on the way when a connection broke is lost with it
+        if self.is_away(receiver):  # frames on their way are lost with the connection
             self.missed[sender, receiver] = self._clock()
         elif receiver in self._receivers:
             self._arrive(receiver, frame)

@@ -1,8 +1,7 @@
 """
-Written schedules, for rules that random ones hardly ever need.
+Written schedules, for rules that random schedules hardly ever need.
 
-Each is named after the rule in `mutations.py` without which it breaks a promise, and is played
-with the seed 0.
+Each is named after the mutant in `mutations.py` that it catches, and is played with the seed 0.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from tests.simulation.bus import chances, number_of
 
 
 def away(worker: str, start: float, end: float) -> Away:
-    """Let a worker be away until a certain time: a world lets it come back a little later."""
+    """Return an absence with a fixed end, which a world would delay by a random time."""
     later = chances(0, number_of(worker), int(start * 1000))[0]
     return Away(start, (worker,), end - start - later)
 
 
 CASES: dict[str, Schedule] = {
-    # w0 is to repeat what w1 has missed, and cannot; its outbox has room for more all the same.
-    "SentTwice": [
+    # w0 fails to retransmit what w1 has missed, and its outbox must still have room.
+    "RetransmissionWaits": [
         Start(0.0, "w0", tight=True),
         Start(0.0, "w1", tight=True),
         Cut(4.0, ("w0",), ("w1",), 1.0),
@@ -41,23 +40,23 @@ CASES: dict[str, Schedule] = {
         away("w0", 5.5, 8.0),
         *(Broadcast(6.0 + at / 100, "w0", "r0") for at in range(60)),
     ],
-    # w0 may have published something, and hears that it is counted as dead before it tries again.
-    "TriedTwice": [
+    # w0 may have published something, and is evicted before it tries again.
+    "TriedSentByNextLife": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         away("w0", 5.0, 15.29),
         Broadcast(5.1, "w0", "r0"),
-        Start(7.3, "w2"),  # so w1 speaks at 15.32
+        Start(7.3, "w2"),  # so w1 sends a heartbeat at 15.32
     ],
-    # w0 is away whenever w1 speaks, and hears itself between.
-    "CountsOn": [
+    # w0 is away whenever w1 sends a heartbeat, and receives its own echoes between.
+    "MissedBeatsKept": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         away("w0", 22.5, 23.6),
         *(away("w0", 23.9 + 2 * at, 25.4 + 2 * at) for at in range(5)),
     ],
-    # w1 has called s0 of w0 unknown while w0 and w2 were away; both come back at once.
-    "NoDoubt": [
+    # w1 reports s0 of w0 as unknown while w0 and w2 are away; both come back at once.
+    "NoQuarantine": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         Start(0.0, "w2"),
@@ -67,8 +66,8 @@ CASES: dict[str, Schedule] = {
         Move(11.0, "w1", "leave", ("s0",), "r0"),
         Broadcast(11.5, "w2", "r0"),
     ],
-    # w3 is new, and calls s0 of w0 unknown while w0 and w2 are away; w2 is the first to be back.
-    "NoTimeForStrangers": [
+    # w3 is new, and reports s0 of w0 as unknown while w0 and w2 are away; w2 comes back first.
+    "UnmetNotHeardOut": [
         Start(0.0, "w0"),
         Start(0.0, "w2"),
         Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
@@ -78,8 +77,8 @@ CASES: dict[str, Schedule] = {
         Move(30.5, "w3", "leave", ("s0",), "r0"),
         Broadcast(31.0, "w2", "r0"),
     ],
-    # w3 is new, and calls s0 of w0 unknown while w0 stands still and w2 is away.
-    "NoSuspicion": [
+    # w3 is new, and reports s0 of w0 as unknown while w0 is stopped and w2 is away.
+    "NoQuarantineForUnmet": [
         Start(0.0, "w0"),
         Start(0.0, "w2"),
         Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),

@@ -1,4 +1,4 @@
-"""The promises about changes of memberships: done, once, confirmed, and in time."""
+"""The promises about changes of memberships: carried out once, confirmed, and in time."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 #: Seconds, as in the defaults of the library.
 HEARTBEAT, CONFIRM = 2.0, 5.0
-#: Seconds that an outcome may come late.
+#: Seconds by which an outcome may be late.
 SLACK = 0.5
-#: After so many seconds without trouble, whoever lives answers in time ...
+#: Seconds without trouble after which every live worker answers in time.
 CALM = 3.5
-#: ... and whoever has vanished without a word is counted dead.
+#: Seconds without trouble after which a crashed worker is counted as dead.
 NOTICED = 11.0
 
 
 @dataclass(eq=False)
-class Asked:
+class Call:
     """
-    A change that a worker has asked for: one part for each socket.
+    A worker's call for a change, with one part for each socket.
 
     Args:
-        caller: The asking life.
-        change: What is to be done.
-        at: When, in seconds.
-        parts: By socket ID.
-        outcome: Completed or TimedOut; None as long as that is open.
-        lingers: Whether it may be carried out at any time, as its outcome was not known.
+        caller: The name of the calling worker.
+        change: The change.
+        at: The time of the call, in seconds.
+        parts: The parts by socket ID.
+        outcome: Completed or TimedOut; None while it is pending.
+        lingers: Whether it may be carried out at any later time, because it timed out.
     """
 
     caller: str
@@ -48,150 +48,150 @@ class Asked:
 
     @property
     def room(self) -> str:
-        """What is joined or left."""
+        """The room that is joined or left."""
         return str(self.change.rooms[0])
 
 
 class Changes:
     """
-    Watches who joins and leaves.
+    Checks how memberships change.
 
     Args:
-        world: To be watched.
-        memberships: What is known of them; kept up to date here.
+        world: The world to check.
+        memberships: The model of the memberships, which is kept up to date here.
     """
 
     def __init__(self, world: World, memberships: Memberships) -> None:
         self._world = world
         self._memberships = memberships
-        self._deadlines: deque[tuple[float, Asked]] = deque()
-        self._for_all: list[Asked] = []  # of them, those that may still meet new sockets
+        self._deadlines: deque[tuple[float, Call]] = deque()
+        self._for_all: list[Call] = []  # pending calls for all, which new sockets may join
 
-    def begins(self, caller: str, change: Change, sids: tuple[str, ...], *, here: bool) -> Asked:
+    def begins(self, caller: str, change: Change, sids: tuple[str, ...], *, here: bool) -> Call:
         """
-        A worker asks for a change of some sockets.
+        A worker calls for a change of some sockets.
 
         Args:
-            caller: The asking life.
-            change: What is to be done.
+            caller: The name of the calling worker.
+            change: The change.
             sids: The sockets that it is about.
-            here: Whether they are all its own, so that it is done at once.
+            here: Whether all of them are its own, so that the change is carried out at once.
         """
-        asked = Asked(caller, change, self._world.now)
+        call = Call(caller, change, self._world.now)
         for sid in sids:
-            self._begin(asked, sid)
+            self._begin(call, sid)
         if here:
             for sid in sids:
-                asked.parts[sid].carried_out = True
-                self._memberships.get(sid, asked.room).ends(asked.parts[sid], self._world.moment())
+                call.parts[sid].carried_out = True
+                self._memberships.get(sid, call.room).ends(call.parts[sid], self._world.moment())
         else:
-            self._deadlines.append((asked.at, asked))
+            self._deadlines.append((call.at, call))
             if change.source is not None:
-                self._for_all.append(asked)
-        return asked
+                self._for_all.append(call)
+        return call
 
-    def _begin(self, asked: Asked, sid: str, *, optional: bool = False) -> None:
+    def _begin(self, call: Call, sid: str, *, optional: bool = False) -> None:
         moment = self._world.moment()
-        part = Part(asked.caller, asked.change.action, moment, optional=optional)
-        asked.parts[sid] = part
-        self._memberships.get(sid, asked.room).begins(part)
+        part = Part(call.caller, call.change.action, moment, optional=optional)
+        call.parts[sid] = part
+        self._memberships.get(sid, call.room).begins(part)
 
     def connects(self, sid: str) -> None:
-        """A socket is there that changes under way may or may not meet."""
-        for asked in self._for_all:
-            self._begin(asked, sid, optional=True)
+        """A socket has connected, which the pending changes for all may or may not reach."""
+        for call in self._for_all:
+            self._begin(call, sid, optional=True)
 
-    def carries_out(self, asked: Asked, sids: tuple[str, ...]) -> None:
-        """An owner is about to move its sockets."""
+    def carries_out(self, call: Call, sids: tuple[str, ...]) -> None:
+        """An owner is about to carry out a change."""
         for sid in sids:
-            if sid not in asked.parts:
-                # Only who is counted dead can come so late, and has not heard so yet.
-                doomed = self._world.nodes[asked.caller].is_ruled_out(owner_of(sid))
-                demand("done with when it is settled", doomed, f"{asked.change} at {sid}")
-                self._begin(asked, sid, optional=True)
-            part = asked.parts[sid]
-            demand("at most once", not part.carried_out, f"{asked.change} at {sid}")
+            if sid not in call.parts:
+                # Only a worker that is counted as dead, and not told yet, may be so late.
+                doomed = self._world.nodes[call.caller].is_ruled_out(owner_of(sid))
+                demand("over once completed", doomed, f"{call.change} at {sid}")
+                self._begin(call, sid, optional=True)
+            part = call.parts[sid]
+            demand("at most once", not part.carried_out, f"{call.change} at {sid}")
             part.carried_out = True
-            if asked.lingers:
-                self._memberships.get(sid, asked.room).ends(part, self._world.moment())
+            if call.lingers:
+                self._memberships.get(sid, call.room).ends(part, self._world.moment())
 
-    def _end(self, asked: Asked, sid: str) -> None:
-        self._memberships.get(sid, asked.room).ends(asked.parts[sid], self._world.moment())
-        self.check(sid, asked.room)
+    def _end(self, call: Call, sid: str) -> None:
+        self._memberships.get(sid, call.room).ends(call.parts[sid], self._world.moment())
+        self.check(sid, call.room)
 
     def check(self, sid: str, room: str) -> None:
-        """Compare a membership with what it must be."""
+        """Compare a membership with the model."""
         owner = self._world.holder(sid)
         if owner is not None:
             possible = self._memberships.get(sid, room).possible()
             actual = "join" if room in owner.memberships[sid] else "leave"
             demand("memberships", actual in possible, f"{sid} in {room}: {actual}, not {possible}")
 
-    def settles(self, asked: Asked, outcome: Completed) -> list[str]:
-        """A worker has its outcome; returns the sockets with which nothing was done."""
-        asked.outcome = outcome
+    def completes(self, call: Call, outcome: Completed) -> list[str]:
+        """A call has completed; return the sockets for which it was not carried out."""
+        call.outcome = outcome
         certain = uncertain = 0
-        for sid, part in asked.parts.items():
+        for sid, part in call.parts.items():
             if part.carried_out:
-                self._end(asked, sid)
-            elif asked.change.source is None:
-                demand("confirmed means done", sid in outcome.unknown, f"{asked.change}: {sid}")
+                self._end(call, sid)
+            elif call.change.source is None:
+                demand("confirmed means done", sid in outcome.unknown, f"{call.change}: {sid}")
             if sid not in outcome.unknown:
                 certain += part.before not in (None, part.action)
                 uncertain += part.before is None
-        self._check_counts(asked, outcome, certain, uncertain)
-        if asked in self._for_all:
-            self._for_all.remove(asked)
-            for sid, part in list(asked.parts.items()):
+        self._check_counts(call, outcome, certain, uncertain)
+        if call in self._for_all:
+            self._for_all.remove(call)
+            for sid, part in list(call.parts.items()):
                 if part.optional and not part.carried_out:
-                    self._memberships.get(sid, asked.room).never(asked.parts.pop(sid))
-        undone = [sid for sid, part in asked.parts.items() if not part.carried_out]
-        asked.lingers = bool(undone)
+                    self._memberships.get(sid, call.room).never(call.parts.pop(sid))
+        undone = [sid for sid, part in call.parts.items() if not part.carried_out]
+        call.lingers = bool(undone)
         return undone
 
-    def _check_counts(self, asked: Asked, outcome: Completed, certain: int, uncertain: int) -> None:
-        if asked.change.source is None:
-            known = len(asked.parts) - len(outcome.unknown)
+    def _check_counts(self, call: Call, outcome: Completed, certain: int, uncertain: int) -> None:
+        if call.change.source is None:
+            known = len(call.parts) - len(outcome.unknown)
             demand("counts", outcome.changed + outcome.unchanged == known, outcome)
             demand("counts", certain <= outcome.changed, f"{outcome}, not {certain}")
         demand("counts", outcome.changed <= certain + uncertain, f"{outcome}, not {certain}")
 
-    def expires(self, asked: Asked, outcome: TimedOut) -> None:
-        """A worker has been told that it is not known what came of it."""
-        asked.outcome = outcome
-        self.gives_up(asked)
+    def times_out(self, call: Call, outcome: TimedOut) -> None:
+        """A call has timed out."""
+        call.outcome = outcome
+        self.gives_up(call)
         for name in outcome.missing or ("",):
             demand(
-                "confirmed where nothing is wrong",
+                "confirmed when all is well",
                 self._world.calm_for(name) < (CALM if self._world.can_answer(name) else NOTICED),
-                f"{asked.caller} waited for {name}, and all was calm: {outcome}",
+                f"{call.caller} timed out on {name} without any trouble: {outcome}",
             )
 
-    def gives_up(self, asked: Asked) -> None:
-        """Nobody waits for the outcome any more."""
-        asked.lingers = True
-        for sid, part in asked.parts.items():
+    def gives_up(self, call: Call) -> None:
+        """The outcome of a call is no longer awaited."""
+        call.lingers = True
+        for sid, part in call.parts.items():
             if part.carried_out:
-                self._end(asked, sid)
+                self._end(call, sid)
 
     def check_deadlines(self) -> None:
-        """Check that no wait is for ever."""
+        """Check that every call ends in time."""
         now = self._world.now
         while self._deadlines and now > self._deadlines[0][0] + CONFIRM + SLACK:
-            _, asked = self._deadlines.popleft()
-            if asked.outcome or asked.lingers:
+            _, call = self._deadlines.popleft()
+            if call.outcome or call.lingers:
                 continue
-            demand("no wait is for ever", self._world.lags(asked.caller), f"{asked.change}")
-            self._deadlines.append((now, asked))
+            demand("no wait is for ever", self._world.lags(call.caller), f"{call.change}")
+            self._deadlines.append((now, call))
 
-    def check_end(self, asked: Asked) -> None:
-        """Check that a change has been carried out, if asker and owner live and always did."""
-        if isinstance(asked.outcome, Completed):
-            return  # whoever was overlooked, that has been looked into
-        for sid, part in asked.parts.items():
+    def check_end(self, call: Call) -> None:
+        """Check that a change has been carried out whose caller and owner are still alive."""
+        if isinstance(call.outcome, Completed):
+            return  # completes() has checked the sockets that were overlooked
+        for sid, part in call.parts.items():
             owner = self._world.holder(sid)
             demand(
                 "no change lost",
                 part.carried_out or part.optional or owner is None,
-                f"{asked.change} of {asked.caller} at {sid}",
+                f"{call.change} of {call.caller} at {sid}",
             )

@@ -1,4 +1,4 @@
-"""How a broken promise is said."""
+"""The exception for a broken promise."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ class BrokenPromise(AssertionError):
     A promise is broken.
 
     Args:
-        promise: Which one, in a few words.
-        what: How.
+        promise: The promise, in a few words.
+        what: What happened.
     """
 
     def __init__(self, promise: str, what: object) -> None:

@@ -1,4 +1,4 @@
-"""Random schedules: what happens to the cluster, from one seed."""
+"""Random schedules: everything in one comes from its seed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.simulation.actions import (
 )
 from tests.simulation.bus import Weather
 
-#: When the first workers have met.
+#: The time at which the first workers have met.
 OPENING = 3.0
 
 
@@ -40,11 +40,11 @@ class Size:
     How large a schedule is.
 
     Args:
-        workers: How many at the start.
-        sockets: How many of them, in all.
-        rooms: How many rooms there are.
-        actions: How many things happen, at least.
-        gaps: Seconds between two of them, on average; each schedule has one of these.
+        workers: The number of workers at the start.
+        sockets: The number of sockets in all.
+        rooms: The number of rooms.
+        actions: The least number of actions.
+        gaps: Seconds between two actions, on average; each schedule has one of these.
         troubles: Seconds that a trouble lasts.
     """
 
@@ -69,12 +69,12 @@ class Generator:
     """
     Makes one schedule.
 
-    Each has its own few kinds of trouble: what only goes wrong without, say, any loss, would
-    hardly be met if everything went wrong at once. Workers come and go in all of them.
+    Each has a few kinds of trouble: a fault that only shows without, say, any loss would hardly
+    ever show if everything went wrong at once. Workers start and end in every schedule.
 
     Args:
-        seed: Everything random comes from it.
-        size: How large it is to be.
+        seed: The seed of all that is random.
+        size: The size of the schedule.
     """
 
     def __init__(self, seed: int, size: Size) -> None:
@@ -85,7 +85,7 @@ class Generator:
         self._workers: list[str] = []
         self._started = 0
         self._sockets: list[str] = []
-        self._victims: list[str] = []  # the workers that were in trouble last
+        self._victims: list[str] = []  # the workers that were in trouble most recently
         self._tight = rng.random() < 0.3
         self._gap = rng.choice(size.gaps)
         self._trouble = rng.choice([0.05, 0.1, 0.2])
@@ -121,7 +121,7 @@ class Generator:
                 self._use(self._now)
         return sorted(self._actions, key=lambda action: action.at)
 
-    # -- what the application does --------------------------------------------------------
+    # -- the application --------------------------------------------------------
 
     def _use(self, at: float) -> None:
         chance = self._rng.random()
@@ -142,7 +142,7 @@ class Generator:
         return Move(at, self._worker(), what, sockets, room, self._then(at, room))
 
     def _then(self, at: float, room: str) -> Schedule:
-        """Return what a caller does that has waited for the outcome, or whom it has told."""
+        """Return what follows on an outcome."""
         return (Broadcast(at, self._worker(), room),) if self._rng.random() < 0.6 else ()
 
     def _connect_calmly(self, worker: str) -> None:
@@ -161,13 +161,13 @@ class Generator:
         then: tuple[Action, ...] = ()
         if self._rng.random() < 0.7:
             then += (Move(at, worker, "join", (socket,), room),)
-        if self._rng.random() < 0.5:  # it may be spoken to at once, by anybody
+        if self._rng.random() < 0.5:  # any worker may address it at once
             then += (self._rng.choice([self._move(at, (socket,), room), *self._then(at, room)]),)
-        if self._rng.random() < 0.3:  # ... and its worker may do something, too
+        if self._rng.random() < 0.3:  # its own worker may do something, too
             then += (Move(at, worker, "leave", self._sockets_to_move(), room),)
         self._actions.append(Connect(at, socket, worker, then))
 
-    # -- who ------------------------------------------------------------------------------
+    # -- names ------------------------------------------------------------------------------
 
     def _worker(self) -> str:
         """Return a worker, often one that is young or in trouble."""
@@ -179,7 +179,7 @@ class Generator:
         return self._rng.choice(self._workers)
 
     def _socket(self) -> str:
-        # The latest are the most interesting, and those of the first workers are many.
+        # The latest sockets are the most interesting, and would seldom be drawn.
         if self._rng.random() < 0.2:
             return self._rng.choice(self._sockets[-3:])
         return self._rng.choice(self._sockets)
@@ -196,7 +196,7 @@ class Generator:
         self._victims = [*self._victims[-1:], victim]
         return victim
 
-    # -- workers that come and go ---------------------------------------------------------
+    # -- workers that start and end ---------------------------------------------------------
 
     def _start(self) -> str:
         worker = f"w{self._started}"
@@ -221,7 +221,7 @@ class Generator:
     # -- trouble --------------------------------------------------------------------------
 
     def _trouble_for(self, kind: Callable[..., Action], *what: Any) -> float:
-        """Let there be trouble for some time, and some use when it ends; returns its end."""
+        """Add a trouble, and some actions at its beginning and its end; return its end."""
         seconds = self._rng.choice(self._size.troubles)
         self._actions.append(kind(self._now, *what, seconds))
         end = self._now + seconds

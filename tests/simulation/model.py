@@ -1,4 +1,4 @@
-"""What a membership must be, as far as those who change it can know."""
+"""The model: what a membership may be, as far as the callers that change it can know."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Part:
     One change of one membership, as its caller sees it.
 
     Args:
-        caller: Whose changes of one socket are carried out in their order.
-        action: join or leave.
-        began: When it was asked for.
-        ended: When it was certainly carried out.
-        before: What the membership certainly was before it was carried out, if that is certain.
-        carried_out: Whether the owner has done it.
-        optional: Whether it need not be carried out at all.
+        caller: The caller, whose changes of one socket are carried out in their order.
+        action: "join" or "leave".
+        began: The moment of the call.
+        ended: The moment by which it was certainly carried out.
+        before: The membership just before it, if that is certain.
+        carried_out: Whether the owner has carried it out.
+        optional: Whether the owner may leave it out.
     """
 
     caller: str
@@ -42,9 +42,8 @@ class Membership:
     """
     One socket in one room.
 
-    Each change is carried out once, somewhere between its beginning and its end, and those of
-    one caller in their order. So the membership is what one of those changes says that may be
-    the last. Nothing more is known, and nothing more is needed.
+    Each change is carried out once, between its beginning and its end, and those of one caller
+    in their order. So the membership is what one of the changes says that may be the last one.
     """
 
     __slots__ = ("_last",)
@@ -53,7 +52,7 @@ class Membership:
         self._last = [Part("", "leave", 0, 0)]
 
     def begins(self, part: Part) -> None:
-        """Take note of a change that was asked for."""
+        """Record the call for a change."""
         others = [p for p in self._last if p.ended == FOREVER and p.caller != part.caller]
         for other in others:
             other.before = None
@@ -63,22 +62,21 @@ class Membership:
         self._last.append(part)
 
     def ends(self, part: Part, now: int) -> None:
-        """Take note that a change has been carried out by now."""
+        """Record that a change has been carried out by now."""
         part.ended = now
         self._last = [p for p in self._last if p is part or not p.precedes(part)]
 
     def never(self, part: Part) -> None:
-        """Take note that a change will never be carried out."""
+        """Record that a change will never be carried out."""
         self._last.remove(part)
 
     def possible(self, caller: str = "", before: float = FOREVER) -> set[str]:
         """
-        Return what the last change may have been.
+        Return the actions that the last change may have had.
 
         Args:
-            caller: Somebody whose changes, as far as they began before *before*, have all
-                been carried out.
-            before: When.
+            caller: A caller whose changes that began before *before* have been carried out.
+            before: A moment.
         """
         done = [p for p in self._last if p.caller == caller and p.began < before]
         if not done:
@@ -88,13 +86,13 @@ class Membership:
 
 
 class Memberships:
-    """All memberships there may be, by room and socket ID."""
+    """All memberships, by room and socket ID."""
 
     def __init__(self) -> None:
         self.by_room: defaultdict[str, dict[str, Membership]] = defaultdict(dict)
 
     def get(self, sid: str, room: str) -> Membership:
-        """Return what is known of a socket in a room."""
+        """Return the membership of a socket in a room."""
         members = self.by_room[room]
         if sid not in members:
             members[sid] = Membership()

@@ -1,4 +1,4 @@
-"""Plays a schedule, and checks the promises throughout."""
+"""Play a schedule, and check the promises throughout."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from tests.simulation.actions import Schedule
 from tests.simulation.demands import BrokenPromise
 from tests.simulation.world import World
 
-#: Seconds after the last trouble in which everything has to be well again.
+#: Seconds after the last trouble in which the cluster has to recover.
 RECOVERY = 30.0
 
 
 def play(schedule: Schedule, world: World, recovery: float = RECOVERY) -> None:
     """
-    Play a schedule in a new world, and give it some time to recover.
+    Play a schedule in a new world, and give the cluster time to recover.
 
     Raises:
         BrokenPromise: A promise is broken.
@@ -27,7 +27,7 @@ def play(schedule: Schedule, world: World, recovery: float = RECOVERY) -> None:
 
 
 def failure(schedule: Schedule, world: World) -> Exception | None:
-    """Play a schedule, and return what went wrong, which may be anything where a rule is broken."""
+    """Play a schedule, and return its exception, which is of any kind where a rule is broken."""
     try:
         play(schedule, world)
     except Exception as error:
@@ -36,7 +36,7 @@ def failure(schedule: Schedule, world: World) -> Exception | None:
 
 
 def promise_of(error: Exception | None) -> str | None:
-    """Return which promise was broken, in a few words."""
+    """Return the promise that was broken, in a few words."""
     if isinstance(error, BrokenPromise):
         return error.promise
     return None if error is None else type(error).__name__

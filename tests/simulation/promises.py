@@ -1,4 +1,4 @@
-"""All promises together, as a World tells of what happens in it."""
+"""All promises together. A World reports to them everything that happens in it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flask_rooms.protocol.messages import (
 )
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.pending import Completed, TimedOut
-from tests.simulation.broadcasts import Broadcasts, Said
-from tests.simulation.changes import Asked, Changes
+from tests.simulation.broadcasts import Broadcasts, Message
+from tests.simulation.changes import Call, Changes
 from tests.simulation.deaths import Deaths
 from tests.simulation.demands import demand
 from tests.simulation.model import Memberships
@@ -25,79 +25,79 @@ if TYPE_CHECKING:
 
 class Promises:
     """
-    Watches a World, and says at once where a promise is broken.
+    Checks a World, and raises BrokenPromise as soon as a promise is broken.
 
     Args:
-        world: To be watched from its beginning.
+        world: A new world.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         memberships = Memberships()
-        self._streams: Streams[Asked | Said] = Streams(is_over)
+        self._streams: Streams[Call | Message] = Streams(is_over)
         self._changes = Changes(world, memberships)
         self._broadcasts = Broadcasts(world, memberships)
         self._deaths = Deaths(world)
 
-    # -- what the application of a worker does --------------------------------------------
+    # -- the application of a worker --------------------------------------------
 
     def connects(self, sid: str) -> None:
         """A worker has accepted a socket."""
         self._changes.connects(sid)
 
     def changes_here(self, worker: Worker, change: Change, sids: tuple[str, ...]) -> None:
-        """A worker is about to move sockets of its own."""
+        """A worker is about to change sockets of its own."""
         self._leaves(change, sids)
         self._changes.begins(worker.name, change, sids, here=True)
 
-    def asks(self, worker: Worker, number: int, change: Change, sids: tuple[str, ...]) -> Asked:
-        """A worker has asked others to move sockets of theirs."""
+    def calls(self, worker: Worker, number: int, change: Change, sids: tuple[str, ...]) -> Call:
+        """A worker has called for a change of sockets of other workers."""
         self._leaves(change, sids)
-        asked = self._changes.begins(worker.name, change, sids, here=False)
-        self._streams.submits(worker.name, number, change, asked)
-        return asked
+        call = self._changes.begins(worker.name, change, sids, here=False)
+        self._streams.submits(worker.name, number, change, call)
+        return call
 
     def _leaves(self, change: Change, sids: tuple[str, ...]) -> None:
         if change.action == "leave":
             for sid in sids:
                 self._broadcasts.leaves(sid, str(change.rooms[0]))
 
-    def sends(self, worker: Worker, room: str) -> Said:
+    def sends(self, worker: Worker, room: str) -> Message:
         """A worker is about to send a broadcast."""
         return self._broadcasts.sends(worker.name, room)
 
-    def submits(self, worker: Worker, number: int, emit: Emit, said: Said) -> None:
-        """... and has put it into its outbox."""
-        self._streams.submits(worker.name, number, emit, said)
+    def submits(self, worker: Worker, number: int, emit: Emit, message: Message) -> None:
+        """A worker has put a broadcast into its outbox."""
+        self._streams.submits(worker.name, number, emit, message)
 
-    def not_sent(self, said: Said) -> None:
-        """... or its outbox was full."""
-        self._broadcasts.refused(said)
+    def not_sent(self, message: Message) -> None:
+        """A broadcast was refused because the outbox was full."""
+        self._broadcasts.refused(message)
 
-    def has_sent(self, said: Said) -> None:
-        """... and its own sockets have it."""
-        self._broadcasts.check_own(said)
+    def has_sent(self, message: Message) -> None:
+        """A worker has sent a broadcast to its own sockets."""
+        self._broadcasts.check_own(message)
 
     # -- the outbox -----------------------------------------------------------------------
 
     def accepts(self, worker: Worker, size: int) -> None:
-        """A worker has put so many bytes into its outbox."""
+        """A worker has put *size* bytes into its outbox."""
         self._streams.grows(worker.name, size)
 
     def refuses(self, worker: Worker, size: int) -> None:
-        """A worker's outbox had no room for so many bytes."""
+        """A worker's outbox has refused *size* bytes."""
         waiting = self._streams.waiting(worker.name)
         demand(
             "an outbox has room",
             waiting + size > worker.limits.outbox,
-            f"that of {worker.name} takes no {size} bytes, and {waiting} wait",
+            f"that of {worker.name} refused {size} bytes while {waiting} waited",
         )
 
     def has_published(self, worker: Worker, frame: Frame) -> None:
-        """The broker has a worker's frame."""
+        """A worker has published a frame."""
         self._streams.shrinks(worker.name, frame.first + len(frame.operations))
 
-    # -- what workers do of their own ------------------------------------------------------
+    # -- the protocol ------------------------------------------------------
 
     def publishes(self, worker: Worker, frame: Frame) -> None:
         """A worker tries to publish a frame."""
@@ -105,71 +105,71 @@ class Promises:
         if frame.heartbeat is not None:
             self._deaths.beats(worker, frame.heartbeat)
 
-    def delivers(self, worker: Worker, event: Deliver) -> Asked | Said:
-        """A worker is about to apply an operation of another one."""
+    def delivers(self, worker: Worker, event: Deliver) -> Call | Message:
+        """A worker is about to apply an operation of another one; return what it belongs to."""
         return self._streams.delivers(worker.name, event)
 
-    def carries_out(self, asked: Asked, sids: tuple[str, ...]) -> None:
-        """A worker is about to move its sockets for another one."""
-        self._changes.carries_out(asked, sids)
+    def carries_out(self, call: Call, sids: tuple[str, ...]) -> None:
+        """A worker is about to change its sockets for another one."""
+        self._changes.carries_out(call, sids)
 
     def check(self, sid: str, room: str) -> None:
         """A membership may have changed."""
         self._changes.check(sid, room)
 
     def hears(self, sid: str, tag: int, sender: str) -> None:
-        """A socket gets a broadcast."""
-        said = self._broadcasts.hears(sid, tag, sender)
-        self._deaths.hears(sid, said)
+        """A socket receives a broadcast."""
+        message = self._broadcasts.hears(sid, tag, sender)
+        self._deaths.hears(sid, message)
 
-    def settles(self, worker: Worker, asked: Asked, outcome: Completed) -> None:
-        """A worker has its outcome."""
-        for sid in self._changes.settles(asked, outcome):
+    def completes(self, worker: Worker, call: Call, outcome: Completed) -> None:
+        """A call has completed."""
+        for sid in self._changes.completes(call, outcome):
             self._deaths.overlooks(worker, sid)
 
-    def expires(self, asked: Asked, outcome: TimedOut) -> None:
-        """A worker has been told that it is not known what came of it."""
-        self._changes.expires(asked, outcome)
+    def times_out(self, call: Call, outcome: TimedOut) -> None:
+        """A call has timed out."""
+        self._changes.times_out(call, outcome)
 
-    def cast_out(self, worker: Worker, reason: str) -> None:
-        """A worker must start again."""
+    def evicts(self, worker: Worker, reason: str) -> None:
+        """A worker is evicted."""
         met = self._streams.has_reached(worker.name, reason.split()[1])
-        self._deaths.cast_out(worker, reason, met=met)
+        self._deaths.evicts(worker, reason, met=met)
 
     def moves_on(self, old: Worker, new: Worker, waiting: list[tuple[int, Operation]]) -> None:
-        """... and has put what still waited into its new outbox."""
+        """An evicted worker has put what still waited into its new outbox."""
         for what in self._streams.moves_on(old.name, new.name, waiting):
             what.caller = new.name
-            if isinstance(what, Asked):
+            if isinstance(what, Call):
                 for part in what.parts.values():
                     part.caller = new.name
 
     def dies(self, worker: Worker) -> None:
-        """The life of a worker is over."""
-        for asked, _ in worker.asks.values():
-            self._changes.gives_up(asked)
+        """A life of a worker has ended."""
+        for call, _ in worker.calls.values():
+            self._changes.gives_up(call)
 
     # -- time -----------------------------------------------------------------------------
 
     def check_deadlines(self) -> None:
-        """Some time has passed."""
+        """Time has passed."""
         self._changes.check_deadlines()
 
     def check_end(self) -> None:
-        """All has been well for some time."""
+        """The cluster has had the time to recover."""
         self._broadcasts.check_end()
         for (sender, _), (_, what) in self._streams.submitted.items():
-            if isinstance(what, Asked) and self._world.lives(sender):
+            if isinstance(what, Call) and self._world.lives(sender):
                 self._changes.check_end(what)
         names = {worker.name for worker in self._world.workers.values()}
         for worker in self._world.workers.values():
             demand("all meet", worker.node.peers == names - {worker.name}, worker.name)
 
 
-def is_over(what: Asked | Said) -> bool:
-    """Whether all have answered that were asked, without being named."""
+def is_over(what: Call | Message) -> bool:
+    """Whether it is a call for all that has completed."""
     return (
-        isinstance(what, Asked)
+        isinstance(what, Call)
         and what.change.source is not None
         and isinstance(what.outcome, Completed)
     )

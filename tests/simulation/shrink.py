@@ -1,4 +1,4 @@
-"""Finds a short schedule that still fails, by leaving things out."""
+"""Find a short schedule that still fails, by leaving out actions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def shrink(
     """
     Return the shortest schedule found that still fails.
 
-    It leaves out runs of actions, half of them at first and single ones in the end, and then
-    parts of actions, as long as something can be left out.
+    It leaves out runs of actions, from half of the schedule down to single ones, and then parts
+    of actions, until nothing more can be left out.
 
     Args:
-        schedule: One that fails.
-        fails: Whether another one does.
-        seconds: How long to search, at most.
+        schedule: A schedule that fails.
+        fails: Whether another schedule fails in the same way.
+        seconds: The most seconds to search.
     """
     deadline = time.monotonic() + seconds
     size = len(schedule)

@@ -1,4 +1,4 @@
-"""The promise that operations arrive in their order, once, and without a gap."""
+"""The promise that operations arrive in order, once, and without a gap."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ T = TypeVar("T")
 
 class Streams(Generic[T]):
     """
-    What each life of a worker has submitted, and how far the others have got with it.
+    What each life of a worker has submitted, and how far the others have applied it.
 
     Args:
-        is_over: Whether something need not be repeated any more.
+        is_over: Whether an operation is no longer retransmitted.
     """
 
     def __init__(self, is_over: Callable[[T], bool]) -> None:
         self._over = is_over
         self._numbers: defaultdict[str, list[int]] = defaultdict(list)
-        self._reached: dict[tuple[str, str], int] = {}  # receiver, sender -> how far it got
+        self._reached: dict[tuple[str, str], int] = {}  # receiver, sender -> index
         self._tried: defaultdict[str, int] = defaultdict(int)
-        # The bytes of all that a life has submitted, its answers included; and of it, ...
+        # The sizes of all that a life has submitted, its answers included
         self._sizes: defaultdict[str, list[int]] = defaultdict(lambda: [0])
-        self._sent: defaultdict[str, int] = defaultdict(int)  # ... how many the broker has
-        #: Sender and number -> the operation, and what the promises know it by.
+        self._sent: defaultdict[str, int] = defaultdict(int)  # how many of them are published
+        #: Sender and number -> the operation, and the call or broadcast that it belongs to.
         self.submitted: dict[tuple[str, int], tuple[Operation, T]] = {}
 
     def submits(self, sender: str, number: int, operation: Operation, what: T) -> None:
@@ -39,15 +39,15 @@ class Streams(Generic[T]):
         self.submitted[sender, number] = operation, what
 
     def publishes(self, sender: str, up_to: int) -> None:
-        """The broker may have what a worker has submitted before a number."""
+        """A worker has tried to publish its operations before number *up_to*."""
         self._tried[sender] = max(self._tried[sender], up_to)
 
     def grows(self, sender: str, size: int) -> None:
-        """A worker has put so many bytes into its outbox."""
+        """A worker has put *size* bytes into its outbox."""
         self._sizes[sender].append(size)
 
     def shrinks(self, sender: str, up_to: int) -> None:
-        """The broker has what a worker has submitted before a number."""
+        """A worker has published its operations before number *up_to*."""
         self._sent[sender] = max(self._sent[sender], up_to - 1)
 
     def waiting(self, sender: str) -> int:
@@ -55,10 +55,10 @@ class Streams(Generic[T]):
         return sum(self._sizes[sender][self._sent[sender] + 1 :])
 
     def delivers(self, receiver: str, event: Deliver) -> T:
-        """Check what a worker is about to apply, and return what it is."""
+        """Check the operation that a worker is about to apply, and return what it belongs to."""
         numbers = self._numbers[event.sender]
         reached = self._reached.get((receiver, event.sender))
-        if reached is None:  # where its stream starts for a receiver is a matter of its own
+        if reached is None:  # other promises check where a stream starts
             reached = bisect_left(numbers, event.number) - 1
         while reached + 1 < len(numbers) and self._is_over(event.sender, numbers[reached + 1]):
             if numbers[reached + 1] == event.number:
@@ -69,7 +69,7 @@ class Streams(Generic[T]):
         demand(
             "in order, once, without a gap",
             due == event.number and operation == event.operation,
-            f"{receiver} got number {event.number} of {event.sender}, after which {due} was due",
+            f"{receiver} got number {event.number} of {event.sender}, and {due} was due",
         )
         assert what is not None
         self._reached[receiver, event.sender] = reached + 1
@@ -83,12 +83,12 @@ class Streams(Generic[T]):
         return self._over(self.submitted[sender, number][1])
 
     def moves_on(self, old: str, new: str, waiting: list[tuple[int, Operation]]) -> list[T]:
-        """An outcast has put what still waited into the outbox of its next life."""
+        """An evicted worker has put what still waited into the outbox of its next life."""
         untried = [n for n in self._numbers[old] if n >= self._tried[old]]
         before = self._numbers[old][len(self._numbers[old]) - len(waiting) :]
         same = [self.submitted[old, n][0] for n in before] == [o for _, o in waiting]
         demand(
-            "an outcast sends what waited",
+            "an evicted worker sends its outbox",
             same and len(waiting) == len(untried),
             f"{old} had not tried to publish {untried}, and goes on with {len(waiting)}",
         )

@@ -1,4 +1,4 @@
-"""The simulated cluster: real Nodes with sockets, in virtual time, driven as Cluster does it."""
+"""The simulated cluster: real Nodes with sockets, in virtual time, driven as by Cluster."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
-from tests.simulation.broadcasts import Said
+from tests.simulation.broadcasts import Message
 from tests.simulation.bus import CALM, Bus, Weather, chances, number_of
-from tests.simulation.changes import CONFIRM, HEARTBEAT, NOTICED, Asked
+from tests.simulation.changes import CONFIRM, HEARTBEAT, NOTICED, Call
 from tests.simulation.promises import Promises
 
 WIDE = Limits(outbox=64 * 1024, log=64 * 1024, frame=4 * 1024)
 TIGHT = Limits(outbox=600, log=400, frame=200)
-#: Seconds between two attempts to receive while the broker is away, at most.
+#: The most seconds between two attempts to receive while the broker is away.
 RETRY = 0.05
 
 Outcome = tuple[int, int, tuple[str, ...]]  # changed, unchanged, unknown
@@ -46,30 +46,30 @@ def make_node(name: str, now: float, limits: Limits) -> Node:
 
 
 def nothing() -> None:
-    """Follow nothing."""
+    """Do nothing on the outcome."""
 
 
 @dataclass(eq=False)
 class Worker:
     """
-    One life of a worker: its node, its sockets, and what it waits for.
+    One life of a worker: its node, its sockets, and its pending calls.
 
     Args:
-        host: What stays the same from life to life.
-        node: The real thing.
-        skew: Its clock less the world's, in seconds.
+        host: The name that stays the same from life to life.
+        node: The real Node.
+        skew: Its clock minus the world's, in seconds.
         limits: The bounds of its stream.
         memberships: Socket ID -> rooms.
-        serving: Whether its application does things.
-        accepts: Whether it accepts sockets, too.
-        unheard: ... though it has not heard itself yet.
-        born: When it came to life.
-        down: Whether it has seen that the broker is away, and waits to hear something.
-        clients: Who waits to be accepted, and what follows then.
-        inbox: What has arrived.
-        busy_until: When it has handled the last frame, if it is slow.
-        wakes_at: The next tick.
-        asks: Number -> what it waits for, and what follows on the outcome.
+        serving: Whether its application is running.
+        accepts: Whether it accepts sockets.
+        unheard: Whether it accepts them although its hello has not echoed.
+        born: The time at which this life began.
+        down: Whether it has noticed that the broker is away, and has received nothing since.
+        clients: The clients that wait to be accepted, each with what follows then.
+        inbox: The frames that have arrived.
+        busy_until: The time at which it has handled the last frame, if it is slow.
+        wakes_at: The time of the next tick.
+        calls: Number -> the pending call, and what follows on the outcome.
     """
 
     host: str
@@ -86,7 +86,7 @@ class Worker:
     inbox: deque[Frame] = field(default_factory=deque)
     busy_until: float = 0.0
     wakes_at: float = float("inf")
-    asks: dict[int, tuple[Asked, Then]] = field(default_factory=dict)
+    calls: dict[int, tuple[Call, Then]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -99,8 +99,8 @@ class World:
     Workers, sockets and the bus between them.
 
     Args:
-        seed: What happens to which frame comes from it.
-        make: Makes the nodes; the mutation tests give a broken one.
+        seed: Decides the fate of each frame.
+        make: Makes the nodes; a mutant makes broken ones.
     """
 
     def __init__(self, seed: int, make: NodeFactory = make_node) -> None:
@@ -117,20 +117,21 @@ class World:
         self.workers: dict[str, Worker] = {}  # host -> its present life
         self.nodes: dict[str, Node] = {}  # of all lives
         self._lives: defaultdict[str, int] = defaultdict(int)
-        self._ended: dict[str, tuple[float, bool]] = {}  # life -> when, and with a goodbye?
-        self.sids: dict[str, str] = {}  # client -> the last ID that it had
+        self._ended: dict[str, tuple[float, bool]] = {}  # life -> when, and whether with a goodbye
+        self.sids: dict[str, str] = {}  # client -> its latest socket ID
         self._paused: dict[str, float] = {}  # host -> until when
-        self._slow: dict[str, tuple[float, float]] = {}  # host -> until when, seconds for a frame
-        self.back_at: defaultdict[str, float] = defaultdict(float)  # host -> since when
-        #: ... and when it was cut off from it.
+        self._slow: dict[str, tuple[float, float]] = {}  # host -> until when, seconds a frame
+        #: Host -> when it was last reconnected to the broker.
+        self.back_at: defaultdict[str, float] = defaultdict(float)
+        #: Host -> when it was last cut off from the broker.
         self.left_at: defaultdict[str, float] = defaultdict(lambda: float("-inf"))
         self._troubles: defaultdict[str, float] = defaultdict(float)  # host -> until when
         self.promises = Promises(self)
 
-    # -- what an application does ---------------------------------------------------------
+    # -- the application ---------------------------------------------------------
 
     def start(self, host: str, limits: Limits = WIDE) -> None:
-        """Bring a new worker to life."""
+        """Start a new worker."""
         if host in self.workers:
             return
         worker = self._new_life(host, limits)
@@ -145,7 +146,7 @@ class World:
         self._flush(worker)
 
     def connect(self, client: str, host: str, then: Then = nothing) -> None:
-        """Let a client connect, as soon as the worker accepts it."""
+        """Connect a client, as soon as the worker accepts it."""
         worker = self.workers.get(host)
         if worker is None or self._is_stopped(host):
             return
@@ -161,7 +162,7 @@ class World:
         then()
 
     def disconnect(self, client: str) -> None:
-        """Let a client go."""
+        """Disconnect a client."""
         owner = self.holder(self.sids.get(client, ""))
         if owner and not self._is_stopped(owner.host):
             del owner.memberships[self.sids[client]]
@@ -174,7 +175,7 @@ class World:
         room: str,
         then: Then = nothing,
     ) -> None:
-        """Let a worker move sockets; done at once where they are its own."""
+        """Let a worker change sockets: its own at once, and those of others by a call."""
         worker = self._active(host)
         sids = tuple(self.sids[client] for client in clients if client in self.sids)
         if worker is None or not sids:
@@ -185,7 +186,7 @@ class World:
             if sid not in own:
                 owners[owner_of(sid)] += (sid,)
         rest = tuple(sid for theirs in owners.values() for sid in theirs)
-        if rest and not self._ask(
+        if rest and not self._call(
             worker, Change(action, "/", rest, (room,)), dict(owners), rest, then
         ):
             return
@@ -195,19 +196,19 @@ class World:
         self._flush(worker)
 
     def empty(self, host: str, room: str, then: Then = nothing) -> None:
-        """Let a worker have everybody leave a room."""
+        """Let a worker make all members leave a room."""
         worker = self._active(host)
         if worker is None:
             return
         change = Change("leave", "/", (), (room,), source=room)
-        # Who was never heard closes its connections when it is.
+        # A worker that was never heard closes its connections when it is.
         others = (one for one in self.workers.values() if one is not worker and not one.unheard)
         sids = tuple(sid for one in others for sid in one.memberships)
-        if self._ask(worker, change, None, sids, then):
+        if self._call(worker, change, None, sids, then):
             self._change_here(worker, change)
             self._flush(worker)
 
-    def _ask(
+    def _call(
         self,
         worker: Worker,
         change: Change,
@@ -215,12 +216,12 @@ class World:
         sids: tuple[str, ...],
         then: Then,
     ) -> bool:
-        ask = partial(worker.node.call, change, owners, self._clock(worker))
-        done = self._put(worker, change, ask)
+        make_call = partial(worker.node.call, change, owners, self._clock(worker))
+        done = self._put(worker, change, make_call)
         if done is None:
-            return False  # said so, and nothing has changed
+            return False  # the outbox was full, and nothing has changed
         number, events = done
-        worker.asks[number] = self.promises.asks(worker, number, change, sids), then
+        worker.calls[number] = self.promises.calls(worker, number, change, sids), then
         self._handle(worker, events)
         return True
 
@@ -248,15 +249,15 @@ class World:
         worker = self._active(host)
         if worker is None:
             return
-        said = self.promises.sends(worker, room)
-        emit = Emit("/", (str(said.tag),), (room,), (), 0)
+        message = self.promises.sends(worker, room)
+        emit = Emit("/", (str(message.tag),), (room,), (), 0)
         number = self._submit(worker, emit)
         if number is None:
-            self.promises.not_sent(said)
+            self.promises.not_sent(message)
         else:
-            self.promises.submits(worker, number, emit, said)
+            self.promises.submits(worker, number, emit, message)
         self._receive(worker, emit, worker.name)
-        self.promises.has_sent(said)
+        self.promises.has_sent(message)
         self._flush(worker)
 
     def stop(self, host: str) -> None:
@@ -266,11 +267,11 @@ class World:
             return
         self._submit(worker, Goodbye())
         self._flush(worker)
-        # It is lost for who has a gap before it, and nobody is left who could repeat that.
+        # A receiver with a gap before it loses it, as the worker cannot retransmit any more.
         self._end(worker, goodbye=self.calm_for("") > 2 * HEARTBEAT)
 
     def crash(self, host: str) -> None:
-        """Let a worker vanish, with its sockets."""
+        """End a worker and its sockets without a goodbye."""
         if host in self.workers:
             self._end(self.workers[host], goodbye=False)
 
@@ -280,7 +281,7 @@ class World:
         self._ended[worker.name] = self.now, goodbye
         self.promises.dies(worker)
 
-    # -- what the promises want to know ---------------------------------------------------
+    # -- what the promises query ---------------------------------------------------
 
     def moment(self) -> int:
         """Return a number higher than all before."""
@@ -298,30 +299,30 @@ class World:
         return worker is not None and worker.name == name
 
     def can_answer(self, name: str) -> bool:
-        """Whether a worker lives, or has said goodbye."""
+        """Whether a worker is alive, or has said goodbye."""
         return name not in self._ended or self._ended[name][1]
 
     def calm_for(self, name: str) -> float:
-        """Return for how many seconds nothing has been wrong, nor this worker gone."""
+        """Return for how many seconds there was no trouble, and this worker had not ended."""
         ended = self._ended.get(name, (0.0, True))[0]
-        if not self.can_answer(name):  # others may have spoken of it before they vanished, too
+        if not self.can_answer(name):  # workers that crashed later may have reported it
             ended = max(when for when, goodbye in self._ended.values() if not goodbye)
         return self.now - max(self.trouble_until(), ended)
 
     def trouble_of(self, host: str) -> float:
-        """Return when this worker's own last trouble was over."""
+        """Return the end of this worker's own latest trouble."""
         return self._troubles[host]
 
     def trouble_until(self) -> float:
-        """Return when the last trouble was over, of whatever kind."""
+        """Return the end of the latest trouble of any kind."""
         return max(self._troubles.values(), default=0.0)
 
     def is_slow(self, host: str) -> bool:
-        """Whether what a worker hears may be old."""
+        """Whether a worker may receive old frames."""
         return bool(self._slow.get(host))
 
     def lags(self, name: str) -> bool:
-        """Whether a worker lives, and has not had the time to do what is due."""
+        """Whether a worker is alive, and has had no time to do what is due."""
         worker = self.workers.get(name.partition("+")[0])
         return worker is not None and (
             self._is_stopped(worker.host) or self.now <= worker.busy_until
@@ -330,24 +331,24 @@ class World:
     # -- faults ---------------------------------------------------------------------------
 
     def pause(self, host: str, seconds: float) -> None:
-        """Stop a worker as SIGSTOP does; what is sent to it waits."""
+        """Stop a worker as SIGSTOP does; its frames wait."""
         self._paused[host] = max(self._paused.get(host, 0.0), self.now + seconds)
         self._at(self._paused[host], self._resume, host)
         self.trouble(host, seconds)
 
     def slow_down(self, host: str, seconds: float, pace: float) -> None:
-        """Let a worker take *pace* seconds for each frame, one by one."""
+        """Let a worker take *pace* seconds for each frame."""
         self._slow[host] = (self.now + seconds, pace)
         self.trouble(host, seconds + 10 * pace)
 
     def cut_off(self, hosts: tuple[str, ...], seconds: float, *, torn: bool) -> None:
         """
-        Cut workers off from the broker, all of them when none is named; they notice.
+        Cut workers off from the broker; they notice.
 
         Args:
-            hosts: The workers.
-            seconds: How long, and then up to one second more.
-            torn: Whether what they publish in that moment gets through all the same.
+            hosts: The workers; all of them if it is empty.
+            seconds: For how long; up to one second is added.
+            torn: Whether their next publish is carried although it fails.
         """
         if not hosts:
             self._down_until = max(self._down_until, self.now + seconds)
@@ -360,7 +361,7 @@ class World:
                 self.trouble(host, seconds + 1)
 
     def _cut_off(self, host: str, seconds: float) -> None:
-        # They do not all come back at once.
+        # Workers do not come back all at once.
         seconds += chances(self._seed, number_of(host), int(self.now * 1000))[0]
         if not self.bus.is_away(host):
             self.left_at[host] = self.now
@@ -368,17 +369,17 @@ class World:
         self._at(until, self._subscribed, host)
 
     def make_deaf(self, host: str, seconds: float) -> None:
-        """Let a worker receive nothing, without knowing it."""
+        """Let a worker receive nothing, without its knowing."""
         self.bus.deaf[host] = self.now + seconds
         self.trouble(host, seconds)
 
     def make_mute(self, host: str, seconds: float) -> None:
-        """Let a worker's frames reach nobody else, without its knowing."""
+        """Let no other worker receive a worker's frames, without its knowing."""
         self.bus.mute[host] = self.now + seconds
         self.trouble(host, seconds)
 
     def cut(self, senders: tuple[str, ...], receivers: tuple[str, ...], seconds: float) -> None:
-        """Let nothing of some workers reach some others."""
+        """Let no frame of the senders reach the receivers."""
         for sender in senders:
             for receiver in receivers:
                 if sender != receiver:
@@ -386,12 +387,12 @@ class World:
                     self.trouble(sender, seconds)
 
     def replay(self, back: int) -> None:
-        """Let an old frame arrive everywhere once more: its sender seems to live, for a while."""
+        """Deliver an old frame again: for a while, its sender seems to be alive."""
         self.bus.replay(back)
         self.trouble("", NOTICED)
 
     def change_weather(self, weather: Weather, seconds: float) -> None:
-        """Let frames fare worse for some time."""
+        """Delay, lose, duplicate and reorder frames for some time."""
         self._weather.append(weather)
         self._forecast()
         self._at(self.now + seconds, self._clear_up, weather)
@@ -405,7 +406,7 @@ class World:
         self.bus.weather = Weather.worst_of(self._weather) if self._weather else CALM
 
     def trouble(self, host: str, seconds: float) -> None:
-        """Take note that a worker, or the broker, is in trouble for some time from now on."""
+        """Record that a worker, or the broker if *host* is empty, is in trouble for some time."""
         self._troubles[host] = max(self._troubles[host], self.now + seconds)
 
     # -- time -----------------------------------------------------------------------------
@@ -427,7 +428,7 @@ class World:
     def _clock(self, worker: Worker) -> float:
         return self.now + worker.skew
 
-    # -- a worker's life, as in Cluster ---------------------------------------------------
+    # -- the life of a worker, as in Cluster ---------------------------------------------------
 
     def _active(self, host: str) -> Worker | None:
         worker = self.workers.get(host)
@@ -463,13 +464,13 @@ class World:
         if not worker.accepts:
             self._serve(worker)
 
-    def _start_over(self, worker: Worker, reason: str) -> None:
-        self.promises.cast_out(worker, reason)
+    def _restart(self, worker: Worker, reason: str) -> None:
+        self.promises.evicts(worker, reason)
         self.promises.dies(worker)
         self._ended[worker.name] = self.now, False
         new = self._new_life(worker.host, worker.limits)
         new.serving = True
-        worker.asks.clear()
+        worker.calls.clear()
         waiting = self._waiting(worker)
         moved = [(self._submit(new, one, bounded=False) or 0, one) for one in waiting]
         self.promises.moves_on(worker, new, moved)
@@ -478,10 +479,10 @@ class World:
             self._serve_unheard(new)
         else:
             self._at(self.now + CONFIRM, self._serve_unheard, new)
-        self._connect_anew(new)
+        self._reconnect(new)
 
-    def _connect_anew(self, worker: Worker) -> None:
-        """Open a new connection to the broker; what was on its way on the old one is lost."""
+    def _reconnect(self, worker: Worker) -> None:
+        """Open a new connection to the broker; frames on their way on the old one are lost."""
         host = worker.host
         worker.down = True
         worker.inbox.clear()
@@ -494,13 +495,13 @@ class World:
         return [operation for operation in waiting if isinstance(operation, Change | Emit)]
 
     def _move_sockets(self, old: Worker, new: Worker) -> None:
-        """End all sockets of a worker; their clients connect again."""
+        """Disconnect all sockets of a worker; their clients connect again."""
         clients = [client for client, sid in self.sids.items() if sid in old.memberships]
         old.memberships.clear()
         for client in clients:
             self.connect(client, new.host)
 
-    # -- what a worker does when something comes, or time has passed ----------------------
+    # -- frames and ticks ----------------------
 
     def _arrive(self, host: str, frame: Frame) -> None:
         self.workers[host].inbox.append(frame)
@@ -543,7 +544,7 @@ class World:
         deaf = worker.node.is_deaf(self._clock(worker))
         self._hear(worker, None)
         if deaf and self.lives(worker.name):
-            self._connect_anew(worker)
+            self._reconnect(worker)
 
     def _resume(self, host: str) -> None:
         if host in self.workers and not self._is_stopped(host):
@@ -552,7 +553,7 @@ class World:
             self._tick(self.workers[host])
 
     def _subscribed(self, host: str) -> None:
-        # It goes on with the first frame that comes, or when none has come for a moment.
+        # It goes on with the first frame that arrives, or when none has arrived for a moment.
         worker = self.workers.get(host)
         if worker and host in self.bus.away and not self.bus.is_away(host):
             self.back_at[host] = self.bus.away.pop(host)
@@ -590,32 +591,32 @@ class World:
             elif isinstance(event, Completed | TimedOut):
                 self._complete(worker, event)
             elif isinstance(event, Evicted):
-                self._start_over(worker, event.reason)
+                self._restart(worker, event.reason)
 
     def _complete(self, worker: Worker, event: Completed | TimedOut) -> None:
-        if event.number not in worker.asks:
+        if event.number not in worker.calls:
             return
-        asked, then = worker.asks.pop(event.number)
+        call, then = worker.calls.pop(event.number)
         if isinstance(event, Completed):
-            self.promises.settles(worker, asked, event)
+            self.promises.completes(worker, call, event)
             then()
         else:
-            self.promises.expires(asked, event)
+            self.promises.times_out(call, event)
 
     def _deliver(self, worker: Worker, event: Deliver) -> None:
         what = self.promises.delivers(worker, event)
-        if isinstance(what, Said):
+        if isinstance(what, Message):
             self._receive(worker, event.operation, event.sender)
         elif self._meant(worker, what.change) or what.change.source is not None:
             self._carry_out(worker, event, what)
 
-    def _carry_out(self, worker: Worker, event: Deliver, asked: Asked) -> None:
-        self._answer(worker, event, self._do(worker, asked))
+    def _carry_out(self, worker: Worker, event: Deliver, call: Call) -> None:
+        self._answer(worker, event, self._do(worker, call))
 
-    def _do(self, worker: Worker, asked: Asked) -> Outcome:
-        sids = self._meant(worker, asked.change)
-        self.promises.carries_out(asked, sids)
-        return self._change(worker, asked.change)
+    def _do(self, worker: Worker, call: Call) -> Outcome:
+        sids = self._meant(worker, call.change)
+        self.promises.carries_out(call, sids)
+        return self._change(worker, call.change)
 
     def _answer(self, worker: Worker, to: Deliver, outcome: Outcome) -> None:
         self._submit(worker, Done(to.sender, to.number, *outcome))

@@ -1,4 +1,8 @@
-"""What workers say to each other survives the way there, and nothing else gets in."""
+"""
+Frames and operations survive encoding, and everything else is refused.
+
+Rule `bad-messages-are-dropped`.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +77,7 @@ frames = st.builds(
     st.dictionaries(texts, numbers, max_size=3),
 )
 
-#: What msgpack can express, most of it nonsense here.
+#: Anything that msgpack can express.
 anything = st.recursive(
     st.none()
     | st.booleans()
@@ -89,19 +93,20 @@ frequently = settings(max_examples=100, deadline=None)
 
 
 def signed(body: Any, key: str = "new", channel: str = "channel") -> bytes:
-    """Return *body* as a worker would sign it that has the key and means us no good."""
+    """Return *body* as signed by a hostile worker that has the key."""
     codec = Codec([key], channel, MAX_SIZE)
     return codec._signer.sign(body if isinstance(body, bytes) else msgpack.packb(body))
 
 
 def refused(payload: bytes) -> str:
+    """Return the reason for which *payload* is refused."""
     with pytest.raises(BadMessage) as caught:
         CODEC.decode(payload)
     return caught.value.reason
 
 
 def tried(decode: Callable[[bytes], Any], data: bytes) -> Any:
-    """Return what *decode* makes of *data*, or its reason to refuse."""
+    """Return what *decode* returns for *data*, or its reason to refuse it."""
     try:
         return decode(data)
     except BadMessage as error:
@@ -110,13 +115,13 @@ def tried(decode: Callable[[bytes], Any], data: bytes) -> Any:
 
 @frequently
 @given(operations)
-def test_an_operation_survives_the_way(operation: Any) -> None:
+def test_an_operation_survives_encoding(operation: Any) -> None:
     assert decode_operation(encode_operation(operation)) == operation
 
 
 @frequently
 @given(frames)
-def test_a_frame_survives_the_way(frame: Frame) -> None:
+def test_a_frame_survives_encoding(frame: Frame) -> None:
     codec = Codec(["key"], "channel", 2**20)
 
     assert codec.decode(codec.encode(frame)) == frame
@@ -124,7 +129,7 @@ def test_a_frame_survives_the_way(frame: Frame) -> None:
 
 @frequently
 @given(st.binary(max_size=300))
-def test_noise_is_unsigned(payload: bytes) -> None:
+def test_random_bytes_are_unsigned(payload: bytes) -> None:
     assert refused(payload) == "unsigned"
 
 
@@ -140,12 +145,12 @@ def test_a_truncated_frame_is_unsigned(frame: Frame, data: st.DataObject) -> Non
 
 @frequently
 @given(frames, st.data())
-def test_a_flipped_bit_never_changes_what_is_said(frame: Frame, data: st.DataObject) -> None:
+def test_a_flipped_bit_never_changes_a_frame(frame: Frame, data: st.DataObject) -> None:
     payload = bytearray(CODEC.encode(frame))
     bit = data.draw(st.integers(0, 8 * len(payload) - 1))
     payload[bit // 8] ^= 1 << bit % 8
 
-    # The last character of a signature in base64 has two bits that mean nothing.
+    # The last character of a signature in base64 has two unused bits.
     assert tried(CODEC.decode, bytes(payload)) in (frame, "unsigned")
 
 
@@ -170,7 +175,7 @@ def test_a_frame_may_have_its_maximum_size_and_no_byte_more() -> None:
     assert refused(bytes(MAX_SIZE + 1)) == "oversized"
 
 
-def test_while_keys_rotate_old_and_new_workers_understand_each_other() -> None:
+def test_while_keys_rotate_old_and_new_workers_decode_each_other() -> None:
     frame = Frame("worker", 1)
     old, new = Codec(["old"], "channel", MAX_SIZE), Codec(["new"], "channel", MAX_SIZE)
 
@@ -182,7 +187,7 @@ def test_while_keys_rotate_old_and_new_workers_understand_each_other() -> None:
 
 @frequently
 @given(anything)
-def test_whatever_is_signed_is_a_frame_or_refused(body: Any) -> None:
+def test_anything_signed_is_a_frame_or_refused(body: Any) -> None:
     result = tried(CODEC.decode, signed(body))
 
     assert isinstance(result, Frame) or result in ("malformed", "version")
@@ -190,7 +195,7 @@ def test_whatever_is_signed_is_a_frame_or_refused(body: Any) -> None:
 
 @frequently
 @given(st.lists(anything, min_size=1, max_size=6))
-def test_whatever_is_in_a_frame_of_ours_is_well_formed_or_refused(fields: list[Any]) -> None:
+def test_anything_in_a_signed_frame_is_well_formed_or_refused(fields: list[Any]) -> None:
     result = tried(CODEC.decode, signed([VERSION, *fields]))
 
     assert result == "malformed" or CODEC.decode(CODEC.encode(result)) == result
@@ -198,9 +203,7 @@ def test_whatever_is_in_a_frame_of_ours_is_well_formed_or_refused(fields: list[A
 
 @frequently
 @given(st.integers(1, 8), st.lists(anything, max_size=6))
-def test_whatever_is_in_an_operation_is_well_formed_or_refused(
-    code: int, fields: list[Any]
-) -> None:
+def test_anything_in_an_operation_is_well_formed_or_refused(code: int, fields: list[Any]) -> None:
     result = tried(decode_operation, msgpack.packb([code, *fields]))
 
     assert result in ("malformed", None) or decode_operation(encode_operation(result)) == result
@@ -208,18 +211,18 @@ def test_whatever_is_in_an_operation_is_well_formed_or_refused(
 
 @frequently
 @given(st.binary(max_size=100))
-def test_noise_as_an_operation_is_refused_or_of_a_later_version(data: bytes) -> None:
+def test_random_bytes_as_an_operation_are_refused_or_of_a_later_version(data: bytes) -> None:
     result = tried(decode_operation, data)
 
     assert result in ("malformed", None) or decode_operation(encode_operation(result)) == result
 
 
 @pytest.mark.parametrize("version", [0, VERSION + 1, "1", None, True, 1.0, -1, [1]])
-def test_a_frame_of_another_version_is_refused_as_that(version: Any) -> None:
+def test_a_frame_of_another_version_is_refused_as_such(version: Any) -> None:
     assert refused(signed([version, "worker", 1, [], None, {}])) == "version"
 
 
-#: Beat, oldest, fresh, age, and whom the sender knows.
+#: Beat, oldest, fresh, age, and stream starts.
 GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
 
 
@@ -248,12 +251,14 @@ GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
         pytest.param([VERSION, "worker", 1, [], [], {}], id="an empty heartbeat"),
         pytest.param([VERSION, "worker", 1, [], GOOD_BEAT[:4], {}], id="a short heartbeat"),
         pytest.param([VERSION, "worker", 1, [], [-1, *GOOD_BEAT[1:]], {}], id="a negative beat"),
-        pytest.param([VERSION, "worker", 1, [], [*GOOD_BEAT[:4], []], {}], id="knows a list"),
+        pytest.param([VERSION, "worker", 1, [], [*GOOD_BEAT[:4], []], {}], id="starts: a list"),
         pytest.param(
-            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": [1]}], {}], id="knows lists"
+            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": [1]}], {}],
+            id="starts: of lists",
         ),
         pytest.param(
-            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": -1}], {}], id="knows below 0"
+            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": -1}], {}],
+            id="starts: below 0",
         ),
         pytest.param([VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {b"x": 1}], {}], id="bytes name"),
         *[
@@ -261,14 +266,14 @@ GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
             for age in (-1.0, math.nan, math.inf, -math.inf, True, "1.0", None)
         ],
         pytest.param([VERSION, "worker", 1, [], False, {}], id="false for a heartbeat"),
-        pytest.param([VERSION, "worker", 1, [], None, None], id="nil for wants"),
-        pytest.param([VERSION, "worker", 1, [], None, {"x": -1}], id="wants a negative number"),
-        pytest.param([VERSION, "worker", 1, [], None, {"x": None}], id="wants nil"),
+        pytest.param([VERSION, "worker", 1, [], None, None], id="nil for nacks"),
+        pytest.param([VERSION, "worker", 1, [], None, {"x": -1}], id="a nack of a negative number"),
+        pytest.param([VERSION, "worker", 1, [], None, {"x": None}], id="a nack of nil"),
         pytest.param([VERSION, msgpack.Timestamp(1), 1, [], None, {}], id="a timestamp"),
         pytest.param([VERSION, msgpack.ExtType(5, b""), 1, [], None, {}], id="an extension"),
     ],
 )
-def test_signed_nonsense_is_malformed(body: Any) -> None:
+def test_a_signed_body_of_another_form_is_malformed(body: Any) -> None:
     assert refused(signed(body)) == "malformed"
 
 
@@ -290,10 +295,10 @@ def test_signed_nonsense_is_malformed(body: Any) -> None:
         pytest.param([3, "/", "packet", [], [], 0], id="a packet in text"),
         pytest.param([4, "worker", 1, None], id="no packet"),
         pytest.param([1, "join", "/", [], [["user"]], None], id="a user for a room to join"),
-        pytest.param([1, "leave", "/", [], [], []], id="nobody for a user"),
+        pytest.param([1, "leave", "/", [], [], []], id="a user without an ID"),
         pytest.param([1, "leave", "/", [], [], [1]], id="a number for a user"),
         pytest.param([1, "leave", "/", [], [], ["a", "b"]], id="two users in one"),
-        pytest.param([6, "whereabouts", "/", None], id="an unknown question"),
+        pytest.param([6, "whereabouts", "/", None], id="an unknown query"),
         pytest.param([6, "members", "/", {}], id="a dict for a room"),
         pytest.param([6], id="nothing"),
         pytest.param([7, "worker", 1, [], [-1], True], id="a negative count"),
@@ -339,7 +344,7 @@ def test_keys_may_be_bytes_or_text() -> None:
     assert Codec([b"key"], "c", 99).decode(Codec(["key"], "c", 99).encode(frame)) == frame
 
 
-def test_a_message_is_nothing_but_data() -> None:
-    """Nothing in it names code to run: whoever has the key can say things, not do things."""
+def test_a_message_holds_nothing_but_data() -> None:
+    """A message cannot name code to run, even if its sender has the key."""
     with pytest.raises(TypeError):
         encode_operation(Emit("/", (print,), None, (), 0))  # type: ignore[arg-type]

@@ -1,0 +1,248 @@
+"""What a node applies: each operation once, in order, from where its sender's stream starts."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from flask_rooms.errors import BackendUnavailable, InvalidArgument
+from flask_rooms.protocol.codec import NOTHING, BadMessage, Codec, encode_operation
+from flask_rooms.protocol.messages import Change, Done, Frame, Goodbye, Heartbeat
+from flask_rooms.protocol.node import Deliver, Node, PeerLeft
+from flask_rooms.protocol.pending import Completed
+from flask_rooms.protocol.stream import Limits
+from tests.support.network import CONFIRM, HEARTBEAT, Network, make_node
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+
+def test_a_duplicate_is_dropped() -> None:
+    """Rule `ordered-stream`."""
+    network = Network("a", "b")
+    number = network.call("a", "b")
+    frame = network.take("a")
+
+    events = [network.deliver("b", frame) for _ in range(3)]
+
+    assert [len(one) for one in events] == [1, 0, 0]
+    assert network.applied("b") == [("a", number)]
+
+
+def test_a_sender_that_has_not_named_the_receiver_is_not_applied() -> None:
+    """Rule `stream-start`: the frame may be a copy from before the receiver was born."""
+    network = Network("a", "b")
+    network.call("a", "b")
+    network.now += HEARTBEAT
+    old = network.take("a")
+    network.deliver("a", old)
+    network.add("c")
+
+    events = network.deliver("c", old)
+    network.exchange()
+
+    assert events == []
+    assert network.applied("c") == []
+
+
+def test_a_newcomer_gets_what_is_sent_after_its_hello() -> None:
+    """Rule `stream-start`."""
+    network = Network("a")
+    before = network.call("a", "a")
+    network.exchange()
+    network.add("b")
+    hello = network.take("b")
+    network.deliver("b", hello)
+
+    after = network.call("a", "a")  # a has not received the hello yet
+    frame = network.take("a")
+    network.deliver("a", hello)
+    network.deliver("a", frame)
+    network.deliver("b", frame)
+    network.exchange()
+
+    assert before < after
+    assert network.applied("b") == [("a", after)]
+
+
+def test_a_newcomer_whose_hello_was_lost_gets_what_was_sent_since_its_birth() -> None:
+    """Rule `stream-start`."""
+    network = Network("a")
+    network.advance(3 * HEARTBEAT)
+    before = network.call("a", "a")
+    network.advance(3 * HEARTBEAT)
+    network.add("b")
+    network.send("b", deaf=("a",))
+
+    after = network.call("a", "a")
+    network.send("a", deaf=("b",))
+    network.advance(HEARTBEAT)
+
+    assert before < after
+    assert network.applied("b") == [("a", after)]
+
+
+def test_a_newcomer_is_not_evicted_for_what_was_sent_just_before_its_birth() -> None:
+    """Rule `stream-start`: its stream starts a little earlier, as far as the log reaches back."""
+    network = Network()
+    node = network.add("a", Limits(outbox=10_000, log=100, frame=1_000))
+    network.advance(3 * HEARTBEAT)
+    for _ in range(10):
+        node.submit(Change("leave", "/", ("b.s",), ("room",)))
+        network.send("a")
+    network.advance(HEARTBEAT)
+    network.add("b")
+    network.send("b", deaf=("a",))
+
+    network.advance(HEARTBEAT)
+
+    assert network.evicted() == set()
+    assert "a" in network.nodes["b"].peers
+
+
+def test_an_older_worker_gets_the_whole_stream_of_one_born_without_a_broker() -> None:
+    """Rule `stream-start`."""
+    network = Network("a")
+    network.now += 1
+    network.add("b")
+    numbers = [network.call("b", "a"), network.call("b", "a")]
+    network.advance(CONFIRM + 1, deaf=("a", "b"))  # so both time out
+
+    network.advance(2 * HEARTBEAT)
+
+    assert network.applied("a") == [("b", number) for number in numbers]
+
+
+def test_a_worker_gets_the_call_that_was_pending_for_it_before_it_was_met() -> None:
+    """Rule `stream-start`: it has served its clients without a broker so far."""
+    network = Network("a")
+
+    number = network.call("a", "b")
+    network.send("a")
+    network.add("b")
+    network.exchange()
+
+    assert network.applied("b") == [("a", number)]
+    assert network.outcome("a") == Completed(number, 1, 0, ())
+
+
+def test_an_unmet_worker_gets_a_heartbeat_at_once() -> None:
+    """Rule `announce-to-unmet`."""
+    network = Network("a")
+    network.add("b")
+    hello = network.take("b")
+
+    network.deliver("a", hello)
+
+    beat = network.take("a").heartbeat
+    assert beat is not None
+    assert "b" in beat.stream_starts
+
+
+def test_many_workers_that_start_together_get_few_heartbeats() -> None:
+    """Rule `announce-to-unmet`: an answer to each of them would be a flood."""
+    network = Network("a")
+    node = network.nodes["a"]
+    network.now += HEARTBEAT / 2
+    sent = 0
+    for number in range(20):
+        hello = make_node(f"b{number}", network.now).take(network.now)
+        assert hello is not None
+        network.deliver("a", hello)
+        sent += node.take(network.now) is not None
+
+    assert sent == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", encode_operation(Goodbye())[:-1] + b"\x63"])
+def test_a_malformed_operation_does_not_stop_the_stream(data: bytes) -> None:
+    """Rule `bad-messages-are-dropped`: the operations after it are applied."""
+    network = Network("a", "b")
+    number = network.call("a", "b")
+    frame = network.take("a")
+
+    events = network.deliver("b", replace(frame, operations=(data, *frame.operations)))
+
+    assert [event.number for event in events if isinstance(event, Deliver)] == [number + 1]
+
+
+def test_no_number_of_another_worker_keeps_a_node_from_sending() -> None:
+    """Rule `bad-messages-are-dropped`: a nack may count on from the highest number allowed."""
+    codec = Codec(["key"], "channel", 10_000)
+    node = make_node("a")
+    highest = 2**64 - 1
+    with suppress(BadMessage):
+        for beat, now in (1, 1.0), (2, 9.0):
+            heartbeat = Heartbeat(beat, now, 1, 1, {"a": highest})
+            frame = Frame("b", highest, (NOTHING,) * (2 - beat), heartbeat)
+            node.receive(codec.decode(codec.encode(frame)), now)
+            node.on_reconnect(now + 5)
+
+    sent = node.take(9.0)
+
+    assert sent is not None
+    assert codec.decode(codec.encode(sent)) == sent
+
+
+def test_nothing_is_applied_after_a_goodbye() -> None:
+    """Rule `goodbye-ends-a-worker`."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    node.submit(Goodbye())
+    node.submit(Change("leave", "/", ("b.s",), ("room",)))
+
+    network.send("a")
+
+    assert network.events["b"] == [PeerLeft("a")]
+
+
+def test_the_outbox_and_a_message_are_bounded() -> None:
+    """Rule `one-outbox-and-log`: what could not be published counts as waiting again."""
+    node = Node("a", 0.0, heartbeat=1, confirm=1, limits=Limits(outbox=300, log=1, frame=200))
+
+    with pytest.raises(InvalidArgument, match="ROOMS_MESSAGE_BYTES"):
+        node.submit(Change("leave", "/", ("a.s",), ("r" * 200,)))
+    node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+    with pytest.raises(BackendUnavailable, match="ROOMS_OUTBOX_BYTES"):
+        node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+
+    frame = node.take(0.0)
+    assert frame is not None
+    node.give_back(frame, 0.0)
+    with pytest.raises(BackendUnavailable):
+        node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+    assert node.take(0.0) is not None
+    node.take(0.0)
+    node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+
+
+def test_a_full_outbox_refuses_no_answer_and_no_goodbye() -> None:
+    """Rule `answers-never-refused`."""
+    node = Node("a", 0.0, heartbeat=1, confirm=1, limits=Limits(outbox=300, log=1, frame=200))
+    node.submit(Change("leave", "/", ("a.s",), ("r" * 150,)))
+    node.submit(Change("leave", "/", ("a.s",), ("r" * 90,)))
+    answers = [Done("b", n, 1, 0, ("b.s" * 20,)) for n in range(3)]
+
+    for answer in answers:
+        node.submit(answer)
+    node.submit(Goodbye())
+
+    assert node.waiting()[2:] == [*answers, Goodbye()]
+    with pytest.raises(BackendUnavailable):
+        node.submit(Change("leave", "/", ("a.s",), ("r",)))
+
+
+def test_a_completed_call_for_all_is_nothing_to_a_newcomer() -> None:
+    """Rule `completed-is-not-repeated`: its sockets have joined after the call."""
+    network = Network("a", "b")
+    network.advance(3 * HEARTBEAT)
+    network.call_all("a")
+    network.advance(HEARTBEAT)
+    network.add("c")
+    network.send("c", deaf=("a",))
+
+    after = network.call("a", "b")
+    network.advance(HEARTBEAT)
+
+    assert network.applied("c") == [("a", after)]

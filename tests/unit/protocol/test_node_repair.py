@@ -1,0 +1,147 @@
+"""How losses are repaired: nacks, retransmissions, and the list that they read from."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_rooms.errors import BackendUnavailable
+from flask_rooms.protocol.messages import Change
+from flask_rooms.protocol.node import REPAIR_LOG_ECHOES, Deliver
+from flask_rooms.protocol.stream import Limits, Stream
+from tests.support.network import HEARTBEAT, Network
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+
+def test_what_was_missed_is_retransmitted_in_order_and_applied_once() -> None:
+    """Rule `ordered-stream`."""
+    network = Network("a", "b")
+
+    numbers = [network.call("a", "b")]
+    network.exchange(deaf=("b",))
+    numbers.append(network.call("a", "b"))
+    network.advance(HEARTBEAT)
+
+    assert network.applied("b") == [("a", number) for number in numbers]
+
+
+def test_what_all_have_missed_is_retransmitted_once() -> None:
+    """Rule `ordered-stream`."""
+    others = tuple(f"b{number}" for number in range(20))
+    network = Network("a", *others)
+    number = network.call("a", *others)
+    network.send("a", deaf=others)
+    network.now += HEARTBEAT
+    network.send("a")
+
+    sent = 0
+    for name in others:  # each nacks it before the retransmission arrives
+        frame = network.take(name)
+        assert frame.nacks == {"a": number}
+        network.deliver("a", frame)
+        again = network.nodes["a"].take(network.now)
+        sent += len(again.operations) if again is not None else 0
+
+    assert sent == 1
+
+
+def test_what_was_missed_twice_is_retransmitted_twice() -> None:
+    """Rule `ordered-stream`."""
+    network = Network("a", "b", "c")
+    number = network.call("a", "b", "c")
+    network.send("a", deaf=("b", "c"))
+
+    network.advance(HEARTBEAT, deaf=("c",))
+    assert network.applied("b") == [("a", number)]
+    network.advance(HEARTBEAT)
+
+    assert network.applied("b") == network.applied("c") == [("a", number)]
+
+
+def test_a_heartbeat_shows_what_was_missed_at_the_end() -> None:
+    """Rule `empty-frames-are-numbered`."""
+    network = Network("a", "b")
+
+    number = network.call("a", "b")
+    network.exchange(deaf=("b",))
+    network.advance(2 * HEARTBEAT)
+
+    assert network.applied("b") == [("a", number)]
+
+
+def test_what_could_not_be_published_is_sent_again_in_its_place() -> None:
+    """Rule `one-outbox-and-log`."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    network.call("a", "b")
+    network.call("a", "c")
+    frame = network.take("a")
+
+    node.give_back(frame, network.now)
+    network.call("a", "b", "c")
+    again = network.take("a")
+
+    assert again.first == frame.first
+    applied = [e.operation for e in network.deliver("b", again) if isinstance(e, Deliver)]
+    sids = [change.sids for change in applied if isinstance(change, Change)]
+    assert sids == [("b.s",), ("c.s",), ("b.s", "c.s")]
+
+
+def test_a_failed_retransmission_takes_no_room_in_the_outbox() -> None:
+    """Rule `one-outbox-and-log`: or the outbox would be full of what was sent before."""
+    stream = Stream(Limits(outbox=10, log=1_000, frame=1_000))
+    for _ in range(3):
+        stream.append(b"12345")
+        stream.take()
+    stream.rewind(1)
+    stream.append(b"12345")
+
+    stream.give_back(stream.take()[0])
+
+    stream.append(b"12345")
+    with pytest.raises(BackendUnavailable):
+        stream.append(b"1")
+
+
+def test_the_next_life_does_not_send_what_may_have_been_published() -> None:
+    """Rule `one-outbox-and-log`: or it could be applied twice."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    number = network.call("a", "b")
+    frame = network.take("a")
+    node.give_back(frame, network.now)
+    network.deliver("b", frame)
+    network.call("a", "b")
+
+    assert network.applied("b") == [("a", number)]
+    assert len(node.waiting()) == 1
+
+
+def test_what_every_live_worker_has_had_the_time_to_nack_is_discarded() -> None:
+    """Rule `bounded-repair-log`."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    for _ in range(5):
+        node.submit(Change("leave", "/", ("b.s",), ("room",)))
+    network.exchange()
+
+    network.advance((REPAIR_LOG_ECHOES - 1) * HEARTBEAT)
+    assert network.oldest("a") == 1
+    network.advance(6 * HEARTBEAT)
+
+    assert network.oldest("a") == 6
+    assert network.events["b"][-1] == Deliver("a", 5, Change("leave", "/", ("b.s",), ("room",)))
+
+
+def test_an_outage_discards_nothing() -> None:
+    """Rule `bounded-repair-log`."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    node.submit(Change("leave", "/", ("b.s",), ("room",)))
+    network.send("a", deaf=("a", "b"))
+
+    network.advance(2 * REPAIR_LOG_ECHOES * HEARTBEAT, deaf=("a", "b"))
+    assert network.oldest("a") == 1
+    network.advance(HEARTBEAT)
+
+    assert ("a", 1) in network.applied("b")

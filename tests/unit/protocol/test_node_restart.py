@@ -1,0 +1,233 @@
+"""When a worker starts over or waits: evictions and quarantines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flask_rooms.protocol.codec import encode_operation
+from flask_rooms.protocol.messages import Change, Frame, Goodbye, Heartbeat
+from flask_rooms.protocol.node import MAX_RULED_OUT, Evicted, PeerLeft
+from flask_rooms.protocol.pending import Completed
+from flask_rooms.protocol.stream import Limits
+from tests.support.network import HEARTBEAT, WIDE, Network, make_node
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+
+def call_unknown(network: Network) -> None:
+    """Let "a" call a socket of "b" unknown, because it receives nothing from "b"."""
+    network.advance(2 * HEARTBEAT)
+    network.add("b")
+    network.exchange(mute=("b",))
+    network.call("a", "b")
+    network.exchange(mute=("b",))
+    assert isinstance(network.outcome("a"), Completed)
+
+
+def rule_out_many(network: Network) -> None:
+    """Let "a" call sockets of more workers unknown than it remembers."""
+    for number in range(MAX_RULED_OUT + 1):
+        network.call("a", f"unmet{number}")
+        network.send("a", deaf=tuple(network.nodes.keys() - {"a"}))
+
+
+def let_many_leave(network: Network) -> None:
+    """Let many workers come to "a", and leave."""
+    for number in range(MAX_RULED_OUT + 1):
+        guest = make_node(f"guest{number}", network.now)
+        hello = guest.take(network.now)
+        assert hello is not None
+        network.deliver("a", hello)
+        named = replace(hello, heartbeat=Heartbeat(2, 0.0, 1, 1, {"a": 1}))
+        goodbye = replace(named, operations=(encode_operation(Goodbye()),))
+        assert PeerLeft(guest.name) in network.deliver("a", goodbye)
+
+
+def test_a_live_worker_that_was_counted_as_dead_is_evicted() -> None:
+    """Rule `evicted-start-over`."""
+    network = Network("a", "b")
+
+    network.advance(6 * HEARTBEAT, mute=("b",))
+
+    assert {type(event) for event in network.events["b"]} == {Evicted}
+    assert network.nodes["b"].receive(Frame("a", 1), network.now) == []
+
+
+def test_a_worker_that_missed_more_than_the_log_holds_is_evicted() -> None:
+    """Rule `evicted-start-over`."""
+    network = Network("a")
+    small = network.add("b", Limits(outbox=10_000, log=100, frame=1_000))
+    network.exchange()
+    for _ in range(20):
+        small.submit(Change("leave", "/", ("a.s",), ("room",)))
+        network.send("b", deaf=("a",))
+
+    network.advance(2 * HEARTBEAT)
+
+    assert {type(event) for event in network.events["a"]} == {Evicted}
+
+
+def test_a_worker_that_was_called_unknown_is_evicted_when_it_turns_up() -> None:
+    """Rule `dead-are-told-again`."""
+    network = Network("a")
+    call_unknown(network)
+
+    network.advance(HEARTBEAT)
+
+    assert network.evicted() == {"b"}
+
+
+def test_the_number_of_ruled_out_names_is_bounded() -> None:
+    """Rule `dead-are-told-again`."""
+    network = Network("a")
+    network.advance(2 * HEARTBEAT)
+
+    rule_out_many(network)
+
+    assert not network.nodes["a"].is_ruled_out("unmet0")
+    assert network.nodes["a"].is_ruled_out(f"unmet{MAX_RULED_OUT}")
+
+
+def test_a_worker_whose_ruled_out_name_may_be_forgotten_is_evicted() -> None:
+    """Rule `dead-are-told-again`."""
+    network = Network()
+    network.add("a", WIDE)
+    call_unknown(network)
+    rule_out_many(network)
+    assert not network.nodes["a"].is_ruled_out("b")
+
+    network.advance(HEARTBEAT)
+
+    assert network.evicted() == {"b"}
+
+
+def test_the_dead_are_remembered_however_many_there_are() -> None:
+    """Rule `dead-are-told-again`: or a recorded copy of their frames would be applied again."""
+    network = Network("a", "b")
+    network.nodes["b"].submit(Goodbye())
+    network.send("b")
+    assert PeerLeft("b") in network.events["a"]
+    let_many_leave(network)
+
+    for beat in (1, 2):
+        heartbeat = Heartbeat(beat, 0.0, 1, 1, {"a": 1})
+        change = Change("leave", "/", ("a.s",), ("room",))
+        network.deliver("a", Frame("b", 1, (encode_operation(change),), heartbeat))
+
+    assert network.applied("a") == []
+
+
+def test_a_worker_born_after_the_forgotten_names_were_ruled_out_is_met() -> None:
+    """Rule `dead-are-told-again`: even if its hello is lost."""
+    network = Network("a")
+    network.advance(2 * HEARTBEAT)
+    rule_out_many(network)
+    network.advance(2 * HEARTBEAT)
+    network.add("b")
+    network.send("b", deaf=("a",))
+
+    network.advance(HEARTBEAT)
+
+    assert network.nodes["a"].peers == {"b"}
+    assert network.evicted() == set()
+
+
+def test_a_worker_that_a_confirmed_call_for_all_has_overlooked_is_evicted() -> None:
+    """Rule `dead-are-told-again`."""
+    network = Network("a")
+    network.advance(2 * HEARTBEAT)
+    network.add("b")
+    network.exchange(mute=("b",))
+    network.advance(HEARTBEAT, mute=("b",))
+    number = network.call_all("a")
+    network.exchange(mute=("b",))
+    assert network.outcome("a") == Completed(number, 0, 0, ())
+
+    network.advance(HEARTBEAT)
+
+    assert network.evicted() == {"b"}
+
+
+def test_a_worker_that_was_away_applies_nothing_until_it_knows_how_it_is_counted() -> None:
+    """Rule `quarantine-after-absence`."""
+    network = Network("a", "b", "c")
+    network.advance(2 * HEARTBEAT, deaf=("c",), mute=("c",))
+
+    network.nodes["c"].on_reconnect(network.now)
+    number = network.call("b", "c")
+    network.send("b")
+    assert network.applied("c") == []
+    network.advance(HEARTBEAT)
+
+    assert network.applied("c") == [("b", number)]
+    assert network.outcome("b") == Completed(number, 1, 0, ())
+
+
+def test_a_quarantine_ends_when_live_workers_have_had_the_time_to_answer() -> None:
+    """Rule `quarantine-after-absence`."""
+    network = Network("a", "b", "c")
+    del network.nodes["a"]
+    network.advance(2 * HEARTBEAT, deaf=("c",), mute=("c",))
+
+    network.nodes["c"].on_reconnect(network.now)
+    number = network.call("b", "c")
+    network.advance(2 * HEARTBEAT)
+
+    assert network.applied("c") == [("b", number)]
+
+
+def test_a_worker_that_an_unmet_one_calls_awaits_its_heartbeat() -> None:
+    """Rule `quarantine-for-unmet`: the caller may have called its socket unknown."""
+    network = Network("a", "owner")
+    network.add("newcomer")
+    hello = network.take("newcomer")
+    network.deliver("newcomer", hello)
+    alone = {"deaf": ("a", "owner"), "mute": ("a", "owner")}
+    network.advance(2 * HEARTBEAT, **alone)
+    number = network.call("newcomer", "owner")
+    call = network.take("newcomer")
+    network.deliver("newcomer", call)
+    assert network.outcome("newcomer") == Completed(number, 0, 0, ("owner.s",))
+
+    network.call("a", "owner")
+    network.deliver("owner", hello)
+    network.deliver("owner", call)
+    network.send("a")
+    assert network.applied("owner") == []
+    network.exchange()
+
+    assert any(isinstance(event, Evicted) for event in network.events["owner"])
+    assert network.applied("owner") == []
+
+
+def test_a_worker_that_a_newcomer_calls_goes_on_once_it_is_named() -> None:
+    """Rule `quarantine-for-unmet`."""
+    network = Network("a", "owner")
+    network.add("newcomer")
+    hello = network.take("newcomer")
+    first = network.call("newcomer", "owner")
+    call = network.take("newcomer")
+
+    for frame in (hello, call):
+        for name in ("newcomer", "owner"):
+            network.deliver(name, frame)
+    second = network.call("a", "owner")
+    network.exchange()
+
+    assert set(network.applied("owner")) == {("newcomer", first), ("a", second)}
+
+
+def test_an_unmet_worker_that_receives_nothing_holds_up_no_other_for_long() -> None:
+    """Rule `quarantine-for-unmet`."""
+    network = Network("a", "owner")
+    network.add("newcomer")
+    for _ in range(3):
+        network.call("newcomer", "owner")
+        network.advance(HEARTBEAT, deaf=("newcomer",))
+        number = network.call("a", "owner")
+
+    network.advance(HEARTBEAT, deaf=("newcomer",))
+
+    assert ("a", number) in network.applied("owner")
