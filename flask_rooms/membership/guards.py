@@ -26,6 +26,7 @@ class Guards:
     def __init__(self) -> None:
         self._rules = Map(merge_slashes=False)
         self._matcher = self._rules.bind("")
+        self._is_empty = True
 
     def add(self, rule: str, guard: Guard) -> None:
         """
@@ -38,6 +39,7 @@ class Guards:
             if not isinstance(rule, str):
                 raise TypeError("it is not a string")
             self._rules.add(Rule(_as_path(rule), endpoint=guard))
+            self._is_empty = False
         except (LookupError, SyntaxError, TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"{rule!r} is not a rule for the names of rooms ({error}): write it as in "
@@ -46,7 +48,7 @@ class Guards:
 
     def guarded(self, rooms: Iterable[Room]) -> list[tuple[Guard, dict[str, Any]]]:
         """Return the guards of those rooms that have one, with the arguments of each."""
-        if not self._rules._rules:
+        if self._is_empty:
             return []
         found = (self._match(room) for room in rooms if isinstance(room, str))
         return [match for match in found if match is not None]
