@@ -60,8 +60,8 @@ class Rooms:
     Args:
         app: The application; with a factory, leave it out and call init_app().
         socketio: A Flask-SocketIO that is not initialised yet. Without one, `rooms.socketio`
-            is made.
-        backend: What carries bytes between the workers, in place of `backend_url`.
+            is created.
+        backend: Carries bytes between the workers, in place of `backend_url`.
         options: The configuration; takes precedence over `ROOMS_...` of the application.
             See flask_rooms.config.Config for the names.
 
@@ -120,53 +120,50 @@ class Rooms:
 
     def user_loader(self, loader: L) -> L:
         """
-        Register the function that says whose a connecting socket is: a decorator.
+        Register the function that returns the user of a connecting socket: a decorator.
 
-        It is called with what the client has sent as `auth` (None if nothing), in the context of
-        the handshake's request, so that `flask.session` and its like are those of the client. It
-        returns the user's ID, a string or a number, or None. If it raises, the client is refused.
+        It is called with the client's `auth` (None if it has sent none), in the context of the
+        handshake, so that `flask.session` and its like are those of the client. It returns the
+        ID of the user, a string or an integer, or None. If it raises, the client is refused.
 
-        Without a loader Flask-Login is asked, where the application uses it.
+        Without a loader, Flask-Login is asked where the application uses it.
 
         Raises:
             ConfigurationError: *loader* is not a function.
         """
-        if not callable(loader):
-            raise ConfigurationError("user_loader takes a function of one argument, `auth`.")
+        _require_callable(loader, "user_loader takes a function of one argument, `auth`.")
         self._users.loader = loader
         return loader
 
     def before_connect(self, hook: B) -> B:
         """
-        Register a function that says whether a client may connect: a decorator.
+        Register a function that decides whether a client may connect: a decorator.
 
-        It is called with what the client has sent as `auth` (None if nothing), in the context of
-        the handshake's request, before it is asked whose socket it is. Returning False refuses
-        the client; raising ConnectionRefusedError(reason) does, and tells it why. So does any
-        other error, which is logged and not told.
+        It is called with the client's `auth` (None if it has sent none), in the context of the
+        handshake, before the user is loaded. It refuses the client by returning False, or by
+        raising ConnectionRefusedError(reason), whose reason the client gets. Any other error
+        refuses it, too; that one is logged, and not sent.
 
         Raises:
             ConfigurationError: *hook* is not a function.
         """
-        if not callable(hook):
-            raise ConfigurationError("before_connect takes a function of one argument, `auth`.")
+        _require_callable(hook, "before_connect takes a function of one argument, `auth`.")
         self._hooks.before_connect.append(hook)
         return hook
 
     def after_disconnect(self, hook: A) -> A:
         """
-        Register a function to be called when a socket has ended: a decorator.
+        Register a function that is called after a socket has disconnected: a decorator.
 
-        It is called with the reason, as Flask-SocketIO names it, and the names of the rooms in
-        which the socket was, that of its own ID apart. `request.sid`, `request.namespace` and
-        `session` are those of the socket, a login over it included; what it changes in the
-        session is saved.
+        It is called with the reason, as Flask-SocketIO names it, and the names of the rooms that
+        the socket was in, without the room of its own ID. `request.sid`, `request.namespace` and
+        `session` are those of the socket, including a login over it. Changes of the session are
+        saved.
 
         Raises:
             ConfigurationError: *hook* is not a function.
         """
-        if not callable(hook):
-            raise ConfigurationError("after_disconnect takes a function of a reason and rooms.")
+        _require_callable(hook, "after_disconnect takes a function of a reason and rooms.")
         self._hooks.after_disconnect.append(hook)
         return hook
 
@@ -174,9 +171,10 @@ class Rooms:
         """
         Register the function that decides who may join rooms of some names: a decorator.
 
-        It is called on the worker that holds the socket, with what the rule has found in the
-        name, in the context of the socket: `request.sid`, `request.namespace` and `session` are
-        those of its handshake. It returns whether the socket may join; raising is refusing.
+        It is called on the worker that holds the socket, with the values that the rule has
+        matched in the name, in a context of its own: `request.sid`, `request.namespace` and
+        `session` are what the next request of the socket would see. It returns whether the
+        socket may join. If it raises, the join is refused.
 
         Args:
             rule: As in `app.route()`, over the whole name: `"team:<int:id>"`.
@@ -186,8 +184,7 @@ class Rooms:
         """
 
         def register(guard: G) -> G:
-            if not callable(guard):
-                raise ConfigurationError("A guard is a function that returns a bool.")
+            _require_callable(guard, "A guard is a function that returns a bool.")
             self._guards.add(rule, guard)
             return guard
 
@@ -197,7 +194,7 @@ class Rooms:
         self, room: str, callback: Callback | None = None, *, namespace: str | None = None
     ) -> Future[Outcome]:
         """
-        Ask the guard of a room about all its members, on every worker, and expel whom it refuses.
+        Ask the guard of a room about all its members, on every worker, and remove those refused.
 
         Args:
             room: A name.
@@ -205,7 +202,7 @@ class Rooms:
             namespace: Where the room is.
 
         Returns:
-            The future of an Outcome: `changed` counts those that had to go.
+            The future of an Outcome: `changed` counts the members that were removed.
 
         Raises:
             InvalidRoom: *room* is not a name.
@@ -364,8 +361,13 @@ class _Build:
         )
 
 
+def _require_callable(given: Any, message: str) -> None:
+    if not callable(given):
+        raise ConfigurationError(message)
+
+
 class _JoinOnRequest:
-    """WSGI middleware: with the first request a worker joins, in the process that serves."""
+    """WSGI middleware: the worker joins with the first request, in the process that serves."""
 
     def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], cluster: Cluster) -> None:
         self._wsgi_app = wsgi_app
@@ -385,7 +387,7 @@ def _refuse_message_queue(socketio: SocketIO) -> None:
 
 
 def _check_former(socketio: SocketIO) -> None:
-    """Let a factory's next application have the SocketIO, as Flask-SocketIO does; or raise."""
+    """Raise where the next application of a factory cannot have the same SocketIO."""
     if not isinstance(socketio.server.manager, RoomsManager):
         raise ConfigurationError(
             "This SocketIO was initialised before, with another client manager: create it as "

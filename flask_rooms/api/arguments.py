@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from flask import Request, has_request_context, request
@@ -106,16 +106,6 @@ def namespace_of_call(namespace: Any) -> str:
     if has_request_context() and getattr(request, "is_socket", False):
         return str(request.namespace)  # type: ignore[attr-defined]  # set on socket requests
     return "/"
-
-
-def check_callback(callback: Any) -> Callable[[BaseException | None], object] | None:
-    """Return *callback* if it is None or callable, else raise InvalidArgument."""
-    if callback is not None and not callable(callback):
-        raise InvalidArgument(
-            "A callback is a function that takes the error or None, "
-            f"not {type_of(callback)}: pass none to use the future that is returned."
-        )
-    return callback  # type: ignore[no-any-return]  # callable; its signature cannot be checked
 
 
 def _is_one(value: Any) -> bool:

@@ -11,7 +11,6 @@ from flask_rooms.api.arguments import (
     NOT_GIVEN,
     NotGiven,
     OneSocket,
-    check_callback,
     namespace_of_call,
     room_or_sockets,
     socket_ids,
@@ -20,7 +19,7 @@ from flask_rooms.api.arguments import (
 from flask_rooms.api.queries import Queries
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import InvalidArgument, InvalidRoom
-from flask_rooms.membership.names import event_name, room_name, room_names, user_id
+from flask_rooms.membership.names import event_name, room_name, room_names, type_of, user_id
 from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import Action, Audience, Change
 from flask_rooms.results import Outcome
@@ -326,7 +325,7 @@ class Sockets(Queries):
         return self._change(Change(action, space, sids, rooms, room), callback)
 
     def _change(self, change: Change, callback: Any) -> Future[Outcome]:
-        callback = check_callback(callback)
+        callback = _check_callback(callback)
         change = replace(change, by=calling_socket())
         future = self._cluster.calls.change(change)
         if callback is not None:
@@ -350,3 +349,13 @@ def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:
             raise InvalidRoom(
                 "The room named by a socket ID is that socket's alone: use another room's name."
             )
+
+
+def _check_callback(callback: Any) -> Callable[[BaseException | None], object] | None:
+    """Return *callback* if it is None or callable, else raise InvalidArgument."""
+    if callback is not None and not callable(callback):
+        raise InvalidArgument(
+            "A callback is a function that takes the error or None, "
+            f"not {type_of(callback)}: pass none to use the future that is returned."
+        )
+    return callback  # type: ignore[no-any-return]  # callable; its signature cannot be checked

@@ -39,12 +39,12 @@ def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> En
 
 
 def encode_acknowledgement(packet_class: Any, arguments: tuple[Any, ...]) -> Encoded:
-    """Return what a client acknowledged, for the worker that wants to know it."""
+    """Return what a client has acknowledged, encoded for the worker that waits for it."""
     return _parts(packet_class(ACK, namespace="/", data=list(arguments)).encode())
 
 
 def decode(packet_class: Any, encoded: Encoded) -> Any:
-    """Return the packet again."""
+    """Return the packet that was encoded."""
     packet = packet_class(encoded_packet=encoded[0])
     for attachment in encoded[1:]:
         packet.add_attachment(attachment)

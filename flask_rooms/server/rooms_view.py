@@ -1,4 +1,4 @@
-"""What python-socketio's managers have as `rooms`: applications and its Admin UI look into it."""
+"""A read-only view of the registry in the form of python-socketio's `manager.rooms`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ class RoomsView(Mapping[str, Mapping["Room | None", Mapping[str, str]]]):
     """
     The rooms of this worker's sockets: namespace -> room -> socket ID -> Engine.IO session.
 
-    The room None is everybody, as in python-socketio. It is read from the registry when it is
-    asked, and cannot be changed.
+    The room None has all sockets, as in python-socketio. Each access reads the registry.
 
     Args:
         registry: The sockets of this worker.
