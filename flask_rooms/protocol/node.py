@@ -51,16 +51,17 @@ MAX_QUARANTINE = MAX_ECHO_GAP
 #: How many own heartbeats have to echo after an absence before unmet workers have had the time
 #: to answer.
 RELEASE_ECHOES = 3
-#: How many ruled-out worker names are remembered. Bounded, because a caller can make up any number.
+#: How many ruled-out worker names are remembered. Bounded, because a caller can make up any
+#: number.
 MAX_RULED_OUT = 1000
 #: How many own echoes an operation stays in the repair log after its own echo. A worker that still
 #: misses it is dead by then.
 REPAIR_LOG_ECHOES = 30
-#: The least time between two heartbeats, in heartbeat intervals, however many are announced to.
+#: The least time between two heartbeats, in heartbeat intervals, even if many workers are new.
 ANNOUNCE_INTERVAL = 0.01
 #: The least time between two nacks for one gap, in heartbeat intervals.
 NACK_INTERVAL = 0.25
-#: The least time between two retransmissions, in heartbeat intervals, however many nack.
+#: The least time between two retransmissions, in heartbeat intervals, even if many workers nack.
 RETRANSMIT_INTERVAL = 0.01
 #: By how many bytes a Done may exceed the longest Change, whose socket IDs it repeats.
 DONE_ALLOWANCE = 64
@@ -159,7 +160,7 @@ class Node:
         self._foreign: dict[str, int] = {}  # of another version -> own echoes since it was heard
         self._overlooked_until = float("-inf")  # own age; a worker born earlier was overlooked
         # The quarantine
-        self._quarantine: set[str] = set()  # the workers whose word is awaited
+        self._quarantine: set[str] = set()  # the workers whose heartbeat is awaited
         self._quarantine_until = float("inf")
         self._release_beat = 0  # the own heartbeat whose echo releases the unmet
         # Calls of this worker
@@ -384,7 +385,7 @@ class Node:
     def _retransmit(self, now: float) -> None:
         number, self._retransmit_from = self._retransmit_from, None
         if number is not None and not self._stream.rewind(number):
-            self._announce(now)  # the heartbeat says that it is no longer in the log
+            self._announce(now)  # the heartbeat states the oldest operation in the log
         self._retransmitted_at = now
 
     def _heartbeat(self, now: float) -> Heartbeat:
@@ -514,7 +515,7 @@ class Node:
 
     def _note_sign_of_life(self, peer: _Peer, now: float) -> None:
         if peer.missed_beats > 1:
-            self._announce(now)  # it may have been away, and waits to hear how it is counted
+            self._announce(now)  # it may have been away, and in quarantine until it is named
         peer.missed_beats = 0
 
     def _was_overlooked(self, beat: Heartbeat) -> bool:
@@ -559,7 +560,7 @@ class Node:
         return None
 
     def _hold(self, names: Iterable[str], now: float) -> None:
-        """Apply nothing until these workers have said how they count this one, or time is up."""
+        """Apply nothing until these workers have stated how they count this one, or a timeout."""
         if not self._quarantine:  # each worker that joins it later would prolong it
             self._quarantine_until = now + MAX_QUARANTINE * self._interval
         self._quarantine.update(names)

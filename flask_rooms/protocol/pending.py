@@ -1,4 +1,4 @@
-"""One operation that awaits answers: from which workers, what they say, and the result."""
+"""One operation that awaits answers: each awaited worker counts once, and none after the end."""
 
 from __future__ import annotations
 

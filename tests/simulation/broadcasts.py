@@ -68,7 +68,7 @@ class Broadcasts:
         """A socket is about to leave, and no longer a certain member."""
         self._due.pop((sid, room), None)
 
-    def hears(self, sid: str, tag: int, sender: str) -> Message:
+    def receives(self, sid: str, tag: int, sender: str) -> Message:
         """A socket receives a broadcast."""
         message = self._sent[tag]
         # The sender's earlier calls have been carried out by now.

@@ -79,7 +79,7 @@ class Deaths:
             holds = lately or not met
         demand("no eviction without cause", holds, f"{worker.name}: {reason}")
 
-    def hears(self, sid: str, message: Message) -> None:
+    def receives(self, sid: str, message: Message) -> None:
         """A socket receives a broadcast; not if it was sent after the socket was called unknown."""
         owner = owner_of(sid)
         if owner not in self._doomed or owner == message.caller:

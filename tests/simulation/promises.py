@@ -117,10 +117,10 @@ class Promises:
         """A membership may have changed."""
         self._changes.check(sid, room)
 
-    def hears(self, sid: str, tag: int, sender: str) -> None:
+    def receives(self, sid: str, tag: int, sender: str) -> None:
         """A socket receives a broadcast."""
-        message = self._broadcasts.hears(sid, tag, sender)
-        self._deaths.hears(sid, message)
+        message = self._broadcasts.receives(sid, tag, sender)
+        self._deaths.receives(sid, message)
 
     def completes(self, worker: Worker, call: Call, outcome: Completed) -> None:
         """A call has completed."""

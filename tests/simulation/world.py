@@ -626,7 +626,7 @@ class World:
         assert emit.rooms is not None
         for sid, rooms in worker.memberships.items():
             if not rooms.isdisjoint(emit.rooms):
-                self.promises.hears(sid, int(emit.packet[0]), sender)
+                self.promises.receives(sid, int(emit.packet[0]), sender)
 
     def _meant(self, worker: Worker, change: Change) -> tuple[str, ...]:
         if change.source is not None:
