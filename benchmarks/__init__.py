@@ -1,1 +1,1 @@
-"""Flask-Rooms beside its peers: leaves lost to a fault, and how fast one is."""
+"""Benchmarks of Flask-Rooms and its peers: leaves lost to a fault, and the time of a leave."""

@@ -1,4 +1,4 @@
-"""Who takes part, and how a worker of each is started."""
+"""The contenders, and how to start their workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.brokers import Broker, Kind
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
-#: What is made on the way: npm's packages, and what the workers have logged.
+#: The directory of npm's packages and the logs of the workers.
 MADE = ROOT / ".dev" / "benchmarks"
 
 
@@ -27,10 +27,10 @@ class Contender:
     One library over one broker in one asynchronous mode.
 
     Args:
-        library: What is compared, as its users call it.
-        broker: What connects its workers.
+        library: The name of the library.
+        broker: The kind of the broker.
         mode: `threading`, `eventlet` or `node`.
-        program: The file of the worker, without its ending, and what it is to be told.
+        program: The file of the worker without its extension, and its arguments.
     """
 
     library: str
@@ -40,12 +40,12 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """What tables and `--only` call it."""
+        """The name in tables and for `--only`."""
         return f"{self.library}, {BROKER_NAMES[self.broker]}, {self.mode}"
 
     @property
     def confirms(self) -> bool:
-        """Whether a caller learns that it is done."""
+        """Whether the library confirms a leave to its caller."""
         return self.program == _ROOMS
 
     def command(self, url: str) -> list[str]:
@@ -86,7 +86,7 @@ CONTENDERS = [
 
 
 def peer_of(contender: Contender) -> Contender:
-    """Return what *contender* is measured by: what `message_queue=` gives on that broker."""
+    """Return the contender that is the baseline: `message_queue=` on the same broker."""
     mode = "threading" if contender.mode == "node" else contender.mode
     (peer,) = [
         one
@@ -97,14 +97,14 @@ def peer_of(contender: Contender) -> Contender:
 
 
 def chosen(only: str) -> list[Contender]:
-    """Return the contenders in whose names each word of *only* occurs."""
+    """Return the contenders whose names contain each word of *only*."""
     words = only.lower().split()
     return [one for one in CONTENDERS if all(word in one.name.lower() for word in words)]
 
 
 @contextmanager
 def two_workers(contender: Contender, broker: Broker) -> Iterator[list[Process]]:
-    """Run two workers for as long as the context lasts."""
+    """Run two workers inside a context."""
     environment = {**os.environ, "NODE_PATH": str(MADE / "node_modules")}
     logs = MADE / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def two_workers(contender: Contender, broker: Broker) -> Iterator[list[Process]]
 
 
 def install_node_packages() -> bool:
-    """Put what package.json names into .dev/benchmarks; False where there is no npm."""
+    """Install the packages of package.json into .dev/benchmarks; return False without npm."""
     if not shutil.which("npm"):
         return False
     MADE.mkdir(parents=True, exist_ok=True)
@@ -136,6 +136,6 @@ def install_node_packages() -> bool:
     try:
         subprocess.run(command, cwd=MADE, check=True, stdout=sys.stderr)
     except BaseException:
-        there.unlink()  # it says that all is there
+        there.unlink()  # its presence means that the packages are installed
         raise
     return True

@@ -1,4 +1,4 @@
-"""What is done to the broker in the middle of everything."""
+"""The faults of the broker."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tests.support.brokers import Broker, Kind
 
-#: Seconds from the end of a broker until it is started again. RabbitMQ needs more than two
-#: seconds just for that.
+#: Seconds between the end of a broker and its restart. RabbitMQ takes more than two seconds to
+#: restart anyway.
 DOWN: dict[Kind, float] = {"redis": 2.0, "amqp": 0.0}
 
 
@@ -19,21 +19,21 @@ class Fault:
     A fault of the broker.
 
     Args:
-        name: What records call it.
-        title: What tables call it.
-        inject: Does it, and returns when the broker serves again.
-        rehearsed: Whether it may take a moment before anything happens, which can be found out
-            by injecting it while nobody is connected.
+        name: The name in records.
+        title: The name in tables.
+        inject: Injects the fault, and returns when the broker serves again.
+        delayed: Whether there is a delay between the call of inject() and the fault; lead()
+            measures it while no worker is connected.
     """
 
     name: str
     title: str
     inject: Callable[[Broker], None]
-    rehearsed: bool = False
+    delayed: bool = False
 
     def lead(self, broker: Broker) -> float:
-        """Return how many seconds in advance the fault is to be injected."""
-        if not self.rehearsed:
+        """Return how many seconds in advance inject() has to be called."""
+        if not self.delayed:
             return 0.0
         began = time.monotonic()
         self.inject(broker)
@@ -51,7 +51,7 @@ def _outage(broker: Broker) -> None:
 
 
 FAULTS = [
-    # RabbitMQ's command for it takes a second or two to start.
-    Fault("cut", "every connection cut once", _cut, rehearsed=True),
+    # RabbitMQ's command line tool takes a second or two to start.
+    Fault("cut", "every connection cut once", _cut, delayed=True),
     Fault("outage", "broker down for 2 s (RabbitMQ: until it has started)", _outage),
 ]

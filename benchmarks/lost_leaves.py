@@ -1,12 +1,12 @@
 """
-How many leaves get lost when the broker has a fault in the middle of them.
+How many leaves are lost when the broker has a fault.
 
     python -m benchmarks.lost_leaves [--leaves 1500] [--rounds 1] [--quiet 5] [--only WORDS]
 
-A client of one worker is in as many rooms. The other worker calls for its leave of each of them by
-its socket ID, one every 2 ms, and halfway the fault is injected. When everything works again and
-nothing has changed for some seconds, the memberships that are still there are counted.
-docs/benchmarks.md says how to read it.
+A client of one worker joins one room per leave. The other worker takes it out of each by its socket
+ID, one every 2 ms, and the fault is injected halfway. When leaves work again and no membership has
+changed for some seconds, the memberships that remain are counted. docs/benchmarks.md explains the
+results.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def measure(contender: Contender, fault: Fault, leaves: int, quiet: float) -> di
     Measure one contender with one fault, on a broker of its own.
 
     Args:
-        contender: Who.
-        fault: What happens to the broker.
-        leaves: How many leaves to call for.
-        quiet: Seconds without a change after which things count as settled.
+        contender: The contender.
+        fault: The fault of the broker.
+        leaves: The number of leaves.
+        quiet: Seconds without a change after which the memberships are counted.
     """
     rooms = [f"room-{number}" for number in range(leaves)]
     with brokers.start(contender.broker) as broker:
@@ -79,10 +79,10 @@ def called_for(
     begun: Trial, rooms: list[str], fault: Fault, broker: Broker, lead: float
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """
-    Call for the leaves, with the fault in their middle.
+    Make the leaves, with the fault halfway.
 
     Returns:
-        How that went, and what the caller was told: room -> error.
+        The measurements, and the errors that the caller got: room -> error.
     """
     announce = max(0, int(len(rooms) / 2 - lead / INTERVAL))
     already = begun.here.ask("called")["count"]
@@ -93,8 +93,8 @@ def called_for(
     lasted = time.monotonic() - began
     during = begun.here.ask("called")["count"] - already
     called = begun.here.hear("did", "leave")
-    if fault.rehearsed and during == len(rooms):
-        raise RuntimeError("The fault came when all was over: use more leaves.")
+    if fault.delayed and during == len(rooms):
+        raise RuntimeError("The fault came after the last leave: use more leaves.")
     found = {
         "fault_lasted": round(lasted, 2),
         "called_by_its_end": during,
@@ -104,7 +104,7 @@ def called_for(
 
 
 def settled(begun: Trial, quiet: float) -> set[str]:
-    """Return the rooms that remain when nothing has changed for *quiet* seconds."""
+    """Return the rooms that remain when none has changed for *quiet* seconds."""
     remaining, since = begun.rooms(), time.monotonic()
     while time.monotonic() - since < quiet:
         time.sleep(0.1)
@@ -115,7 +115,7 @@ def settled(begun: Trial, quiet: float) -> set[str]:
 
 
 def compared(lost: set[str], told: dict[str, str]) -> dict[str, Any]:
-    """Return how many leaves were lost, by whether the caller was told so."""
+    """Return the number of lost leaves, by whether the caller got an error."""
     return {
         "silent": len(lost - told.keys()),
         "told": len(lost & told.keys()),

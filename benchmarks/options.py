@@ -1,4 +1,4 @@
-"""The command line of the benchmarks, and the contenders that it chooses."""
+"""The command line of the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from benchmarks.contenders import chosen, install_node_packages
 
 def parse(program: str, **numbers: int) -> argparse.Namespace:
     """
-    Return the options of the command line; `contenders` are those that can run here.
+    Return the options of the command line, with `contenders` that can run on this machine.
 
     Args:
         program: The module's name.
-        numbers: Options with whole numbers, and their defaults.
+        numbers: Integer options and their defaults.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}")
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument(
-        "--only", metavar="WORDS", default="", help="that the names of contenders have to contain"
+        "--only", metavar="WORDS", default="", help="run contenders whose names contain these words"
     )
     options = parser.parse_args()
     options.contenders = chosen(options.only)

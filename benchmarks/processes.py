@@ -1,4 +1,4 @@
-"""A worker process that is told what to do by lines, and answers in lines."""
+"""Process, a worker process that takes commands and returns results as JSON lines."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-#: Seconds for an answer; long, since some contenders wait for a broker that is away.
+#: Seconds for a result; long, because some contenders block while the broker is down.
 TIMEOUT = 60.0
 
 
 class Process:
     """
-    A process that speaks JSON lines, as workers/driver.py explains; a context manager.
+    A process that speaks the protocol of workers/driver.py, as a context manager.
 
     Args:
-        command: What to run.
-        cwd: Where.
+        command: The command to run.
+        cwd: Its working directory.
         env: Its environment.
-        log: The file to which its standard error goes.
+        log: The file of its standard error.
     """
 
     def __init__(self, command: list[str], *, cwd: Path, env: Mapping[str, str], log: Path) -> None:
@@ -42,7 +42,7 @@ class Process:
                 text=True,
             )
         self._heard: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        self._kept: list[dict[str, Any]] = []  # what came before something that was waited for
+        self._kept: list[dict[str, Any]] = []  # lines that hear() has skipped
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -57,33 +57,33 @@ class Process:
     ) -> None:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.close()  # with which it ends
+            self._process.stdin.close()  # the process ends at the end of its input
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # some cannot stop while they wait for a broker
+            self._process.kill()  # some contenders cannot stop while the broker is down
             self._process.wait()
         self._reader.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
 
     def tell(self, do: str, **what: Any) -> None:
-        """Tell the process to do something; the answer is yet to be heard."""
+        """Send a command to the process; hear() returns its result."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **what}) + "\n")
         self._process.stdin.flush()
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
-        """Tell the process to do something, and return its answer."""
+        """Send a command to the process, and return its result."""
         self.tell(do, **what)
         return self.hear("did", do)
 
     def hear(self, key: str, value: Any = None, timeout: float = TIMEOUT) -> dict[str, Any]:
         """
-        Return the next line that has *key* (with *value*, where that is given).
+        Return the next line that has *key*, and *value* under it if one is given.
 
         Raises:
-            RuntimeError: There was none in time, or the process has ended.
+            RuntimeError: There is none within *timeout* seconds, or the process has ended.
         """
         for said in self._kept:
             if _is(said, key, value):

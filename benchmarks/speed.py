@@ -1,11 +1,11 @@
 """
-How long a leave by socket ID takes when the socket is another worker's.
+How long a leave by socket ID takes when another worker holds the socket.
 
     python -m benchmarks.speed [--rounds 3] [--singles 500] [--burst 3000] [--only WORDS]
 
-One at a time, and many back to back. The clock stops when the other worker has done it, and for
-Flask-Rooms, which tells its caller, in a second measurement when the caller knows.
-docs/benchmarks.md says how to read it.
+Leaves are made one at a time, and back to back. The clock stops when the other worker has carried
+out the leave and, in a second measurement of Flask-Rooms, when the caller has its confirmation.
+docs/benchmarks.md explains the results.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.trial import Trial, trial
 from benchmarks.versions import version_of, versions
 from tests.support import brokers
 
-#: Leaves of each kind that are not counted, so that connections and caches are warm.
+#: Leaves before each measurement, which warm up connections and caches.
 WARM_UP = 200
 
 Record = dict[str, Any]
@@ -34,7 +34,7 @@ def main() -> None:
     options = parse("speed", rounds=3, singles=500, burst=3000)
     print(json.dumps({"versions": versions()}), flush=True)
     records: list[Record] = []
-    # Round by round, so that what slows the machine down for a while does so to all.
+    # Round by round, so that a temporary load on the machine affects all contenders.
     for _ in range(options.rounds):
         measured: list[Record] = []
         for contender in options.contenders:
@@ -51,12 +51,12 @@ def measure(contender: Contender, singles: int, burst: int) -> list[Record]:
     Measure one contender, on a broker of its own.
 
     Args:
-        contender: Who.
-        singles: Leaves that are called for one at a time.
-        burst: Leaves that are called for back to back.
+        contender: The contender.
+        singles: The number of leaves made one at a time.
+        burst: The number of leaves made back to back.
 
     Returns:
-        A record for each moment at which the clock stops.
+        A record for each event that stops the clock.
     """
     stops = {"done there": done_there}
     if contender.confirms:
@@ -78,7 +78,7 @@ def measure(contender: Contender, singles: int, burst: int) -> list[Record]:
 def figures(
     begun: Trial, clock: Callable[[Trial, list[str]], int], singles: int, burst: int
 ) -> Record:
-    """Return microseconds for one leave at a time, and leaves in a second for many at once."""
+    """Return the microseconds of single leaves, and the leaves per second of a burst."""
     name = clock.__name__
     rooms = {
         kind: [f"{name}-{kind}-{number}" for number in range(count)]
@@ -94,7 +94,7 @@ def figures(
 
 
 def done_there(begun: Trial, rooms: list[str]) -> int:
-    """Return the nanoseconds from the first call until the other worker has done the last one."""
+    """Return the nanoseconds from the first call until the other worker has made the last leave."""
     begun.there.ask("watch", room=rooms[-1])
     begun.call(rooms)
     left = begun.there.hear("left")["at"]
@@ -111,7 +111,7 @@ def confirmed_here(begun: Trial, rooms: list[str]) -> int:
 
 
 def ratios(record: Record, measured: list[Record]) -> Record:
-    """Return how a record compares with its peer's of the same round, where that took part."""
+    """Return the ratios of a record to its peer's of the same round, if that was measured."""
     for one in measured:
         if one["contender"] == record["peer"]:
             return {

@@ -1,8 +1,8 @@
 """
-Tables of what was measured: python -m benchmarks.table FILE...
+Tables of measurements: python -m benchmarks.table FILE...
 
-Each file is the output of one run, of which the lines of JSON are read; of several runs the
-smallest and the largest figure is shown.
+Each file is the output of one run. Of several runs the tables show the smallest and the largest
+figure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 
 def main() -> None:
-    """Print the tables for the files that the command line names."""
+    """Print the tables of the files on the command line."""
     records = [record for name in sys.argv[1:] for record in read(Path(name))]
     for kind, show in (("lost_leaves", lost_leaves), ("speed", speed)):
         if of_kind := [one for one in records if one.get("benchmark") == kind]:
@@ -26,13 +26,13 @@ def main() -> None:
 
 
 def read(path: Path) -> list[Record]:
-    """Return the records in what a run has printed."""
+    """Return the records in the output of a run."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def lost_leaves(records: Iterable[Record]) -> str:
-    """Return the table of lost leaves: for each fault those lost silently, and those told of."""
+    """Return the table of lost leaves: for each fault those without and those with an error."""
     head = ["", "fault", "lost silently", "lost, and told so", "told so, but done", "longest call"]
     rows = []
     for (contender, fault), some in _grouped(records, "contender", "fault").items():
@@ -59,13 +59,13 @@ def speed(records: Iterable[Record]) -> str:
 
 
 def spread(values: Iterable[float]) -> str:
-    """Return the smallest and the largest of *values*, or the one that they all are."""
+    """Return the smallest and the largest of *values*, or one value if they are equal."""
     shown = [_short(value) for value in sorted(values)] or ["-"]
     return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown; all columns but the first one are numbers, as a rule."""
+    """Return a table in Markdown, with all columns but the first aligned to the right."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

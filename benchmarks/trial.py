@@ -1,4 +1,4 @@
-"""Two workers of one contender, each with a client, and what all benchmarks do with them."""
+"""Trial, two workers of one contender and a client that leaves rooms."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from benchmarks.contenders import Contender, two_workers
 from benchmarks.processes import Process
 from tests.support.brokers import Broker
 
-#: How often, about once a second, a leave is tried until one works.
+#: How many leaves are tried, about one per second, until one works.
 TRIES = 60
 
 
 class Trial:
     """
-    Two workers, and a client of the one *there* that is to leave rooms.
+    Two workers, and a client that one worker takes out of rooms on the other.
 
     Args:
-        here: The worker that calls for the leaves.
-        there: The worker that has the client.
+        here: The worker that makes the leaves.
+        there: The worker that holds the client's socket.
         sid: The client's socket ID.
     """
 
@@ -32,25 +32,25 @@ class Trial:
         self.sid = sid
 
     def join(self, rooms: list[str]) -> None:
-        """Put the client into rooms, which its own worker does."""
+        """Put the client into rooms, on its own worker."""
         self.there.ask("join", sid=self.sid, rooms=rooms)
 
     def call(self, rooms: list[str], interval: float = 0.0, announce: int = -1) -> None:
-        """Let the worker here call for leaves; driver.py explains the arguments and the answer."""
+        """Start leaves on the worker *here*; driver.py explains the arguments and the result."""
         self.here.tell("leave", sid=self.sid, rooms=rooms, interval=interval, announce=announce)
 
     def rooms(self) -> set[str]:
-        """Return the rooms that the client is in; none if it is gone, else its own among them."""
+        """Return the rooms of the client, including that of its ID; none if it is gone."""
         return set(self.there.ask("rooms", sid=self.sid)["rooms"])
 
     def prepare(self) -> None:
-        """Wait until leaves work, and make sure that this can be found out again."""
+        """Wait until leaves work, and join the rooms of until_a_leave_works()."""
         self.join([f"{when}-{number}" for when in ("before", "after") for number in range(TRIES)])
         if self.until_a_leave_works("before") is None:
             raise RuntimeError("A leave does not work even without a fault.")
 
     def until_a_leave_works(self, when: str) -> float | None:
-        """Return after how many seconds one worked; None if none does, or the client is gone."""
+        """Return the seconds until a leave works; None if none does, or the client is gone."""
         began = time.monotonic()
         for number in range(TRIES):
             room = f"{when}-{number}"
@@ -68,10 +68,10 @@ class Trial:
 
 @contextmanager
 def trial(contender: Contender, broker: Broker) -> Iterator[Trial]:
-    """Start the workers and clients of a trial, which is prepared."""
+    """Start the workers and clients of a trial, and wait until leaves work."""
     with two_workers(contender, broker) as (here, there), ExitStack() as stack:
-        # Also the one whose worker only calls: python-socketio begins to listen to the
-        # other workers with its first client.
+        # A client of each worker: python-socketio starts to listen to other workers with the
+        # first one.
         _, sid = (_connect(worker, stack) for worker in (here, there))
         begun = Trial(here, there, sid)
         begun.prepare()

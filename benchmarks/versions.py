@@ -1,4 +1,4 @@
-"""Which versions were compared: a figure without them means little."""
+"""The versions of what was measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IN_PYTHON = (
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what takes part, by name, and the number of cores."""
+    """Return the versions of libraries and interpreters by name, and the number of cores."""
     found = {"Python": platform.python_version(), "cores": str(os.cpu_count())}
     found |= {name: version(name) for name in IN_PYTHON}
     if shutil.which("node"):
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def version_of(broker: Broker) -> str:
-    """Return what a broker says of itself."""
+    """Return the name and version of a running broker."""
     if broker.kind == "redis":
         with redis.Redis.from_url(broker.url) as client:
             return f"Redis {client.info('server')['redis_version']}"

@@ -1,1 +1,1 @@
-"""Worker processes, one for each library, which all understand the same lines; see driver.py."""
+"""Worker programs, one for each library, with the protocol of driver.py."""

@@ -1,7 +1,7 @@
 """
-One worker in Python: python -m benchmarks.workers MODULE URL MODE [OPTION].
+A worker in Python: python -m benchmarks.workers MODULE URL MODE [OPTION].
 
-MODULE is one in this directory, and its `create` makes the application; OPTION is for it.
+MODULE is a module of this directory, whose `create` gets URL, MODE and OPTION.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """
-What the workers in Python have in common: each does what the lines of its standard input say.
+The driver of the workers in Python, which carries out commands from standard input.
 
-A line is a JSON object. The answer to `{"do": NAME, ...}` is `{"did": NAME, ...}`. On its own a
-worker says `{"port": ...}` once it listens, `{"reached": ...}` within `leave`, and `{"left": ...}`
-after `watch`. socketio_worker.js speaks the same. Times are nanoseconds of the machine's
-monotonic clock, which all processes share.
+Each line is a JSON object. The result of `{"do": NAME, ...}` is `{"did": NAME, ...}`. A worker also
+prints `{"port": ...}` when it listens, `{"reached": ...}` during `leave`, and `{"left": ...}` after
+`watch`. socketio_worker.js has the same protocol. Times are nanoseconds of the monotonic clock,
+which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from tests.support.serving import SERVERS
 @dataclass(frozen=True)
 class Served:
     """
-    An application as the users of a library write it.
+    An application of a library.
 
     Args:
         app: The application.
         socketio: Its Flask-SocketIO.
-        leave: Takes a socket out of a room, wherever it is; the future of an outcome where the
-            library has one. Called inside an application context.
-        on_left: Lets a function know the name of each room that a socket of this worker has left.
+        leave: Takes a socket of any worker out of a room, and returns the future of an outcome
+            if the library has one. Called inside an application context.
+        on_left: Registers a function to be called with each room that a socket of this worker
+            has left.
     """
 
     app: Flask
@@ -57,10 +58,10 @@ def serve(served: Served, mode: str) -> None:
 
 
 def lines() -> Iterator[bytes]:
-    """Yield the lines of the standard input, waiting so that green threads go on."""
+    """Yield the lines of standard input, without blocking green threads."""
     rest = b""
     while True:
-        select.select([sys.stdin], [], [])  # not [0], which eventlet takes for nothing
+        select.select([sys.stdin], [], [])  # not [0], which eventlet treats as no descriptor
         read = os.read(sys.stdin.fileno(), 2**16)
         if not read:
             return
@@ -69,7 +70,7 @@ def lines() -> Iterator[bytes]:
 
 
 def after(owner: Any, name: str, then: Callable[..., None]) -> None:
-    """Let *then* run after every call of the method *name*, with the same arguments."""
+    """Call *then* after each call of the method *name*, with the same arguments."""
     method = getattr(owner, name)
 
     def both(*args: Any, **kwargs: Any) -> Any:
@@ -82,7 +83,7 @@ def after(owner: Any, name: str, then: Callable[..., None]) -> None:
 
 class Driver:
     """
-    Does what the lines say; each method but say() is a command.
+    The commands, one public method each; say() is not one.
 
     Args:
         served: The application.
@@ -107,11 +108,11 @@ class Driver:
         self.say(did="join")
 
     def rooms(self, sid: str) -> None:
-        """Say in which rooms a socket of this worker is, its own among them; none if it is gone."""
+        """Print the rooms of a socket of this worker, including that of its ID."""
         self.say(did="rooms", rooms=list(self._server.rooms(sid, namespace="/")))
 
     def watch(self, room: str) -> None:
-        """Say when a socket of this worker has left this room."""
+        """Print when a socket of this worker has left a room."""
         if not self._watched:
             self._served.on_left(self._left)
         self._watched = room
@@ -123,18 +124,18 @@ class Driver:
             self.say(left=room, at=now)
 
     def called(self) -> None:
-        """Say how many leaves have been called for in all."""
+        """Print the total number of leaves made."""
         self.say(did="called", count=self._called)
 
     def leave(self, sid: str, rooms: list[str], interval: float, announce: int) -> None:
         """
-        Call for leaves one by one, and wait for what the library says of each.
+        Make leaves one by one, and wait for the confirmations of the library.
 
         Args:
-            sid: A socket, of another worker as a rule.
-            rooms: Those that it is to leave.
-            interval: Seconds between a call's return and the next one.
-            announce: The number of the call before which this worker says that it is `reached`.
+            sid: A socket, usually of another worker.
+            rooms: The rooms to leave.
+            interval: Seconds between the return of a call and the next call.
+            announce: The number of the call before which this worker prints `reached`.
         """
         self._served.socketio.start_background_task(self._leave, sid, rooms, interval, announce)
 
@@ -151,7 +152,7 @@ class Driver:
         for room, future in futures.items():
             try:
                 future.result()
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # noqa: BLE001 - as in _call()
                 told[room] = type(error).__name__
         ended = time.monotonic_ns()
         self.say(did="leave", began=began, ended=ended, longest=longest, told=told)
@@ -159,13 +160,13 @@ class Driver:
     def _call(
         self, sid: str, room: str, futures: dict[str, Future[Any]], told: dict[str, str]
     ) -> int:
-        """Call for one leave; return how long that took."""
+        """Make one leave, and return the duration of the call."""
         began = time.monotonic_ns()
         self._called += 1
         try:
             with self._served.app.app_context():
                 future = self._served.leave(sid, room)
-        except Exception as error:  # noqa: BLE001 - whichever it is, the caller is told
+        except Exception as error:  # noqa: BLE001 - any error counts as told
             told[room] = type(error).__name__
         else:
             if future is not None:

@@ -1,4 +1,4 @@
-"""An application with Flask-Rooms, as its README has it."""
+"""An application with Flask-Rooms, as in its README."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask_rooms.protocol.messages import Change
 
 
 def create(url: str, mode: str) -> Served:
-    """Return the application; its mode is what the process is patched for."""
+    """Return the application; the process is already patched for its mode."""
     app = Flask("flask_rooms_worker")
     app.config["SECRET_KEY"] = "of the benchmarks"
     socketio = Rooms(app, backend_url=url).socketio
@@ -27,7 +27,7 @@ def create(url: str, mode: str) -> Served:
             for room in change.rooms:
                 tell(str(room))
 
-        # Not the signal `left`, which is sent afterwards and in a thread of its own.
+        # Not the signal `left`, which is sent later, in another thread.
         after(socketio.server.manager, "change_for", changed)
 
     return Served(app, socketio, leave, on_left)

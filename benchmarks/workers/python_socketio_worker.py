@@ -1,4 +1,4 @@
-"""An application with Flask-SocketIO and a message queue, as its documentation has it."""
+"""An application with Flask-SocketIO and a message queue, as in its documentation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def create(url: str, mode: str, manager: str) -> Served:
     Return the application.
 
     Args:
-        url: The queue's.
+        url: The URL of the message queue.
         mode: The asynchronous mode.
-        manager: `message_queue`, which is RedisManager for redis:// and KombuManager for
-            amqp://; or `kombu`, which is KombuManager for any.
+        manager: `message_queue`, which selects RedisManager for redis:// and KombuManager for
+            amqp://; or `kombu`, which always selects KombuManager.
     """
     app = Flask("python_socketio_worker")
     app.config["SECRET_KEY"] = "of the benchmarks"
