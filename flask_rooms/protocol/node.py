@@ -666,19 +666,20 @@ class Node:
                 if not pending.unmet:
                     # There may be thousands, and each frame looks at them.
                     self._awaiting_unmet.discard(number)
-            if pending.is_answered:
-                incomplete = pending.is_incomplete
-                events += self.time_out(number) if incomplete else self._complete(number)
+            result = pending.result()
+            if result is not None:
+                self._complete(result)
+                events.append(result)
         return events
 
-    def _complete(self, number: int) -> list[Event]:
+    def _complete(self, result: Completed | TimedOut) -> None:
+        number = result.number
         pending = self._pop_pending(number)
-        if pending.for_all:
+        if pending.for_all and isinstance(result, Completed):
             self._stream.blank(number)  # Rule `completed-is-not-repeated`
             if pending.is_change:
                 called_at = pending.deadline - self._confirm - self._born
                 self._overlooked_until = max(self._overlooked_until, called_at)
-        return [pending.completed()]
 
     def _known_by_name(self) -> frozenset[str]:
         """Return the unmet workers that peers report, or whose messages cannot be read."""

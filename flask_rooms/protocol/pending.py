@@ -63,16 +63,6 @@ class Pending:
         """The workers that have not answered."""
         return (*self.awaited, *self.unmet)
 
-    @property
-    def is_answered(self) -> bool:
-        """Whether no more answers are awaited."""
-        return not (self.awaited or self.unmet or self.open_to_unmet)
-
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether a worker has said that it cannot answer."""
-        return bool(self._unable)
-
     def add_done(self, sender: str, answer: Done) -> bool:
         """Record what a worker has done; False when its answer is not awaited."""
         if sender not in self.awaited:
@@ -105,8 +95,12 @@ class Pending:
         self._replies.pop(worker, None)
         return True
 
-    def completed(self) -> Completed:
-        """Return the result, once all have answered."""
+    def result(self) -> Completed | TimedOut | None:
+        """Return the result once all have answered: TimedOut where one cannot. Else None."""
+        if self.awaited or self.unmet or self.open_to_unmet:
+            return None
+        if self._unable:
+            return self.timed_out()
         return Completed(
             self.number,
             self._changed,
