@@ -51,7 +51,7 @@ class Target:
 
 
 def broker_killed(target: Target) -> None:
-    """The broker dies without a word, and starts again."""
+    """The broker is killed, and restarts."""
     target.broker.kill()
     target.last(0.5, 6)
     target.broker.restart()
@@ -90,7 +90,7 @@ def broken_off(target: Target) -> None:
 
 
 def refused(target: Target) -> None:
-    """There is nobody to connect to."""
+    """New connections are refused."""
     seats = target.some()
     for seat in seats:
         seat.proxy.refuse()
@@ -112,7 +112,7 @@ def silence(target: Target) -> None:
 
 
 def half_open(target: Target) -> None:
-    """Connections die without a word, and stay so for whoever does not open others."""
+    """Connections carry nothing any more, and report no error; new ones work."""
     directions = target.directions()
     for seat in target.some():
         seat.proxy.silence(*directions, newcomers=False)

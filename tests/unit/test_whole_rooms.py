@@ -266,7 +266,7 @@ class FaultyNetwork:
         for call, client in self.mine.items():
             both = [client.sid, self.there.connect().sid]
             self.there.sockets.join(both, [call, "red"]).result(PATIENCE)
-        self.here.sockets.count("red")  # returns when it has heard everybody
+        self.here.sockets.count("red")  # returns when it has discovered every worker
 
     def call_all(self) -> list[Future[Outcome]]:
         """Make each of the calls for a room of its own."""
@@ -394,7 +394,7 @@ def test_ten_thousand_members_are_one_message(cluster: LocalCluster) -> None:
         sids = [worker.connect().sid for _ in range(5_000)]
         worker.sockets.join(sids, "lobby").result(0)
     wire = cluster.listen()
-    here.sockets.count("lobby")  # returns when everybody has heard everybody
+    here.sockets.count("lobby")  # returns when it has discovered every worker
     wire.said_by_all(here, there, third)
 
     def cost(call: Callable[[Sockets], Future[Outcome]]) -> tuple[Outcome, list[list[type]]]:
@@ -450,7 +450,7 @@ def test_flask_socketios_join_room_does_not_get_in_either(network: ThreeWorkers)
 
 
 def test_a_change_that_comes_over_the_wire_does_not_get_in_either(network: ThreeWorkers) -> None:
-    """A worker of ours with a bug, since nobody else can sign it."""
+    """The message is from a worker with a bug, because only workers can sign messages."""
     victims = tuple(network.both)
     for attempt in (
         Change("join", "/", (network.mine.sid,), (network.other.sid, "red")),
@@ -476,7 +476,7 @@ def _no() -> bool:
 
 
 def test_a_guarded_room_is_no_way_in(cluster: LocalCluster) -> None:
-    """A guard that lets everybody into everything has no say about the rooms of IDs."""
+    """Even a guard that admits every socket does not open the rooms of socket IDs."""
     app = make_app()
     rooms = Rooms(app, backend_url=cluster.hub, heartbeat_interval=HEARTBEAT)
     rooms.guard("<path:anything>")(_yes)

@@ -51,7 +51,7 @@ from tests.unit.api.test_arguments import (
 #: Seconds; long enough for a worker that is mute not to be dead when the waiting is over.
 SLOW_HEARTBEAT = 0.5
 
-#: Seconds; whoever waits for so long hangs, and a test that hangs fails.
+#: Seconds; a call that waits for so long hangs, and a test that hangs fails.
 FOR_EVER = 3600.0
 
 callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "third"])
@@ -180,7 +180,7 @@ def test_a_socket_asks_for_itself(network: ThreeWorkers) -> None:
 
 @callers
 def test_what_a_caller_has_done_it_finds_done(network: ThreeWorkers, caller: int) -> None:
-    """In program order nobody has to wait."""
+    """Program order needs no wait."""
     calls, sids = network.workers[caller].sockets, [client.sid for client in network.clients]
 
     for _ in range(20):
@@ -359,7 +359,7 @@ class FaultyNetwork:
         self.sids = [client.sid for client in self.clients]
         self.third.sockets.join(self.sids, "red").result(PATIENCE)
         while not self.here.sockets.count("red").complete:
-            pass  # until it has heard everybody
+            pass  # until it has discovered every worker
 
     def ask_all(self, timeout: float | None = None) -> list[Any]:
         """Make every query, and return whether it was complete, what is missing and the values."""
@@ -493,7 +493,7 @@ def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
 
 
 def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCluster) -> None:
-    """Its numbers begin again, so another question may have the number of an old one."""
+    """Its numbers start again, so another query may have the number of an old one."""
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.own.deaf = True
     asker = network.here.cluster._asker
@@ -555,7 +555,7 @@ def test_a_worker_that_has_just_joined_is_asked_as_well(network: ThreeWorkers) -
 
 
 def test_who_is_alone_waits_for_nobody(cluster: LocalCluster) -> None:
-    """On memory:// it is known that there is nobody else, without any heartbeat."""
+    """On memory:// a worker knows without a heartbeat that it is alone."""
     worker = cluster.worker(heartbeat_interval=FOR_EVER, confirm_timeout=PATIENCE)
     client = worker.connect()
     ghost = new_sid(new_worker_name())
@@ -585,9 +585,9 @@ class Lying:
         self.here.sockets.count("red")
 
     def says(self, *answers: Callable[[str, int], Reply]) -> None:
-        """Have the liar answer each question so: given who asks, and its number."""
+        """Make the liar answer each query so, given its sender and its number."""
 
-        def reply(event: Any, question: Any) -> None:
+        def reply(event: Any, query: Any) -> None:
             for answer in answers:
                 self.liar.cluster.publish(answer(event.sender, event.number))
 
@@ -606,7 +606,7 @@ def test_only_the_owner_tells_the_rooms_of_a_socket(lying: Lying) -> None:
 
 
 def test_an_answer_to_another_question_is_none(lying: Lying) -> None:
-    """Nor is one to a question of somebody else, to a former one, or to one to come."""
+    """Nor is one to a query of another worker, or to an earlier or later query."""
     lying.says(
         lambda asker, number: Reply(asker, number - 1, ("lie",), (1,), True),
         lambda asker, number: Reply(asker, number + 1, ("lie",), (1,), True),
@@ -642,7 +642,7 @@ def test_what_follows_the_last_page_is_nothing(lying: Lying) -> None:
 
 
 def test_pages_without_an_end_are_no_answer(lying: Lying) -> None:
-    """They are counted, and nobody keeps them until the time is over."""
+    """They are counted, and not kept until the timeout."""
     most = Limits(16 * 2**20, 0, 2**20).pages
     pages = [
         lambda asker, number, page=page: Reply(asker, number, (f"page {page}",), (), False)

@@ -55,8 +55,8 @@ def make_app_with_routes() -> Flask:
 
     @app.put("/leave-with-others")
     def leave_with_others() -> dict[str, int]:
-        everybody = [request, *request.get_json()]
-        return {"changed": sockets.leave(everybody, "red").result(PATIENCE).changed}
+        given = [request, *request.get_json()]
+        return {"changed": sockets.leave(given, "red").result(PATIENCE).changed}
 
     @app.post("/tell-others")
     def tell_others() -> dict[str, bool]:
@@ -122,8 +122,8 @@ def test_requests_and_ids_come_together_in_one_list(network: WorkersWithoutRooms
 
 def test_other_sockets_and_rooms_are_left_alone(network: WorkersWithoutRooms) -> None:
     second = network.there.connect()
-    everybody = [*network.both, second.sid]
-    network.here.sockets.join(everybody, ["red", "blue"]).result(PATIENCE)
+    sids = [*network.both, second.sid]
+    network.here.sockets.join(sids, ["red", "blue"]).result(PATIENCE)
 
     network.here.sockets.leave(network.other.sid, "red").result(PATIENCE)
 
@@ -210,7 +210,7 @@ def test_a_socket_may_leave_the_room_of_its_own_id_as_in_sails(
 
 
 def test_a_socket_id_is_never_taken_for_a_room_of_that_name(network: WorkersWithoutRooms) -> None:
-    """In Sails a room given as a socket takes everybody out of it."""
+    """In Sails a room given as a socket takes its members out of it."""
     network.here.sockets.join(network.both, "red").result(PATIENCE)
 
     with pytest.raises(InvalidSocket):
@@ -375,7 +375,7 @@ def test_what_one_caller_does_happens_in_that_order_without_waiting(
 
 
 def test_a_reply_to_a_broadcast_comes_after_it(network: WorkersWithoutRooms) -> None:
-    """Whoever hears of something may act on it, and everybody sees it after what caused it."""
+    """A reply to an event arrives at every socket after the event."""
     calls = network.here.sockets
     calls.join(network.both, "red").result(PATIENCE)
 
