@@ -10,6 +10,7 @@ from flask import Flask
 
 from benchmarks.workers.driver import Served, after
 from flask_rooms import Outcome, Rooms, sockets
+from flask_rooms.globals import parts_of
 from flask_rooms.protocol.messages import Change
 
 
@@ -28,6 +29,6 @@ def create(url: str, mode: str) -> Served:
                 tell(str(room))
 
         # Not the signal `left`, which is sent later, in another thread.
-        after(socketio.server.manager, "change_for", changed)
+        after(parts_of(app).registry, "apply", changed)
 
     return Served(app, socketio, leave, on_left)

@@ -28,7 +28,7 @@ def main() -> int:
     """Run, and say what came of it."""
     options = _arguments()
     os.environ["ROOMS_TEST_MODE"] = options.mode  # of the workers; nothing is patched here
-    # Whoever ends us wants the broker and the workers to end, too.
+    # SIGTERM stops the broker and the workers, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     # Clients whose worker has ended say so, which is no news here.
     logging.getLogger("engineio.client").setLevel(logging.CRITICAL)

@@ -19,7 +19,7 @@ from flask import Blueprint, Flask, current_app, request
 
 from flask_rooms import BackendUnavailable, Rooms, Unconfirmed, sockets
 
-#: The room of leaves that are asked for their confirmation alone: nobody is ever in it.
+#: The room of leaves that are made for their confirmation alone; it never has members.
 NOWHERE = "nowhere"
 
 bp = Blueprint("faults", __name__)

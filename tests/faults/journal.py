@@ -27,7 +27,7 @@ class Change:
 
     @property
     def may_have_happened(self) -> bool:
-        """Whether nobody knows, yet or any more, if it was carried out."""
+        """Whether it is unknown, yet or for good, if it was carried out."""
         return self.fate in ("unconfirmed", "unanswered")
 
 

@@ -15,9 +15,9 @@ from tests.support.proxy import DOWN, UP
 
 
 @dataclass(frozen=True)
-class Scene:
+class Target:
     """
-    What faults happen to.
+    The cluster that a fault happens to.
 
     Args:
         broker: The broker.
@@ -50,115 +50,115 @@ class Scene:
         return self.rng.choice([(UP,), (DOWN,), (UP, DOWN)])
 
 
-def broker_killed(scene: Scene) -> None:
-    """The broker dies without a word, and starts again."""
-    scene.broker.kill()
-    scene.last(0.5, 6)
-    scene.broker.restart()
+def broker_killed(target: Target) -> None:
+    """The broker is killed, and restarts."""
+    target.broker.kill()
+    target.last(0.5, 6)
+    target.broker.restart()
 
 
-def broker_cuts(scene: Scene) -> None:
+def broker_cuts(target: Target) -> None:
     """The broker closes every connection, a few times."""
-    for _ in range(1 if scene.brief else 3):
-        scene.broker.cut()
-        scene.last(0.1, 0.5)
+    for _ in range(1 if target.brief else 3):
+        target.broker.cut()
+        target.last(0.1, 0.5)
 
 
-def broker_stopped(scene: Scene) -> None:
+def broker_stopped(target: Target) -> None:
     """The broker is stopped for longer than a socket waits for it."""
-    scene.broker.pause()
+    target.broker.pause()
     try:
-        scene.last(TIMEOUT + 0.5, TIMEOUT + 3)
+        target.last(TIMEOUT + 0.5, TIMEOUT + 3)
     finally:
-        scene.broker.resume()
+        target.broker.resume()
 
 
-def connections_reset(scene: Scene) -> None:
+def connections_reset(target: Target) -> None:
     """Connections are reset, a few times."""
-    seats = scene.some()
+    seats = target.some()
     for _ in range(3):
         for seat in seats:
             seat.proxy.cut()
-        scene.last(0.1, 1)
+        target.last(0.1, 1)
 
 
-def broken_off(scene: Scene) -> None:
+def broken_off(target: Target) -> None:
     """Connections are reset in the middle of a message."""
-    for seat in scene.some():
-        seat.proxy.sever(scene.rng.randrange(1, 2000))
-    scene.last(1, 2)
+    for seat in target.some():
+        seat.proxy.sever(target.rng.randrange(1, 2000))
+    target.last(1, 2)
 
 
-def refused(scene: Scene) -> None:
-    """There is nobody to connect to."""
-    seats = scene.some()
+def refused(target: Target) -> None:
+    """New connections are refused."""
+    seats = target.some()
     for seat in seats:
         seat.proxy.refuse()
         seat.proxy.cut()
-    scene.last(0.5, 6)
+    target.last(0.5, 6)
     for seat in seats:
         seat.proxy.heal()
 
 
-def silence(scene: Scene) -> None:
+def silence(target: Target) -> None:
     """Connections stay, and carry nothing: to the broker, from it, or both."""
-    seats = scene.some()
-    directions = scene.directions()
+    seats = target.some()
+    directions = target.directions()
     for seat in seats:
         seat.proxy.silence(*directions)
-    scene.last((MAX_MISSED_BEATS + 1) * scene.heartbeat, 2 * MAX_MISSED_BEATS * scene.heartbeat)
+    target.last((MAX_MISSED_BEATS + 1) * target.heartbeat, 2 * MAX_MISSED_BEATS * target.heartbeat)
     for seat in seats:
         seat.proxy.heal()
 
 
-def half_open(scene: Scene) -> None:
-    """Connections die without a word, and stay so for whoever does not open others."""
-    directions = scene.directions()
-    for seat in scene.some():
+def half_open(target: Target) -> None:
+    """Connections carry nothing any more, and report no error; new ones work."""
+    directions = target.directions()
+    for seat in target.some():
         seat.proxy.silence(*directions, newcomers=False)
-    scene.last(0, MAX_MISSED_BEATS * scene.heartbeat)
+    target.last(0, MAX_MISSED_BEATS * target.heartbeat)
 
 
-def slowness(scene: Scene) -> None:
+def slowness(target: Target) -> None:
     """Everything comes late."""
-    seats = scene.some()
+    seats = target.some()
     for seat in seats:
-        seat.proxy.delay(scene.rng.uniform(0.02, 0.5))
-    scene.last(2, 4)
+        seat.proxy.delay(target.rng.uniform(0.02, 0.5))
+    target.last(2, 4)
     for seat in seats:
         seat.proxy.heal()
 
 
-def worker_held_up(scene: Scene) -> None:
+def worker_held_up(target: Target) -> None:
     """A worker is stopped, not long enough to be taken for dead."""
-    _pause(scene, 0.5 * scene.heartbeat, (MAX_MISSED_BEATS - 1) * scene.heartbeat)
+    _pause(target, 0.5 * target.heartbeat, (MAX_MISSED_BEATS - 1) * target.heartbeat)
 
 
-def worker_stopped(scene: Scene) -> None:
+def worker_stopped(target: Target) -> None:
     """A worker is stopped until the others take it for dead, and goes on."""
     _pause(
-        scene, (MAX_MISSED_BEATS + 2) * scene.heartbeat, (MAX_MISSED_BEATS + 3) * scene.heartbeat
+        target, (MAX_MISSED_BEATS + 2) * target.heartbeat, (MAX_MISSED_BEATS + 3) * target.heartbeat
     )
 
 
-def worker_killed(scene: Scene) -> None:
+def worker_killed(target: Target) -> None:
     """A worker dies without a word, and a new one is started."""
-    seat = scene.one()
+    seat = target.one()
     seat.kill()
-    scene.last(0, MAX_MISSED_BEATS * scene.heartbeat)
+    target.last(0, MAX_MISSED_BEATS * target.heartbeat)
     seat.replace()
 
 
-def _pause(scene: Scene, least: float, most: float) -> None:
-    seat = scene.one()
+def _pause(target: Target, least: float, most: float) -> None:
+    seat = target.one()
     seat.pause()
     try:
-        scene.last(least, most)
+        target.last(least, most)
     finally:
         seat.resume()
 
 
-Fault = Callable[[Scene], None]
+Fault = Callable[[Target], None]
 
 
 def name(fault: Fault) -> str:

@@ -149,8 +149,8 @@ def _caller(load: Load, slot: Slot, room: str) -> Callable[[random.Random], None
         if life is None or life.ended or not life.logs[room].via.is_there(0):
             return
         member = life.logs[room].now()
-        # Now and then what is so already. Nobody leaves the first room, so that what is said
-        # there is for everybody.
+        # Now and then what is so already. No socket leaves the first room, so
+        # that broadcasts to it are for every socket.
         again = rng.random() < 0.2
         load.change(life, room, joins=room == load.rooms[0] or bool(member) is again)
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from tests.faults.kinds import Fault, Scene, name
+from tests.faults.kinds import Fault, Target, name
 from tests.faults.load import Load
 from tests.faults.seats import Seat
 from tests.faults.settle import Settling, Unsettled, resolve
@@ -101,7 +101,7 @@ class Run:
         """Let one fault follow the other."""
         began = time.monotonic()
         try:
-            self._play("no fault", lambda scene: scene.last(*CALM))
+            self._play("no fault", lambda target: target.last(*CALM))
             for fault in self._faults(began):
                 self._play(name(fault), fault)
         except Unsettled as error:
@@ -129,7 +129,9 @@ class Run:
         self._stack.callback(self._load.stop)
         self._settling = Settling(self._seats, self._slots)
         self._settling.settle()
-        self._scene = Scene(broker, self._seats, plan.heartbeat, self._rng, brief=not plan.seconds)
+        self._target = Target(
+            broker, self._seats, plan.heartbeat, self._rng, brief=not plan.seconds
+        )
 
     def _faults(self, began: float) -> Iterator[Fault]:
         order = list(self._plan.faults)
@@ -146,9 +148,9 @@ class Run:
         """Let a fault happen under load, and check what came of it."""
         fates = self._load.fates.copy()
         self._load.go_on()
-        self._scene.last(*CALM)
-        fault(self._scene)
-        self._scene.last(*CALM)
+        self._target.last(*CALM)
+        fault(self._target)
+        self._target.last(*CALM)
         began = time.monotonic()
         if not self._load.pause():
             self.verdict.complain("operations without an outcome", "a call does not return")

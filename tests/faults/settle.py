@@ -135,7 +135,7 @@ def _is_unknown(seat: Seat, life: Life) -> bool:
 
 
 def _leave(seat: Seat, life: Life) -> list[int] | None:
-    """Leave a room where nobody is; return the figures of the outcome, if there is one."""
+    """Leave an empty room; return the figures of the outcome, if there is one."""
     answer = seat.post("/change", sid=life.sid, room=NOWHERE, action="leave")
     figures: list[int] | None = answer.get("figures")
     return figures

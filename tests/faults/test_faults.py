@@ -74,7 +74,7 @@ def test_faults_of_every_kind_break_no_promise(kind: str) -> None:
     """Under load: every call has an outcome, memberships are right, no broadcast is lost."""
     mode = os.environ.get("ROOMS_TEST_MODE", "threading")
     command = [sys.executable, "-m", "tests.faults", "--broker", kind, "--mode", mode]
-    # A broker of its own, even where the environment names one, and nobody patched but the workers.
+    # A broker of its own, even where the environment names one; only the workers are patched.
     environment = {k: v for k, v in os.environ.items() if k != f"ROOMS_TEST_{kind.upper()}_URL"}
     done = subprocess.run(
         [*command, "--heartbeat", str(HEARTBEAT)],

@@ -84,7 +84,7 @@ def test_a_socket_leaves_by_its_id(
 def test_a_list_of_sockets_leaves_several_workers(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
-    """One call takes sockets of all workers out of several rooms, and nobody else."""
+    """One call takes sockets of all workers out of several rooms, and no other sockets."""
     clients = [connect(worker) for worker in workers * 2]
     *leaving, stays = clients
     rooms = [room, f"{room}, too"]
@@ -118,7 +118,7 @@ def test_many_calls_are_waited_for_together(
 
 
 def test_an_unknown_id_is_no_error(workers: list[Worker], connect: Connect, room: str) -> None:
-    """An ID that nobody holds is named in the outcome, and the others of the call have left."""
+    """An ID that no worker holds is listed in the outcome; the other sockets have left."""
     client = connect(workers[0])
     client.request("post", "/join", rooms=room)
     of_nobody = new_sid(new_worker_name())
@@ -138,7 +138,7 @@ def test_an_unknown_id_is_no_error(workers: list[Worker], connect: Connect, room
 def test_a_socket_is_gone_with_its_worker(
     workers: list[Worker], connect: Connect, room: str, end: Callable[[Worker], None]
 ) -> None:
-    """A leave for a socket of a worker that has ended completes: nobody holds it any more."""
+    """A leave for a socket of a worker that has ended completes: no worker holds it any more."""
     with cluster(workers[0].backend, 1, channel=workers[0].channel) as (ending,):
         client = connect(ending)
         assert workers[0].post("/join", sids=client.sid, rooms=room) == outcome(changed=1)
@@ -153,7 +153,7 @@ def test_a_socket_is_gone_with_its_worker(
 def test_a_socket_that_is_no_member_stays_as_it_is(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
-    """Leaving a room without being in it changes nothing, whoever asks."""
+    """Leaving a room without being in it changes nothing, for any caller."""
     client, member = connect(workers[0]), connect(workers[0])
     member.request("post", "/join", rooms=room)
 
@@ -191,7 +191,7 @@ def test_leaving_one_namespace_is_not_leaving_another(
 def test_a_callback_is_called_exactly_once(
     workers: list[Worker], connect: Connect, room: str, times: int
 ) -> None:
-    """Wherever the sockets are, and whether anybody knows them: once, and without an error."""
+    """Once and without an error, for sockets of any worker and for unknown ones."""
     clients = [connect(worker) for worker in workers]
     for client in clients:
         client.request("post", "/join", rooms=room)
@@ -211,7 +211,7 @@ def test_a_callback_is_called_exactly_once(
 def test_leave_then_broadcast_never_reaches_the_socket(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
-    """In program order nobody has to wait: what a caller says after its leave is not heard."""
+    """Program order needs no wait: what a caller sends after its leave does not arrive."""
     client = connect(workers[0])
 
     workers[caller].post("/leave-then-broadcast", sids=client.sid, rooms=room, times=300)
@@ -285,7 +285,7 @@ def test_a_broadcast_to_several_rooms_arrives_once(
 def test_a_blast_reaches_every_socket_of_the_namespace(
     workers: list[Worker], connect: Connect
 ) -> None:
-    """Everybody on every worker hears it but those who are left out, and other namespaces."""
+    """Every socket of the namespace on every worker receives it, except the omitted ones."""
     clients = [connect(worker) for worker in workers]
     left_out, elsewhere = connect(workers[0]), connect(workers[0], "/chat")
 

@@ -1,8 +1,8 @@
 """
-From scripts, threads, child processes and the shell: the same calls, and a clean farewell.
+Scripts, threads, child processes and the shell make the same calls, and leave with a goodbye.
 
-The workers' heartbeats come every minute here, and one is counted dead after four of them. What a
-test sees at once is therefore owed to no heartbeat: a newcomer is greeted, and a goodbye is heard.
+The workers have a heartbeat interval of a minute, and declare a worker dead after four. What a
+test observes at once is therefore the effect of a hello or a goodbye, and not of a heartbeat.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pytest
 from flask_rooms.server.async_mode import patched_for
 from tests.support.brokers import Broker
 from tests.support.clients import Client
+from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, environment, peers, run_python
 from tests.support.workers import ROOMS_APP, ROOT, Worker, cluster
 
@@ -27,27 +28,21 @@ pytestmark = pytest.mark.mode_independent
 
 MODE = patched_for() or "threading"
 
-#: What starts a child process, how, and whether its parent has joined before.
+#: What starts a child process, its start method, and whether the parent has joined before.
 CHILDREN = [
     ("process", "fork", ""),
     ("process", "fork", "joined"),
     ("process", "spawn", ""),
     ("executor", "fork", "joined"),
 ]
-if MODE != "eventlet":  # which has none
+if MODE != "eventlet":  # eventlet supports no fork server
     CHILDREN.append(("process", "forkserver", ""))
-if MODE == "threading":  # it hangs by itself where green threads are patched in
+if MODE == "threading":  # multiprocessing.Pool hangs with patched green threads
     CHILDREN += [("pool", "fork", "joined"), ("pool", "spawn", "")]
 
 
-class Scene:
-    """Two web workers with a client each, both of which are in the room "red"."""
-
-    def __init__(self, workers: list[Worker]) -> None:
-        self.here, self.there = workers
-        self.mine, self.other = (Client(worker.url) for worker in workers)
-        self.both = [self.mine.sid, self.other.sid]
-        assert self.here.post("/join", sids=self.both, rooms="red")["changed"] == 2
+class WithOutsiders(TwoWebWorkers):
+    """Two web workers, beside which programs join the cluster and leave it."""
 
     def is_in(self, client: Client, room: str) -> bool:
         """Return whether a client is in a room, and take it out."""
@@ -55,13 +50,9 @@ class Scene:
 
     def heard(self) -> list[list[list[str]]]:
         """Return what each client has received by now."""
-        for sid in self.both:
-            self.here.post("/broadcast", rooms=sid, say=["fence"])
-        return [until_fence(client) for client in (self.mine, self.other)]
-
-    def close(self) -> None:
-        self.mine.disconnect()
-        self.other.disconnect()
+        for client in self.clients:
+            self.here.post("/broadcast", rooms=client.sid, say=["fence"])
+        return [until_fence(client) for client in self.clients]
 
 
 def until_fence(client: Client) -> list[list[str]]:
@@ -77,15 +68,15 @@ def _workers(redis_broker: Broker) -> Iterator[list[Worker]]:
         yield workers
 
 
-@pytest.fixture(name="scene")
-def _scene(workers: list[Worker]) -> Iterator[Scene]:
-    """The scene; whoever has come into it has left it in the end, and has said so."""
-    scene = Scene(workers)
-    before = peers(scene.here, scene.other)
-    yield scene
-    after = peers(scene.here, scene.other)
-    scene.close()
-    assert scene.there.name in after
+@pytest.fixture(name="network")
+def _network(workers: list[Worker]) -> Iterator[WithOutsiders]:
+    """Two web workers; every other worker has said goodbye by the end of the test."""
+    network = WithOutsiders(workers, ["red"])
+    before = peers(network.here, network.other)
+    yield network
+    after = peers(network.here, network.other)
+    network.close()
+    assert network.there.name in after
     assert set(after) <= set(before)
 
 
@@ -94,20 +85,20 @@ def _scene(workers: list[Worker]) -> Iterator[Scene]:
 BEGIN = "import sys; from tests.support.outside_app import app, cluster, rooms; sid = sys.argv[1]\n"
 
 
-def script(scene: Scene, program: str, returns: int = 0) -> str:
+def script(network: WithOutsiders, program: str, returns: int = 0) -> str:
     return run_python(
-        scene.here, "-c", BEGIN + dedent(program), scene.other.sid, returns=returns
+        network.here, "-c", BEGIN + dedent(program), network.other.sid, returns=returns
     ).strip()
 
 
-def test_a_script_needs_no_context_for_the_sockets_of_its_rooms(scene: Scene) -> None:
-    said = script(scene, "print(rooms.sockets.leave(sid, 'red').result())")
+def test_a_script_needs_no_context_for_the_sockets_of_its_rooms(network: WithOutsiders) -> None:
+    said = script(network, "print(rooms.sockets.leave(sid, 'red').result())")
 
     assert said == "Outcome(changed=1, unchanged=0, unknown=())"
-    assert not scene.is_in(scene.other, "red")
+    assert not network.is_in(network.other, "red")
 
 
-def test_a_script_may_use_sockets_in_a_context(scene: Scene) -> None:
+def test_a_script_may_use_sockets_in_a_context(network: WithOutsiders) -> None:
     program = """
         from flask_rooms import sockets
         with app.app_context():
@@ -115,13 +106,13 @@ def test_a_script_may_use_sockets_in_a_context(scene: Scene) -> None:
             print(sockets.rooms_of(sid))
     """
 
-    assert script(scene, program).splitlines() == [
+    assert script(network, program).splitlines() == [
         "Outcome(changed=1, unchanged=0, unknown=())",
         "Answer(value=frozenset(), complete=True, missing=())",
     ]
 
 
-def test_threads_of_a_script_share_its_worker(scene: Scene) -> None:
+def test_threads_of_a_script_share_its_worker(network: WithOutsiders) -> None:
     program = """
         from concurrent.futures import ThreadPoolExecutor
 
@@ -134,19 +125,23 @@ def test_threads_of_a_script_share_its_worker(scene: Scene) -> None:
         print(len(rooms.sockets.rooms_of(sid).value))
     """
 
-    assert script(scene, program).split() == ["20", "1", "21"]
+    assert script(network, program).split() == ["20", "1", "21"]
 
 
-def test_what_a_script_says_last_is_heard_although_it_waits_for_nothing(scene: Scene) -> None:
-    script(scene, "rooms.sockets.leave(sid, 'red')")
+def test_what_a_script_says_last_is_heard_although_it_waits_for_nothing(
+    network: WithOutsiders,
+) -> None:
+    script(network, "rooms.sockets.leave(sid, 'red')")
 
-    assert not scene.is_in(scene.other, "red")
+    assert not network.is_in(network.other, "red")
 
 
-def test_a_broadcast_of_a_script_that_ends_at_once_reaches_every_worker(scene: Scene) -> None:
-    script(scene, "rooms.sockets.broadcast('red', 'news', 42)")
+def test_a_broadcast_of_a_script_that_ends_at_once_reaches_every_worker(
+    network: WithOutsiders,
+) -> None:
+    script(network, "rooms.sockets.broadcast('red', 'news', 42)")
 
-    assert scene.heard() == [[["news", 42]], [["news", 42]]]
+    assert network.heard() == [[["news", 42]], [["news", 42]]]
 
 
 @pytest.mark.parametrize(
@@ -155,12 +150,12 @@ def test_a_broadcast_of_a_script_that_ends_at_once_reaches_every_worker(scene: S
     ids=["by itself", "by an exception"],
 )
 def test_a_script_that_has_only_joined_says_goodbye(
-    scene: Scene, ending: str, returns: int
+    network: WithOutsiders, ending: str, returns: int
 ) -> None:
-    script(scene, f"cluster.start()\n{ending}", returns)
+    script(network, f"cluster.start()\n{ending}", returns)
 
 
-def test_a_script_that_is_terminated_in_its_first_moment_is_heard(scene: Scene) -> None:
+def test_a_script_that_is_terminated_in_its_first_moment_is_heard(network: WithOutsiders) -> None:
     program = """
         import os, signal, threading
         rooms.sockets.leave(sid, "red")
@@ -168,22 +163,22 @@ def test_a_script_that_is_terminated_in_its_first_moment_is_heard(scene: Scene) 
         threading.Event().wait(30)
     """
 
-    script(scene, program, -signal.SIGTERM)
+    script(network, program, -signal.SIGTERM)
 
-    assert not scene.is_in(scene.other, "red")
+    assert not network.is_in(network.other, "red")
 
 
-def test_the_shell_has_sockets(scene: Scene) -> None:
+def test_the_shell_has_sockets(network: WithOutsiders) -> None:
     lines = f"""
         from flask_rooms import sockets
-        print("outcome:", sockets.leave("{scene.other.sid}", "red").result().changed)
+        print("outcome:", sockets.leave("{network.other.sid}", "red").result().changed)
         sockets.broadcast("red", "from the shell")
     """
 
-    said = run_python(scene.here, "-m", "flask", "shell", stdin=dedent(lines))
+    said = run_python(network.here, "-m", "flask", "shell", stdin=dedent(lines))
 
     assert "outcome: 1\n" in said
-    assert scene.heard() == [[["message", "from the shell"]], []]
+    assert network.heard() == [[["message", "from the shell"]], []]
 
 
 # -- child processes --------------------------------------------------------------------------
@@ -222,17 +217,17 @@ PARENT = """
 
 @pytest.mark.parametrize(("way", "method", "joined"), CHILDREN)
 def test_a_child_is_a_worker_of_its_own_and_says_goodbye(
-    scene: Scene, tmp_path: Path, way: str, method: str, joined: str
+    network: WithOutsiders, tmp_path: Path, way: str, method: str, joined: str
 ) -> None:
     program = tmp_path / "children.py"
     program.write_text(dedent(PARENT), encoding="utf-8")
 
     changed, child, parent = run_python(
-        scene.here, program, way, method, joined, scene.other.sid
+        network.here, program, way, method, joined, network.other.sid
     ).split()
 
     assert (changed, child != parent) == ("1", True)
-    assert not scene.is_in(scene.other, "red")
+    assert not network.is_in(network.other, "red")
 
 
 # -- those that cannot say goodbye ------------------------------------------------------------

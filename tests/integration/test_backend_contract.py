@@ -75,7 +75,7 @@ class Sound(Backend):
 
 
 class Mute(Sound):
-    """Reaches nobody else."""
+    """Reaches no other worker."""
 
     def audience(self) -> list[Sound]:
         return [self]
@@ -271,7 +271,7 @@ class WaitsForEver(Sound):
 
 
 class OneLock(Sound):
-    """Publishes only while nobody receives."""
+    """Publishes only while no thread receives."""
 
     def open(self) -> None:
         super().open()
@@ -362,7 +362,7 @@ class PublishesWhenClosed(Sound):
 
 
 class WrongError(Sound):
-    """Raises what nobody catches."""
+    """Raises an error that is no BackendError."""
 
     def publish(self, payload: bytes) -> None:
         if self.inbox is None:

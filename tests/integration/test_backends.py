@@ -98,7 +98,7 @@ class TestRedisRestarts(OnRedis, ReconnectContract):
 
 
 def own(broker: Broker) -> Broker:
-    """Return *broker*, which the test will treat as nobody should treat another's."""
+    """Return *broker*, which the test is going to disturb, so that it must not be shared."""
     if not isinstance(broker, (Redis, RabbitMQ)):
         pytest.skip("The broker named by the environment is not ours to break.")
     return broker
@@ -146,7 +146,7 @@ def test_kombus_memory_keeps_no_queue_of_a_closed_worker() -> None:
 @pytest.mark.parametrize("backend", [MemoryBackend("x"), KombuBackend(["memory://"], channel="x")])
 @pytest.mark.parametrize("payload", ["text", bytearray(b"x"), None, 1])
 def test_only_bytes_are_published(backend: Backend, payload: Any) -> None:
-    """Anything but bytes is the caller's mistake, and reaches nobody."""
+    """Anything but bytes is the caller's mistake, and reaches no worker."""
     backend.open()
     with pytest.raises(TypeError, match="must be bytes"):
         backend.publish(payload)

@@ -1,8 +1,8 @@
 """
-Celery tasks have the outcomes that a web worker has, and their processes leave as cleanly.
+Celery tasks have the same outcomes as web workers, and their processes leave with a goodbye.
 
-The workers' heartbeats come every minute here, and one is counted dead after four of them: who is
-no longer there at once has said goodbye.
+The workers have a heartbeat interval of a minute, and declare a worker dead after four: a worker
+that has left at once has said goodbye.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from celery import Celery
 
 from flask_rooms.server.async_mode import patched_for
 from tests.support.brokers import Broker
-from tests.support.clients import Client
+from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, environment, peers
 from tests.support.serving import HEARTBEAT
 from tests.support.workers import ROOMS_APP, ROOT, Worker, cluster
 
 pytestmark = pytest.mark.mode_independent
 
-#: Seconds for a task, and for a Celery worker to come up or to end.
+#: Seconds for a task, and for a Celery worker to start or to end.
 TIMEOUT = 60.0
-#: Seconds in which a goodbye must be heard; silence would tell after four minutes.
+#: Seconds for a goodbye to arrive; without one a worker counts as dead after four minutes.
 PATIENCE = 20.0
 
 MODE = patched_for()
@@ -80,39 +80,29 @@ class Tasks:
             self._process.wait()
 
 
-class Scene:
-    """Two web workers with a client each, both of which are in the room "red"."""
-
-    def __init__(self, workers: list[Worker]) -> None:
-        self.here, self.there = workers
-        self.mine, self.other = (Client(worker.url) for worker in workers)
-        self.sids = sorted([self.mine.sid, self.other.sid])
-        assert self.here.post("/join", sids=self.sids, rooms="red")["changed"] == 2
+class WithCelery(TwoWebWorkers):
+    """Two web workers, beside which Celery's join the cluster."""
 
     def others(self) -> set[str]:
-        """Return who is there beside the two, as one of them knows it."""
+        """Return the names of the other workers, as one of the two knows them."""
         return {*peers(self.here, self.other)} - {self.there.name}
 
     def wait_until_others(self, *, there: bool) -> None:
-        """Return when somebody beside the two is there, or nobody is."""
+        """Return when there are other workers, or none."""
         deadline = time.monotonic() + PATIENCE
         while bool(self.others()) != there:
             assert time.monotonic() < deadline, self.others()
             threading.Event().wait(0.05)
 
-    def close(self) -> None:
-        self.mine.disconnect()
-        self.other.disconnect()
-
 
 @contextmanager
-def scene_with(workers: list[Worker], heartbeat: float, *options: str) -> Iterator[Any]:
-    scene, tasks = Scene(workers), Tasks(workers[0], heartbeat, *options)
+def network_with(workers: list[Worker], heartbeat: float, *options: str) -> Iterator[Any]:
+    network, tasks = WithCelery(workers, ["red"]), Tasks(workers[0], heartbeat, *options)
     try:
-        yield scene, tasks
+        yield network, tasks
     finally:
         tasks.close()
-        scene.close()
+        network.close()
 
 
 @pytest.fixture(name="workers", scope="module")
@@ -127,44 +117,47 @@ def test_a_task_has_the_outcomes_of_a_web_worker_and_the_pool_says_goodbye(
 ) -> None:
     if pool in ("eventlet", "gevent") and not find_spec(pool):
         pytest.skip(f"{pool} is not installed")
-    with scene_with(workers, 60, "--pool", pool) as (scene, tasks):
-        sid = scene.other.sid
+    with network_with(workers, 60, "--pool", pool) as (network, tasks):
+        sid = network.other.sid
         assert tasks.run("leave", sid, "red") == {"changed": 1, "unchanged": 0, "unknown": []}
         assert tasks.run("leave", sid, "red") == {"changed": 0, "unchanged": 1, "unknown": []}
         tasks.run("broadcast", "red", "from a task")
-        assert scene.mine.receive() == ["message", "from a task"]
-        assert scene.others() == {tasks.run("name")}
+        assert network.mine.receive() == ["message", "from a task"]
+        assert network.others() == {tasks.run("name")}
 
         tasks.shut_down()
 
-        assert scene.others() == set()
+        assert network.others() == set()
 
 
 @pytest.mark.skipif(MODE is not None, reason="has nothing to do with the web workers' mode")
 def test_a_child_that_is_recycled_says_goodbye(workers: list[Worker]) -> None:
-    with scene_with(workers, 60, "--max-tasks-per-child", "1") as (scene, tasks):
+    with network_with(workers, 60, "--max-tasks-per-child", "1") as (network, tasks):
         tasks.run("broadcast", "red", "my only task")
 
-        assert scene.other.receive() == ["message", "my only task"]
-        scene.wait_until_others(there=False)
+        assert network.other.receive() == ["message", "my only task"]
+        network.wait_until_others(there=False)
         tasks.shut_down()
 
 
 @pytest.mark.skipif(MODE is not None, reason="has nothing to do with the web workers' mode")
 def test_a_child_whose_task_is_revoked_says_goodbye(workers: list[Worker]) -> None:
-    with scene_with(workers, 60) as (scene, tasks):
+    with network_with(workers, 60) as (network, tasks):
         task = tasks.begin("hang")
-        scene.wait_until_others(there=True)
+        network.wait_until_others(there=True)
 
         tasks.end_task(task)
 
-        scene.wait_until_others(there=False)
+        network.wait_until_others(there=False)
         tasks.shut_down()
 
 
 def test_a_task_can_ask_and_change_whole_rooms(redis_broker: Broker) -> None:
-    with cluster(redis_broker.url, 2) as workers, scene_with(workers, HEARTBEAT) as (scene, tasks):
-        assert tasks.run("members", "red") == scene.sids
+    with (
+        cluster(redis_broker.url, 2) as workers,
+        network_with(workers, HEARTBEAT) as (network, tasks),
+    ):
+        assert tasks.run("members", "red") == network.sids
         assert tasks.run("leave_all", "red") == {"changed": 2, "unchanged": 0, "unknown": []}
         assert tasks.run("members", "red") == []
         tasks.shut_down()

@@ -382,7 +382,7 @@ def test_a_crashed_worker_is_gone_without_a_word(
     assert heard == [("message", "last")]
     assert not bob.connected
     assert bob.received() == []
-    assert workers[1].app.extensions["gone"] == []  # nobody was left to handle it
+    assert workers[1].app.extensions["gone"] == []  # no worker was left to handle it
     assert workers[0].sockets.leave(bob.sid, "fun").result(PATIENCE) == Outcome(unknown=(bob.sid,))
     with pytest.raises(RuntimeError, match="crashed"):
         workers[1].sockets.leave(alice.sid, "fun")

@@ -1,4 +1,4 @@
-"""Whole rooms, disconnects and questions over three worker processes, with real brokers."""
+"""Whole rooms, disconnects and queries over three worker processes, with real brokers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def heard(clients: list[Client], room: str, workers: list[Worker]) -> list[list[
 def test_everybody_in_a_room_goes_elsewhere_and_away(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
-    """Whoever says so, and whoever says something afterwards."""
+    """For every caller, and every later sender."""
     one, two, outsider = connect(workers[0]), connect(workers[1]), connect(workers[1])
     calling, other, names = workers[caller], f"{room}, other", [worker.name for worker in workers]
     workers[2].post("/join", sids=[one.sid, two.sid], rooms=room)
@@ -105,7 +105,7 @@ def stopped(worker: Worker) -> Iterator[None]:
 def test_who_is_held_is_missing_and_who_is_dead_is_not_waited_for(
     redis_broker: Broker, connect: Connect, room: str
 ) -> None:
-    """What a question was not told it is told later; what died is gone with its sockets."""
+    """A worker that did not answer a query answers a later one; a dead one is gone."""
     with cluster(redis_broker.url, 2) as (here, there):
         mine, other = connect(here), connect(there)
         here.post("/join", sids=[mine.sid, other.sid], rooms=room)
@@ -202,7 +202,7 @@ def test_many_are_seen_off_once_each_though_they_leave_at_the_same_time(
         assert watcher.receive()[:2] == ["gone", last.sid]
 
 
-# -- questions ------------------------------------------------------------------------------------
+# -- queries --------------------------------------------------------------------------------------
 
 
 @callers

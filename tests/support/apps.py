@@ -98,11 +98,11 @@ class Worker:
 
 
 class LocalCluster:
-    """Workers that meet in this process; its end stops them."""
+    """Workers in this process, connected with each other; they stop at the end of the context."""
 
     def __init__(self) -> None:
         self.hub = f"memory://{uuid4().hex}"
-        self._workers: list[Worker] = []
+        self.workers: list[Worker] = []
 
     def __enter__(self) -> LocalCluster:
         return self
@@ -113,7 +113,7 @@ class LocalCluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             worker.cluster.stop()
 
     def worker(self, app: Flask | None = None, **options: Any) -> Worker:
@@ -123,17 +123,17 @@ class LocalCluster:
         return self.adopt(app, Rooms(app, **options))
 
     def adopt(self, app: Flask, rooms: Rooms) -> Worker:
-        """Return the worker that a test has made itself, and stop it as the others."""
-        self._workers.append(Worker(app, rooms))
-        return self._workers[-1]
+        """Add the worker of an application that a test has made, and return it."""
+        self.workers.append(Worker(app, rooms))
+        return self.workers[-1]
 
     def listen(self) -> Wire:
-        """Return an ear on what the workers say from now on."""
+        """Return a receiver of what the workers publish from now on."""
         return Wire(self.hub)
 
 
 class Wire:
-    """Hears what the workers of a cluster publish."""
+    """Receives what the workers of a cluster publish."""
 
     def __init__(self, hub: str) -> None:
         self._codec = Codec([SECRET], "flask-rooms", 2**24)

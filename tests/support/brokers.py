@@ -40,7 +40,7 @@ class BrokerMissing(Exception):
 
 class Broker(ABC):
     """
-    A broker that runs, or one that somebody else runs and the environment names.
+    A broker that the tests have started, or one that the environment names.
 
     Attributes:
         kind: `redis` or `amqp`.
@@ -338,7 +338,7 @@ def _mortal() -> list[str]:
 
 def _find(program: str, package: str, first: Path | None = None) -> str:
     """Return the path of *program*, looked for in *first* and then on the PATH."""
-    # sbin is not on everybody's PATH.
+    # sbin is not on every user's PATH.
     path = os.pathsep.join([*([str(first)] if first else []), os.environ["PATH"], "/usr/sbin"])
     found = shutil.which(program, path=path)
     if found is None:

@@ -30,7 +30,7 @@ def leave(sid: str, room: str) -> dict[str, Any]:
 
 @celery.task(name="leave_all")
 def leave_all(room: str) -> dict[str, Any]:
-    """Take everybody in a room out of all rooms."""
+    """Take the members of a room out of all rooms."""
     return asdict(rooms.sockets.leave_all(room).result())
 
 
@@ -56,6 +56,6 @@ def name() -> str:
 
 @celery.task(name="hang")
 def hang() -> None:
-    """Join, and go on until somebody ends it."""
+    """Join, and run until the process is ended."""
     cluster.start()
     threading.Event().wait(60)

@@ -19,7 +19,7 @@ from tests.support.clients import find_node_modules
 from tests.support.documents import blocks
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-TIMEOUT = 20.0  # seconds until a request that nobody releases gives up
+TIMEOUT = 20.0  # seconds until a request that is not released ends
 
 DOCUMENTATION = "docs/clients.md"
 
@@ -115,7 +115,7 @@ def begin_session() -> None:
 
 @bp.get("/wait/<name>")
 def wait(name: str) -> dict[str, Any]:
-    """Answer when somebody says so."""
+    """Respond when the test releases it."""
     released[name].wait(TIMEOUT)
     return {}
 

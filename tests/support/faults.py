@@ -12,7 +12,7 @@ class FaultyBackend(MemoryBackend):
 
     Attributes:
         deaf: Nothing is heard any more, and no error says so.
-        mute: What is published reaches nobody, and no error says so.
+        mute: Whether publish() discards every payload, without an error.
         down: What is published is refused, as without a broker.
     """
 

@@ -174,7 +174,7 @@ class _Link:
 
 
 class _Carrier:
-    """Carries between whoever connects and the broker."""
+    """Forwards between its clients and the broker."""
 
     def __init__(self, port: int) -> None:
         self._to = port

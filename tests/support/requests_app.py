@@ -126,7 +126,7 @@ def notes() -> list[Any]:
 
 @bp.post("/hold/<name>")
 def hold(name: str) -> list[Any]:
-    """Return when somebody has released *name*, and note that."""
+    """Return when *name* is released, and record that."""
     _runs[name] += 1
     _gates[name].wait(HELD)
     _notes.append(name)

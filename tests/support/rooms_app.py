@@ -72,7 +72,7 @@ def leave() -> dict[str, Any]:
 
 @bp.post("/leave-all")
 def leave_all() -> dict[str, Any]:
-    """Take sockets, or everybody in a room, out of all rooms."""
+    """Take sockets, or the members of a room, out of all rooms."""
     data = request.get_json()
     room = data.get("sids", data.get("rooms", request))
     return asdict(sockets.leave_all(room, namespace=data.get("namespace")).result())
@@ -80,14 +80,14 @@ def leave_all() -> dict[str, Any]:
 
 @bp.post("/add-members")
 def add_members() -> dict[str, Any]:
-    """Put everybody in a room into others."""
+    """Put the members of a room into others."""
     data = request.get_json()
     return asdict(sockets.add_room_members_to_rooms(data["source"], data["rooms"]).result())
 
 
 @bp.post("/remove-members")
 def remove_members() -> dict[str, Any]:
-    """Take everybody in a room out of others."""
+    """Take the members of a room out of others."""
     data = request.get_json()
     return asdict(sockets.remove_room_members_from_rooms(data["source"], data["rooms"]).result())
 
@@ -159,7 +159,7 @@ def broadcast() -> dict[str, Any]:
 
 @bp.post("/blast")
 def blast() -> dict[str, Any]:
-    """Say something to everybody."""
+    """Send an event to every socket."""
     data = request.get_json()
     sockets.blast(*data["say"], omit=data.get("omit"), namespace=data.get("namespace"))
     return {}
@@ -177,7 +177,7 @@ def count() -> dict[str, Any]:
 @bp.post("/leave-all-then-broadcast")
 def leave_all_then_broadcast() -> dict[str, Any]:
     """
-    The same as below, by the calls for whole rooms: everybody in `source` goes in and out.
+    The same as below, by the calls for whole rooms: the members of `source` join and leave.
 
     Each time they leave `source` as well, and are put into it again at last.
     """

@@ -7,7 +7,7 @@ One worker of the tests, as a process of its own.
 
 It is patched for the asynchronous mode in ROOMS_TEST_MODE, says on one line of JSON which port
 it listens on and what its name in the cluster is, and ends with its standard input, so that it
-never outlives whoever started it.
+never outlives its parent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`flask rooms`: as a process beside real workers, and what it says when something is not right."""
+"""`flask rooms`: as a process beside real workers, and its errors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from flask_rooms import Answer, Rooms
 from flask_rooms.cli import ONLY_ITSELF
 from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import LocalCluster, fence, make_app
-from tests.support.apps import Worker as LocalWorker
+from tests.support.apps import Worker as InProcessWorker
 from tests.support.brokers import Broker, free_port
-from tests.support.clients import Client
 from tests.support.faults import FaultyBackend
+from tests.support.networks import TwoWebWorkers
 from tests.support.outside import run_flask
 from tests.support.workers import ROOMS_APP, Worker, cluster
 
@@ -26,17 +26,11 @@ pytestmark = pytest.mark.mode_independent
 # -- beside real workers ----------------------------------------------------------------------
 
 
-class Scene:
-    """Two web workers with a client each; both clients are in the rooms "red" and "blue"."""
-
-    def __init__(self, workers: list[Worker]) -> None:
-        self.here, self.there = workers
-        self.clients = [Client(worker.url) for worker in workers]
-        self.sids = sorted(client.sid for client in self.clients)
-        self.here.post("/join", sids=self.sids, rooms=["red", "blue"])
+class Terminal(TwoWebWorkers):
+    """Two web workers, beside which commands run."""
 
     def rooms(self, *arguments: str) -> str:
-        """Run `flask rooms` with these arguments, and return what it prints."""
+        """Run `flask rooms` with these arguments, and return its output."""
         return run_flask(self.here, "rooms", *arguments)
 
 
@@ -46,52 +40,51 @@ def _workers(redis_broker: Broker) -> Iterator[list[Worker]]:
         yield workers
 
 
-@pytest.fixture(name="scene")
-def _scene(workers: list[Worker]) -> Iterator[Scene]:
-    scene = Scene(workers)
-    yield scene
-    for client in scene.clients:
-        client.disconnect()
+@pytest.fixture(name="network")
+def _network(workers: list[Worker]) -> Iterator[Terminal]:
+    network = Terminal(workers, ["red", "blue"])
+    yield network
+    network.close()
 
 
-def test_workers_are_named_and_this_command_is_one_of_them(scene: Scene) -> None:
-    said = json.loads(scene.rooms("workers", "--json"))
+def test_workers_are_named_and_this_command_is_one_of_them(network: Terminal) -> None:
+    said = json.loads(network.rooms("workers", "--json"))
 
     assert said["complete"]
-    assert set(said["value"]) == {scene.here.name, scene.there.name, said["this"]}
+    assert set(said["value"]) == {network.here.name, network.there.name, said["this"]}
 
 
-def test_rooms_and_members_of_all_workers_are_shown(scene: Scene) -> None:
-    assert scene.rooms("list") == "2\tblue\n2\tred\n"
-    assert scene.rooms("members", "red").split() == scene.sids
-    assert scene.rooms("of", scene.sids[0]).split() == ["blue", "red"]
+def test_rooms_and_members_of_all_workers_are_shown(network: Terminal) -> None:
+    assert network.rooms("list") == "2\tblue\n2\tred\n"
+    assert network.rooms("members", "red").split() == network.sids
+    assert network.rooms("of", network.sids[0]).split() == ["blue", "red"]
 
 
-def test_sockets_of_any_worker_are_moved_and_disconnected(scene: Scene) -> None:
-    assert scene.rooms("leave", "red", *scene.sids) == "changed: 2, unchanged: 0\n"
-    assert scene.here.post("/members", room="red")["value"] == []
+def test_sockets_of_any_worker_are_moved_and_disconnected(network: Terminal) -> None:
+    assert network.rooms("leave", "red", *network.sids) == "changed: 2, unchanged: 0\n"
+    assert network.here.post("/members", room="red")["value"] == []
 
-    assert scene.rooms("disconnect", scene.sids[0]) == "changed: 1, unchanged: 0\n"
+    assert network.rooms("disconnect", network.sids[0]) == "changed: 1, unchanged: 0\n"
 
-    gone = next(client for client in scene.clients if client.sid == scene.sids[0])
+    gone = next(client for client in network.clients if client.sid == network.sids[0])
     assert gone.receive() == ["disconnect"]
 
 
-def test_a_broadcast_is_with_every_worker_when_the_command_ends(scene: Scene) -> None:
-    said = scene.rooms("broadcast", "red", '{"a": 1}', "--json", "--event", "news")
+def test_a_broadcast_is_with_every_worker_when_the_command_ends(network: Terminal) -> None:
+    said = network.rooms("broadcast", "red", '{"a": 1}', "--json", "--event", "news")
     assert said == "2 other workers have it.\n"
-    scene.here.post("/broadcast", rooms="red", say=["fence"])
+    network.here.post("/broadcast", rooms="red", say=["fence"])
 
-    for client in scene.clients:
+    for client in network.clients:
         assert client.receive() == ["news", {"a": 1}]
         assert client.receive() == ["message", "fence"]
 
 
-def test_a_check_names_the_others(scene: Scene) -> None:
-    said = scene.rooms("check")
+def test_a_check_names_the_others(network: Terminal) -> None:
+    said = network.rooms("check")
 
-    assert scene.here.name in said
-    assert scene.there.name in said
+    assert network.here.name in said
+    assert network.there.name in said
 
 
 @pytest.mark.parametrize(
@@ -124,7 +117,7 @@ def _local() -> Iterator[LocalCluster]:
         yield local
 
 
-def invoke(worker: LocalWorker, *arguments: str) -> Result:
+def invoke(worker: InProcessWorker, *arguments: str) -> Result:
     return worker.app.test_cli_runner().invoke(args=["rooms", *arguments])
 
 

@@ -1,4 +1,4 @@
-"""Whole rooms: everybody in one leaves all, joins others, leaves others, on every worker."""
+"""Calls for whole rooms: the members on every worker leave all, join or leave other rooms."""
 
 from __future__ import annotations
 
@@ -30,8 +30,13 @@ from flask_rooms.protocol.ids import new_sid, new_worker_name
 from flask_rooms.protocol.messages import Change, Done, Emit
 from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, fence, make_app
 from tests.support.faults import FaultyBackend
-from tests.unit.api.test_arguments import BAD_NAMESPACES, BAD_ROOMS, BAD_SOCKETS
-from tests.unit.api.test_arguments import Scene as Untouched
+from tests.support.networks import ThreeWorkers
+from tests.unit.api.test_arguments import (
+    BAD_NAMESPACES,
+    BAD_ROOMS,
+    BAD_SOCKETS,
+    UntouchedWorkers,
+)
 
 #: Seconds; long enough for a worker that is mute not to be dead when the waiting is over.
 SLOW_HEARTBEAT = 0.5
@@ -44,42 +49,7 @@ CALLS: dict[str, Callable[[Sockets, str], Future[Outcome]]] = {
 }
 
 
-class Scene:
-    """Three workers, two of them with two new sockets each, and one without any."""
-
-    def __init__(self, workers: list[Worker]) -> None:
-        self.workers = workers
-        self.here, self.there, self.third = workers
-        self.mine, self.idle = self.here.connect(), self.here.connect()
-        self.other, self.elsewhere = self.there.connect(), self.there.connect()
-        self.both = [self.mine.sid, self.other.sid]
-        self.everybody = [self.mine, self.idle, self.other, self.elsewhere]
-        self.join(self.both, "lobby")
-
-    def join(self, sids: Any, rooms: Any) -> None:
-        self.third.sockets.join(sids, rooms).result(PATIENCE)
-
-    @property
-    def hub(self) -> str:
-        """Where the workers meet."""
-        return str(self.here.rooms._options["backend_url"])
-
-    @property
-    def rooms(self) -> list[set[str]]:
-        """Where mine, idle, other and elsewhere are."""
-        workers = [self.here, self.here, self.there, self.there]
-        pairs = zip(workers, self.everybody, strict=True)
-        return [worker.rooms_of(client) for worker, client in pairs]
-
-    def received(self, *speakers: Worker) -> list[Any]:
-        """Return what everybody got of what the speakers have sent so far."""
-        for speaker in speakers:
-            for client in self.everybody:
-                fence(speaker, client)
-        return [client.received() for client in self.everybody]
-
-
-def make_scene_app() -> Flask:
+def make_app_with_routes() -> Flask:
     """Return an application whose routes and events act for the socket that asks."""
     app = make_app()
 
@@ -109,22 +79,22 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[list[Worker]]:
-    """Three workers that know each other."""
+def three_workers() -> Iterator[LocalCluster]:
+    """A cluster of three workers."""
     with LocalCluster() as cluster:
-        workers = [cluster.worker(make_scene_app()) for _ in range(3)]
-        for worker in workers:
+        for _ in range(3):
+            worker = cluster.worker(make_app_with_routes())
             worker.socketio.on("event", namespace="/chat")(print)
             worker.socketio.on_event("speak", speak)
-        yield workers
+        yield cluster
 
 
 @pytest.fixture
-def scene(workers: list[Worker]) -> Iterator[Scene]:
-    scene = Scene(workers)
-    yield scene
-    for client in scene.everybody:
-        client.disconnect()
+def network(three_workers: LocalCluster) -> Iterator[ThreeWorkers]:
+    network = ThreeWorkers(three_workers)
+    network.join(network.both, "lobby")
+    yield network
+    network.close()
 
 
 callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "third"])
@@ -134,67 +104,69 @@ callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "th
 
 
 @callers
-def test_everybody_in_a_room_leaves_all_rooms(scene: Scene, caller: int) -> None:
-    scene.join(scene.both, "red")
-    scene.join([scene.mine.sid, scene.elsewhere.sid], "blue")
+def test_everybody_in_a_room_leaves_all_rooms(network: ThreeWorkers, caller: int) -> None:
+    network.join(network.both, "red")
+    network.join([network.mine.sid, network.elsewhere.sid], "blue")
 
-    outcome = scene.workers[caller].sockets.leave_all("lobby").result(PATIENCE)
+    outcome = network.workers[caller].sockets.leave_all("lobby").result(PATIENCE)
 
     assert outcome == Outcome(changed=5)
-    assert scene.rooms == [set(), set(), set(), {"blue"}]
-    assert scene.workers[caller].sockets.leave_all("lobby").result(PATIENCE) == Outcome()
+    assert network.rooms == [set(), set(), set(), {"blue"}]
+    assert network.workers[caller].sockets.leave_all("lobby").result(PATIENCE) == Outcome()
 
 
 @callers
-def test_everybody_in_a_room_joins_others(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
-    scene.join([scene.mine.sid, scene.elsewhere.sid], "red")
+def test_everybody_in_a_room_joins_others(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
+    network.join([network.mine.sid, network.elsewhere.sid], "red")
 
     outcome = calls.add_room_members_to_rooms("lobby", ["red", "blue"]).result(PATIENCE)
 
     assert outcome == Outcome(changed=3, unchanged=1)
     members = {"lobby", "red", "blue"}
-    assert scene.rooms == [members, set(), members, {"red"}]
+    assert network.rooms == [members, set(), members, {"red"}]
     again = calls.add_room_members_to_rooms("lobby", {"blue"}).result(PATIENCE)
     assert again == Outcome(unchanged=2)
 
 
 @callers
-def test_everybody_in_a_room_leaves_others(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
-    scene.join([scene.mine.sid, scene.elsewhere.sid], ["red", "blue"])
+def test_everybody_in_a_room_leaves_others(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
+    network.join([network.mine.sid, network.elsewhere.sid], ["red", "blue"])
 
     outcome = calls.remove_room_members_from_rooms("lobby", iter(["red", "blue"])).result(PATIENCE)
 
     assert outcome == Outcome(changed=2, unchanged=2)
-    assert scene.rooms == [{"lobby"}, set(), {"lobby"}, {"red", "blue"}]
+    assert network.rooms == [{"lobby"}, set(), {"lobby"}, {"red", "blue"}]
     again = calls.remove_room_members_from_rooms("lobby", "red").result(PATIENCE)
     assert again == Outcome(unchanged=2)
 
 
 @callers
-def test_a_room_is_emptied_by_its_own_name(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_a_room_is_emptied_by_its_own_name(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
 
     assert calls.remove_room_members_from_rooms("lobby", "lobby").result(PATIENCE) == Outcome(2)
 
-    assert scene.rooms == [set()] * 4
+    assert network.rooms == [set()] * 4
 
 
 @callers
 @pytest.mark.parametrize("call", CALLS)
-def test_a_room_without_members_changes_nothing(scene: Scene, caller: int, call: str) -> None:
-    calls = scene.workers[caller].sockets
+def test_a_room_without_members_changes_nothing(
+    network: ThreeWorkers, caller: int, call: str
+) -> None:
+    calls = network.workers[caller].sockets
 
     assert CALLS[call](calls, "nobody's").result(PATIENCE) == Outcome()
-    assert scene.rooms == [{"lobby"}, set(), {"lobby"}, set()]
+    assert network.rooms == [{"lobby"}, set(), {"lobby"}, set()]
 
 
 @callers
-def test_one_socket_is_a_room_of_its_own(scene: Scene, caller: int) -> None:
+def test_one_socket_is_a_room_of_its_own(network: ThreeWorkers, caller: int) -> None:
     """As in Sails, whose calls take an ID where a room is wanted."""
-    calls = scene.workers[caller].sockets
-    for sid in scene.both:
+    calls = network.workers[caller].sockets
+    for sid in network.both:
         added = calls.add_room_members_to_rooms(sid, ["red", "blue"])
         removed = calls.remove_room_members_from_rooms(sid, ["red", "green"])
         left = calls.leave_all(sid)
@@ -202,66 +174,66 @@ def test_one_socket_is_a_room_of_its_own(scene: Scene, caller: int) -> None:
         assert added.result(PATIENCE) == Outcome(changed=2)
         assert removed.result(PATIENCE) == Outcome(changed=1, unchanged=1)
         assert left.result(PATIENCE) == Outcome(changed=2)
-    assert scene.rooms == [set()] * 4
+    assert network.rooms == [set()] * 4
 
 
 @callers
 @pytest.mark.parametrize("call", CALLS)
-def test_an_id_that_nobody_holds_is_unknown(scene: Scene, caller: int, call: str) -> None:
-    calls = scene.workers[caller].sockets
-    ghosts = [new_sid(worker.name) for worker in scene.workers]
+def test_an_id_that_nobody_holds_is_unknown(network: ThreeWorkers, caller: int, call: str) -> None:
+    calls = network.workers[caller].sockets
+    ghosts = [new_sid(worker.name) for worker in network.workers]
 
     for ghost in (*ghosts, new_sid(new_worker_name())):
         assert CALLS[call](calls, ghost).result(PATIENCE) == Outcome(unknown=(ghost,))
 
 
-def test_leave_all_takes_requests_and_ids_one_or_many(scene: Scene) -> None:
-    ghost = new_sid(scene.there.name)
-    scene.join([client.sid for client in scene.everybody], ["red", "blue"])
+def test_leave_all_takes_requests_and_ids_one_or_many(network: ThreeWorkers) -> None:
+    ghost = new_sid(network.there.name)
+    network.join([client.sid for client in network.clients], ["red", "blue"])
 
-    assert scene.mine.ask("put", "/leave-all")["body"] == {"changed": 3}
-    assert scene.mine.ask("put", "/leave-all")["body"] == {"changed": 0}
-    both = [scene.elsewhere.sid, ghost]
-    assert scene.third.sockets.leave_all(both).result(PATIENCE) == Outcome(2, 0, (ghost,))
-    answer = scene.idle.ask("put", "/leave-all-with", [scene.other.sid])
+    assert network.mine.ask("put", "/leave-all")["body"] == {"changed": 3}
+    assert network.mine.ask("put", "/leave-all")["body"] == {"changed": 0}
+    both = [network.elsewhere.sid, ghost]
+    assert network.third.sockets.leave_all(both).result(PATIENCE) == Outcome(2, 0, (ghost,))
+    answer = network.idle.ask("put", "/leave-all-with", [network.other.sid])
     assert answer["body"] == {"changed": 5}
-    assert scene.rooms == [set()] * 4
-    assert scene.third.sockets.leave_all([]).result(0) == Outcome()
+    assert network.rooms == [set()] * 4
+    assert network.third.sockets.leave_all([]).result(0) == Outcome()
 
 
-def test_another_namespace_is_another_matter(scene: Scene) -> None:
-    chatting = scene.there.connect("/chat")
-    calls = scene.here.sockets
+def test_another_namespace_is_another_matter(network: ThreeWorkers) -> None:
+    chatting = network.there.connect("/chat")
+    calls = network.here.sockets
     calls.join(chatting.sid, ["lobby", "red"], namespace="/chat").result(PATIENCE)
-    scene.join(scene.both, "red")
+    network.join(network.both, "red")
 
     removed = calls.remove_room_members_from_rooms("lobby", "red", namespace="/chat")
     assert removed.result(PATIENCE) == Outcome(changed=1)
-    assert scene.there.rooms_of(chatting) == {"lobby"}
+    assert network.there.rooms_of(chatting) == {"lobby"}
     added = calls.add_room_members_to_rooms("lobby", "blue", namespace="/chat")
     assert added.result(PATIENCE) == Outcome(changed=1)
     assert calls.leave_all("lobby", namespace="/chat").result(PATIENCE) == Outcome(changed=2)
     assert calls.leave_all("lobby", namespace="/none").result(PATIENCE) == Outcome()
-    unknown = calls.leave_all(scene.both, namespace="/chat").result(PATIENCE).unknown
-    assert set(unknown) == set(scene.both)
-    assert scene.rooms == [{"lobby", "red"}, set(), {"lobby", "red"}, set()]
+    unknown = calls.leave_all(network.both, namespace="/chat").result(PATIENCE).unknown
+    assert set(unknown) == set(network.both)
+    assert network.rooms == [{"lobby", "red"}, set(), {"lobby", "red"}, set()]
 
 
-def test_a_request_brings_its_namespace(scene: Scene) -> None:
-    chatting = scene.there.connect("/chat")
-    scene.there.sockets.join(chatting.sid, "lobby", namespace="/chat").result(0)
+def test_a_request_brings_its_namespace(network: ThreeWorkers) -> None:
+    chatting = network.there.connect("/chat")
+    network.there.sockets.join(chatting.sid, "lobby", namespace="/chat").result(0)
 
     assert chatting.ask("put", "/leave-all")["body"] == {"changed": 1}
-    assert scene.there.rooms_of(chatting) == set()
-    assert scene.rooms == [{"lobby"}, set(), {"lobby"}, set()]
+    assert network.there.rooms_of(chatting) == set()
+    assert network.rooms == [{"lobby"}, set(), {"lobby"}, set()]
 
 
 # -- a callback -----------------------------------------------------------------------------------
 
 
 @callers
-def test_a_callback_is_called_once_with_none(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_a_callback_is_called_once_with_none(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
     called: queue.Queue[tuple[str, BaseException | None]] = queue.Queue()
 
     def tell(name: str) -> Callable[[BaseException | None], object]:
@@ -274,7 +246,7 @@ def test_a_callback_is_called_once_with_none(scene: Scene, caller: int) -> None:
     told = [called.get(timeout=PATIENCE) for _ in range(3)]
     names = ["add", "leave_all", "remove"]
     assert sorted(told) == [(name, None) for name in names]
-    for client in (scene.idle, scene.elsewhere):
+    for client in (network.idle, network.elsewhere):
         calls.leave(client.sid, "red", tell("fence")).result(PATIENCE)
     assert [called.get(timeout=PATIENCE) for _ in range(2)] == [("fence", None)] * 2
     assert called.empty()
@@ -283,7 +255,7 @@ def test_a_callback_is_called_once_with_none(scene: Scene, caller: int) -> None:
 # -- while workers come and go --------------------------------------------------------------------
 
 
-class Broken:
+class FaultyNetwork:
     """Two workers, of which the second can fall silent, with a member in the rooms of each."""
 
     def __init__(self, cluster: LocalCluster, **options: Any) -> None:
@@ -294,7 +266,7 @@ class Broken:
         for call, client in self.mine.items():
             both = [client.sid, self.there.connect().sid]
             self.there.sockets.join(both, [call, "red"]).result(PATIENCE)
-        self.here.sockets.count("red")  # returns when it has heard everybody
+        self.here.sockets.count("red")  # returns when it has discovered every worker
 
     def call_all(self) -> list[Future[Outcome]]:
         """Make each of the calls for a room of its own."""
@@ -302,53 +274,55 @@ class Broken:
 
 
 def test_a_worker_that_is_mute_is_named(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=0.3)
+    network = FaultyNetwork(cluster, confirm_timeout=0.3)
     errors: queue.Queue[BaseException | None] = queue.Queue()
-    scene.backend.mute = True
+    network.backend.mute = True
 
-    futures = scene.call_all()
+    futures = network.call_all()
     for future in futures:
         future.add_done_callback(lambda done: errors.put(done.exception()))
 
     for future in futures:
         with pytest.raises(Unconfirmed) as caught:
             future.result()
-        assert caught.value.workers == (scene.there.name,)
+        assert caught.value.workers == (network.there.name,)
         error = errors.get(timeout=PATIENCE)
         assert isinstance(error, Unconfirmed)
-        assert error.workers == (scene.there.name,)
+        assert error.workers == (network.there.name,)
     # What it could do here it has done at once.
-    rooms = {call: scene.here.rooms_of(client) for call, client in scene.mine.items()}
+    rooms = {call: network.here.rooms_of(client) for call, client in network.mine.items()}
     assert rooms == {"leave_all": set(), "add": {"add", "red", "new"}, "remove": {"remove"}}
 
 
 def test_what_waits_for_a_worker_ends_with_it(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=PATIENCE)
-    scene.backend.deaf = scene.backend.mute = True
+    network = FaultyNetwork(cluster, confirm_timeout=PATIENCE)
+    network.backend.deaf = network.backend.mute = True
 
-    outcomes = [future.result() for future in scene.call_all()]
+    outcomes = [future.result() for future in network.call_all()]
 
     assert outcomes == [Outcome(changed=2), Outcome(changed=1), Outcome(changed=1)]
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_worker_in_its_first_moment_reaches_everybody(scene: Scene, call: str) -> None:
+def test_a_worker_in_its_first_moment_reaches_everybody(network: ThreeWorkers, call: str) -> None:
     with LocalCluster() as cluster:
-        cluster.hub = scene.hub
+        cluster.hub = network.hub
         outcome = CALLS[call](cluster.worker().sockets, "lobby").result(PATIENCE)
 
     assert outcome == Outcome(*{"leave_all": (2, 0), "add": (2, 0), "remove": (0, 2)}[call])
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_worker_that_has_just_joined_is_reached_by_everybody(scene: Scene, call: str) -> None:
+def test_a_worker_that_has_just_joined_is_reached_by_everybody(
+    network: ThreeWorkers, call: str
+) -> None:
     """Ten times, since it is about the moment between its hello and the others' hearing it."""
     for _ in range(10):
-        newcomer = LocalCluster().worker(backend_url=scene.hub)
+        newcomer = LocalCluster().worker(backend_url=network.hub)
         client = newcomer.connect()
         newcomer.sockets.join(client.sid, ["new lobby", "red"]).result(0)
 
-        outcome = CALLS[call](scene.here.sockets, "new lobby").result(PATIENCE)
+        outcome = CALLS[call](network.here.sockets, "new lobby").result(PATIENCE)
 
         assert outcome == Outcome({"leave_all": 2, "add": 1, "remove": 1}[call])
         newcomer.cluster.stop()
@@ -358,23 +332,23 @@ def test_a_worker_that_has_just_joined_is_reached_by_everybody(scene: Scene, cal
 
 
 @callers
-def test_what_is_said_after_a_leave_all_reaches_nobody(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_what_is_said_after_a_leave_all_reaches_nobody(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
 
     for number in range(50):
-        calls.join(scene.both, ["lobby", "red"])
+        calls.join(network.both, ["lobby", "red"])
         calls.broadcast("red", "event", number)
         calls.leave_all("lobby")
         calls.broadcast(["lobby", "red"], "event", "late")
 
     expected = [("event", [number]) for number in range(50)]
-    received = scene.received(scene.workers[caller])
+    received = network.received(network.workers[caller])
     assert received == [expected, [], expected, []]
 
 
 @callers
-def test_what_is_said_after_a_removal_reaches_nobody(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_what_is_said_after_a_removal_reaches_nobody(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
 
     for number in range(50):
         calls.add_room_members_to_rooms("lobby", "red")
@@ -383,27 +357,29 @@ def test_what_is_said_after_a_removal_reaches_nobody(scene: Scene, caller: int) 
         calls.broadcast("red", "event", "late")
 
     expected = [("event", [number]) for number in range(50)]
-    received = scene.received(scene.workers[caller])
+    received = network.received(network.workers[caller])
     assert received == [expected, [], expected, []]
 
 
 @callers
 @pytest.mark.parametrize("speaker", [0, 1, 2], ids=["here", "there", "third"])
-def test_after_the_outcome_all_workers_agree(scene: Scene, caller: int, speaker: int) -> None:
-    calls, speaking = scene.workers[caller].sockets, scene.workers[speaker].sockets
+def test_after_the_outcome_all_workers_agree(
+    network: ThreeWorkers, caller: int, speaker: int
+) -> None:
+    calls, speaking = network.workers[caller].sockets, network.workers[speaker].sockets
 
     for number in range(20):
         calls.add_room_members_to_rooms("lobby", "red").result(PATIENCE)
         speaking.broadcast("red", "event", number)
-        fence(scene.workers[speaker], scene.mine)
-        fence(scene.workers[speaker], scene.other)
+        fence(network.workers[speaker], network.mine)
+        fence(network.workers[speaker], network.other)
         calls.remove_room_members_from_rooms("lobby", "red").result(PATIENCE)
         speaking.broadcast("red", "event", "late")
-        fence(scene.workers[speaker], scene.mine)
-        fence(scene.workers[speaker], scene.other)
+        fence(network.workers[speaker], network.mine)
+        fence(network.workers[speaker], network.other)
 
     expected = [("event", [number]) for number in range(20)]
-    received = scene.received(scene.workers[speaker])
+    received = network.received(network.workers[speaker])
     assert received == [expected, [], expected, []]
 
 
@@ -418,7 +394,7 @@ def test_ten_thousand_members_are_one_message(cluster: LocalCluster) -> None:
         sids = [worker.connect().sid for _ in range(5_000)]
         worker.sockets.join(sids, "lobby").result(0)
     wire = cluster.listen()
-    here.sockets.count("lobby")  # returns when everybody has heard everybody
+    here.sockets.count("lobby")  # returns when it has discovered every worker
     wire.said_by_all(here, there, third)
 
     def cost(call: Callable[[Sockets], Future[Outcome]]) -> tuple[Outcome, list[list[type]]]:
@@ -439,17 +415,17 @@ def test_ten_thousand_members_are_one_message(cluster: LocalCluster) -> None:
 # -- the room of a socket's own ID ----------------------------------------------------------------
 
 
-def other_ids(scene: Scene) -> list[str]:
+def other_ids(network: ThreeWorkers) -> list[str]:
     """Return the IDs whose rooms are no business of `mine`."""
-    ghosts = [new_sid(worker.name) for worker in scene.workers]
-    return [scene.idle.sid, scene.other.sid, scene.elsewhere.sid, *ghosts]
+    ghosts = [new_sid(worker.name) for worker in network.workers]
+    return [network.idle.sid, network.other.sid, network.elsewhere.sid, *ghosts]
 
 
 @callers
-def test_nobody_else_gets_into_the_room_of_an_id(scene: Scene, caller: int) -> None:
-    calls, mine = scene.workers[caller].sockets, scene.mine.sid
-    before = scene.rooms
-    for sid in other_ids(scene):
+def test_nobody_else_gets_into_the_room_of_an_id(network: ThreeWorkers, caller: int) -> None:
+    calls, mine = network.workers[caller].sockets, network.mine.sid
+    before = network.rooms
+    for sid in other_ids(network):
         for attempt in (
             partial(calls.join, mine, sid),
             partial(calls.join, [mine, sid], sid),
@@ -460,34 +436,34 @@ def test_nobody_else_gets_into_the_room_of_an_id(scene: Scene, caller: int) -> N
         ):
             with pytest.raises(InvalidRoom, match="use another room's name"):
                 attempt()
-    assert scene.rooms == before
+    assert network.rooms == before
 
 
-def test_flask_socketios_join_room_does_not_get_in_either(scene: Scene) -> None:
+def test_flask_socketios_join_room_does_not_get_in_either(network: ThreeWorkers) -> None:
     """It raises what it raises without Flask-Rooms, wherever the socket is that is to join."""
-    before = scene.rooms
-    for worker in scene.workers:
-        for sid in other_ids(scene):
+    before = network.rooms
+    for worker in network.workers:
+        for sid in other_ids(network):
             with worker.app.app_context(), pytest.raises(ValueError, match="sid room"):
-                flask_socketio.join_room(sid, sid=scene.mine.sid, namespace="/")
-    assert scene.rooms == before
+                flask_socketio.join_room(sid, sid=network.mine.sid, namespace="/")
+    assert network.rooms == before
 
 
-def test_a_change_that_comes_over_the_wire_does_not_get_in_either(scene: Scene) -> None:
-    """A worker of ours with a bug, since nobody else can sign it."""
-    victims = tuple(scene.both)
+def test_a_change_that_comes_over_the_wire_does_not_get_in_either(network: ThreeWorkers) -> None:
+    """The message is from a worker with a bug, because only workers can sign messages."""
+    victims = tuple(network.both)
     for attempt in (
-        Change("join", "/", (scene.mine.sid,), (scene.other.sid, "red")),
-        Change("join", "/", (scene.other.sid,), (scene.mine.sid, "red")),
-        Change("join", "/", victims, (scene.idle.sid, scene.elsewhere.sid)),
-        Change("join", "/", (), (scene.idle.sid, scene.elsewhere.sid), source="lobby"),
+        Change("join", "/", (network.mine.sid,), (network.other.sid, "red")),
+        Change("join", "/", (network.other.sid,), (network.mine.sid, "red")),
+        Change("join", "/", victims, (network.idle.sid, network.elsewhere.sid)),
+        Change("join", "/", (), (network.idle.sid, network.elsewhere.sid), source="lobby"),
     ):
-        scene.third.cluster.calls.change(attempt).result(PATIENCE)
+        network.third.cluster.calls.change(attempt).result(PATIENCE)
 
-    assert scene.rooms == [{"lobby", "red"}, set(), {"lobby", "red"}, set()]
-    scene.third.sockets.broadcast(scene.idle.sid, "event", "for idle")
-    scene.third.sockets.broadcast(scene.other.sid, "event", "for other")
-    received = scene.received(scene.third)
+    assert network.rooms == [{"lobby", "red"}, set(), {"lobby", "red"}, set()]
+    network.third.sockets.broadcast(network.idle.sid, "event", "for idle")
+    network.third.sockets.broadcast(network.other.sid, "event", "for other")
+    received = network.received(network.third)
     assert received == [[], [("event", ["for idle"])], [("event", ["for other"])], []]
 
 
@@ -500,7 +476,7 @@ def _no() -> bool:
 
 
 def test_a_guarded_room_is_no_way_in(cluster: LocalCluster) -> None:
-    """A guard that lets everybody into everything has no say about the rooms of IDs."""
+    """Even a guard that admits every socket does not open the rooms of socket IDs."""
     app = make_app()
     rooms = Rooms(app, backend_url=cluster.hub, heartbeat_interval=HEARTBEAT)
     rooms.guard("<path:anything>")(_yes)
@@ -513,9 +489,9 @@ def test_a_guarded_room_is_no_way_in(cluster: LocalCluster) -> None:
 
 
 @callers
-def test_a_socket_may_rejoin_the_room_of_its_own_id(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
-    for sid in scene.both:
+def test_a_socket_may_rejoin_the_room_of_its_own_id(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
+    for sid in network.both:
         assert calls.join(sid, sid).result(PATIENCE) == Outcome(unchanged=1)
         assert calls.add_room_members_to_rooms(sid, sid).result(PATIENCE) == Outcome(unchanged=1)
         assert calls.leave(sid, sid).result(PATIENCE) == Outcome(changed=1)
@@ -524,28 +500,30 @@ def test_a_socket_may_rejoin_the_room_of_its_own_id(scene: Scene, caller: int) -
         calls.broadcast(sid, "event", "again")
 
     again = [("event", ["again"])]
-    assert scene.received(scene.workers[caller]) == [again, [], again, []]
+    assert network.received(network.workers[caller]) == [again, [], again, []]
 
 
 @callers
-def test_leave_all_keeps_a_socket_in_the_room_of_its_own_id(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_leave_all_keeps_a_socket_in_the_room_of_its_own_id(
+    network: ThreeWorkers, caller: int
+) -> None:
+    calls = network.workers[caller].sockets
 
     assert calls.leave_all("lobby").result(PATIENCE) == Outcome(2)
-    for client in scene.everybody:
+    for client in network.clients:
         assert calls.leave_all(client.sid).result(PATIENCE) == Outcome()
         calls.broadcast(client.sid, "event", "for you")
 
-    assert scene.received(scene.workers[caller]) == [[("event", ["for you"])]] * 4
+    assert network.received(network.workers[caller]) == [[("event", ["for you"])]] * 4
 
 
 @callers
 def test_who_has_left_the_room_of_its_own_id_is_a_socket_like_any(
-    scene: Scene, caller: int
+    network: ThreeWorkers, caller: int
 ) -> None:
     """As in Sails it cannot be spoken to by its ID; its rooms, and what names it, go on."""
-    calls = scene.workers[caller].sockets
-    for sid in scene.both:
+    calls = network.workers[caller].sockets
+    for sid in network.both:
         removed = calls.remove_room_members_from_rooms(sid, sid).result(PATIENCE)
         assert removed == Outcome(changed=1)
 
@@ -554,11 +532,11 @@ def test_who_has_left_the_room_of_its_own_id_is_a_socket_like_any(
         calls.blast("event", "all", omit=sid)
         assert calls.add_room_members_to_rooms(sid, "red").result(PATIENCE) == Outcome(1)
         assert calls.leave_all(sid).result(PATIENCE) == Outcome(2)
-        scene.join(sid, "lobby")
+        network.join(sid, "lobby")
 
-    first, second = ("event", [scene.mine.sid]), ("event", [scene.other.sid])
+    first, second = ("event", [network.mine.sid]), ("event", [network.other.sid])
     everyone = ("event", ["all"])
-    received = scene.received(scene.workers[caller])
+    received = network.received(network.workers[caller])
     assert received == [
         [first, second, everyone],
         [everyone] * 2,
@@ -571,9 +549,9 @@ def test_who_has_left_the_room_of_its_own_id_is_a_socket_like_any(
 
 
 @pytest.fixture(scope="module")
-def untouched() -> Iterator[Untouched]:
+def untouched() -> Iterator[UntouchedWorkers]:
     with LocalCluster() as cluster:
-        yield Untouched(cluster)
+        yield UntouchedWorkers(cluster)
 
 
 #: What leave_all takes for a room, and finds that none is there.
@@ -582,7 +560,7 @@ _ROOMS |= {"space before", "line break after"}
 
 
 @pytest.mark.parametrize("bad", [bad for bad in BAD_SOCKETS if bad not in _ROOMS])
-def test_what_is_no_socket_leaves_and_ends_nothing(untouched: Untouched, bad: str) -> None:
+def test_what_is_no_socket_leaves_and_ends_nothing(untouched: UntouchedWorkers, bad: str) -> None:
     def given() -> Any:
         return BAD_SOCKETS[bad](untouched.mine.sid)
 
@@ -591,7 +569,7 @@ def test_what_is_no_socket_leaves_and_ends_nothing(untouched: Untouched, bad: st
 
 
 @pytest.mark.parametrize("bad", _ROOMS)
-def test_a_room_is_not_disconnected(untouched: Untouched, bad: str) -> None:
+def test_a_room_is_not_disconnected(untouched: UntouchedWorkers, bad: str) -> None:
     """A string given as a socket is only ever an ID."""
     value = BAD_SOCKETS[bad](untouched.mine.sid)
 
@@ -599,7 +577,7 @@ def test_a_room_is_not_disconnected(untouched: Untouched, bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [bad for bad in BAD_ROOMS if "list" not in bad])
-def test_what_is_no_room_has_no_members(untouched: Untouched, bad: str) -> None:
+def test_what_is_no_room_has_no_members(untouched: UntouchedWorkers, bad: str) -> None:
     value, calls = BAD_ROOMS[bad], untouched.sockets
     add, remove = calls.add_room_members_to_rooms, calls.remove_room_members_from_rooms
 
@@ -611,7 +589,7 @@ def test_what_is_no_room_has_no_members(untouched: Untouched, bad: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [list, tuple, set, iter])
-def test_whose_members_is_one_room(untouched: Untouched, kind: Any) -> None:
+def test_whose_members_is_one_room(untouched: UntouchedWorkers, kind: Any) -> None:
     calls = untouched.sockets
     add, remove = calls.add_room_members_to_rooms, calls.remove_room_members_from_rooms
 
@@ -622,7 +600,7 @@ def test_whose_members_is_one_room(untouched: Untouched, kind: Any) -> None:
 
 
 @pytest.mark.parametrize("bad", BAD_ROOMS)
-def test_what_is_no_room_is_not_joined_by_members(untouched: Untouched, bad: str) -> None:
+def test_what_is_no_room_is_not_joined_by_members(untouched: UntouchedWorkers, bad: str) -> None:
     value, calls = BAD_ROOMS[bad], untouched.sockets
 
     for source in ("red", untouched.mine.sid, untouched.other.sid):
@@ -631,7 +609,7 @@ def test_what_is_no_room_is_not_joined_by_members(untouched: Untouched, bad: str
 
 
 @pytest.mark.parametrize("namespace", BAD_NAMESPACES)
-def test_a_namespace_has_to_be_one(untouched: Untouched, namespace: Any) -> None:
+def test_a_namespace_has_to_be_one(untouched: UntouchedWorkers, namespace: Any) -> None:
     calls, sid = untouched.sockets, untouched.other.sid
 
     for call in (
@@ -645,7 +623,7 @@ def test_a_namespace_has_to_be_one(untouched: Untouched, namespace: Any) -> None
 
 
 @pytest.mark.parametrize("callback", [42, "callback", [print], {}, True])
-def test_a_callback_has_to_be_callable(untouched: Untouched, callback: Any) -> None:
+def test_a_callback_has_to_be_callable(untouched: UntouchedWorkers, callback: Any) -> None:
     calls, sid = untouched.sockets, untouched.other.sid
 
     for call in (
@@ -658,7 +636,7 @@ def test_a_callback_has_to_be_callable(untouched: Untouched, callback: Any) -> N
         untouched.refuses(InvalidArgument, call)
 
 
-def test_an_http_request_has_no_socket(untouched: Untouched) -> None:
+def test_an_http_request_has_no_socket(untouched: UntouchedWorkers) -> None:
     calls = untouched.sockets
     with untouched.here.app.test_request_context("/"):
         given: Any
@@ -667,12 +645,12 @@ def test_an_http_request_has_no_socket(untouched: Untouched) -> None:
                 untouched.refuses(NotASocketRequest, partial(call, given))
 
 
-def test_no_rooms_at_all_change_nothing(scene: Scene) -> None:
-    calls, before = scene.third.sockets, scene.rooms
+def test_no_rooms_at_all_change_nothing(network: ThreeWorkers) -> None:
+    calls, before = network.third.sockets, network.rooms
 
     assert calls.add_room_members_to_rooms("lobby", []).result(PATIENCE) == Outcome()
     assert calls.remove_room_members_from_rooms("lobby", iter(())).result(PATIENCE) == Outcome()
-    assert scene.rooms == before
+    assert network.rooms == before
 
 
 def test_rooms_that_are_too_many_for_a_message_change_nothing(cluster: LocalCluster) -> None:
@@ -724,27 +702,27 @@ def test_an_answer_may_be_a_little_longer_than_the_question(cluster: LocalCluste
 
 
 @pytest.fixture
-def talk(scene: Scene) -> Scene:
+def talk(network: ThreeWorkers) -> ThreeWorkers:
     """Mine and other are in two rooms, idle and elsewhere in one of them each."""
-    scene.join(scene.both, ["red", "blue"])
-    scene.join(scene.idle.sid, "red")
-    scene.join(scene.elsewhere.sid, "blue")
-    return scene
+    network.join(network.both, ["red", "blue"])
+    network.join(network.idle.sid, "red")
+    network.join(network.elsewhere.sid, "blue")
+    return network
 
 
 @pytest.mark.parametrize("form", ["request", "own id", "list"])
 @pytest.mark.parametrize("name", ["mine", "other", "idle", "elsewhere"])
-def test_whoever_speaks_can_leave_itself_out(talk: Scene, name: str, form: str) -> None:
+def test_whoever_speaks_can_leave_itself_out(talk: ThreeWorkers, name: str, form: str) -> None:
     speaker: Client = getattr(talk, name)
 
     speaker._client.emit("speak", form, "hello")
 
     heard = [("said", ["hello"]), ("blasted", ["hello"])]
-    expected = [[] if client is speaker else heard for client in talk.everybody]
+    expected = [[] if client is speaker else heard for client in talk.clients]
     assert talk.received(talk.here, talk.there) == expected
 
 
-def test_omit_takes_a_list_of_ids_from_a_worker_without_sockets(talk: Scene) -> None:
+def test_omit_takes_a_list_of_ids_from_a_worker_without_sockets(talk: ThreeWorkers) -> None:
     calls = talk.third.sockets
     ghost = new_sid(new_worker_name())
 
@@ -759,7 +737,9 @@ def test_omit_takes_a_list_of_ids_from_a_worker_without_sockets(talk: Scene) -> 
 
 
 @callers
-def test_several_rooms_are_a_union_and_each_socket_gets_one_copy(talk: Scene, caller: int) -> None:
+def test_several_rooms_are_a_union_and_each_socket_gets_one_copy(
+    talk: ThreeWorkers, caller: int
+) -> None:
     rooms = ["red", "blue", "lobby", "red", "nobody's", talk.mine.sid, talk.other.sid]
 
     for given in (rooms, tuple(rooms), set(rooms), iter(rooms), dict.fromkeys(rooms).keys()):
@@ -769,7 +749,9 @@ def test_several_rooms_are_a_union_and_each_socket_gets_one_copy(talk: Scene, ca
 
 
 @callers
-def test_a_tuple_is_several_arguments_with_bytes_among_them(talk: Scene, caller: int) -> None:
+def test_a_tuple_is_several_arguments_with_bytes_among_them(
+    talk: ThreeWorkers, caller: int
+) -> None:
     data: Any = (b"\x00\xff", {"deep": [bytearray(b"bytes"), None]}, [], "text")
 
     talk.workers[caller].sockets.broadcast("lobby", "said", data)
@@ -780,7 +762,7 @@ def test_a_tuple_is_several_arguments_with_bytes_among_them(talk: Scene, caller:
     assert talk.received(talk.workers[caller]) == [[said, message], [message]] * 2
 
 
-def test_parts_of_two_events_with_bytes_do_not_mix(talk: Scene) -> None:
+def test_parts_of_two_events_with_bytes_do_not_mix(talk: ThreeWorkers) -> None:
     """Several threads send binary data to the same sockets at once."""
     done = threading.Barrier(3)
 

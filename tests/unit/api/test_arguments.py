@@ -40,8 +40,8 @@ class Boom(Exception):
     """Of the caller's own making."""
 
 
-class Scene:
-    """Two workers with a member of the room "red" on each, and an ear on what they say."""
+class UntouchedWorkers:
+    """Two workers with a member of the room "red" on each, and a tap on what they publish."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.here, self.there = cluster.worker(), cluster.worker()
@@ -52,7 +52,7 @@ class Scene:
 
     @contextmanager
     def untouched(self) -> Iterator[None]:
-        """Assert that nothing changes meanwhile, nobody gets an event, and nothing is said."""
+        """Assert that nothing changes, no event arrives and nothing is published meanwhile."""
         self.wire.said_by(self.here)
         before = self._state()
         yield
@@ -74,9 +74,9 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
+def network() -> Iterator[UntouchedWorkers]:
     with LocalCluster() as cluster:
-        yield Scene(cluster)
+        yield UntouchedWorkers(cluster)
 
 
 def midway(*values: Any) -> Iterator[Any]:
@@ -167,40 +167,42 @@ BAD_DATA: dict[str, Any] = {
 
 @pytest.mark.parametrize("bad", BAD_SOCKETS)
 @pytest.mark.parametrize("action", ["join", "leave"])
-def test_what_is_no_socket_neither_joins_nor_leaves(scene: Scene, action: str, bad: str) -> None:
-    value = BAD_SOCKETS[bad](scene.mine.sid)
+def test_what_is_no_socket_neither_joins_nor_leaves(
+    network: UntouchedWorkers, action: str, bad: str
+) -> None:
+    value = BAD_SOCKETS[bad](network.mine.sid)
 
-    scene.refuses(InvalidSocket, lambda: getattr(scene.sockets, action)(value, "red"))
+    network.refuses(InvalidSocket, lambda: getattr(network.sockets, action)(value, "red"))
 
 
 @pytest.mark.parametrize("bad", [bad for bad in BAD_SOCKETS if bad != "None"])
-def test_what_is_no_socket_cannot_be_left_out(scene: Scene, bad: str) -> None:
-    value = BAD_SOCKETS[bad](scene.mine.sid)
+def test_what_is_no_socket_cannot_be_left_out(network: UntouchedWorkers, bad: str) -> None:
+    value = BAD_SOCKETS[bad](network.mine.sid)
 
-    scene.refuses(InvalidSocket, lambda: scene.sockets.broadcast("red", "event", 1, omit=value))
-    value = BAD_SOCKETS[bad](scene.mine.sid)
-    scene.refuses(InvalidSocket, lambda: scene.sockets.blast("event", 1, omit=value))
+    network.refuses(InvalidSocket, lambda: network.sockets.broadcast("red", "event", 1, omit=value))
+    value = BAD_SOCKETS[bad](network.mine.sid)
+    network.refuses(InvalidSocket, lambda: network.sockets.blast("event", 1, omit=value))
 
 
 @pytest.mark.parametrize("bad", BAD_SOCKETS)
-def test_what_is_no_socket_has_no_id(scene: Scene, bad: str) -> None:
-    value = BAD_SOCKETS[bad](scene.mine.sid)
+def test_what_is_no_socket_has_no_id(network: UntouchedWorkers, bad: str) -> None:
+    value = BAD_SOCKETS[bad](network.mine.sid)
 
-    scene.refuses(InvalidSocket, lambda: scene.sockets.get_id(value))
+    network.refuses(InvalidSocket, lambda: network.sockets.get_id(value))
 
 
 @pytest.mark.parametrize("several", [[], ["good"], ("good",), {"good"}])
-def test_get_id_takes_one_socket_only(scene: Scene, several: Any) -> None:
-    value = type(several)(scene.mine.sid for _ in several)
+def test_get_id_takes_one_socket_only(network: UntouchedWorkers, several: Any) -> None:
+    value = type(several)(network.mine.sid for _ in several)
 
-    scene.refuses(InvalidSocket, lambda: scene.sockets.get_id(value))
+    network.refuses(InvalidSocket, lambda: network.sockets.get_id(value))
 
 
 @pytest.mark.parametrize("in_a_list", [False, True])
-def test_an_http_request_is_no_socket(scene: Scene, in_a_list: bool) -> None:
-    sockets = scene.sockets
-    with scene.here.app.test_request_context("/"):
-        given: Any = [scene.mine.sid, request] if in_a_list else request
+def test_an_http_request_is_no_socket(network: UntouchedWorkers, in_a_list: bool) -> None:
+    sockets = network.sockets
+    with network.here.app.test_request_context("/"):
+        given: Any = [network.mine.sid, request] if in_a_list else request
 
         for call in (
             lambda: sockets.join(given, "red"),
@@ -209,60 +211,66 @@ def test_an_http_request_is_no_socket(scene: Scene, in_a_list: bool) -> None:
             lambda: sockets.blast("event", 1, omit=given),
             lambda: sockets.get_id(request),
         ):
-            scene.refuses(NotASocketRequest, call)
+            network.refuses(NotASocketRequest, call)
 
 
-def test_the_request_of_another_thread_is_not_there(scene: Scene) -> None:
-    with scene.here.app.test_request_context("/"):
-        leaving = in_thread(lambda: scene.sockets.leave(request, "red"))
+def test_the_request_of_another_thread_is_not_there(network: UntouchedWorkers) -> None:
+    with network.here.app.test_request_context("/"):
+        leaving = in_thread(lambda: network.sockets.leave(request, "red"))
 
-        scene.refuses(InvalidSocket, lambda: leaving.result(PATIENCE))
+        network.refuses(InvalidSocket, lambda: leaving.result(PATIENCE))
 
 
 @pytest.mark.parametrize("bad", BAD_ROOMS)
 @pytest.mark.parametrize("action", ["join", "leave"])
-def test_what_is_no_room_is_neither_joined_nor_left(scene: Scene, action: str, bad: str) -> None:
-    both = [scene.mine.sid, scene.other.sid]
+def test_what_is_no_room_is_neither_joined_nor_left(
+    network: UntouchedWorkers, action: str, bad: str
+) -> None:
+    both = [network.mine.sid, network.other.sid]
 
-    scene.refuses(InvalidRoom, lambda: getattr(scene.sockets, action)(both, BAD_ROOMS[bad]))
+    network.refuses(InvalidRoom, lambda: getattr(network.sockets, action)(both, BAD_ROOMS[bad]))
 
 
 @pytest.mark.parametrize("bad", BAD_ROOMS)
-def test_what_is_no_room_gets_no_broadcast(scene: Scene, bad: str) -> None:
-    scene.refuses(InvalidRoom, lambda: scene.sockets.broadcast(BAD_ROOMS[bad], "event", 1))
+def test_what_is_no_room_gets_no_broadcast(network: UntouchedWorkers, bad: str) -> None:
+    network.refuses(InvalidRoom, lambda: network.sockets.broadcast(BAD_ROOMS[bad], "event", 1))
 
 
 @pytest.mark.parametrize("rooms", ["other", ["blue", "other"], "nobody"])
-def test_the_room_of_an_id_is_joined_by_nobody_else(scene: Scene, rooms: Any) -> None:
-    ids = {"other": scene.other.sid, "nobody": new_sid(scene.there.name)}
+def test_the_room_of_an_id_is_joined_by_nobody_else(network: UntouchedWorkers, rooms: Any) -> None:
+    ids = {"other": network.other.sid, "nobody": new_sid(network.there.name)}
     given = ids[rooms] if isinstance(rooms, str) else [ids.get(room, room) for room in rooms]
 
-    scene.refuses(InvalidRoom, lambda: scene.sockets.join(scene.mine.sid, given))
+    network.refuses(InvalidRoom, lambda: network.sockets.join(network.mine.sid, given))
 
 
 @pytest.mark.parametrize("argument", ["socket", "room", "omit"])
-def test_what_an_iterable_raises_reaches_the_caller(scene: Scene, argument: str) -> None:
-    sockets, mine = scene.sockets, scene.mine.sid
+def test_what_an_iterable_raises_reaches_the_caller(
+    network: UntouchedWorkers, argument: str
+) -> None:
+    sockets, mine = network.sockets, network.mine.sid
     calls: dict[str, Callable[[], object]] = {
-        "socket": lambda: sockets.leave(midway(mine, scene.other.sid), "red"),
+        "socket": lambda: sockets.leave(midway(mine, network.other.sid), "red"),
         "room": lambda: sockets.leave(mine, midway("red")),
         "omit": lambda: sockets.broadcast("red", "event", 1, omit=midway(mine)),
     }
 
-    scene.refuses(Boom, calls[argument])
+    network.refuses(Boom, calls[argument])
 
 
 @pytest.mark.parametrize("callback", [42, "callback", [print], {}, True])
 @pytest.mark.parametrize("action", ["join", "leave"])
-def test_a_callback_has_to_be_callable(scene: Scene, action: str, callback: Any) -> None:
-    call = getattr(scene.sockets, action)
+def test_a_callback_has_to_be_callable(
+    network: UntouchedWorkers, action: str, callback: Any
+) -> None:
+    call = getattr(network.sockets, action)
 
-    scene.refuses(InvalidArgument, lambda: call(scene.mine.sid, "red", callback))
+    network.refuses(InvalidArgument, lambda: call(network.mine.sid, "red", callback))
 
 
 @pytest.mark.parametrize("namespace", BAD_NAMESPACES)
-def test_a_namespace_has_to_be_one(scene: Scene, namespace: Any) -> None:
-    sockets, both = scene.sockets, [scene.mine.sid, scene.other.sid]
+def test_a_namespace_has_to_be_one(network: UntouchedWorkers, namespace: Any) -> None:
+    sockets, both = network.sockets, [network.mine.sid, network.other.sid]
 
     for call in (
         lambda: sockets.join(both, "blue", namespace=namespace),
@@ -270,27 +278,29 @@ def test_a_namespace_has_to_be_one(scene: Scene, namespace: Any) -> None:
         lambda: sockets.broadcast("red", "event", 1, namespace=namespace),
         lambda: sockets.blast("event", 1, namespace=namespace),
     ):
-        scene.refuses(InvalidArgument, call)
+        network.refuses(InvalidArgument, call)
 
 
 @pytest.mark.parametrize("event", BAD_EVENTS)
-def test_an_event_has_to_be_one(scene: Scene, event: Any) -> None:
-    scene.refuses(InvalidArgument, lambda: scene.sockets.broadcast("red", event, 1))
-    scene.refuses(InvalidArgument, lambda: scene.sockets.blast(event, 1))
+def test_an_event_has_to_be_one(network: UntouchedWorkers, event: Any) -> None:
+    network.refuses(InvalidArgument, lambda: network.sockets.broadcast("red", event, 1))
+    network.refuses(InvalidArgument, lambda: network.sockets.blast(event, 1))
 
 
 @pytest.mark.parametrize("data", BAD_DATA)
-def test_data_has_to_be_json_or_bytes(scene: Scene, data: str) -> None:
+def test_data_has_to_be_json_or_bytes(network: UntouchedWorkers, data: str) -> None:
     value = BAD_DATA[data]
 
-    scene.refuses(InvalidData, lambda: scene.sockets.broadcast("red", "event", value))
-    scene.refuses(InvalidData, lambda: scene.sockets.blast("event", value))
+    network.refuses(InvalidData, lambda: network.sockets.broadcast("red", "event", value))
+    network.refuses(InvalidData, lambda: network.sockets.blast("event", value))
 
 
 @pytest.mark.parametrize("given", [(), ("event", 1, 2)])
-def test_a_broadcast_takes_an_event_and_its_data(scene: Scene, given: tuple[Any, ...]) -> None:
-    scene.refuses(InvalidArgument, lambda: scene.sockets.broadcast("red", *given))
-    scene.refuses(InvalidArgument, lambda: scene.sockets.blast(*given))
+def test_a_broadcast_takes_an_event_and_its_data(
+    network: UntouchedWorkers, given: tuple[Any, ...]
+) -> None:
+    network.refuses(InvalidArgument, lambda: network.sockets.broadcast("red", *given))
+    network.refuses(InvalidArgument, lambda: network.sockets.blast(*given))
 
 
 def test_data_that_is_too_large_for_a_message_reaches_nobody() -> None:
@@ -318,10 +328,10 @@ def test_ids_that_are_too_many_for_a_message_change_nothing() -> None:
         assert here.rooms_of(mine) == set()
 
 
-def test_the_message_does_not_repeat_what_a_client_sent(scene: Scene) -> None:
+def test_the_message_does_not_repeat_what_a_client_sent(network: UntouchedWorkers) -> None:
     """It may end in a log or on a page, and what is no ID may be a password."""
     with pytest.raises(InvalidSocket) as caught:
-        scene.sockets.leave("<secret>", "red")
+        network.sockets.leave("<secret>", "red")
 
     assert "<secret>" not in str(caught.value)
 
@@ -350,25 +360,25 @@ class Color(str, enum.Enum):
         pytest.param(Color.RED, id="enumeration"),
     ],
 )
-def test_a_room_may_have_any_other_name(scene: Scene, room: str) -> None:
-    sids = [scene.mine.sid, scene.other.sid]
+def test_a_room_may_have_any_other_name(network: UntouchedWorkers, room: str) -> None:
+    sids = [network.mine.sid, network.other.sid]
     plain = room.value if isinstance(room, Color) else room
 
-    assert scene.sockets.join(sids, room).result(PATIENCE).changed == 2
-    assert plain in scene.here.rooms_of(scene.mine) & scene.there.rooms_of(scene.other)
-    assert scene.sockets.leave(sids, plain).result(PATIENCE).changed == 2
+    assert network.sockets.join(sids, room).result(PATIENCE).changed == 2
+    assert plain in network.here.rooms_of(network.mine) & network.there.rooms_of(network.other)
+    assert network.sockets.leave(sids, plain).result(PATIENCE).changed == 2
 
 
 @pytest.mark.parametrize(
     "data", [None, False, 0, "", [], {}, b"", "é", {"a": [b"bytes", 1.5]}, 2**53, ["a", "b"]]
 )
-def test_whatever_json_and_bytes_can_express_is_data(scene: Scene, data: Any) -> None:
-    fresh: list[Client] = [scene.here.connect(), scene.there.connect()]
+def test_whatever_json_and_bytes_can_express_is_data(network: UntouchedWorkers, data: Any) -> None:
+    fresh: list[Client] = [network.here.connect(), network.there.connect()]
     sids = [client.sid for client in fresh]
-    scene.sockets.join(sids, "data").result(PATIENCE)
+    network.sockets.join(sids, "data").result(PATIENCE)
 
-    scene.sockets.broadcast("data", "event", data)
+    network.sockets.broadcast("data", "event", data)
 
-    scene.sockets.leave(sids, "data").result(PATIENCE)
+    network.sockets.leave(sids, "data").result(PATIENCE)
     arguments = [] if data is None else [data]
     assert [client.received() for client in fresh] == [[("event", arguments)]] * 2

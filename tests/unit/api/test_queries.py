@@ -40,37 +40,25 @@ from tests.support.apps import (
     make_app,
 )
 from tests.support.faults import FaultyBackend
-from tests.unit.api.test_arguments import BAD_NAMESPACES, BAD_ROOMS, BAD_SOCKETS
-from tests.unit.api.test_arguments import Scene as Untouched
+from tests.support.networks import ThreeWorkers
+from tests.unit.api.test_arguments import (
+    BAD_NAMESPACES,
+    BAD_ROOMS,
+    BAD_SOCKETS,
+    UntouchedWorkers,
+)
 
 #: Seconds; long enough for a worker that is mute not to be dead when the waiting is over.
 SLOW_HEARTBEAT = 0.5
 
-#: Seconds; whoever waits for so long hangs, and a test that hangs fails.
+#: Seconds; a call that waits for so long hangs, and a test that hangs fails.
 FOR_EVER = 3600.0
 
 callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "third"])
 
 
-class Scene:
-    """Three workers, two of them with two new sockets each, and one without any."""
-
-    def __init__(self, workers: list[Worker]) -> None:
-        self.workers = workers
-        self.here, self.there, self.third = workers
-        self.mine, self.idle = self.here.connect(), self.here.connect()
-        self.other, self.elsewhere = self.there.connect(), self.there.connect()
-        self.everybody = [self.mine, self.idle, self.other, self.elsewhere]
-        self.both = {self.mine.sid, self.other.sid}
-        self.join(self.both, "red")
-        self.join([self.mine.sid, self.elsewhere.sid], ["blue", "red sea"])
-
-    def join(self, sids: Any, rooms: Any) -> None:
-        self.third.sockets.join(sids, rooms).result(PATIENCE)
-
-
-def make_scene_app() -> Flask:
-    """Return an application that asks for its sockets."""
+def make_app_with_routes() -> Flask:
+    """Return an application with a route that queries the rooms of its socket."""
     app = make_app()
 
     @app.get("/ask/<room>")
@@ -82,21 +70,22 @@ def make_scene_app() -> Flask:
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[list[Worker]]:
-    """Three workers that know each other."""
+def three_workers() -> Iterator[LocalCluster]:
+    """A cluster of three workers."""
     with LocalCluster() as cluster:
-        workers = [cluster.worker(make_scene_app()) for _ in range(3)]
-        for worker in workers:
+        for _ in range(3):
+            worker = cluster.worker(make_app_with_routes())
             worker.socketio.on("event", namespace="/chat")(print)
-        yield workers
+        yield cluster
 
 
 @pytest.fixture
-def scene(workers: list[Worker]) -> Iterator[Scene]:
-    scene = Scene(workers)
-    yield scene
-    for client in scene.everybody:
-        client.disconnect()
+def network(three_workers: LocalCluster) -> Iterator[ThreeWorkers]:
+    network = ThreeWorkers(three_workers)
+    network.join(network.both, "red")
+    network.join([network.mine.sid, network.elsewhere.sid], ["blue", "red sea"])
+    yield network
+    network.close()
 
 
 @pytest.fixture
@@ -109,18 +98,18 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @callers
-def test_the_members_of_a_room_on_every_worker(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_the_members_of_a_room_on_every_worker(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
 
-    assert calls.members("red") == Answer(frozenset(scene.both), True)
+    assert calls.members("red") == Answer(frozenset(network.both), True)
     assert calls.count("red") == Answer(2, True)
     assert calls.members("nobody's") == Answer(frozenset(), True)
     assert calls.count("nobody's") == Answer(0, True)
 
 
 @callers
-def test_the_rooms_that_there_are(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_the_rooms_that_there_are(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
 
     assert calls.rooms() == Answer({"red": 2, "blue": 2, "red sea": 2}, True)
     assert calls.rooms("red") == Answer({"red": 2, "red sea": 2}, True)
@@ -129,48 +118,48 @@ def test_the_rooms_that_there_are(scene: Scene, caller: int) -> None:
 
 
 @callers
-def test_the_rooms_of_a_socket(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_the_rooms_of_a_socket(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
 
-    assert calls.rooms_of(scene.mine.sid) == Answer(frozenset({"red", "blue", "red sea"}), True)
-    assert calls.rooms_of(scene.other.sid) == Answer(frozenset({"red"}), True)
-    assert calls.rooms_of(scene.idle.sid) == Answer(frozenset(), True)
-    for worker in scene.workers:
+    assert calls.rooms_of(network.mine.sid) == Answer(frozenset({"red", "blue", "red sea"}), True)
+    assert calls.rooms_of(network.other.sid) == Answer(frozenset({"red"}), True)
+    assert calls.rooms_of(network.idle.sid) == Answer(frozenset(), True)
+    for worker in network.workers:
         assert calls.rooms_of(new_sid(worker.name)) == Answer(frozenset(), True)
     assert calls.rooms_of(new_sid(new_worker_name())) == Answer(frozenset(), True)
 
 
 @callers
-def test_the_room_of_an_id_is_not_listed(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_the_room_of_an_id_is_not_listed(network: ThreeWorkers, caller: int) -> None:
+    calls = network.workers[caller].sockets
 
-    for client in scene.everybody:
+    for client in network.clients:
         assert calls.rooms(client.sid) == calls.rooms(client.sid[:5]) == Answer({}, True)
         assert calls.members(client.sid) == Answer(frozenset({client.sid}), True)
         assert client.sid not in calls.rooms_of(client.sid).value
-    calls.leave(scene.mine.sid, scene.mine.sid).result(PATIENCE)
-    assert calls.members(scene.mine.sid) == Answer(frozenset(), True)
+    calls.leave(network.mine.sid, network.mine.sid).result(PATIENCE)
+    assert calls.members(network.mine.sid) == Answer(frozenset(), True)
 
 
 @callers
-def test_rooms_may_be_named_by_numbers(scene: Scene, caller: int) -> None:
+def test_rooms_may_be_named_by_numbers(network: ThreeWorkers, caller: int) -> None:
     """Those of Flask-SocketIO's calls; a number is not its text."""
-    calls = scene.workers[caller].sockets
-    for worker, client in ((scene.here, scene.mine), (scene.there, scene.other)):
+    calls = network.workers[caller].sockets
+    for worker, client in ((network.here, network.mine), (network.there, network.other)):
         with worker.app.app_context():
             for room in (42, -7, 2**63 - 1):
                 flask_socketio.join_room(room, sid=client.sid, namespace="/")
-    scene.join(scene.mine.sid, "42")
+    network.join(network.mine.sid, "42")
 
     assert calls.rooms("4") == Answer({42: 2, "42": 1}, True)
     assert calls.rooms("-") == Answer({-7: 2}, True)
-    assert calls.rooms_of(scene.other.sid).value == {"red", 42, -7, 2**63 - 1}
-    assert calls.members("42").value == {scene.mine.sid}
+    assert calls.rooms_of(network.other.sid).value == {"red", 42, -7, 2**63 - 1}
+    assert calls.members("42").value == {network.mine.sid}
 
 
-def test_another_namespace_is_another_matter(scene: Scene) -> None:
-    chatting = scene.there.connect("/chat")
-    calls = scene.here.sockets
+def test_another_namespace_is_another_matter(network: ThreeWorkers) -> None:
+    chatting = network.there.connect("/chat")
+    calls = network.here.sockets
     calls.join(chatting.sid, "red", namespace="/chat").result(PATIENCE)
 
     assert calls.members("red", namespace="/chat").value == {chatting.sid}
@@ -178,21 +167,21 @@ def test_another_namespace_is_another_matter(scene: Scene) -> None:
     assert calls.count("red", namespace="/chat").value == 1
     assert calls.rooms_of(chatting.sid, namespace="/chat").value == {"red"}
     assert calls.rooms_of(chatting.sid).value == frozenset()
-    assert calls.members("red").value == scene.both
+    assert calls.members("red").value == set(network.both)
     assert chatting.ask("get", "/ask/red")["body"] == {"mine": ["red"], "members": [chatting.sid]}
     chatting.disconnect()
 
 
-def test_a_socket_asks_for_itself(scene: Scene) -> None:
-    answer = scene.other.ask("get", "/ask/red")["body"]
+def test_a_socket_asks_for_itself(network: ThreeWorkers) -> None:
+    answer = network.other.ask("get", "/ask/red")["body"]
 
-    assert answer == {"mine": ["red"], "members": sorted(scene.both)}
+    assert answer == {"mine": ["red"], "members": sorted(network.both)}
 
 
 @callers
-def test_what_a_caller_has_done_it_finds_done(scene: Scene, caller: int) -> None:
-    """In program order nobody has to wait."""
-    calls, sids = scene.workers[caller].sockets, [client.sid for client in scene.everybody]
+def test_what_a_caller_has_done_it_finds_done(network: ThreeWorkers, caller: int) -> None:
+    """Program order needs no wait."""
+    calls, sids = network.workers[caller].sockets, [client.sid for client in network.clients]
 
     for _ in range(20):
         calls.join(sids, "green")
@@ -201,33 +190,33 @@ def test_what_a_caller_has_done_it_finds_done(scene: Scene, caller: int) -> None
         assert calls.rooms() == Answer({}, True)
 
 
-def test_a_callback_may_ask(scene: Scene) -> None:
+def test_a_callback_may_ask(network: ThreeWorkers) -> None:
     """It runs apart from the thread that hears the answers."""
     asked: list[Answer[int]] = []
     done = threading.Event()
 
     def ask(error: BaseException | None) -> None:
-        asked.append(scene.here.rooms.sockets.count("green"))
+        asked.append(network.here.rooms.sockets.count("green"))
         done.set()
 
-    scene.here.sockets.join(scene.other.sid, "green", ask)
+    network.here.sockets.join(network.other.sid, "green", ask)
 
     assert done.wait(PATIENCE)
     assert asked == [Answer(1, True)]
 
 
-def test_many_ask_at_once(scene: Scene) -> None:
+def test_many_ask_at_once(network: ThreeWorkers) -> None:
     """Each gets its own answer."""
     rooms = [f"room {number}" for number in range(12)]
     for number, room in enumerate(rooms):
-        scene.join([client.sid for client in scene.everybody[: number % 5]], room)
+        network.join([client.sid for client in network.clients[: number % 5]], room)
 
     def ask(worker: Worker, room: str) -> list[Any]:
         calls = worker.rooms.sockets
         return [calls.count(room), len(calls.members(room).value), calls.rooms(room).value]
 
     asking = [
-        in_thread(partial(ask, scene.workers[number % 3], room))
+        in_thread(partial(ask, network.workers[number % 3], room))
         for number, room in enumerate(rooms)
     ]
 
@@ -349,14 +338,14 @@ def test_a_name_that_is_too_long_for_a_message_is_not_given_and_that_is_said(
 
 # -- who does not answer --------------------------------------------------------------------------
 
-QUESTIONS: dict[str, Callable[[Sockets, float | None], Answer[Any]]] = {
+QUERIES: dict[str, Callable[[Sockets, float | None], Answer[Any]]] = {
     "members": lambda calls, timeout: calls.members("red", timeout=timeout),
     "count": lambda calls, timeout: calls.count("red", timeout=timeout),
     "rooms": lambda calls, timeout: calls.rooms(timeout=timeout),
 }
 
 
-class Broken:
+class FaultyNetwork:
     """Three workers with a member of "red" each, of which the second can fall silent."""
 
     def __init__(self, cluster: LocalCluster, **options: Any) -> None:
@@ -370,17 +359,17 @@ class Broken:
         self.sids = [client.sid for client in self.clients]
         self.third.sockets.join(self.sids, "red").result(PATIENCE)
         while not self.here.sockets.count("red").complete:
-            pass  # until it has heard everybody
+            pass  # until it has discovered every worker
 
     def ask_all(self, timeout: float | None = None) -> list[Any]:
-        """Ask everything, and return what is missing of the whole."""
-        answers = [ask(self.here.sockets, timeout) for ask in QUESTIONS.values()]
+        """Make every query, and return whether it was complete, what is missing and the values."""
+        answers = [ask(self.here.sockets, timeout) for ask in QUERIES.values()]
         assert len({(answer.complete, answer.missing) for answer in answers}) == 1
         return [answers[0].complete, answers[0].missing, *(answer.value for answer in answers)]
 
     @property
     def without_there(self) -> list[Any]:
-        """What is answered by all but the second worker."""
+        """The values of the answers without the second worker."""
         return [{self.sids[0], self.sids[2]}, 2, {"red": 2}]
 
 
@@ -390,127 +379,127 @@ class Broken:
 def test_a_worker_that_is_mute_is_missing_when_the_time_is_over(
     cluster: LocalCluster, confirm_timeout: float, timeout: float | None
 ) -> None:
-    scene = Broken(cluster, confirm_timeout=confirm_timeout)
-    scene.backend.mute = True
+    network = FaultyNetwork(cluster, confirm_timeout=confirm_timeout)
+    network.backend.mute = True
 
-    assert scene.ask_all(timeout) == [False, (scene.there.name,), *scene.without_there]
+    assert network.ask_all(timeout) == [False, (network.there.name,), *network.without_there]
 
 
-def test_who_is_no_longer_mute_answers_the_next_question(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.backend.mute = scene.backend.deaf = True
-    assert scene.here.sockets.count("red", timeout=0.1) == Answer(2, False, (scene.there.name,))
-    missing = scene.here.sockets.rooms_of(scene.sids[1], timeout=0.1)
-    assert missing == Answer(frozenset(), False, (scene.there.name,))
+def test_a_worker_that_is_no_longer_mute_answers_the_next_query(cluster: LocalCluster) -> None:
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.backend.mute = network.backend.deaf = True
+    assert network.here.sockets.count("red", timeout=0.1) == Answer(2, False, (network.there.name,))
+    missing = network.here.sockets.rooms_of(network.sids[1], timeout=0.1)
+    assert missing == Answer(frozenset(), False, (network.there.name,))
 
-    scene.backend.mute = scene.backend.deaf = False
+    network.backend.mute = network.backend.deaf = False
 
-    assert scene.here.sockets.count("red", timeout=PATIENCE) == Answer(3, True)
-    assert scene.here.sockets.rooms_of(scene.sids[1]) == Answer(frozenset({"red"}), True)
+    assert network.here.sockets.count("red", timeout=PATIENCE) == Answer(3, True)
+    assert network.here.sockets.rooms_of(network.sids[1]) == Answer(frozenset({"red"}), True)
 
 
 def test_a_worker_that_dies_meanwhile_is_not_waited_for(cluster: LocalCluster) -> None:
     """It is gone with its sockets, so the answer is whole without it."""
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.backend.mute = scene.backend.deaf = True
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.backend.mute = network.backend.deaf = True
 
-    calls = scene.here.sockets
-    asking = [in_thread(partial(ask, calls, None)) for ask in QUESTIONS.values()]
-    of_the_dead = in_thread(lambda: scene.here.rooms.sockets.rooms_of(scene.sids[1]))
+    calls = network.here.sockets
+    asking = [in_thread(partial(ask, calls, None)) for ask in QUERIES.values()]
+    of_the_dead = in_thread(lambda: network.here.rooms.sockets.rooms_of(network.sids[1]))
 
     answers = [asked.result(PATIENCE) for asked in asking]
     assert [(answer.complete, answer.missing) for answer in answers] == [(True, ())] * 3
-    assert [answer.value for answer in answers] == scene.without_there
+    assert [answer.value for answer in answers] == network.without_there
     assert of_the_dead.result(PATIENCE) == Answer(frozenset(), True)
 
 
 def test_a_worker_that_leaves_meanwhile_is_not_waited_for(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.third.cluster.dispatcher.reply = lambda *_: None
-    asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.third.cluster.dispatcher.reply = lambda *_: None
+    asking = in_thread(lambda: network.here.rooms.sockets.members("red"))
 
-    fence(scene.here, scene.clients[2])
-    scene.third.cluster.stop()
+    fence(network.here, network.clients[2])
+    network.third.cluster.stop()
 
-    assert asking.result(PATIENCE) == Answer(frozenset(scene.sids[:2]), True)
+    assert asking.result(PATIENCE) == Answer(frozenset(network.sids[:2]), True)
 
 
 def test_while_the_broker_is_away_this_worker_answers_for_itself(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.own.down = True
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.own.down = True
 
-    answer = scene.here.sockets.members("red", timeout=0.1)
+    answer = network.here.sockets.members("red", timeout=0.1)
 
-    missing = {scene.there.name, scene.third.name}
-    assert (set(answer.value), answer.complete) == ({scene.sids[0]}, False)
+    missing = {network.there.name, network.third.name}
+    assert (set(answer.value), answer.complete) == ({network.sids[0]}, False)
     assert set(answer.missing) == missing
-    own = scene.here.sockets.rooms_of(scene.sids[0], timeout=FOR_EVER)
+    own = network.here.sockets.rooms_of(network.sids[0], timeout=FOR_EVER)
     assert own == Answer(frozenset({"red"}), True)
-    scene.own.down = False
-    assert scene.here.sockets.count("red", timeout=PATIENCE) == Answer(3, True)
+    network.own.down = False
+    assert network.here.sockets.count("red", timeout=PATIENCE) == Answer(3, True)
 
 
 def test_a_full_outbox_is_said(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=FOR_EVER, outbox_bytes=200, message_bytes=100)
-    scene.own.down = True
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER, outbox_bytes=200, message_bytes=100)
+    network.own.down = True
 
     def ask_on() -> None:
         while True:
-            scene.here.sockets.count("red", timeout=0)
+            network.here.sockets.count("red", timeout=0)
 
     with pytest.raises(BackendUnavailable):
         ask_on()
-    scene.own.down = False
+    network.own.down = False
 
 
 def test_no_time_at_all_is_time_for_what_is_here(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.backend.mute = True
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.backend.mute = True
 
-    answer = scene.here.sockets.members("red", timeout=0)
+    answer = network.here.sockets.members("red", timeout=0)
 
-    assert scene.sids[0] in answer.value
+    assert network.sids[0] in answer.value
     assert not answer.complete
-    assert scene.there.name in answer.missing
+    assert network.there.name in answer.missing
 
 
 def test_who_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.backend.mute = True
-    asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
-    fence(scene.here, scene.clients[2])
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.backend.mute = True
+    asking = in_thread(lambda: network.here.rooms.sockets.members("red"))
+    fence(network.here, network.clients[2])
 
-    scene.here.cluster.stop()
+    network.here.cluster.stop()
 
     answer = asking.result(PATIENCE)
-    assert (answer.complete, scene.sids[0] in answer.value) == (False, True)
-    later = scene.here.sockets.members("red")
-    assert (later.complete, set(later.value)) == (False, {scene.sids[0]})
+    assert (answer.complete, network.sids[0] in answer.value) == (False, True)
+    later = network.here.sockets.members("red")
+    assert (later.complete, set(later.value)) == (False, {network.sids[0]})
 
 
 def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.backend.mute = True
-    asking = in_thread(lambda: scene.here.rooms.sockets.members("red"))
-    fence(scene.here, scene.clients[2])
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.backend.mute = True
+    asking = in_thread(lambda: network.here.rooms.sockets.members("red"))
+    fence(network.here, network.clients[2])
 
-    scene.here.cluster.restart("a test says so")
+    network.here.cluster.restart("a test says so")
 
     answer = asking.result(PATIENCE)
-    assert (answer.complete, set(answer.value)) == (False, {scene.sids[0]})
+    assert (answer.complete, set(answer.value)) == (False, {network.sids[0]})
 
 
 # -- the first moment of a life -------------------------------------------------------------------
 
 
 def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCluster) -> None:
-    """Its numbers begin again, so another question may have the number of an old one."""
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.own.deaf = True
-    calls = scene.here.cluster.calls
+    """Its numbers start again, so another query may have the number of an old one."""
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.own.deaf = True
+    calls = network.here.cluster.calls
     old, of_before = calls.send(FENCE, None)
 
-    scene.here.cluster.restart("a test says so")
+    network.here.cluster.restart("a test says so")
     of_before.result(PATIENCE)
     while (asked := calls.send(FENCE, None))[0] < old:
         pass
@@ -522,14 +511,14 @@ def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCl
 
 def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -> None:
     """It may be on its way to who waits for it when a worker starts over."""
-    scene = Broken(cluster, confirm_timeout=FOR_EVER)
-    scene.own.deaf = True
-    here = scene.here.cluster
+    network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
+    network.own.deaf = True
+    here = network.here.cluster
     before = here._shared.node
-    old, _ = here._calls.send(FENCE, None)
+    old, _ = here.calls.send(FENCE, None)
 
     here.restart("a test says so")
-    while (asked := here._calls.send(FENCE, None))[0] < old:
+    while (asked := here.calls.send(FENCE, None))[0] < old:
         pass
     here._handle([TimedOut(old, ())], before)
 
@@ -537,38 +526,36 @@ def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -
     assert not asked[1].done()
 
 
-def test_a_worker_in_its_first_moment_is_told_of_everybody(scene: Scene) -> None:
-    hub = str(scene.here.rooms._options["backend_url"])
-    questions: list[tuple[Callable[[Sockets], object], object]] = [
-        (lambda calls: calls.members("red"), frozenset(scene.both)),
+def test_a_worker_in_its_first_moment_is_told_of_everybody(network: ThreeWorkers) -> None:
+    queries: list[tuple[Callable[[Sockets], object], object]] = [
+        (lambda calls: calls.members("red"), frozenset(network.both)),
         (lambda calls: calls.count("red"), 2),
         (lambda calls: calls.rooms("b"), {"blue": 2}),
-        (lambda calls: calls.rooms_of(scene.other.sid), frozenset({"red"})),
+        (lambda calls: calls.rooms_of(network.other.sid), frozenset({"red"})),
     ]
-    for ask, expected in questions:
-        newcomer = LocalCluster().worker(backend_url=hub)
+    for ask, expected in queries:
+        newcomer = LocalCluster().worker(backend_url=network.hub)
 
         assert ask(newcomer.sockets) == Answer(expected, True)
 
         newcomer.cluster.stop()
 
 
-def test_a_worker_that_has_just_joined_is_asked_as_well(scene: Scene) -> None:
+def test_a_worker_that_has_just_joined_is_asked_as_well(network: ThreeWorkers) -> None:
     """Ten times, since it is about the moment between its hello and the others' hearing it."""
-    hub = str(scene.here.rooms._options["backend_url"])
     for _ in range(10):
-        newcomer = LocalCluster().worker(backend_url=hub)
+        newcomer = LocalCluster().worker(backend_url=network.hub)
         client = newcomer.connect()
         newcomer.sockets.join(client.sid, "new").result(0)
 
-        assert scene.here.sockets.members("new") == Answer(frozenset({client.sid}), True)
-        assert scene.there.sockets.rooms("new") == Answer({"new": 1}, True)
+        assert network.here.sockets.members("new") == Answer(frozenset({client.sid}), True)
+        assert network.there.sockets.rooms("new") == Answer({"new": 1}, True)
 
         newcomer.cluster.stop()
 
 
 def test_who_is_alone_waits_for_nobody(cluster: LocalCluster) -> None:
-    """On memory:// it is known that there is nobody else, without any heartbeat."""
+    """On memory:// a worker knows without a heartbeat that it is alone."""
     worker = cluster.worker(heartbeat_interval=FOR_EVER, confirm_timeout=PATIENCE)
     client = worker.connect()
     ghost = new_sid(new_worker_name())
@@ -598,9 +585,9 @@ class Lying:
         self.here.sockets.count("red")
 
     def says(self, *answers: Callable[[str, int], Reply]) -> None:
-        """Have the liar answer each question so: given who asks, and its number."""
+        """Make the liar answer each query so, given its sender and its number."""
 
-        def reply(event: Any, question: Any) -> None:
+        def reply(event: Any, query: Any) -> None:
             for answer in answers:
                 self.liar.cluster.sender.publish(answer(event.sender, event.number))
 
@@ -613,20 +600,20 @@ def lying(cluster: LocalCluster) -> Lying:
 
 
 def test_only_the_owner_tells_the_rooms_of_a_socket(lying: Lying) -> None:
-    lying.says(lambda calls, number: Reply(calls, number, ("lie",), (), True))
+    lying.says(lambda asker, number: Reply(asker, number, ("lie",), (), True))
     for _ in range(20):
         assert lying.here.sockets.rooms_of(lying.sids[1]) == Answer(frozenset({"red"}), True)
 
 
 def test_an_answer_to_another_question_is_none(lying: Lying) -> None:
-    """Nor is one to a question of somebody else, to a former one, or to one to come."""
+    """Nor is one to a query of another worker, or to an earlier or later query."""
     lying.says(
-        lambda calls, number: Reply(calls, number - 1, ("lie",), (1,), True),
-        lambda calls, number: Reply(calls, number + 1, ("lie",), (1,), True),
-        lambda calls, number: Reply(calls, 0, ("lie",), (1,), True),
+        lambda asker, number: Reply(asker, number - 1, ("lie",), (1,), True),
+        lambda asker, number: Reply(asker, number + 1, ("lie",), (1,), True),
+        lambda asker, number: Reply(asker, 0, ("lie",), (1,), True),
         lambda calls, number: Reply(lying.there.name, number, ("lie",), (1,), True),
         lambda calls, number: Reply("nobody", number, ("lie",), (1,), True),
-        lambda calls, number: Reply(calls, number, (lying.sids[2],), (1,), True),
+        lambda asker, number: Reply(asker, number, (lying.sids[2],), (1,), True),
     )
     for _ in range(20):
         members = lying.here.sockets.members("red")
@@ -644,10 +631,10 @@ def test_an_answer_counts_once(lying: Lying) -> None:
 
 def test_what_follows_the_last_page_is_nothing(lying: Lying) -> None:
     lying.says(
-        lambda calls, number: Reply(calls, number, ("first",), (), False),
-        lambda calls, number: Reply(calls, number, ("last",), (), True),
-        lambda calls, number: Reply(calls, number, ("too late",), (), False),
-        lambda calls, number: Reply(calls, number, (), (), True),
+        lambda asker, number: Reply(asker, number, ("first",), (), False),
+        lambda asker, number: Reply(asker, number, ("last",), (), True),
+        lambda asker, number: Reply(asker, number, ("too late",), (), False),
+        lambda asker, number: Reply(asker, number, (), (), True),
     )
     for _ in range(20):
         answer = lying.here.sockets.members("red")
@@ -655,7 +642,7 @@ def test_what_follows_the_last_page_is_nothing(lying: Lying) -> None:
 
 
 def test_pages_without_an_end_are_no_answer(lying: Lying) -> None:
-    """They are counted, and nobody keeps them until the time is over."""
+    """They are counted, and not kept until the timeout."""
     most = Limits(16 * 2**20, 0, 2**20).pages
     pages = [
         lambda calls, number, page=page: Reply(calls, number, (f"page {page}",), (), False)
@@ -679,9 +666,9 @@ def test_what_a_worker_has_said_before_it_died_is_nothing(lying: Lying) -> None:
 
 
 def test_names_and_counts_that_do_not_match_are_none(lying: Lying) -> None:
-    lying.says(lambda calls, number: Reply(calls, number, ("more", "names"), (1,), True))
+    lying.says(lambda asker, number: Reply(asker, number, ("more", "names"), (1,), True))
     assert lying.here.sockets.rooms() == Answer({"red": 2, "more": 1}, True)
-    lying.says(lambda calls, number: Reply(calls, number, (), (1, 2, 3), True))
+    lying.says(lambda asker, number: Reply(asker, number, (), (1, 2, 3), True))
     assert lying.here.sockets.rooms() == Answer({"red": 2}, True)
     assert lying.here.sockets.members("red") == Answer(lying.honest, True)
 
@@ -690,13 +677,13 @@ def test_names_and_counts_that_do_not_match_are_none(lying: Lying) -> None:
 
 
 @pytest.fixture(scope="module")
-def untouched() -> Iterator[Untouched]:
+def untouched() -> Iterator[UntouchedWorkers]:
     with LocalCluster() as cluster:
-        yield Untouched(cluster)
+        yield UntouchedWorkers(cluster)
 
 
 @pytest.mark.parametrize("bad", BAD_ROOMS)
-def test_what_is_no_room_is_not_asked_for(untouched: Untouched, bad: str) -> None:
+def test_what_is_no_room_is_not_asked_for(untouched: UntouchedWorkers, bad: str) -> None:
     calls, value = untouched.sockets, BAD_ROOMS[bad]
 
     untouched.refuses(InvalidRoom, lambda: calls.members(value))
@@ -706,25 +693,25 @@ def test_what_is_no_room_is_not_asked_for(untouched: Untouched, bad: str) -> Non
 
 
 @pytest.mark.parametrize("bad", BAD_SOCKETS)
-def test_what_is_no_socket_has_no_rooms(untouched: Untouched, bad: str) -> None:
+def test_what_is_no_socket_has_no_rooms(untouched: UntouchedWorkers, bad: str) -> None:
     value = BAD_SOCKETS[bad](untouched.mine.sid)
 
     untouched.refuses(InvalidSocket, lambda: untouched.sockets.rooms_of(value))
 
 
 @pytest.mark.parametrize("kind", [list, tuple, set])
-def test_rooms_are_asked_of_one_socket(untouched: Untouched, kind: Any) -> None:
+def test_rooms_are_asked_of_one_socket(untouched: UntouchedWorkers, kind: Any) -> None:
     for sids in (kind([untouched.mine.sid]), kind([])):
         untouched.refuses(InvalidSocket, partial(untouched.sockets.rooms_of, sids))
 
 
-def test_an_http_request_has_no_rooms(untouched: Untouched) -> None:
+def test_an_http_request_has_no_rooms(untouched: UntouchedWorkers) -> None:
     with untouched.here.app.test_request_context("/"):
         untouched.refuses(NotASocketRequest, lambda: untouched.sockets.rooms_of(request))
 
 
 @pytest.mark.parametrize("namespace", BAD_NAMESPACES)
-def test_a_namespace_has_to_be_one(untouched: Untouched, namespace: Any) -> None:
+def test_a_namespace_has_to_be_one(untouched: UntouchedWorkers, namespace: Any) -> None:
     calls, sid = untouched.sockets, untouched.other.sid
 
     for call in (
@@ -737,7 +724,7 @@ def test_a_namespace_has_to_be_one(untouched: Untouched, namespace: Any) -> None
 
 
 @pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), "1", True, [1], b"1", object()])
-def test_a_timeout_has_to_be_seconds(untouched: Untouched, timeout: Any) -> None:
+def test_a_timeout_has_to_be_seconds(untouched: UntouchedWorkers, timeout: Any) -> None:
     calls, sid = untouched.sockets, untouched.other.sid
 
     for call in (
@@ -752,14 +739,14 @@ def test_a_timeout_has_to_be_seconds(untouched: Untouched, timeout: Any) -> None
 
 @pytest.mark.parametrize("timeout", [FOR_EVER, float("inf"), 10**400, 1])
 def test_any_time_is_no_longer_than_the_confirmation_timeout(
-    untouched: Untouched, timeout: Any
+    untouched: UntouchedWorkers, timeout: Any
 ) -> None:
     both = {untouched.mine.sid, untouched.other.sid}
 
     assert untouched.sockets.members("red", timeout=timeout) == Answer(frozenset(both), True)
 
 
-def test_a_namespace_that_is_too_long_for_a_message_is_said(untouched: Untouched) -> None:
+def test_a_namespace_that_is_too_long_for_a_message_is_said(untouched: UntouchedWorkers) -> None:
     namespace = "/" + "n" * 2**20
 
     untouched.refuses(

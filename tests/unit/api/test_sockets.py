@@ -24,12 +24,12 @@ from tests.support.apps import (
 pytestmark = pytest.mark.every_python
 
 
-class Scene:
+class WorkersWithoutRooms:
     """Three workers: two with a socket each, and one without any, as a Celery task is."""
 
     def __init__(self, cluster: LocalCluster) -> None:
-        self.here = cluster.worker(make_scene_app())
-        self.there, self.third = cluster.worker(make_scene_app()), cluster.worker()
+        self.here = cluster.worker(make_app_with_routes())
+        self.there, self.third = cluster.worker(make_app_with_routes()), cluster.worker()
         self.mine, self.other = self.here.connect(), self.there.connect()
         self.both = [self.mine.sid, self.other.sid]
 
@@ -40,7 +40,7 @@ class Scene:
         return self.mine.received(), self.other.received()
 
 
-def make_scene_app() -> Flask:
+def make_app_with_routes() -> Flask:
     """Return an application whose routes do with their socket what the client says."""
     app = make_app()
 
@@ -55,8 +55,8 @@ def make_scene_app() -> Flask:
 
     @app.put("/leave-with-others")
     def leave_with_others() -> dict[str, int]:
-        everybody = [request, *request.get_json()]
-        return {"changed": sockets.leave(everybody, "red").result(PATIENCE).changed}
+        given = [request, *request.get_json()]
+        return {"changed": sockets.leave(given, "red").result(PATIENCE).changed}
 
     @app.post("/tell-others")
     def tell_others() -> dict[str, bool]:
@@ -82,79 +82,81 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
-def scene(cluster: LocalCluster) -> Scene:
-    return Scene(cluster)
+def network(cluster: LocalCluster) -> WorkersWithoutRooms:
+    return WorkersWithoutRooms(cluster)
 
 
 # -- whose sockets, from where ----------------------------------------------------------------
 
 
-def test_by_request_a_socket_joins_and_leaves_and_it_is_done_on_return(scene: Scene) -> None:
+def test_by_request_a_socket_joins_and_leaves_and_it_is_done_on_return(
+    network: WorkersWithoutRooms,
+) -> None:
     for action, members in (("join", {"red"}), ("leave", set())):
-        first, second = (scene.mine.ask("put", f"/{action}/red")["body"] for _ in range(2))
+        first, second = (network.mine.ask("put", f"/{action}/red")["body"] for _ in range(2))
 
         assert first == {"changed": 1, "unchanged": 0}
         assert second == {"changed": 0, "unchanged": 1}
-        assert scene.here.rooms_of(scene.mine) == members
+        assert network.here.rooms_of(network.mine) == members
 
 
 @pytest.mark.parametrize("caller", ["here", "there", "third"])
 def test_by_id_sockets_join_and_leave_whichever_worker_holds_them(
-    scene: Scene, caller: str
+    network: WorkersWithoutRooms, caller: str
 ) -> None:
-    calls = getattr(scene, caller).sockets
+    calls = getattr(network, caller).sockets
 
-    assert calls.join(scene.both, "red").result(PATIENCE) == Outcome(2, 0)
-    assert scene.here.rooms_of(scene.mine) == scene.there.rooms_of(scene.other) == {"red"}
-    assert calls.leave(scene.both, "red").result(PATIENCE) == Outcome(2, 0)
-    assert scene.here.rooms_of(scene.mine) == scene.there.rooms_of(scene.other) == set()
+    assert calls.join(network.both, "red").result(PATIENCE) == Outcome(2, 0)
+    assert network.here.rooms_of(network.mine) == network.there.rooms_of(network.other) == {"red"}
+    assert calls.leave(network.both, "red").result(PATIENCE) == Outcome(2, 0)
+    assert network.here.rooms_of(network.mine) == network.there.rooms_of(network.other) == set()
 
 
-def test_requests_and_ids_come_together_in_one_list(scene: Scene) -> None:
-    scene.here.sockets.join(scene.both, "red").result(PATIENCE)
+def test_requests_and_ids_come_together_in_one_list(network: WorkersWithoutRooms) -> None:
+    network.here.sockets.join(network.both, "red").result(PATIENCE)
 
-    answer = scene.mine.ask("put", "/leave-with-others", scene.both)
+    answer = network.mine.ask("put", "/leave-with-others", network.both)
 
     assert answer["body"] == {"changed": 2}
 
 
-def test_other_sockets_and_rooms_are_left_alone(scene: Scene) -> None:
-    second = scene.there.connect()
-    everybody = [*scene.both, second.sid]
-    scene.here.sockets.join(everybody, ["red", "blue"]).result(PATIENCE)
+def test_other_sockets_and_rooms_are_left_alone(network: WorkersWithoutRooms) -> None:
+    second = network.there.connect()
+    sids = [*network.both, second.sid]
+    network.here.sockets.join(sids, ["red", "blue"]).result(PATIENCE)
 
-    scene.here.sockets.leave(scene.other.sid, "red").result(PATIENCE)
+    network.here.sockets.leave(network.other.sid, "red").result(PATIENCE)
 
-    assert scene.there.rooms_of(scene.other) == {"blue"}
-    assert scene.there.rooms_of(second) == {"red", "blue"}
-    assert scene.here.rooms_of(scene.mine) == {"red", "blue"}
+    assert network.there.rooms_of(network.other) == {"blue"}
+    assert network.there.rooms_of(second) == {"red", "blue"}
+    assert network.here.rooms_of(network.mine) == {"red", "blue"}
 
 
-def test_the_calls_work_in_a_thread_without_any_context(scene: Scene) -> None:
+def test_the_calls_work_in_a_thread_without_any_context(network: WorkersWithoutRooms) -> None:
     def leave() -> Outcome:
-        return scene.here.rooms.sockets.leave(scene.both, "red").result(PATIENCE)
+        return network.here.rooms.sockets.leave(network.both, "red").result(PATIENCE)
 
-    scene.third.sockets.join(scene.both, "red").result(PATIENCE)
+    network.third.sockets.join(network.both, "red").result(PATIENCE)
 
     assert in_thread(leave).result(PATIENCE) == Outcome(2, 0)
 
 
-def test_threads_call_together(scene: Scene) -> None:
+def test_threads_call_together(network: WorkersWithoutRooms) -> None:
     def come_and_go(room: str) -> Outcome:
-        joined = scene.here.rooms.sockets.join(scene.both, room).result(PATIENCE)
-        return joined + scene.here.rooms.sockets.leave(scene.both, room).result(PATIENCE)
+        joined = network.here.rooms.sockets.join(network.both, room).result(PATIENCE)
+        return joined + network.here.rooms.sockets.leave(network.both, room).result(PATIENCE)
 
     outcomes = [in_thread(partial(come_and_go, f"room {n}")) for n in range(8)]
 
     assert [outcome.result(PATIENCE) for outcome in outcomes] == [Outcome(4, 0)] * 8
-    assert scene.here.rooms_of(scene.mine) == scene.there.rooms_of(scene.other) == set()
+    assert network.here.rooms_of(network.mine) == network.there.rooms_of(network.other) == set()
 
 
-def test_get_id_is_the_id_of_the_request(scene: Scene) -> None:
-    expected = {"id": scene.mine.sid, "sid": scene.mine.sid}
+def test_get_id_is_the_id_of_the_request(network: WorkersWithoutRooms) -> None:
+    expected = {"id": network.mine.sid, "sid": network.mine.sid}
 
-    assert scene.mine.ask("get", "/id")["body"] == expected
-    assert scene.here.sockets.get_id(scene.mine.sid) == scene.mine.sid
+    assert network.mine.ask("get", "/id")["body"] == expected
+    assert network.here.sockets.get_id(network.mine.sid) == network.mine.sid
 
 
 def test_event_handlers_call_with_their_request(cluster: LocalCluster) -> None:
@@ -187,71 +189,77 @@ def test_event_handlers_call_with_their_request(cluster: LocalCluster) -> None:
 # -- rooms of IDs -----------------------------------------------------------------------------
 
 
-def test_every_socket_is_in_the_room_of_its_own_id(scene: Scene) -> None:
-    for sid in scene.both:
-        assert scene.here.sockets.join(sid, sid).result(PATIENCE) == Outcome(0, 1)
+def test_every_socket_is_in_the_room_of_its_own_id(network: WorkersWithoutRooms) -> None:
+    for sid in network.both:
+        assert network.here.sockets.join(sid, sid).result(PATIENCE) == Outcome(0, 1)
 
-        scene.here.sockets.broadcast(sid, "event", "for you")
+        network.here.sockets.broadcast(sid, "event", "for you")
 
-    assert scene.received(scene.here) == ([("event", ["for you"])],) * 2
-
-
-def test_a_socket_may_leave_the_room_of_its_own_id_as_in_sails(scene: Scene) -> None:
-    for sid in scene.both:
-        assert scene.here.sockets.leave(sid, sid).result(PATIENCE) == Outcome(1)
-
-        scene.here.sockets.broadcast(sid, "event", "for nobody")
-
-    assert scene.received(scene.here) == ([], [])
+    assert network.received(network.here) == ([("event", ["for you"])],) * 2
 
 
-def test_a_socket_id_is_never_taken_for_a_room_of_that_name(scene: Scene) -> None:
-    """In Sails a room given as a socket takes everybody out of it."""
-    scene.here.sockets.join(scene.both, "red").result(PATIENCE)
+def test_a_socket_may_leave_the_room_of_its_own_id_as_in_sails(
+    network: WorkersWithoutRooms,
+) -> None:
+    for sid in network.both:
+        assert network.here.sockets.leave(sid, sid).result(PATIENCE) == Outcome(1)
+
+        network.here.sockets.broadcast(sid, "event", "for nobody")
+
+    assert network.received(network.here) == ([], [])
+
+
+def test_a_socket_id_is_never_taken_for_a_room_of_that_name(network: WorkersWithoutRooms) -> None:
+    """In Sails a room given as a socket takes its members out of it."""
+    network.here.sockets.join(network.both, "red").result(PATIENCE)
 
     with pytest.raises(InvalidSocket):
-        scene.here.sockets.leave("red", "red")
+        network.here.sockets.leave("red", "red")
 
-    assert scene.here.rooms_of(scene.mine) == scene.there.rooms_of(scene.other) == {"red"}
+    assert network.here.rooms_of(network.mine) == network.there.rooms_of(network.other) == {"red"}
 
 
 # -- namespaces -------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def chatting(scene: Scene) -> Client:
-    for worker in (scene.here, scene.there):
+def chatting(network: WorkersWithoutRooms) -> Client:
+    for worker in (network.here, network.there):
         worker.socketio.on("hello", namespace="/chat")(print)
-    return scene.there.connect("/chat")
+    return network.there.connect("/chat")
 
 
-def test_rooms_of_the_same_name_are_one_in_each_namespace(scene: Scene, chatting: Client) -> None:
-    calls = scene.here.sockets
-    calls.join(scene.both, "red").result(PATIENCE)
+def test_rooms_of_the_same_name_are_one_in_each_namespace(
+    network: WorkersWithoutRooms, chatting: Client
+) -> None:
+    calls = network.here.sockets
+    calls.join(network.both, "red").result(PATIENCE)
     calls.join(chatting.sid, "red", namespace="/chat").result(PATIENCE)
 
     calls.broadcast("red", "event", 1)
     calls.broadcast("red", "event", 2, namespace="/chat")
     calls.blast("event", 3, namespace="/chat")
 
-    fence(scene.here, chatting)
-    assert scene.received(scene.here) == ([("event", [1])],) * 2
+    fence(network.here, chatting)
+    assert network.received(network.here) == ([("event", [1])],) * 2
     assert chatting.received() == [("event", [2]), ("event", [3])]
 
 
-def test_a_request_brings_its_namespace(scene: Scene, chatting: Client) -> None:
+def test_a_request_brings_its_namespace(network: WorkersWithoutRooms, chatting: Client) -> None:
     chatting.ask("put", "/join/red")
 
-    assert scene.there.rooms_of(chatting) == {"red"}
-    scene.here.sockets.broadcast("red", "event", 1, namespace="/chat")
+    assert network.there.rooms_of(chatting) == {"red"}
+    network.here.sockets.broadcast("red", "event", 1, namespace="/chat")
     chatting.ask("post", "/tell-others")
 
-    fence(scene.here, chatting)
+    fence(network.here, chatting)
     assert chatting.received() == [("event", [1])]
-    assert scene.received(scene.there) == ([], [])
+    assert network.received(network.there) == ([], [])
 
 
-def test_a_request_of_another_namespace_is_refused(scene: Scene, chatting: Client) -> None:
+def test_a_request_of_another_namespace_is_refused(
+    network: WorkersWithoutRooms, chatting: Client
+) -> None:
     assert chatting.ask("put", "/leave-in/chat")["statusCode"] == 200
     assert chatting.ask("put", "/leave-in/other")["statusCode"] == 409
 
@@ -260,73 +268,79 @@ def test_a_request_of_another_namespace_is_refused(scene: Scene, chatting: Clien
 
 
 @pytest.mark.parametrize("caller", ["here", "there", "third"])
-def test_a_broadcast_reaches_the_members_on_every_worker_once(scene: Scene, caller: str) -> None:
-    speaker: Worker = getattr(scene, caller)
-    outsider = scene.there.connect()
-    speaker.sockets.join(scene.both, ["red", "blue"]).result(PATIENCE)
+def test_a_broadcast_reaches_the_members_on_every_worker_once(
+    network: WorkersWithoutRooms, caller: str
+) -> None:
+    speaker: Worker = getattr(network, caller)
+    outsider = network.there.connect()
+    speaker.sockets.join(network.both, ["red", "blue"]).result(PATIENCE)
 
     speaker.sockets.broadcast(["red", "blue", "red", "nobody's"], "event", {"a": [1, b"bytes"]})
 
-    assert scene.received(speaker) == ([("event", [{"a": [1, b"bytes"]}])],) * 2
+    assert network.received(speaker) == ([("event", [{"a": [1, b"bytes"]}])],) * 2
     assert outsider.received() == []
 
 
 @pytest.mark.parametrize("caller", ["here", "there", "third"])
-def test_a_blast_reaches_everybody(scene: Scene, caller: str) -> None:
-    speaker: Worker = getattr(scene, caller)
+def test_a_blast_reaches_everybody(network: WorkersWithoutRooms, caller: str) -> None:
+    speaker: Worker = getattr(network, caller)
 
     speaker.sockets.blast("event", "all")
 
-    assert scene.received(speaker) == ([("event", ["all"])],) * 2
+    assert network.received(speaker) == ([("event", ["all"])],) * 2
 
 
-def test_without_an_event_it_is_message(scene: Scene) -> None:
-    scene.here.sockets.broadcast(scene.both, "to both")
-    scene.here.sockets.blast("to all")
+def test_without_an_event_it_is_message(network: WorkersWithoutRooms) -> None:
+    network.here.sockets.broadcast(network.both, "to both")
+    network.here.sockets.blast("to all")
 
-    assert scene.received(scene.here) == ([("message", "to both"), ("message", "to all")],) * 2
+    assert network.received(network.here) == ([("message", "to both"), ("message", "to all")],) * 2
 
 
-def test_a_tuple_is_several_arguments_and_a_list_is_one(scene: Scene) -> None:
-    scene.here.sockets.blast("event", (1, "b", [3]))
-    scene.here.sockets.blast("event", [1, "b"])
+def test_a_tuple_is_several_arguments_and_a_list_is_one(network: WorkersWithoutRooms) -> None:
+    network.here.sockets.blast("event", (1, "b", [3]))
+    network.here.sockets.blast("event", [1, "b"])
 
-    assert scene.received(scene.here) == ([("event", [1, "b", [3]]), ("event", [[1, "b"]])],) * 2
+    assert (
+        network.received(network.here) == ([("event", [1, "b", [3]]), ("event", [[1, "b"]])],) * 2
+    )
 
 
 @pytest.mark.parametrize("bytes_like", [b"\x00\xff", bytearray(b"\x00\xff")])
-def test_bytes_arrive_as_bytes(scene: Scene, bytes_like: Any) -> None:
-    scene.here.sockets.blast("event", {"deep": [bytes_like]})
+def test_bytes_arrive_as_bytes(network: WorkersWithoutRooms, bytes_like: Any) -> None:
+    network.here.sockets.blast("event", {"deep": [bytes_like]})
 
-    assert scene.received(scene.here) == ([("event", [{"deep": [b"\x00\xff"]}])],) * 2
-
-
-def test_omit_leaves_sockets_out_on_every_worker(scene: Scene) -> None:
-    calls = scene.here.sockets
-    calls.join(scene.both, "red").result(PATIENCE)
-
-    calls.broadcast("red", "event", 1, omit=scene.other.sid)
-    calls.broadcast("red", "event", 2, omit=[scene.mine.sid])
-    calls.broadcast("red", "event", 3, omit=scene.both)
-    calls.blast("event", 4, omit=iter(scene.both))
-
-    assert scene.received(scene.here) == ([("event", [1])], [("event", [2])])
+    assert network.received(network.here) == ([("event", [{"deep": [b"\x00\xff"]}])],) * 2
 
 
-def test_a_request_leaves_itself_out(scene: Scene) -> None:
-    scene.here.sockets.join(scene.both, "red").result(PATIENCE)
+def test_omit_leaves_sockets_out_on_every_worker(network: WorkersWithoutRooms) -> None:
+    calls = network.here.sockets
+    calls.join(network.both, "red").result(PATIENCE)
 
-    scene.mine.ask("post", "/tell-others")
+    calls.broadcast("red", "event", 1, omit=network.other.sid)
+    calls.broadcast("red", "event", 2, omit=[network.mine.sid])
+    calls.broadcast("red", "event", 3, omit=network.both)
+    calls.blast("event", 4, omit=iter(network.both))
+
+    assert network.received(network.here) == ([("event", [1])], [("event", [2])])
+
+
+def test_a_request_leaves_itself_out(network: WorkersWithoutRooms) -> None:
+    network.here.sockets.join(network.both, "red").result(PATIENCE)
+
+    network.mine.ask("post", "/tell-others")
 
     told = [("told", ["others"]), ("told", ["all others"])]
-    assert scene.received(scene.here) == ([], told)
+    assert network.received(network.here) == ([], told)
 
 
-def test_a_room_without_members_and_no_room_at_all_reach_nobody(scene: Scene) -> None:
-    scene.here.sockets.broadcast("nobody's", "event", 1)
-    scene.here.sockets.broadcast([], "event", 1)
+def test_a_room_without_members_and_no_room_at_all_reach_nobody(
+    network: WorkersWithoutRooms,
+) -> None:
+    network.here.sockets.broadcast("nobody's", "event", 1)
+    network.here.sockets.broadcast([], "event", 1)
 
-    assert scene.received(scene.here) == ([], [])
+    assert network.received(network.here) == ([], [])
 
 
 # -- the promises -----------------------------------------------------------------------------
@@ -334,41 +348,43 @@ def test_a_room_without_members_and_no_room_at_all_reach_nobody(scene: Scene) ->
 
 @pytest.mark.parametrize("speaker", ["here", "there", "third"])
 def test_after_a_confirmed_leave_nobody_reaches_the_socket_in_the_room(
-    scene: Scene, speaker: str
+    network: WorkersWithoutRooms, speaker: str
 ) -> None:
-    scene.third.sockets.join(scene.both, "red").result(PATIENCE)
+    network.third.sockets.join(network.both, "red").result(PATIENCE)
 
-    scene.here.sockets.leave(scene.both, "red").result(PATIENCE)
-    getattr(scene, speaker).sockets.broadcast("red", "event", "too late")
+    network.here.sockets.leave(network.both, "red").result(PATIENCE)
+    getattr(network, speaker).sockets.broadcast("red", "event", "too late")
 
-    assert scene.received(getattr(scene, speaker)) == ([], [])
+    assert network.received(getattr(network, speaker)) == ([], [])
 
 
-def test_what_one_caller_does_happens_in_that_order_without_waiting(scene: Scene) -> None:
-    calls = scene.here.sockets
+def test_what_one_caller_does_happens_in_that_order_without_waiting(
+    network: WorkersWithoutRooms,
+) -> None:
+    calls = network.here.sockets
     expected = []
 
     for number in range(50):
-        calls.join(scene.both, "red")
+        calls.join(network.both, "red")
         calls.broadcast("red", "event", number)
-        calls.leave(scene.both, "red")
+        calls.leave(network.both, "red")
         calls.broadcast("red", "event", "never")
         expected.append(("event", [number]))
 
-    assert scene.received(scene.here) == (expected, expected)
+    assert network.received(network.here) == (expected, expected)
 
 
-def test_a_reply_to_a_broadcast_comes_after_it(scene: Scene) -> None:
-    """Whoever hears of something may act on it, and everybody sees it after what caused it."""
-    calls = scene.here.sockets
-    calls.join(scene.both, "red").result(PATIENCE)
+def test_a_reply_to_a_broadcast_comes_after_it(network: WorkersWithoutRooms) -> None:
+    """A reply to an event arrives at every socket after the event."""
+    calls = network.here.sockets
+    calls.join(network.both, "red").result(PATIENCE)
 
     calls.broadcast("red", "event", "question")
-    fence(scene.here, scene.other)
-    scene.there.sockets.broadcast("red", "event", "answer")
+    fence(network.here, network.other)
+    network.there.sockets.broadcast("red", "event", "answer")
 
-    fence(scene.there, scene.mine)
-    assert scene.mine.received() == [("event", ["question"]), ("event", ["answer"])]
+    fence(network.there, network.mine)
+    assert network.mine.received() == [("event", ["question"]), ("event", ["answer"])]
 
 
 def test_an_application_with_its_own_socketio_works_the_same(cluster: LocalCluster) -> None:

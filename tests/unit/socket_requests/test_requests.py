@@ -798,7 +798,7 @@ def test_a_request_without_an_acknowledgement_runs_all_the_same(worker: Worker) 
     assert client.emit("get", "malformed") is None
 
     assert reached == ["/echo"]
-    [(event, [error])] = connected.received()  # as Sails does, which has nobody else to tell
+    [(event, [error])] = connected.received()  # as in Sails, because there is no acknowledgement
     assert event == "sails:parseError"
     assert sorted(error) == ["code", "message", "status"]
     assert error["status"] == 400

@@ -55,7 +55,7 @@ def headers_of(client: Client, headers: dict[str, str]) -> dict[str, str]:
 
 # -- headers ----------------------------------------------------------------------------------
 
-# Some of the names by which proxies tell an application who somebody is, and invented ones.
+# Some of the headers in which proxies name the authenticated user, and invented ones.
 OF_PROXIES = [
     *["X-Remote-User", "X-Auth-Request-Email", "X-Authenticated-Userid", "X-WEBAUTH-USER"],
     *["X-Goog-Authenticated-User-Email", "X-Ms-Client-Principal", "Cf-Access-Jwt-Assertion"],
@@ -227,7 +227,7 @@ def test_another_verb_is_refused_where_the_application_does_not_know_it(
 
     assert answer["statusCode"] == 405
     assert "get, post, put" in answer["body"]["message"]
-    assert client.emit(verb, "something else") is None  # an event that nobody handles, as ever
+    assert client.emit(verb, "something else") is None  # an event without a handler
     worker.socketio.on(verb)(lambda data: ["mine", data["url"]])
     assert client.ask(verb, "/") == ["mine", "/"]
 

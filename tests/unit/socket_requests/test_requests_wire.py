@@ -161,7 +161,7 @@ def test_an_event_has_a_name(client: RawClient, name: str) -> None:
     assert refused(client.answer(7))
 
 
-# Nobody can be told anything of these.
+# These have no acknowledgement to answer.
 NOISE = [
     *["42", "42[]", "42{}", "42null", "421", '42"get"', "42[1]", "42[", "42[[]]", '42["get"'],
     *["4", "40", "41/nowhere,", "43", "431", "43[]", '437["x"]', "44", "45", "46", "47", "4x"],
