@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import flask_rooms
+
+pytestmark = pytest.mark.mode_independent
 
 TEXT = Path(__file__).parents[2].joinpath("docs", "architecture.md").read_text(encoding="utf-8")
 PACKAGE = Path(flask_rooms.__file__).parent
