@@ -15,7 +15,9 @@ _SHAPE = re.compile(r"[A-Za-z0-9_-]{12}\.[A-Za-z0-9_-]{22}", re.ASCII)
 
 def new_worker_name() -> str:
     """Return a name for a new worker, or for a new life of one."""
-    return secrets.token_urlsafe(_NAME_BYTES)
+    name = secrets.token_urlsafe(_NAME_BYTES)
+    # Else a shell would take the socket IDs of this worker for options.
+    return new_worker_name() if name.startswith("-") else name
 
 
 def new_sid(worker: str) -> str:
