@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, TypeAlias
 
 from socketio.packet import ACK, EVENT
@@ -31,9 +30,7 @@ def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> En
     arguments = data if isinstance(data, tuple) else (data,)
     try:
         packet = packet_class(EVENT, namespace=namespace, data=[event, *arguments])
-        encoded = _parts(packet.encode())
-        _refuse_nan(encoded[0], namespace)
-        return encoded
+        return _parts(packet.encode())
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidData(f"This data cannot be sent to clients: {error}.") from error
 
@@ -49,17 +46,6 @@ def decode(packet_class: Any, encoded: Encoded) -> Any:
     for attachment in encoded[1:]:
         packet.add_attachment(attachment)
     return packet
-
-
-def _refuse_nan(text: str | bytes, namespace: str) -> None:
-    # Python writes NaN and Infinity, which are not JSON: browsers would drop the connection.
-    if isinstance(text, str) and ("NaN" in text or "Infinity" in text):
-        data = text.partition(",")[2] if namespace != "/" else text[text.index("[") :]
-        json.loads(data, parse_constant=_not_json)
-
-
-def _not_json(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _parts(encoded: Any) -> Encoded:

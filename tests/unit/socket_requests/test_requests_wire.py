@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_rooms.server.decoding import ATTACHMENT_BYTES, ATTACHMENTS
+from flask_rooms.server.packet_class import ATTACHMENT_BYTES, ATTACHMENTS
 from flask_rooms.socket_requests.handler import UNREAD_AT_ALL, VERBS
 from flask_rooms.socket_requests.payload import DEPTH
 from tests.support.raw import RawClient

@@ -1,0 +1,94 @@
+"""The server's class of packets, checked: bounded when decoded, and real JSON when encoded."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from engineio import json as default_json
+from flask import Flask
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT
+
+from flask_rooms.server.json_provider import ProviderJSON, refuse_not_json, replaced
+
+#: How many binary attachments an event may have, and how many bytes they may have together.
+ATTACHMENTS = 1000
+ATTACHMENT_BYTES = 16 * 2**20
+
+# By which a socket request is recognised that is not JSON.
+_REQUEST = re.compile(r'\["(get|post|put|patch|delete|options|head)"')
+_WITH_DATA = (EVENT, ACK, BINARY_EVENT, BINARY_ACK)
+
+
+class MalformedPacket(Exception):
+    """A packet cannot be decoded; `packet` is what is known of it, `status` that of the answer."""
+
+    def __init__(self, packet: Any, status: int) -> None:
+        super().__init__("A packet of Socket.IO cannot be decoded.")
+        self.packet = packet
+        self.status = status
+
+
+class _Checked:
+    """What comes before python-socketio's class: `super()` is that one."""
+
+    is_request = False
+    namespace: str | None = None
+    id: int | None = None
+    data: Any
+    packet_type: int
+    attachments: list[bytes]
+
+    def encode(self) -> Any:
+        """Encode the packet; a handler's answer is made JSON, as its caller waits for it."""
+        try:
+            return self._encode()
+        except ValueError:
+            if self.packet_type not in (ACK, BINARY_ACK):
+                raise
+        self.data = replaced(self.data)
+        return self._encode()
+
+    def _encode(self) -> Any:
+        encoded = super().encode()  # type: ignore[misc]  # of the class that is mixed in
+        text = encoded[0] if isinstance(encoded, list) else encoded
+        if isinstance(text, str) and self.packet_type in _WITH_DATA:
+            refuse_not_json(text, self.namespace or "/")
+        return encoded
+
+    def decode(self, encoded_packet: Any) -> Any:
+        """Decode a packet, and raise MalformedPacket whatever is wrong with it."""
+        if isinstance(encoded_packet, str):
+            self.is_request = _REQUEST.search(encoded_packet[:200]) is not None
+        try:
+            count = super().decode(encoded_packet)  # type: ignore[misc]  # likewise
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise MalformedPacket(self, 400) from error
+        if count and count > ATTACHMENTS:
+            raise MalformedPacket(self, 413)
+        return count
+
+    def add_attachment(self, attachment: Any) -> bool:
+        """Add a binary attachment, within bounds."""
+        size = len(attachment) + sum(map(len, self.attachments))
+        if size > ATTACHMENT_BYTES:
+            raise MalformedPacket(self, 413)
+        try:
+            return bool(super().add_attachment(attachment))  # type: ignore[misc]  # likewise
+        except (LookupError, RecursionError, TypeError, ValueError) as error:
+            raise MalformedPacket(self, 400) from error
+
+
+def checked(app: Flask, packet_class: Any) -> Any:
+    """
+    Return *packet_class* with these checks, and with the JSON provider of an application.
+
+    A JSON module, or a default for msgpack, that the application has chosen itself stays.
+    """
+    provider = ProviderJSON(app)
+    own: dict[str, Any] = {}
+    if packet_class.json is default_json:
+        own["json"] = provider
+    if getattr(packet_class, "dumps_default", provider) is None:
+        own["dumps_default"] = staticmethod(provider.default)
+    return type("Packet", (_Checked, packet_class), own)
