@@ -32,7 +32,9 @@ def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, An
     if any(one.startswith("memory://") for one in urls):
         if len(urls) > 1:
             raise ConfigurationError("`memory://` stands alone: it has nothing to fail over to.")
-        return MemoryBackend(channel, hub=urls[0].removeprefix("memory://").strip("/"))
+        hub = urls[0].removeprefix("memory://").strip("/")
+        # Without a name each worker is alone, so that applications cannot meet by accident.
+        return MemoryBackend(channel, hub=hub, private=not hub)
     try:
         from flask_rooms.backends.kombu import KombuBackend
     except ImportError as error:

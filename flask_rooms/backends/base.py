@@ -22,6 +22,10 @@ class Backend(ABC):
     #: over a broker, leaves it False; True spares its worker the wait for other workers.
     alone: bool = False
 
+    #: Whether there can never be another one on the channel. Its worker then needs no thread to
+    #: receive, as it receives nothing but what it has just published.
+    private: bool = False
+
     @abstractmethod
     def open(self) -> None:
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from uuid import uuid4
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
@@ -26,15 +27,17 @@ class MemoryBackend(Backend):
     Args:
         channel: Only backends of the same channel are connected.
         hub: Only backends of the same hub are connected; a name, or "" for the default hub.
+        private: Whether there is only this backend, on a hub of its own.
     """
 
-    def __init__(self, channel: str, *, hub: str = "") -> None:
-        self._hub = hub
+    def __init__(self, channel: str, *, hub: str = "", private: bool = False) -> None:
+        self.private = private
+        self._hub = uuid4().hex if private else hub
         self._channel = channel
         self._inbox: _Inbox | None = None
 
     def __repr__(self) -> str:
-        return f"<MemoryBackend {self._channel!r} on memory://{self._hub}>"
+        return f"<MemoryBackend {self._channel!r} on memory://{'' if self.private else self._hub}>"
 
     @property
     def alone(self) -> bool:  # type: ignore[override]  # read only, here
@@ -78,7 +81,7 @@ class MemoryBackend(Backend):
         if inbox is None:
             return None
         try:
-            return inbox.get(timeout=timeout)
+            return inbox.get(block=timeout > 0, timeout=timeout)
         except queue.Empty:
             return None
 

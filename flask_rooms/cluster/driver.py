@@ -106,6 +106,14 @@ class Cluster:
         """Whether this worker receives its own messages, and the broker was reachable since."""
         return self._listening.is_set() and not self._transport.down
 
+    def confirm_alone(self) -> bool:
+        """Return whether there is certainly no other worker; waits for an echo of the broker."""
+        # The hello of another worker may be on its way: it comes before the echo.
+        if not self.hears_itself or not self.calls.query(FENCE, None).complete:
+            return False
+        with self._shared.lock:
+            return not self._shared.node.known_workers
+
     @property
     def calls(self) -> Calls:
         """Sends changes and queries; joins the cluster if it has not joined."""
@@ -140,13 +148,15 @@ class Cluster:
             longest = self._timing.heartbeat / 2
             self.receiver = Receiver(self, self.backend, opened=opened, longest=longest)
             self._shared = LockedNode(self._timing, self._limits)
-            self._sender = Sender(self._shared, self._transport, self.receiver.stopping)
+            echo = self.receiver.drain if self.backend.private else _nothing
+            self._sender = Sender(self._shared, self._transport, self.receiver.stopping, echo)
             worker = self._worker
             self._calls = Calls(self._shared, self._sender, worker, self._timing.confirm)
             self.dispatcher = Dispatcher(self._shared, self._sender, worker, self._limits)
             self._joined_in = os.getpid()
             self._sender.flush()
-            worker.spawn(self.receiver.run)
+            if not self.backend.private:
+                worker.spawn(self.receiver.run)
             self.wait_until_heard()
             with self._shared.lock:  # or the echo could come between the two
                 self._unheard = not self._listening.is_set()
@@ -175,7 +185,10 @@ class Cluster:
 
     def leave_soon(self, then: Callable[[], object]) -> None:
         """Make the receiver leave, within a heartbeat, and then call *then*."""
-        self.receiver.leaving = then
+        if self.backend.private:  # there is no receiver, and no worker to leave
+            then()
+        else:
+            self.receiver.leaving = then
 
     def leave(self, then: Callable[[], object]) -> None:
         """Leave in the background, then call *then*."""
@@ -193,6 +206,10 @@ class Cluster:
     def stop(self, timeout: float = 2.0) -> None:
         """Send what waits and a goodbye, and disconnect, within about *timeout* seconds."""
         if not self.is_member:
+            return
+        if self.backend.private:  # there is nothing to say, and no thread to wait for
+            self.receiver.stopping.set()
+            self.backend.close()
             return
         deadline = time.monotonic() + timeout
         with suppress(RoomsError):  # a full outbox: no worker can be asked
@@ -320,3 +337,7 @@ class Cluster:
                     node.submit(operation, bounded=False)
         unanswered.fail(self._timing.confirm)
         self._worker.disconnect_all()
+
+
+def _nothing() -> None:
+    pass

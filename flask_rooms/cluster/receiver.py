@@ -58,12 +58,14 @@ class Receiver:
     def __init__(
         self, handler: Handler, backend: Backend, *, opened: bool, longest: float = LONGEST
     ) -> None:
-        self._handler = weakref.ref(handler)
+        # Closing wakes receive(), so the thread of a dropped application ends at once.
+        self._handler = weakref.ref(handler, lambda _: backend.close())
         self._backend = backend
         self._opened = opened
         self._longest = min(longest, LONGEST)
         self._failures = 0
         self._process = os.getpid()
+        self._draining = threading.Lock()
         self._has_begun_to_leave = False
         self.stopping = threading.Event()
         self.stopped = threading.Event()
@@ -90,6 +92,17 @@ class Receiver:
         if self._process == os.getpid():
             self._backend.close()  # stop() could not close a connection that was being opened
         self.stopped.set()
+
+    def drain(self) -> None:
+        """Pass on what has been received so far, for a worker without a thread that receives."""
+        while self._draining.acquire(blocking=False):
+            try:
+                payload = self._receive(0)
+                if payload is None:
+                    return
+                self._pass_on(payload)
+            finally:
+                self._draining.release()
 
     def _begin_to_leave(self) -> None:
         handler = self._handler()

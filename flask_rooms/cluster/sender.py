@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.transport import AT_ONCE, Transport
@@ -27,9 +28,17 @@ class Sender:
         shared: The node whose outbox it empties.
         transport: Carries the frames.
         stopping: Set when the receiver stops; then nothing more is sent.
+        echo: Called after sending: receives what was sent, where no thread does.
     """
 
-    def __init__(self, shared: LockedNode, transport: Transport, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        shared: LockedNode,
+        transport: Transport,
+        stopping: threading.Event,
+        echo: Callable[[], object],
+    ) -> None:
+        self._echo = echo
         self._shared = shared
         self._transport = transport
         self.stopping = stopping
@@ -65,6 +74,10 @@ class Sender:
         this batching is what lets the broker and the receivers of all workers keep up. While the
         broker is down only the receiver retries, and no caller waits for it.
         """
+        self._flush()
+        self._echo()
+
+    def _flush(self) -> None:
         began = time.monotonic()
         for _ in range(_FRAMES_AT_ONCE):  # then the receiver continues
             if time.monotonic() - began > AT_ONCE:  # the broker is slow: let no caller wait

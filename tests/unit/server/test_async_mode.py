@@ -34,7 +34,7 @@ LEAVE_ON_ANOTHER_WORKER = """
     rooms, clients = [], []
     for name in ("first", "second"):
         app = Flask(name)
-        rooms.append(Rooms(app))
+        rooms.append(Rooms(app, backend_url="memory://both"))
         clients.append(rooms[-1].socketio.test_client(app))
 
     manager = rooms[1].socketio.server.manager

@@ -288,7 +288,7 @@ def make_backend(request: pytest.FixtureRequest) -> Callable[[], Backend]:
     """A function that makes a backend for one more worker in this process."""
     channel = f"tests-{uuid4().hex}"
     if request.param == "memory":
-        return lambda: from_url("memory://", channel=channel, options={})
+        return lambda: from_url("memory://workers", channel=channel, options={})
     if request.param == "kombu memory":
         return lambda: KombuBackend(["memory://"], channel=channel)
     url = request.getfixturevalue(request.param).url
