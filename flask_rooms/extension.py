@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -35,17 +36,21 @@ from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.async_mode import choose_mode
 from flask_rooms.server.connecting import Connecting
-from flask_rooms.server.decoding import Decoder, checked
+from flask_rooms.server.decoding import Decoder
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, HookRunner, Hooks
 from flask_rooms.server.manager import RoomsManager
+from flask_rooms.server.packet_class import checked
 from flask_rooms.server.private import Handlers, ServerInternals
 from flask_rooms.server.reusable import ReusableSocketIO
+from flask_rooms.socket_requests.application import adapt
 from flask_rooms.socket_requests.assets import serve
 from flask_rooms.socket_requests.context import SocketContext
-from flask_rooms.socket_requests.handler import SocketRequest, SocketRequests, refuse_nested
+from flask_rooms.socket_requests.handler import SocketRequests, guard_http
+
+logger = logging.getLogger("flask_rooms")
 
 L = TypeVar("L", bound=Loader)
 G = TypeVar("G", bound=Guard)
@@ -84,6 +89,8 @@ class Rooms:
         self._users = Users()
         self._hooks = Hooks()
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        self._latest: weakref.ref[Flask] | None = None
+        self._side_by_side = False  # whether the applications are those of a test cluster
         if app is not None:
             self.init_app(app)
 
@@ -109,12 +116,14 @@ class Rooms:
         socketio = self._choose_socketio()
         build = _Build(app, config, self._guards, self._users, self._hooks)
         parts = build.parts(socketio, *self._make_transport(app, config))
-        app.request_class = _request_class(app)
+        adapt(app)
         serve(app, config)
         app.wsgi_app = _JoinOnRequest(app.wsgi_app, parts.cluster)  # type: ignore[method-assign]
         app.extensions["rooms"] = self
         keep_parts(app, parts)
         self._apps.add(app)
+        self._latest = weakref.ref(app)
+        self._side_by_side = current_overrides.get() is not None
         add_commands(app)
         register(parts.cluster)
 
@@ -177,7 +186,8 @@ class Rooms:
         socket may join. If it raises, the join is refused.
 
         Args:
-            rule: As in `app.route()`, over the whole name: `"team:<int:id>"`.
+            rule: As in `app.route()`, over the whole name: `"team:<int:id>"`. The rule `"*"`
+                is for the names that no other rule matches; its guard is called with `room`.
 
         Raises:
             ConfigurationError: *rule* is not a rule, or the guard not a function.
@@ -213,12 +223,12 @@ class Rooms:
 
     @property
     def socketio(self) -> SocketIO:
-        """The Flask-SocketIO of the current application, or of the only one."""
+        """The Flask-SocketIO of the current application, else of the one made last."""
         return self._parts().socketio if self._apps else self._socketio
 
     @property
     def sockets(self) -> Sockets:
-        """The `sockets` of the current application, or of the only one, without a context."""
+        """The `sockets` of the current application, else of the one made last."""
         if not self._apps:
             raise ConfigurationError("Rooms has no application yet: call init_app(app) first.")
         return self._parts().sockets
@@ -227,12 +237,16 @@ class Rooms:
         if has_app_context() and current_app.extensions.get("rooms") is self:
             return parts_of(current_app)
         apps = list(self._apps)
-        if len(apps) == 1:
-            return parts_of(apps[0])
-        raise ConfigurationError(
-            "Rooms serves several applications, and none of them is current: use "
-            "`with app.app_context():`."
-        )
+        if len(apps) > 1 and self._side_by_side:
+            raise ConfigurationError(
+                "Rooms serves several applications, and none of them is current: use "
+                "`with app.app_context():`."
+            )
+        # Where a factory is called again, as for each test, the former application is no more.
+        latest = self._latest() if self._latest is not None else None
+        if latest is None:
+            raise ConfigurationError("Rooms has no application: call init_app(app) first.")
+        return parts_of(latest)
 
     def _read_config(self, app: Flask) -> Config:
         overrides = current_overrides.get()
@@ -329,6 +343,7 @@ class _Build:
             self._handlers(connecting, disconnects),
             internals,
         )
+        _warn_of_any_origin(socketio)
         mode = choose_mode(socketio.server_options.get("async_mode"))
         socketio.init_app(self._app, client_manager=manager, async_mode=mode)
         admin = partial(ClusterAdmin, self._app, cluster, emitter, delivery, socketio.server)
@@ -356,8 +371,8 @@ class _Build:
             message=decoder.handle,
             client_left=disconnects.on_client_left,
             session_ended=disconnects.on_session_end,
-            http=refuse_nested,
-            packet_class=checked,
+            http=guard_http,
+            packet_class=partial(checked, self._app),
         )
 
 
@@ -386,6 +401,15 @@ def _refuse_message_queue(socketio: SocketIO) -> None:
         )
 
 
+def _warn_of_any_origin(socketio: SocketIO) -> None:
+    allowed = socketio.server_options.get("cors_allowed_origins")
+    if allowed == "*" or (isinstance(allowed, list | tuple | set) and "*" in allowed):
+        logger.warning(
+            'cors_allowed_origins="*" lets every page on the web connect as its visitor, and read '
+            "what any GET route returns: name the origins that may."
+        )
+
+
 def _check_former(socketio: SocketIO) -> None:
     """Raise where the next application of a factory cannot have the same SocketIO."""
     if not isinstance(socketio.server.manager, RoomsManager):
@@ -398,11 +422,3 @@ def _check_former(socketio: SocketIO) -> None:
             "A SocketIO serves the application that was made last, and here several live side by "
             "side: each application needs its own, or the one that Rooms makes."
         )
-
-
-def _request_class(app: Flask) -> type[SocketRequest]:
-    """Return the application's own request class with what socket requests need."""
-    own = app.request_class
-    if issubclass(SocketRequest, own):
-        return SocketRequest
-    return type(own.__name__, (SocketRequest, own), {})

@@ -20,6 +20,10 @@ Guard: TypeAlias = "Callable[..., object]"
 InContext: TypeAlias = "Callable[[Callable[[], object], str, str], object]"
 
 
+#: The rule for the names that no other rule matches, whatever characters they have.
+EVERYTHING_ELSE = "*"
+
+
 class Guards:
     """The guards of one Rooms, by rules over the names of rooms."""
 
@@ -27,10 +31,13 @@ class Guards:
         self._rules = Map(merge_slashes=False)
         self._matcher = self._rules.bind("")
         self._is_empty = True
+        self._default: Guard | None = None
 
     def add(self, rule: str, guard: Guard) -> None:
         """
         Let *guard* decide about the rooms whose names *rule* matches.
+
+        A later guard for everything else replaces the earlier one.
 
         Raises:
             ConfigurationError: *rule* is not one of werkzeug's routing rules.
@@ -38,7 +45,10 @@ class Guards:
         try:
             if not isinstance(rule, str):
                 raise TypeError("it is not a string")
-            self._rules.add(Rule(_as_path(rule), endpoint=guard))
+            if rule == EVERYTHING_ELSE:
+                self._default = guard
+            else:
+                self._rules.add(Rule(_as_path(rule), endpoint=guard))
             self._is_empty = False
         except (LookupError, SyntaxError, TypeError, ValueError) as error:
             raise ConfigurationError(
@@ -50,14 +60,15 @@ class Guards:
         """Return the guards of those rooms that have one, with the arguments of each."""
         if self._is_empty:
             return []
-        found = (self._match(room) for room in rooms if isinstance(room, str))
+        # Flask-SocketIO's join_room(1) is asked about as "1": a rule does not know the difference.
+        found = (self._match(str(room)) for room in rooms)
         return [match for match in found if match is not None]
 
     def _match(self, room: str) -> tuple[Guard, dict[str, Any]] | None:
         try:
             guard, arguments = self._matcher.match(_as_path(room), method="GET")
         except HTTPException:  # not found, or a redirect to something else
-            return None
+            return None if self._default is None else (self._default, {"room": room})
         return guard, dict(arguments)
 
 

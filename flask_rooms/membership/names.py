@@ -15,7 +15,7 @@ ROOM_LENGTH = 1024
 
 # Socket.IO clients tell their own application of these, so no server may imitate them.
 # https://socket.io/docs/v4/emit-cheatsheet/#reserved-events
-_RESERVED_EVENTS = frozenset(
+RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
 
@@ -80,7 +80,7 @@ def event_name(event: Any) -> str:
         raise InvalidArgument(
             f"An event is named by a string that is not empty, not by {type_of(event)}."
         )
-    if event in _RESERVED_EVENTS:
+    if event in RESERVED_EVENTS:
         raise InvalidArgument(f"{event!r} is Socket.IO's own event: name yours otherwise.")
     return plain(event)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timezone
+from hashlib import sha256
 from typing import Any
 
 from flask import Flask
@@ -16,6 +17,13 @@ from flask_rooms.server.emitter import Emitter
 from flask_rooms.signals import joined, left
 
 logger = logging.getLogger("flask_rooms")
+
+
+# What of a handshake is reported. Headers of any name may hold a secret, so only these are.
+_SHOWN = frozenset(
+    ["host", "origin", "referer", "user_agent", "accept_language", "x_forwarded_for"]
+)
+_SHOWN_QUERY = frozenset(["EIO", "transport"])
 
 
 class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio is not typed
@@ -101,6 +109,20 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
         """Accept an admin, and send it the list of all sockets."""
         super().admin_connect(sid, environ, client_auth)
         self._newcomers.append(sid)
+
+    def serialize_socket(self, sid: str, namespace: str, eio_sid: str | None = None) -> Any:
+        """Return what is reported of a socket: nothing that would let its reader act as it."""
+        socket: dict[str, Any] = super().serialize_socket(sid, namespace, eio_sid)
+        handshake = socket["handshake"]
+        # With the ID of its session, any client can use a connection.
+        socket["clientId"] = sha256(str(socket["clientId"]).encode()).hexdigest()[:20]
+        handshake["headers"] = {
+            name: value for name, value in handshake["headers"].items() if name in _SHOWN
+        }
+        handshake["query"] = {
+            name: value for name, value in handshake["query"].items() if name in _SHOWN_QUERY
+        }
+        return socket
 
     def _report(self, event: str, data: Any, namespace: str | None, **options: Any) -> None:
         """Emit in place of the manager, whose emit() sends the reports as well."""

@@ -65,6 +65,9 @@ class Connecting:
 
     def handle(self, eio_sid: str, namespace: str | None, auth: Any) -> None:
         """Handle a CONNECT packet, in place of python-socketio."""
+        if not (namespace or "/").startswith("/"):  # such as "*", its handler for all of them
+            self._refuse(eio_sid, namespace, _UNABLE)
+            return
         attempt = self._registry.begin(namespace or "/", eio_sid)
         if attempt is None:  # the connect handler is still deciding about this client
             self._refuse(eio_sid, namespace, _UNABLE)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from flask_rooms.cluster.driver import Cluster
-from flask_rooms.errors import BackendUnavailable, RoomsError
+from flask_rooms.errors import BackendUnavailable, InvalidArgument, RoomsError
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.messages import Audience, Emit
 from flask_rooms.server.acknowledgements import Acknowledgements
@@ -62,7 +62,8 @@ class Emitter:
             ignore_queue: Whether to leave out the other workers.
 
         Raises:
-            InvalidArgument: *data* cannot be encoded, or is too large for a message.
+            InvalidArgument: *data* cannot be encoded, or is too large for a message and there
+                are other workers; nothing has been sent.
             BackendUnavailable: The outbox is full; this worker's sockets have got the event.
         """
         packet = encode_event(self._internals.packet_class, event, data, namespace)
@@ -76,6 +77,9 @@ class Emitter:
             # The sockets of this worker do not depend on the broker.
             self._delivery.deliver(emit, callback)
             raise
+        except InvalidArgument:  # it is too large for a message, which is nothing to a lone worker
+            if not self._cluster.confirm_alone():
+                raise
         self._delivery.deliver(emit, callback)
         self._cluster.sender.flush()
 

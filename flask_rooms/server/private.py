@@ -119,10 +119,6 @@ class ServerInternals:
         """The reasons of disconnects, as python-socketio names them."""
         return self.server.reason
 
-    def is_reserved(self, event: str) -> bool:
-        """Whether an event is one that Socket.IO itself uses."""
-        return event in self.server.reserved_events
-
     def has_own_handler(self, event: str, namespace: str) -> bool:
         """Whether the application has a handler of this very event, none for all events."""
         for space in (namespace, "*"):

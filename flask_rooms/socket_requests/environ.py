@@ -13,6 +13,8 @@ from flask_rooms.socket_requests.payload import Payload
 
 #: The key of an environment under which the socket of a request is: (socket ID, namespace).
 SOCKET = "flask_rooms.socket"
+#: The environment as it came to the application, before any middleware inside it.
+ORIGINAL = "flask_rooms.original"
 
 # An allow list, because a proxy may authenticate users in a header of any name. The proxy sees
 # the handshake only, so a client could forge such a header in a socket request.
@@ -49,12 +51,12 @@ def request_environ(
         allowed: Headers that clients may set besides the usual ones, in lower case.
     """
     body, media_type = payload.body or (b"", "")
-    prefix = _prefix(handshake)
-    # Removed before middleware sees the path, so that the prefix cannot bypass a check there.
-    path = payload.path[len(prefix) :] if _is_below(payload.path, prefix) else payload.path
-    environ = socket_environ(handshake) | {
+    original = handshake.get(ORIGINAL, handshake)
+    # The mount that middleware takes off the path is put on here: it sees what it does over HTTP.
+    path = _mount(handshake) + unquote_to_bytes(_below_prefix(payload, handshake)).decode("latin-1")
+    environ = socket_environ(original) | {
         "REQUEST_METHOD": verb.upper(),
-        "PATH_INFO": unquote_to_bytes(path or "/").decode("latin-1"),  # as in PEP 3333
+        "PATH_INFO": path,  # as in PEP 3333
         "QUERY_STRING": payload.query,
         "CONTENT_LENGTH": str(len(body)),
         "HTTP_ACCEPT": "application/json",
@@ -65,7 +67,7 @@ def request_environ(
     for name, value in payload.headers.items():
         lower, key = name.lower(), "HTTP_" + name.upper().replace("-", "_")
         may_add = lower in _UNLESS_IN_HANDSHAKE or lower in allowed
-        if lower in _PER_REQUEST or (may_add and key not in handshake):
+        if lower in _PER_REQUEST or (may_add and key not in handshake and key not in original):
             environ[key] = value
     return environ
 
@@ -94,12 +96,34 @@ def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
 
 def full_path(payload: Payload, handshake: Mapping[str, Any]) -> str:
     """Return the path as a browser sees it, with the prefix under which the application is."""
-    prefix = _prefix(handshake)
-    return payload.path if _is_below(payload.path, prefix) else prefix + payload.path
+    prefix = _prefixes(handshake)[0]
+    return prefix + _below_prefix(payload, handshake)
 
 
-def _prefix(handshake: Mapping[str, Any]) -> str:
-    return str(handshake.get("SCRIPT_NAME", "")).rstrip("/")
+def _below_prefix(payload: Payload, handshake: Mapping[str, Any]) -> str:
+    """Return the path below the application, whether or not the client has given the prefix."""
+    for prefix in _prefixes(handshake):
+        if _is_below(payload.path, prefix):
+            return payload.path[len(prefix) :] or "/"
+    return payload.path
+
+
+def _prefixes(handshake: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what the path of the application begins with: as it says, and as it was mounted."""
+    original = handshake.get(ORIGINAL, handshake)
+    mounted = _script_name(original) + _mount(handshake)
+    return _script_name(handshake), mounted
+
+
+def _mount(handshake: Mapping[str, Any]) -> str:
+    """Return what middleware inside the application has taken off the path of the handshake."""
+    before = str(handshake.get(ORIGINAL, handshake).get("PATH_INFO", ""))
+    after = str(handshake.get("PATH_INFO", ""))
+    return before.removesuffix(after) if after and before.endswith(after) else ""
+
+
+def _script_name(environ: Mapping[str, Any]) -> str:
+    return str(environ.get("SCRIPT_NAME", "")).rstrip("/")
 
 
 def _is_below(path: str, prefix: str) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
-from flask import Flask, Request
+from flask import Flask
 from socketio.packet import ACK, EVENT
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from flask_rooms.membership.names import RESERVED_EVENTS
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.delivery import Delivery
@@ -24,6 +27,9 @@ from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of
 
 logger = logging.getLogger("flask_rooms")
 
+#: Events that no client may send: Socket.IO's own, and names to which python-socketio gives a
+#: meaning, such as "*", its handler for all events.
+RESERVED = RESERVED_EVENTS | {"*", "error", "__disconnect_final"}
 #: The events that are socket requests, as in Sails.
 VERBS = ("get", "post", "put", "patch", "delete", "options", "head")
 #: How many unread packets of a client delay its next request.
@@ -31,28 +37,8 @@ UNREAD = 32
 #: How many unread packets disconnect a client: refusals are packets too.
 UNREAD_AT_ALL = 1000
 
-
-class SocketRequest(Request):
-    """
-    The application's request class, with `is_socket`.
-
-    `sid` and `namespace` exist in socket requests, where this class sets them, and in Socket.IO
-    event handlers, where Flask-SocketIO does.
-    """
-
-    # Absent over HTTP, because Flask-SocketIO's emit() sends to every client when `sid` is None.
-    sid: str
-    namespace: str
-
-    def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        super().__init__(environ, *args, **kwargs)
-        if SOCKET in environ:
-            self.sid, self.namespace = environ[SOCKET]
-
-    @property
-    def is_socket(self) -> bool:
-        """True in a socket request and in a Socket.IO event handler, False over HTTP."""
-        return "sid" in self.__dict__
+# https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+_OTHER_SITES = ("cross-site", "same-site")
 
 
 class _Event(NamedTuple):
@@ -108,7 +94,7 @@ class SocketRequests:
         event = _Event(socket, space, id)
         if not isinstance(name, str):
             self._acknowledge(event, _error(400, "An event has a name."))
-        elif self._internals.is_reserved(name):  # only a hostile client sends these
+        elif name in RESERVED:  # only a hostile client sends these
             self._acknowledge(event, _error(400, f"{name} is Socket.IO's own event."))
         elif name in VERBS and not self._internals.has_own_handler(name, space):
             self._enqueue(event, name, tuple(data[1:]))
@@ -155,8 +141,8 @@ class SocketRequests:
         if header := cookies.header(path):
             environ["HTTP_COOKIE"] = header
         try:
-            # app.wsgi_app, so that the request passes through middleware around it.
-            response = call(self._app.wsgi_app, environ, lambda: event.socket.connected)
+            # The application itself, so that all that is put around it sees the request.
+            response = call(self._app, environ, lambda: event.socket.connected)
             cookies.update(response.all("set-cookie"), path)
             reply = acknowledgement_of(response)
         except KeyboardInterrupt:
@@ -218,18 +204,29 @@ def _error(status: int, message: str) -> dict[str, Any]:
     return acknowledgement(status, {"message": message})
 
 
-def refuse_nested(handle_request: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the server's *handle_request*, refusing a connection inside a connection."""
+def guard_http(handle_request: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the server's *handle_request*, refusing requests that no honest client makes."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if SOCKET not in environ:
+        message = _refusal(environ)
+        if message is None:
             served: Iterable[bytes] = handle_request(environ, start_response)
             return served
-        refusal = WerkzeugResponse(
-            '{"message": "Socket.IO itself is not served over a socket."}',
-            status=400,
-            mimetype="application/json",
-        )
+        body = json.dumps({"message": message})
+        refusal = WerkzeugResponse(body, status=400, mimetype="application/json")
         return refusal(environ, start_response)
 
     return guarded
+
+
+def _refusal(environ: Mapping[str, Any]) -> str | None:
+    """Return why a request to the Socket.IO server is refused, or None."""
+    if SOCKET in environ:
+        return "Socket.IO itself is not served over a socket."
+    if "j" in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True):
+        # Any page may load a script, and would read the ID of the session in it.
+        return "JSONP is not served."
+    if environ.get("HTTP_SEC_FETCH_SITE") in _OTHER_SITES and "HTTP_ORIGIN" not in environ:
+        # Browsers leave the Origin out where a page loads a script, an image or a frame.
+        return "A page of another site has to connect with an Origin that is allowed."
+    return None

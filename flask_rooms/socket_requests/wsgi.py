@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -104,10 +105,20 @@ def _decoded(body: bytes, content_type: str | None) -> Any:
     media_type = (content_type or "text/plain").partition(";")[0].strip().lower()
     try:
         if media_type == "application/json" or media_type.endswith("+json"):
-            # NaN is not JSON: a browser's client would close the connection over it.
-            return json.loads(body, parse_constant=int) if body else ""
+            # NaN and Infinity are not JSON. A browser's client would close the connection over
+            # them, so they become null, as in JSON.stringify().
+            return json.loads(body, parse_constant=_null, parse_float=_finite) if body else ""
         if media_type.startswith("text/"):
             return body.decode()
     except (ValueError, RecursionError):
         pass  # the body is not of its media type, or too deep: send it as bytes
     return body
+
+
+def _null(constant: str) -> None:
+    return None
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None

@@ -14,6 +14,7 @@ from flask_socketio import SocketIO
 from flask_rooms import ConfigurationError, Outcome, Rooms, sockets, testing
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends import MemoryBackend
+from flask_rooms.globals import parts_of
 from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import HEARTBEAT, PATIENCE, LocalCluster, Worker, in_thread, make_app
 
@@ -185,9 +186,9 @@ def test_of_several_applications_the_current_one_counts() -> None:
         with app.app_context():
             assert rooms.sockets is sockets._get_current_object()  # type: ignore[attr-defined]
             assert rooms.socketio is app.extensions["socketio"]
-    for name in ("sockets", "socketio"):
-        with pytest.raises(ConfigurationError, match="app_context"):
-            getattr(rooms, name)
+    # As with a SocketIO, outside a context it is the one that was made last.
+    assert rooms.socketio is apps[1].extensions["socketio"]
+    assert rooms.sockets is parts_of(apps[1]).sockets
 
 
 def test_the_context_of_somebody_elses_application_does_not_count() -> None:

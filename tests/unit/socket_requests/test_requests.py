@@ -519,11 +519,14 @@ def test_a_response_without_an_end_is_given_up(worker: Worker) -> None:
     assert closed == [True]
 
 
-def test_an_answer_that_is_not_json_does_not_pass_for_it(worker: Worker) -> None:
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_a_number_that_is_not_json_becomes_null(worker: Worker, number: str) -> None:
     """A browser drops the connection over NaN, which Python writes."""
-    worker.app.add_url_rule("/average", view_func=lambda: {"average": float("nan")})
+    body = f'{{"average": [{number}, 1.5]}}'
+    response = worker.app.response_class(body, mimetype="application/json")
+    worker.app.add_url_rule("/average", view_func=lambda: response)
 
-    assert b"NaN" in worker.connect().ask("get", "/average")["body"]
+    assert worker.connect().ask("get", "/average")["body"] == {"average": [None, 1.5]}
 
 
 def test_what_the_handshake_says_stands(worker: Worker) -> None:
