@@ -36,6 +36,8 @@ class Config:
         cookie_url: The URL path from which sails.io.js fetches a cookie; None serves none.
         waiting_requests: How many requests of one socket may wait in its queue.
         waiting_request_bytes: The total size of these, in bytes.
+        waiting_timeout: Seconds for which a connection is not read while its queue is full; a
+            request that still finds no room is answered with 429.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
     """
 
@@ -52,6 +54,7 @@ class Config:
     cookie_url: str | None = None
     waiting_requests: int = 100
     waiting_request_bytes: int = 4 * 2**20
+    waiting_timeout: float = 5.0
     request_headers: Sequence[str] = ()
 
     @classmethod
@@ -110,6 +113,8 @@ class Config:
             value = getattr(self, name)
             if not _is_number(value) or not 0 < value < math.inf:
                 raise _wrong(name, "a number of seconds greater than 0", value)
+        if not _is_number(self.waiting_timeout) or not 0 <= self.waiting_timeout < math.inf:
+            raise _wrong("waiting_timeout", "a number of seconds, 0 or more", self.waiting_timeout)
         for one in fields(self):
             value = getattr(self, one.name)
             if one.type == "int" and (type(value) is not int or value < 1):

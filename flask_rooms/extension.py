@@ -363,6 +363,7 @@ class _Build:
             self._context,
             self._internals,
             self._config.request_headers,
+            self._config.waiting_timeout,
         )
         decoder = Decoder(self._registry, disconnects, self._internals, requests.refuse)
         return Handlers(

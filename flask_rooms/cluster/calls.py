@@ -108,7 +108,7 @@ class Calls:
         """
         own, remote, targets = self._split(change)
         parts = (own is not None) + (remote is not None)
-        future = Confirmation(parts, self._confirm, self._worker.spawn, self._unanswered_by)
+        future = Confirmation(change, parts, self._confirm, self._worker.spawn, self._unanswered_by)
         if remote is not None:
             with self._shared.lock:
                 node = self._shared.node

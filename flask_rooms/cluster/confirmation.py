@@ -10,6 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
 from flask_rooms.errors import Refused, Unconfirmed
+from flask_rooms.protocol.messages import Change, User
 from flask_rooms.results import Outcome, Part
 
 logger = logging.getLogger("flask_rooms")
@@ -21,7 +22,11 @@ class Confirmation(Future[Outcome]):
     """
     The future of an Outcome that several workers contribute to; it cannot be cancelled.
 
+    An error that is never looked at, by result(), exception() or a callback, is logged when the
+    future is dropped, as asyncio does with tasks.
+
     Args:
+        change: What the future is about.
         parts: How many contributions make it complete.
         bound: Seconds that result() and exception() wait at most.
         spawn: Runs done-callbacks outside the receiver's thread, which must not wait for them.
@@ -30,6 +35,7 @@ class Confirmation(Future[Outcome]):
 
     def __init__(
         self,
+        change: Change,
         parts: int,
         bound: float,
         spawn: Callable[..., object],
@@ -37,12 +43,15 @@ class Confirmation(Future[Outcome]):
     ) -> None:
         super().__init__()
         self.set_running_or_notify_cancel()
+        self._change = change
         self._missing_parts = parts
         self._bound = bound
         self._spawn = spawn
         self._unanswered_by = unanswered_by
         self._sum: Part | None = None
         self._complete = False
+        self._error: Exception | None = None
+        self._looked_at = False
         self._adding = threading.Lock()
 
     def contribute(self, part: Part) -> None:
@@ -54,7 +63,7 @@ class Confirmation(Future[Outcome]):
                 return
             self._complete = True
         if total.refused:
-            self.set_exception(Refused(total.refused))
+            self._fail(Refused(total.refused))
         else:
             self.set_result(total.outcome)
 
@@ -64,10 +73,19 @@ class Confirmation(Future[Outcome]):
             if self._complete:
                 return
             self._complete = True
+        self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
         self.set_exception(error)
+
+    def __del__(self) -> None:
+        if self._error is not None and not self._looked_at:
+            logger.warning("%s: %s", _description(self._change), self._error)
 
     def add_done_callback(self, fn: Callable[[Future[Outcome]], object]) -> None:
         """As in concurrent.futures: called at once if done, else later in a thread of its own."""
+        self._looked_at = True
         if self.done():
             super().add_done_callback(fn)
         else:
@@ -91,6 +109,7 @@ class Confirmation(Future[Outcome]):
         return self._wait(super().exception, timeout)
 
     def _wait(self, wait: Callable[[float], T], timeout: float | None) -> T:
+        self._looked_at = True
         if timeout is not None and timeout < self._bound:
             return wait(timeout)
         try:
@@ -105,3 +124,15 @@ def _call(fn: Callable[[Future[Outcome]], object], future: Future[Outcome]) -> N
         fn(future)
     except Exception:  # of the application; concurrent.futures would log it as well
         logger.exception("A callback for the outcome of a room change has failed.")
+
+
+def _description(change: Change) -> str:
+    """Return what a change was about, in a few words; an ID of a socket is not for the log."""
+    if change.source is None:
+        sockets = f"{len(change.sids)} socket(s)"
+    elif isinstance(change.source, User):
+        sockets = f"the sockets of user {change.source.id!r}"
+    else:
+        sockets = f"the members of {change.source!r}"
+    rooms = f", {', '.join(map(repr, change.rooms[:3]))}" if change.rooms else ""
+    return f"The outcome of {change.action} for {sockets}{rooms} was not looked at"

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.ids import is_sid, owner_of
 
 #: Callbacks that may wait for clients of other workers; beyond that the oldest are dropped.
 MAX_REMOTE = 10_000
@@ -20,12 +20,12 @@ class Acknowledgements:
 
     Attributes:
         local: Socket ID -> acknowledgement ID -> callback; python-socketio's `callbacks`.
-        remote: Number -> the worker of the client, and the callback.
+        remote: Number -> the worker of the client, where there is only one, and the callback.
     """
 
     def __init__(self) -> None:
         self.local: dict[str, dict[int, Callback]] = {}
-        self.remote: dict[int, tuple[str, Callback]] = {}
+        self.remote: dict[int, tuple[str | None, Callback]] = {}
         self._ids = itertools.count(1)
 
     def reset_after_fork(self) -> None:
@@ -48,16 +48,28 @@ class Acknowledgements:
         return list(self.local.pop(sid, {}).values())
 
     def add_remote(self, room: str, callback: Callback) -> int:
-        """Keep the callback for the member of *room*, a socket's own; return its number."""
+        """
+        Keep the callback for the members of a room on other workers; return its number.
+
+        The room of a socket's ID has one member, and its callback is taken with the answer. How
+        many members another room has is not known, so its callback stays among the latest.
+        """
         ack = next(self._ids)
-        self.remote[ack] = (owner_of(room), callback)
+        self.remote[ack] = (owner_of(room) if is_sid(room) else None, callback)
         while len(self.remote) > MAX_REMOTE:
             self.remote.pop(next(iter(self.remote)), None)
         return ack
 
-    def take_remote(self, ack: int) -> Callback | None:
-        """Return and forget the callback with this number, or None."""
-        return self.remote.pop(ack, ("", None))[1]
+    def answered_remote(self, ack: int) -> Callback | None:
+        """Return the callback with this number, or None; forget it if no other answer can come."""
+        owner, callback = self.remote.get(ack, (None, None))
+        if owner is not None:
+            self.forget_remote(ack)
+        return callback
+
+    def forget_remote(self, ack: int) -> None:
+        """Forget the callback with this number."""
+        self.remote.pop(ack, None)
 
     def on_worker_left(self, worker: str) -> None:
         """Forget the callbacks that wait for a client of that worker."""

@@ -110,7 +110,7 @@ class Delivery:
             answer.cancel()  # no client will answer
 
     def _acknowledged(self, answer: Acknowledged) -> None:
-        callback = self._acknowledgements.take_remote(answer.ack)
+        callback = self._acknowledgements.answered_remote(answer.ack)
         if callback is not None and answer.packet:
             # In the background: it is the application's, and may take its time.
             data = decode(self._internals.packet_class, answer.packet).data

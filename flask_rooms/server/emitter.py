@@ -91,7 +91,7 @@ class Emitter:
         try:
             self._cluster.sender.submit(replace(emit, ack=ack))
         except RoomsError:
-            self._acknowledgements.take_remote(ack)
+            self._acknowledgements.forget_remote(ack)
             raise
 
     def _is_own(self, room: Audience) -> bool:

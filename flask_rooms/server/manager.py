@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -180,10 +179,8 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     ) -> None:
         """Send an event as python-socketio's server asks for it."""
         rooms = any_rooms(to or room)
-        if callback is not None:
-            if rooms is None:
-                raise ValueError("Cannot use callback without a room set.")
-            callback = _once(callback)
+        if callback is not None and rooms is None:
+            raise ValueError("Cannot use callback without a room set.")
         space, skip = namespace or "/", _sids(skip_sid)
         self._emitter.send(event, data, space, rooms, skip, callback, ignore_queue)
 
@@ -274,17 +271,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def is_sid_room(self, namespace: str, room: Any) -> bool:
         """Whether a room is a socket's own."""
         return isinstance(room, str) and is_sid(room)
-
-
-def _once(callback: Callable[..., object]) -> Callable[..., object]:
-    """Return *callback* for the first socket that answers; the answers of others are ignored."""
-    unanswered = threading.Semaphore()
-
-    def answered(*args: Any) -> None:
-        if unanswered.acquire(blocking=False):
-            callback(*args)
-
-    return answered
 
 
 def _sids(skip_sid: Any) -> tuple[str, ...]:

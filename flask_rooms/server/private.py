@@ -11,6 +11,11 @@ from typing import Any
 from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
+from engineio.payload import Payload
+
+#: Packets that one POST of a polling client may have. Clients send all that has queued up while
+#: they connected, and python-engineio refuses more than 16.
+MAX_POLLED_PACKETS = 5000
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class ServerInternals:
         server.eio.on("disconnect", handlers.session_ended)
         server.handle_request = handlers.http(server.handle_request)
         server.packet_class = handlers.packet_class(server.packet_class)
+        Payload.max_decode_packets = max(Payload.max_decode_packets, MAX_POLLED_PACKETS)
 
     # -- connections ----------------------------------------------------------------------
 
@@ -73,6 +79,12 @@ class ServerInternals:
         """Return how many packets wait for a client to read them."""
         session = self.server.eio.sockets.get(eio_sid)
         return 0 if session is None else int(session.queue.qsize())
+
+    def note_life(self, eio_sid: str) -> None:
+        """Count a client as alive although its answer to the last ping was not read yet."""
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is not None:
+            session.last_ping = None
 
     def send(self, eio_sid: str, packets: list[EnginePacket]) -> None:
         """Send one client packets of Engine.IO; does nothing if it has left."""

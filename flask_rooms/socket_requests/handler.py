@@ -64,6 +64,7 @@ class SocketRequests:
         context: Has the queue and the cookies of each socket.
         internals: The server.
         headers: The names of further headers that clients may set.
+        waiting_timeout: Seconds for which a connection is not read while its queue is full.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class SocketRequests:
         context: SocketContext,
         internals: ServerInternals,
         headers: Iterable[str],
+        waiting_timeout: float,
     ) -> None:
         self._app = app
         self._registry = registry
@@ -83,6 +85,7 @@ class SocketRequests:
         self._context = context
         self._internals = internals
         self._headers = frozenset(name.lower() for name in headers)
+        self._waiting_timeout = waiting_timeout
 
     def handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         """Handle an event in place of python-socketio; events arrive here in the order sent."""
@@ -121,7 +124,12 @@ class SocketRequests:
             self.refuse(event.socket, event.namespace, event.id, str(error), error.status)
             return
         queue = self._context.state(event.socket, handshake).queue
-        admission = queue.put(partial(self._run, event, verb, payload, handshake), payload.size)
+        admission = queue.put_patiently(
+            partial(self._run, event, verb, payload, handshake),
+            payload.size,
+            self._waiting_timeout,
+            partial(self._hold_reader, event.socket),
+        )
         if admission is Admission.REFUSED:
             self._acknowledge(event, _error(429, "Too many requests of this socket are waiting."))
         elif admission is Admission.START and self._internals.runs_events_in_background:
@@ -184,6 +192,12 @@ class SocketRequests:
             self._send(event.socket, make(data=[_error(500, "Internal Server Error")]))
 
     # -- backpressure ---------------------------------------------------------------------
+
+    def _hold_reader(self, socket: Socket) -> bool:
+        """Let the queue of a connection run on before more is read; False if it has ended."""
+        self._internals.note_life(socket.eio_sid)  # its answer to a ping is not read, either
+        self._internals.sleep(0.01)
+        return socket.connected
 
     def _wait_for_reader(self, socket: Socket) -> None:
         # Unread responses take memory; over HTTP a client that does not read is kept waiting, too.

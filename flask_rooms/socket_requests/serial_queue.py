@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -38,6 +39,33 @@ class SerialQueue:
         self._waiting: deque[tuple[Job, int]] = deque()
         self._bytes = 0  # of those that wait
         self._running = False
+        self._blocking = threading.Lock()  # held by the reader that waits for room
+
+    def put_patiently(
+        self, job: Job, size: int, timeout: float, wait: Callable[[], bool]
+    ) -> Admission:
+        """
+        Add a job as put() does, but wait for room first.
+
+        The caller is the reader of a connection, which reads no more meanwhile. Only one waits:
+        else a client that sends in parallel would hold many threads.
+
+        Args:
+            job: The function to run.
+            size: The memory that it holds while it waits, in bytes.
+            timeout: Seconds to wait at most.
+            wait: Waits for a moment; False ends the wait.
+        """
+        admission = self.put(job, size)
+        if admission is not Admission.REFUSED or not self._blocking.acquire(blocking=False):
+            return admission
+        try:
+            deadline = time.monotonic() + timeout
+            while admission is Admission.REFUSED and time.monotonic() < deadline and wait():
+                admission = self.put(job, size)
+            return admission
+        finally:
+            self._blocking.release()
 
     def put(self, job: Job, size: int) -> Admission:
         """

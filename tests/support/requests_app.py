@@ -45,6 +45,7 @@ def create_app(**config: Any) -> Flask:
         MAX_CONTENT_LENGTH=CONTENT,
         ROOMS_WAITING_REQUESTS=WAITING,
         ROOMS_WAITING_REQUEST_BYTES=WAITING_BYTES,
+        ROOMS_WAITING_TIMEOUT=float(os.environ.get("WAITING_TIMEOUT", "0.2")),
         **config,
     )
     app.register_blueprint(bp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import logging
 import pickle
 import queue
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from flask_rooms import BackendUnavailable, Outcome, RoomsError, Unconfirmed
+from flask_rooms import BackendUnavailable, Outcome, Refused, Rooms, RoomsError, Unconfirmed
 from flask_rooms.cluster.confirmation import Confirmation
 from flask_rooms.protocol.ids import new_sid, new_worker_name
+from flask_rooms.protocol.messages import Change
 from tests.support.apps import PATIENCE, LocalCluster, Worker
 from tests.support.faults import FaultyBackend
 
@@ -328,7 +330,8 @@ def test_a_silent_worker_does_not_keep_the_others_from_it(
 
 def test_who_waits_longest_gets_the_same_error_each_time() -> None:
     """Also where nobody else completes the future: it is the wait that is over."""
-    future = Confirmation(1, 0.01, lambda function, *args: function(*args), lambda _: ("a",))
+    change = Change("leave", "/", ("a",), ("red",))
+    future = Confirmation(change, 1, 0.01, lambda run, *args: run(*args), lambda _: ("a",))
 
     error = future.exception()
 
@@ -338,6 +341,76 @@ def test_who_waits_longest_gets_the_same_error_each_time() -> None:
     with pytest.raises(Unconfirmed) as caught:
         future.result()
     assert caught.value is error
+
+
+# -- failures that are not looked at ----------------------------------------------------------
+
+
+def fail_unseen(rooms: Rooms, sid: str, look: Callable[[Future[Outcome]], object]) -> None:
+    """Have a guard refuse a socket, and *look* at the future."""
+    rooms.guard("closed")(lambda: False)
+    look(rooms.sockets.join(sid, "closed"))
+    gc.collect()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if "not looked at" in one.getMessage()]
+
+
+def test_a_failure_that_is_not_looked_at_is_logged_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail_unseen(scene.here.rooms, scene.mine, lambda future: None)
+
+    [line] = warnings(caplog)
+    assert line.startswith("The outcome of join for 1 socket(s), 'closed' was not looked at: ")
+    assert "guard" in line
+    # The ID of the socket is for the application.
+    assert scene.mine not in line.partition(": ")[0]
+
+
+def _raises(call: Callable[[], object]) -> None:
+    with pytest.raises(Refused):
+        call()
+
+
+LOOKS: dict[str, Callable[[Future[Outcome]], object]] = {
+    "exception": lambda future: future.exception(),
+    "result": lambda future: _raises(future.result),
+    "callback": lambda future: future.add_done_callback(print),
+    "wait and exception": lambda future: [one.exception() for one in wait([future]).done],
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_a_failure_that_is_looked_at_is_not_logged(
+    scene: Scene, caplog: pytest.LogCaptureFixture, look: Callable[[Future[Outcome]], object]
+) -> None:
+    fail_unseen(scene.here.rooms, scene.mine, look)
+
+    assert warnings(caplog) == []
+
+
+def test_a_callback_of_a_call_looks_at_its_failure(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: Calls = queue.Queue()
+    scene.here.rooms.guard("closed")(lambda: False)
+
+    scene.sockets.join(scene.mine, "closed", errors.put)
+
+    assert isinstance(errors.get(timeout=PATIENCE), Refused)
+    gc.collect()
+    assert warnings(caplog) == []
+
+
+def test_a_success_that_is_not_looked_at_is_nothing_to_log(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.sockets.join(scene.mine, "red")
+    gc.collect()
+
+    assert warnings(caplog) == []
 
 
 def test_a_worker_that_stops_leaves_no_future_behind(scene: Scene) -> None:

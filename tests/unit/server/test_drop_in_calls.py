@@ -15,7 +15,7 @@ import pytest
 import socketio
 
 from tests.support.clients import TIMEOUT, Client
-from tests.support.comparison import KINDS, comparable_workers, connected, fence, say
+from tests.support.comparison import KINDS, are_plain, comparable_workers, connected, fence, say
 from tests.support.workers import Worker
 
 
@@ -134,10 +134,12 @@ def test_call_gives_up_on_a_socket_that_is_gone(workers: list[Worker]) -> None:
             assert failed == ["failed", ""]
 
 
-def test_a_callback_with_a_room_gets_the_first_answer(
+def test_a_callback_with_a_room_is_called_for_every_member(
     workers: list[Worker], clients: list[Client], room: str
 ) -> None:
-    """It is called once, however many sockets answer."""
+    """On every worker, as plain Flask-SocketIO does on one; its message queue takes the first."""
+    if are_plain(workers):
+        pytest.skip("A message queue hands over the first answer alone.")
     one, two, three = clients
     with connected(workers[0]) as (neighbour,):
         asked = (one, two, three, neighbour)
@@ -148,8 +150,9 @@ def test_a_callback_with_a_room_gets_the_first_answer(
 
         for client in asked[1:]:
             assert client.receive() == ["question", "Who?"]
-        heard = [one.receive(), one.receive()]
-        assert sorted(heard) == [["answer", "answered", ["Who?"]], ["question", "Who?"]]
+        heard = [one.receive() for _ in range(5)]
+        answer = ["answer", "answered", ["Who?"]]
+        assert sorted(heard) == [answer, answer, answer, answer, ["question", "Who?"]]
         for client in asked:
             fence(client, one)  # what it has answered has arrived before
 

@@ -12,6 +12,8 @@ import pytest
 
 from flask_rooms.socket_requests.handler import UNREAD
 from flask_rooms.socket_requests.serial_queue import Admission, SerialQueue
+from tests.support.apps import in_thread
+from tests.support.polling import TIMEOUT, PollingClient
 from tests.support.raw import RawClient
 from tests.support.requests_app import WAITING, WAITING_BYTES
 from tests.support.workers import Worker, cluster
@@ -101,6 +103,44 @@ def test_what_a_socket_may_have_waiting_is_bounded(
     assert client.answer(held)["statusCode"] == 200
     assert [client.answer(one)["body"]["json"] for one in waiting] == list(range(WAITING))
     assert client.request("put", "/echo", 1)["statusCode"] == 200
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Worker]:
+    """A worker that rather reads a connection later than refuses a request."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAITING_TIMEOUT", "60")
+        with cluster("memory://", 1, "tests.support.requests_app") as (worker,):
+            yield worker
+
+
+def test_a_burst_that_is_larger_than_the_queue_is_served_whole(patient: Worker, gate: str) -> None:
+    """The connection is not read while the queue is full, so nothing has to be refused."""
+    with RawClient(patient.url) as client, RawClient(patient.url) as other:
+        held = hold(client, other, gate)
+        asked = [client.ask("put", {"url": "/echo", "data": n}) for n in range(40 * WAITING)]
+
+        release(other, gate)
+
+        assert client.answer(held)["statusCode"] == 200
+        for number, one in enumerate(asked):
+            answer = client.answer(one)
+            assert (answer["statusCode"], answer["body"]["json"]) == (200, number)
+
+
+def test_what_a_polling_client_has_queued_up_is_served_whole(patient: Worker, gate: str) -> None:
+    """python-engineio by itself takes 16 packets in a request, and closes the connection."""
+    packets = [f'42{n}["put",{{"url":"/echo","data":{n}}}]' for n in range(1, 40)]
+    with PollingClient(patient.url) as client, RawClient(patient.url) as other:
+        posting = in_thread(lambda: client.post(f'420["post",{{"url":"/hold/{gate}"}}]', *packets))
+        while other.request("get", f"/runs/{gate}")["body"] != [1]:
+            pass
+
+        release(other, gate)
+        answers = client.receive(40)  # clients poll while they post
+        posting.result(TIMEOUT)
+
+    assert all('"statusCode":200' in one for one in answers)
 
 
 def test_so_are_its_bytes(client: RawClient, other: RawClient, gate: str) -> None:
