@@ -85,9 +85,24 @@ class PeerLeft:
 
 @dataclass(frozen=True)
 class Evicted:
-    """This worker missed something for good: its memberships can no longer be trusted."""
+    """
+    This worker missed something for good: its memberships can no longer be trusted.
 
-    reason: str
+    Args:
+        by: The worker from which it has learned that.
+        counted_dead: Whether that worker counts this one as dead; otherwise it no longer holds an
+            operation that this one has missed.
+    """
+
+    by: str
+    counted_dead: bool
+
+    @property
+    def reason(self) -> str:
+        """Why, for the log."""
+        if self.counted_dead:
+            return f"worker {self.by} has counted this worker as dead"
+        return f"worker {self.by} can no longer repeat what this worker missed"
 
 
 Event: TypeAlias = "Deliver | Completed | TimedOut | PeerLeft | Evicted"
@@ -531,7 +546,7 @@ class Node:
         """Rule `dead-are-told-again`: one of the two workers has to start over."""
         beat = frame.heartbeat
         if beat is not None and beat.stream_starts.get(self.name) == COUNTED_DEAD:
-            return [Evicted(f"worker {frame.sender} has counted this worker as dead")]
+            return [Evicted(frame.sender, counted_dead=True)]
         self._heard_after_death.add(frame.sender)
         self._announce(now)
         return []
@@ -545,7 +560,7 @@ class Node:
         stream_start = beat.stream_starts.get(self.name)
         # Rule `evicted-start-over`
         if stream_start == COUNTED_DEAD or (stream_start is None and peer.expected is not None):
-            return Evicted(f"worker {name} has counted this worker as dead")
+            return Evicted(name, counted_dead=True)
         if stream_start is None:
             self._announce(now)
         elif peer.expected is None:
@@ -554,7 +569,7 @@ class Node:
         alive = frozenset(one for one in unmet if beat.stream_starts[one] != COUNTED_DEAD)
         self._reported[name] = alive
         if peer.expected is not None and peer.expected < beat.oldest:
-            return Evicted(f"worker {name} can no longer repeat what this worker missed")
+            return Evicted(name, counted_dead=False)
         if peer.expected is not None:
             self._release(name)
         return None
