@@ -6,9 +6,8 @@ completed, and what to send. One worker's operations form one numbered stream to
 receiver applies them in order and once, and nacks what is missing.
 
 `docs/protocol.md` states each rule, and what goes wrong without it. Code that keeps a rule names
-it: "Rule `own-echo-clock`". Two rules are kept by the driver, in `flask_rooms/cluster`.
-Rule `hello-before-sockets`: it accepts no socket before its hello has echoed.
-Rule `heard-before-leaving`: it queries the workers that it knows before it says goodbye.
+it: "Rule `own-echo-clock`". Some rules need the driver, which cites them as well: it decides when
+sockets are accepted, when a worker leaves, and when it connects again.
 
 An *echo* is a frame of this worker that has come back to it from the broker. A *peer* is another
 worker that counts as alive. A worker is *unmet* until a heartbeat of it has been received.
@@ -198,7 +197,11 @@ class Node:
 
     @property
     def known_workers(self) -> frozenset[str]:
-        """The other workers that count as alive, and those known only by name."""
+        """
+        The other workers that count as alive, and those known only by name.
+
+        Rule `heard-before-leaving`: the driver queries them before it says goodbye.
+        """
         return self.peers | self._known_by_name()
 
     @property
