@@ -291,7 +291,7 @@ class Cluster:
             if error.sender:
                 with self._shared.lock:
                     self._shared.node.note_foreign_version(error.sender)
-            self._transport.refuse(error.reason)
+            self._transport.drop(error.reason)
             return None
 
     def _handle(self, events: list[Event], node: Node) -> None:

@@ -63,8 +63,8 @@ class Disconnects:
 
     # -- called by the application --------------------------------------------------------
 
-    def disconnect_all(self, sockets: list[Socket], namespace: str) -> None:
-        """Disconnect sockets in the background, each on its own: a handler may hang."""
+    def disconnect_in_background(self, sockets: list[Socket], namespace: str) -> None:
+        """Disconnect sockets, each on its own: a handler may hang."""
         self._internals.spawn(self._spawn_each, sockets, namespace)
 
     def _spawn_each(self, sockets: list[Socket], namespace: str) -> None:
@@ -138,8 +138,8 @@ class Disconnects:
 
     def _forget(self, sid: str, namespace: str) -> None:
         self._registry.remove(namespace, sid, Origin("disconnect"))
-        self._signals.send()
-        self._delivery.forget(sid)
+        self._signals.flush()
+        self._delivery.cancel_acknowledgements(sid)
 
     def _claim(self, socket: Socket, namespace: str) -> bool:
         # Counted first, so that the session cannot be forgotten between the two.
