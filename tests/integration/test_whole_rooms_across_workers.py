@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -95,11 +94,11 @@ def test_leave_all_then_broadcast_reaches_nobody(
 @contextmanager
 def stopped(worker: Worker) -> Iterator[None]:
     """Hold a process, as a debugger or an overloaded machine does."""
-    os.kill(worker._process.pid, signal.SIGSTOP)
+    worker.signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(worker._process.pid, signal.SIGCONT)
+        worker.signal(signal.SIGCONT)
 
 
 def test_who_is_held_is_missing_and_who_is_dead_is_not_waited_for(
@@ -154,7 +153,7 @@ def test_a_client_may_ask_for_its_own_end(workers: list[Worker], connect: Connec
     client, watcher = connect(workers[0]), connect(workers[1])
     workers[2].post("/join", sids=watcher.sid, rooms=f"watchers of {client.sid}")
 
-    client._client.emit("post", {"url": "/disconnect", "data": {}})
+    client.send("post", {"url": "/disconnect", "data": {}})
 
     assert client.receive() == ["disconnect"]
     assert watcher.receive() == ["gone", client.sid, [client.sid], "server disconnect"]
@@ -186,7 +185,7 @@ def test_many_are_seen_off_once_each_though_they_leave_at_the_same_time(
     workers[2].post("/join", sids=sids, rooms=room)
 
     with ThreadPoolExecutor(8) as threads:
-        leaving = [threads.submit(client._client.disconnect) for client in clients[::4]]
+        leaving = [threads.submit(client.leave) for client in clients[::4]]
         ended = threads.submit(workers[1].post, "/disconnect", sids=sids).result()
         for each in leaving:
             each.result()

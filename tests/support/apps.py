@@ -35,7 +35,7 @@ class Client:
     One socket of a worker, by Flask-SocketIO's own test client.
 
     Args:
-        worker: Whom to connect to.
+        worker: The worker to connect to.
         namespace: Where.
         options: As Flask-SocketIO's test client takes them.
     """
@@ -43,12 +43,35 @@ class Client:
     def __init__(self, worker: Worker, namespace: str = "/", **options: Any) -> None:
         self.namespace = namespace
         self._client = worker.socketio.test_client(worker.app, namespace=namespace, **options)
-        manager = worker.socketio.server.manager
-        self.sid: str = manager.sid_from_eio_sid(self._client.eio_sid, namespace)
+        self._manager = worker.socketio.server.manager
+        #: The Engine.IO session of its connection.
+        self.eio_sid: str = self._client.eio_sid
+        self.sid = self.sid_in(namespace)
+
+    def sid_in(self, namespace: str) -> str:
+        """Return the ID of the socket that its connection has in a namespace."""
+        sid: str = self._manager.sid_from_eio_sid(self.eio_sid, namespace)
+        return sid
+
+    def is_connected(self, namespace: str | None = None) -> bool:
+        """Whether it has received no packet that says it is disconnected."""
+        return bool(self._client.is_connected(namespace or self.namespace))
+
+    def connect(self, namespace: str) -> None:
+        """Connect to a namespace, over the same connection."""
+        self._client.connect(namespace)
 
     def emit(self, event: str, *args: Any) -> Any:
         """Send an event, and return what the worker acknowledges."""
         return self._client.emit(event, *args, namespace=self.namespace, callback=True)
+
+    def send(self, event: str, *args: Any) -> None:
+        """Send an event without asking for an acknowledgement, also after a disconnect."""
+        was_connected = self.is_connected()
+        self._client.connected[self.namespace] = True  # or Flask-SocketIO's client would refuse
+        assert self._client.emit(event, *args, namespace=self.namespace) is None
+        if not was_connected:
+            self._client.connected[self.namespace] = False
 
     def ask(self, verb: str, url: str, data: Any = None, **headers: str) -> Any:
         """Make a socket request, and return its acknowledgement."""
@@ -64,8 +87,12 @@ class Client:
         events = self._client.get_received(self.namespace)
         return [(event["name"], event["args"]) for event in events]
 
+    def inbox(self) -> list[tuple[str, Any]]:
+        """Return all events that it has received in any namespace, even if disconnected."""
+        return [(event["name"], event["args"]) for event in self._client.queue]
+
     def disconnect(self) -> None:
-        """Go away."""
+        """Leave the namespace, as a client does by itself."""
         self._client.disconnect(self.namespace)
 
 

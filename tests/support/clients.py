@@ -82,9 +82,17 @@ class Client:
         """Return the next event with its arguments; ["disconnect"] when the socket has ended."""
         return self._received[namespace or self._namespaces[0]].get(timeout=TIMEOUT)
 
-    def disconnect(self) -> None:
-        """Leave."""
+    def send(self, event: str, *args: Any) -> None:
+        """Send an event without asking for an acknowledgement."""
+        self._client.emit(event, args, namespace=self._namespaces[0])
+
+    def leave(self) -> None:
+        """Disconnect from all namespaces, and keep the thread that receives."""
         self._client.disconnect()
+
+    def disconnect(self) -> None:
+        """Leave, and close the connection."""
+        self.leave()
         self._websocket.shutdown()
 
     def _listen(self, namespace: str) -> None:

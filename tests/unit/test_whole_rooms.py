@@ -715,7 +715,7 @@ def talk(network: ThreeWorkers) -> ThreeWorkers:
 def test_whoever_speaks_can_leave_itself_out(talk: ThreeWorkers, name: str, form: str) -> None:
     speaker: Client = getattr(talk, name)
 
-    speaker._client.emit("speak", form, "hello")
+    speaker.send("speak", form, "hello")
 
     heard = [("said", ["hello"]), ("blasted", ["hello"])]
     expected = [[] if client is speaker else heard for client in talk.clients]

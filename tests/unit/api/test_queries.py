@@ -520,7 +520,7 @@ def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -
     here.restart("a test says so")
     while (asked := here.calls.send(FENCE, None))[0] < old:
         pass
-    here._handle([TimedOut(old, ())], before)
+    here.calls.resolve(TimedOut(old, ()), before)
 
     assert asked[0] == old
     assert not asked[1].done()

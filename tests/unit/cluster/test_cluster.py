@@ -28,6 +28,7 @@ from tests.support.apps import (
     make_app,
 )
 from tests.support.faults import FaultyBackend
+from tests.support.signing import signed
 
 pytestmark = pytest.mark.every_python
 
@@ -474,7 +475,9 @@ class LateBackend(AwayBackend):
         super().open()
 
 
-def test_who_stops_while_it_connects_leaves_no_connection_behind(cluster: LocalCluster) -> None:
+def test_who_stops_while_it_connects_leaves_no_connection_behind(
+    cluster: LocalCluster,
+) -> None:
     backend = LateBackend(cluster.hub)
     backend.down = True
     here = _with(cluster, backend)
@@ -598,13 +601,13 @@ def test_a_worker_of_another_version_is_silent_and_not_unknown(
     here, there = cluster.worker(make_app(), confirm_timeout=2), cluster.worker()
     client = there.connect()
     here.sockets.join(client.sid, "red").result(PATIENCE)
-    later = Codec([SECRET], "flask-rooms", 2**20)
     voice = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
     voice.open()
     name = new_worker_name()
 
     def say(body: list[Any]) -> None:
-        voice.publish(later._signer.sign(msgpack.packb([VERSION + 1, name, *body])))
+        packed: bytes = msgpack.packb([VERSION + 1, name, *body])
+        voice.publish(signed(packed, SECRET, "flask-rooms"))
 
     with _saying(lambda: say([{"first": 1}, "a body of whatever form"])):
         _wait_for(lambda: here.cluster.dropped["version"] > 0)

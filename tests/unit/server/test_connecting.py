@@ -52,13 +52,12 @@ def test_a_disconnect_handler_that_fails_leaves_no_member(worker: Worker) -> Non
 
     worker.socketio.on("event", namespace="/chat")(print)
     client = worker.connect()
-    eio_sid = client._client.eio_sid
-    client._client.connect("/chat")
+    client.connect("/chat")
     worker.sockets.join(client.sid, "red").result(0)
     assert len(_members(worker, None, "/chat")) == 1
 
     with pytest.raises(ZeroDivisionError):
-        parts_of(worker.app).disconnects.on_session_end(eio_sid, "transport close")
+        parts_of(worker.app).disconnects.on_session_end(client.eio_sid, "transport close")
 
     assert _members(worker, "red") == _members(worker, None) == []
     assert _members(worker, None, "/chat") == []
@@ -88,7 +87,7 @@ def test_one_client_that_is_closed_takes_an_event_from_nobody(worker: Worker) ->
     send = worker.socketio.server._send_eio_packet
 
     def send_or_fail(eio_sid: str, packet: Any) -> None:
-        if eio_sid == gone._client.eio_sid:
+        if eio_sid == gone.eio_sid:
             raise SocketIsClosedError
         send(eio_sid, packet)
 

@@ -87,17 +87,6 @@ def logged() -> Iterator[Logged]:
     logger.removeHandler(handler)
 
 
-def is_connected(client: Client) -> bool:
-    """Whether the client has not been told that it is disconnected."""
-    connected: bool = client._client.is_connected(client.namespace)
-    return connected
-
-
-def inbox(client: Client) -> list[Any]:
-    """Return what a client has got, though it may be disconnected."""
-    return [(event["name"], event["args"]) for event in client._client.queue]
-
-
 def members(worker: Worker, namespace: str = "/") -> list[str]:
     """Return the sockets that a worker holds."""
     manager = worker.socketio.server.manager
@@ -116,8 +105,8 @@ def test_a_socket_is_disconnected_from_any_worker(scene: Scene, caller: int) -> 
     assert outcome == Outcome(changed=1)
     rooms = sorted([scene.bob.sid, "red", "blue"])
     assert scene.next_gone() == (scene.bob.sid, rooms, "server disconnect")
-    assert not is_connected(scene.bob)
-    assert is_connected(scene.ann)
+    assert not scene.bob.is_connected()
+    assert scene.ann.is_connected()
     scene.assert_no_more()
 
 
@@ -198,8 +187,8 @@ def test_nothing_reaches_it_after_the_outcome(scene: Scene, caller: int, speaker
     calls.blast("event", "all")
 
     fence(scene.workers[speaker], scene.ann)
-    assert inbox(scene.ann) == [("event", ["red"]), ("event", ["all"])]
-    assert inbox(scene.bob) == []
+    assert scene.ann.inbox() == [("event", ["red"]), ("event", ["all"])]
+    assert scene.bob.inbox() == []
 
 
 @callers
@@ -218,7 +207,7 @@ def test_what_one_caller_says_comes_before_or_not_at_all(scene: Scene, caller: i
     fence(scene.workers[caller], scene.ann)
     said = [("event", [f"after {number}"]) for number in range(20)]
     for number, client in enumerate(clients):
-        assert inbox(client) == [*said[:number], ("event", [number])]
+        assert client.inbox() == [*said[:number], ("event", [number])]
 
 
 def test_its_own_request_is_the_last_one(scene: Scene) -> None:
@@ -226,12 +215,11 @@ def test_its_own_request_is_the_last_one(scene: Scene) -> None:
     def go() -> dict[str, int]:
         return {"changed": sockets.disconnect(request).result(0).changed}
 
-    scene.bob._client.emit("delete", {"url": "/me"})
+    scene.bob.send("delete", {"url": "/me"})
 
     assert scene.next_gone()[0] == scene.bob.sid
-    assert not is_connected(scene.bob)
-    scene.bob._client.connected["/"] = True  # whatever it believes
-    scene.bob._client.emit("delete", {"url": "/me"})
+    assert not scene.bob.is_connected()
+    scene.bob.send("delete", {"url": "/me"})
     scene.assert_no_more()
 
 
@@ -241,9 +229,8 @@ def test_its_own_request_is_the_last_one(scene: Scene) -> None:
 def in_both_namespaces(worker: Worker) -> tuple[Client, str]:
     """Return a client that is connected twice, and the ID of its second socket."""
     client = worker.connect()
-    client._client.connect("/chat")
-    manager = worker.socketio.server.manager
-    return client, manager.sid_from_eio_sid(client._client.eio_sid, "/chat")
+    client.connect("/chat")
+    return client, client.sid_in("/chat")
 
 
 @callers
@@ -256,11 +243,11 @@ def test_the_other_namespaces_of_a_connection_stay(scene: Scene, caller: int) ->
     assert calls.disconnect(client.sid).result(PATIENCE) == Outcome(1)
 
     assert scene.next_gone() == (client.sid, [client.sid], "server disconnect")
-    connected = [client._client.is_connected(namespace) for namespace in ("/", "/chat")]
+    connected = [client.is_connected(namespace) for namespace in ("/", "/chat")]
     assert connected == [False, True]
     calls.broadcast("red", "event", 1, namespace="/chat")
     assert calls.leave(chatting, "red", namespace="/chat").result(PATIENCE) == Outcome(1)
-    assert inbox(client) == [("event", [1])]
+    assert client.inbox() == [("event", [1])]
 
 
 def test_a_packet_that_is_half_received_in_another_namespace_stays(scene: Scene) -> None:
@@ -269,12 +256,12 @@ def test_a_packet_that_is_half_received_in_another_namespace_stays(scene: Scene)
     client, _ = in_both_namespaces(scene.there)
     packet = Packet(data=["event", b"bytes"], namespace="/chat")
     text, attachment = packet.encode()
-    server, eio_sid = scene.there.socketio.server, client._client.eio_sid
+    handle = scene.there.socketio.server.eio.handlers["message"]
 
-    server._handle_eio_message(eio_sid, text)
+    handle(client.eio_sid, text)
     scene.here.sockets.disconnect(client.sid).result(PATIENCE)
     scene.next_gone()
-    server._handle_eio_message(eio_sid, attachment)
+    handle(client.eio_sid, attachment)
 
     assert heard.get(timeout=PATIENCE) == b"bytes"
 
@@ -293,17 +280,16 @@ def test_the_client_may_come_back_over_the_same_connection(
     client, _ = in_both_namespaces(scene.there)
     scene.here.sockets.disconnect(client.sid).result(PATIENCE)
     assert running.wait(PATIENCE)  # so it has been told
-    manager = scene.there.socketio.server.manager
     before = set(members(scene.there))
 
-    client._client.connect("/")
+    client.connect("/")
 
     (sid,) = set(members(scene.there)) - before
-    assert sid == manager.sid_from_eio_sid(client._client.eio_sid, "/") != client.sid
+    assert sid == client.sid_in("/") != client.sid
     go_on.set()
     scene.here.sockets.broadcast(sid, "event", "welcome back")
     assert scene.here.sockets.leave(sid, "nowhere").result(PATIENCE) == Outcome(unchanged=1)
-    assert ("event", ["welcome back"]) in inbox(client)
+    assert ("event", ["welcome back"]) in client.inbox()
 
 
 # -- the application's handler --------------------------------------------------------------------
@@ -347,10 +333,10 @@ def test_a_handler_that_hangs_harms_nobody(
     assert calls.disconnect(sids).result(PATIENCE) == Outcome(changed=5)
 
     assert {running.get(timeout=PATIENCE) for _ in clients} == set(sids)
-    assert [is_connected(client) for client in clients] == [False] * 5
+    assert [client.is_connected() for client in clients] == [False] * 5
     calls.broadcast("red", "event", 1)
     assert calls.leave(scene.ann.sid, "red").result(PATIENCE) == Outcome(1)
-    assert inbox(scene.ann) == [("event", [1])]
+    assert scene.ann.inbox() == [("event", [1])]
     answer = calls.members("blue")
     assert answer.value == {scene.bob.sid, scene.ann.sid}
     assert not go_on.is_set()
@@ -387,7 +373,7 @@ def on_packet(worker: Worker, victim: Client, do: Callable[[], object]) -> None:
     def send_and_do(eio_sid: str, packet: Any) -> None:
         send(eio_sid, packet)
         told = Packet(encoded_packet=packet.data).packet_type == DISCONNECT
-        if told and eio_sid == victim._client.eio_sid:
+        if told and eio_sid == victim.eio_sid:
             do()
 
     worker.socketio.server._send_eio_packet = send_and_do
@@ -395,8 +381,7 @@ def on_packet(worker: Worker, victim: Client, do: Callable[[], object]) -> None:
 
 def hang_up(worker: Worker, client: Client) -> None:
     """End the connection of a client, as when its browser is closed."""
-    eio_sid = client._client.eio_sid
-    parts_of(worker.app).disconnects.on_session_end(eio_sid, "transport close")
+    parts_of(worker.app).disconnects.on_session_end(client.eio_sid, "transport close")
 
 
 def test_a_client_that_is_told_and_hangs_up_at_once(scene: Scene) -> None:
@@ -408,7 +393,7 @@ def test_a_client_that_is_told_and_hangs_up_at_once(scene: Scene) -> None:
     rooms = sorted([scene.bob.sid, "red", "blue"])
     assert scene.next_gone() == (scene.bob.sid, rooms, "server disconnect")
     scene.assert_no_more()
-    assert scene.bob._client.eio_sid not in scene.there.socketio.server.environ
+    assert scene.bob.eio_sid not in scene.there.socketio.server.environ
 
 
 def test_a_client_that_hangs_up_while_its_handler_runs(
@@ -430,7 +415,7 @@ def test_a_client_that_hangs_up_while_its_handler_runs(
     rooms = sorted([scene.bob.sid, "red", "blue"])
     assert scene.next_gone() == (scene.bob.sid, rooms, "server disconnect")
     scene.assert_no_more()
-    assert scene.bob._client.eio_sid not in scene.there.socketio.server.environ
+    assert scene.bob.eio_sid not in scene.there.socketio.server.environ
 
 
 @pytest.mark.parametrize("leave", ["leaves", "hangs up"])
@@ -465,7 +450,7 @@ def test_many_that_go_by_themselves_and_are_disconnected_at_once(scene: Scene) -
 
     def leave() -> None:
         for client in clients:
-            if is_connected(client):
+            if client.is_connected():
                 client.disconnect()
 
     def all_hang_up() -> None:
@@ -545,7 +530,7 @@ def test_a_client_cannot_run_the_handlers_of_connections(scene: Scene, namespace
     for event in ("connect", "disconnect"):
         for args in ((), ("transport close",), (1, 2, 3)):
             assert client.emit(event, *args)["statusCode"] == 400
-            client._client.emit(event, *args, namespace=namespace)
+            client.send(event, *args)
 
     assert connected.empty()
     scene.assert_no_more()

@@ -12,7 +12,7 @@ from flask import request, session
 
 from flask_rooms import ConfigurationError
 from flask_rooms.globals import parts_of
-from tests.support.apps import Client, LocalCluster, Worker, make_app
+from tests.support.apps import LocalCluster, Worker, make_app
 from tests.support.raw import RawClient, Refused
 from tests.support.workers import cluster
 
@@ -35,10 +35,6 @@ def worker(local: LocalCluster) -> Worker:
     return local.worker(app)
 
 
-def is_connected(client: Client) -> bool:
-    return bool(client._client.is_connected(client.namespace))
-
-
 # -- before_connect ---------------------------------------------------------------------------
 
 
@@ -55,14 +51,14 @@ def test_before_connect_knows_auth_and_handshake(worker: Worker) -> None:
     client = worker.connect(flask_test_client=browser, auth={"a": 1}, query_string="city=Paris")
 
     assert seen == [({"a": 1}, "Ada", "Paris", "127.0.0.1")]
-    assert is_connected(client)
+    assert client.is_connected()
 
 
 @pytest.mark.parametrize("returned", [None, True, 0, "", "no"])
 def test_only_false_refuses(worker: Worker, returned: Any) -> None:
     worker.rooms.before_connect(lambda auth: returned)
 
-    assert is_connected(worker.connect())
+    assert worker.connect().is_connected()
 
 
 def test_who_is_refused_meets_nobody(worker: Worker) -> None:
@@ -78,7 +74,7 @@ def test_who_is_refused_meets_nobody(worker: Worker) -> None:
     worker.socketio.on("connect")(lambda: asked.append("connect"))
     worker.rooms.after_disconnect(lambda reason, rooms: asked.append("gone"))
 
-    assert not is_connected(worker.connect())
+    assert not worker.connect().is_connected()
     assert asked == ["refuse"]
 
 
@@ -97,7 +93,7 @@ def test_a_hook_that_fails_refuses(worker: Worker, caplog: pytest.LogCaptureFixt
     worker.rooms.before_connect(lambda auth: 1 / 0)
 
     with caplog.at_level(logging.ERROR):
-        assert not is_connected(worker.connect())
+        assert not worker.connect().is_connected()
 
     assert "ZeroDivisionError" in caplog.text
 
@@ -151,9 +147,9 @@ def test_it_is_called_when_the_server_disconnects(
 def test_it_is_called_once_and_with_every_namespace(worker: Worker, gone: list[Any]) -> None:
     worker.socketio.on("hello", namespace="/chat")(print)
     client = worker.connect()
-    client._client.connect("/chat")
+    client.connect("/chat")
 
-    worker.socketio.server._handle_eio_disconnect(client._client.eio_sid, "transport close")
+    worker.socketio.server.eio.handlers["disconnect"](client.eio_sid, "transport close")
 
     assert sorted(one[1] for one in gone) == ["/", "/chat"]
     assert {one[3] for one in gone} == {"transport close"}
@@ -166,7 +162,7 @@ def test_a_disconnect_handler_that_fails_does_not_keep_it_from_being_called(
     client = worker.connect()
 
     with caplog.at_level(logging.CRITICAL), pytest.raises(ZeroDivisionError):
-        parts_of(worker.app).disconnects.on_session_end(client._client.eio_sid, "transport close")
+        parts_of(worker.app).disconnects.on_session_end(client.eio_sid, "transport close")
 
     assert [one[0] for one in gone] == [client.sid]
 
@@ -190,7 +186,7 @@ def test_who_was_refused_has_not_been_connected(worker: Worker, gone: list[Any])
     def connect() -> None:
         raise flask_socketio.ConnectionRefusedError("no")
 
-    assert not is_connected(worker.connect())
+    assert not worker.connect().is_connected()
     assert gone == []
 
 
