@@ -218,7 +218,7 @@ def test_slip_a_room_is_never_taken_for_a_socket(five: Five, action: str, caller
 
 @each_way
 @each_worker
-def test_slip_ids_that_nobody_holds_are_reported(five: Five, action: str, caller: int) -> None:
+def test_slip_ids_that_no_worker_holds_are_reported(five: Five, action: str, caller: int) -> None:
     """And they are no error: who is gone is in no room."""
     ghosts = [new_sid(worker.name) for worker in five.workers] + [new_sid(new_worker_name())]
 
@@ -362,7 +362,9 @@ def test_every_socket_is_in_the_room_of_its_own_id(five: Five, caller: int) -> N
 
 
 @each_worker
-def test_slip_what_is_said_after_a_leave_never_reaches_who_left(five: Five, caller: int) -> None:
+def test_slip_an_event_after_a_leave_never_reaches_the_socket_that_left(
+    five: Five, caller: int
+) -> None:
     """In Sails the two go different ways, and may overtake each other."""
     calls = five.workers[caller].sockets
 
@@ -577,7 +579,7 @@ def test_a_broadcast_reaches_the_members_on_every_worker(five: Five, caller: int
 
 
 @each_worker
-def test_a_blast_reaches_everybody(five: Five, caller: int) -> None:
+def test_a_blast_reaches_every_socket(five: Five, caller: int) -> None:
     five.workers[caller].sockets.blast("event", {"with": ["data"]})
 
     assert five.received(five.workers[caller]) == [[("event", [{"with": ["data"]}])]] * 5
@@ -596,7 +598,7 @@ def test_without_an_event_it_is_message(five: Five) -> None:
 
 
 @each_worker
-def test_slip_who_is_in_several_of_the_rooms_gets_one_copy(five: Five, caller: int) -> None:
+def test_slip_a_socket_in_several_of_the_rooms_gets_one_copy(five: Five, caller: int) -> None:
     """In Sails there is one for each room."""
     calls = five.workers[caller].sockets
     called_back(partial(calls.join, five.sids[:3], ["a", "b", "c"]))
@@ -620,7 +622,7 @@ def test_slip_the_sender_is_left_out_without_an_event_as_well(five: Five, caller
     assert received == [got] * 4
 
 
-def test_slip_the_sender_as_a_third_argument_is_an_error_and_reaches_nobody(five: Five) -> None:
+def test_slip_the_sender_as_a_third_argument_is_an_error_and_nothing_is_sent(five: Five) -> None:
     """What Sails takes and forgets has to be written as omit=."""
     answer = five.clients[0].ask("post", "/tell-as-in-sails/everybody")
 
@@ -681,7 +683,7 @@ def test_slip_what_sails_removed_since_it_was_wrong_in_a_cluster_is_right(
     ]
 
 
-def test_slip_what_one_worker_is_told_it_does_not_tell_again(five: Five) -> None:
+def test_slip_a_worker_does_not_repeat_what_it_receives(five: Five) -> None:
     """Sails sees to it with a flag that each call of its own has to pass on."""
     wire = five.cluster.listen()
     five.said(wire)
@@ -757,7 +759,7 @@ def test_with_redis_each_worker_takes_out_the_sockets_of_each_other(
         assert heard(asked, real) == [[]] * 5
 
 
-def test_with_redis_what_is_said_after_a_leave_never_reaches_who_left(
+def test_with_redis_an_event_after_a_leave_never_reaches_the_socket_that_left(
     five_processes: list[Process], real: list[RealClient]
 ) -> None:
     sids = [client.sid for client in real]
@@ -769,7 +771,7 @@ def test_with_redis_what_is_said_after_a_leave_never_reaches_who_left(
             assert [client.receive() for _ in range(40)] == expected
 
 
-def test_with_redis_whole_rooms_are_done_when_it_is_said(
+def test_with_redis_a_change_of_a_whole_room_is_done_when_it_is_confirmed(
     five_processes: list[Process], real: list[RealClient]
 ) -> None:
     sids = [client.sid for client in real]

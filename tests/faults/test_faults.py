@@ -231,7 +231,7 @@ def test_a_subscription_that_is_half_open_is_opened_again(
         eventually(lambda sid=client.sid: changes(workers[0], sid, "leave", "room"))  # type: ignore[misc]
 
 
-def test_nobody_waits_for_a_broker_that_hangs(
+def test_no_caller_waits_for_a_broker_that_hangs(
     broker: Broker, workers: list[Worker], clients: list[Client]
 ) -> None:
     """While it is stopped every call returns, and what was said arrives when it goes on."""

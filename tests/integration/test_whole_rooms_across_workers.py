@@ -33,7 +33,7 @@ def heard(clients: list[Client], room: str, workers: list[Worker]) -> list[list[
 
 
 @callers
-def test_everybody_in_a_room_goes_elsewhere_and_away(
+def test_all_members_of_a_room_join_others_and_leave(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
     """For every caller, and every later sender."""
@@ -75,7 +75,7 @@ def test_leave_all_by_request_by_id_and_by_list(
 
 
 @callers
-def test_leave_all_then_broadcast_reaches_nobody(
+def test_leave_all_then_broadcast_reaches_no_socket(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
     """In program order, and without waiting."""
@@ -101,7 +101,7 @@ def stopped(worker: Worker) -> Iterator[None]:
         worker.signal(signal.SIGCONT)
 
 
-def test_who_is_held_is_missing_and_who_is_dead_is_not_waited_for(
+def test_a_stopped_worker_is_missing_and_a_dead_one_is_not_waited_for(
     redis_broker: Broker, connect: Connect, room: str
 ) -> None:
     """A worker that did not answer a query answers a later one; a dead one is gone."""
@@ -174,7 +174,7 @@ def test_the_other_namespaces_of_a_connection_stay(
     assert client.request("post", "/leave", rooms=room) == outcome(changed=1)
 
 
-def test_many_are_seen_off_once_each_though_they_leave_at_the_same_time(
+def test_each_disconnect_handler_runs_once_though_many_leave_at_the_same_time(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
     """Clients close their connection when they are told, or by themselves in that moment."""
@@ -205,7 +205,7 @@ def test_many_are_seen_off_once_each_though_they_leave_at_the_same_time(
 
 
 @callers
-def test_every_worker_knows_who_is_where(
+def test_every_worker_knows_the_members_of_each_room(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
     clients = [connect(worker) for worker in workers[:2] * 2]

@@ -190,7 +190,7 @@ def test_of_several_applications_the_current_one_counts() -> None:
             getattr(rooms, name)
 
 
-def test_the_context_of_somebody_elses_application_does_not_count() -> None:
+def test_the_context_of_another_application_does_not_count() -> None:
     app, other = make_app("first"), make_app("other")
     rooms = Rooms(app)
     Rooms(other)

@@ -104,7 +104,7 @@ callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "th
 
 
 @callers
-def test_everybody_in_a_room_leaves_all_rooms(network: ThreeWorkers, caller: int) -> None:
+def test_all_members_of_a_room_leave_all_rooms(network: ThreeWorkers, caller: int) -> None:
     network.join(network.both, "red")
     network.join([network.mine.sid, network.elsewhere.sid], "blue")
 
@@ -116,7 +116,7 @@ def test_everybody_in_a_room_leaves_all_rooms(network: ThreeWorkers, caller: int
 
 
 @callers
-def test_everybody_in_a_room_joins_others(network: ThreeWorkers, caller: int) -> None:
+def test_all_members_of_a_room_join_others(network: ThreeWorkers, caller: int) -> None:
     calls = network.workers[caller].sockets
     network.join([network.mine.sid, network.elsewhere.sid], "red")
 
@@ -130,7 +130,7 @@ def test_everybody_in_a_room_joins_others(network: ThreeWorkers, caller: int) ->
 
 
 @callers
-def test_everybody_in_a_room_leaves_others(network: ThreeWorkers, caller: int) -> None:
+def test_all_members_of_a_room_leave_others(network: ThreeWorkers, caller: int) -> None:
     calls = network.workers[caller].sockets
     network.join([network.mine.sid, network.elsewhere.sid], ["red", "blue"])
 
@@ -179,7 +179,9 @@ def test_one_socket_is_a_room_of_its_own(network: ThreeWorkers, caller: int) -> 
 
 @callers
 @pytest.mark.parametrize("call", CALLS)
-def test_an_id_that_nobody_holds_is_unknown(network: ThreeWorkers, caller: int, call: str) -> None:
+def test_an_id_that_no_worker_holds_is_unknown(
+    network: ThreeWorkers, caller: int, call: str
+) -> None:
     calls = network.workers[caller].sockets
     ghosts = [new_sid(worker.name) for worker in network.workers]
 
@@ -304,7 +306,9 @@ def test_what_waits_for_a_worker_ends_with_it(cluster: LocalCluster) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_worker_in_its_first_moment_reaches_everybody(network: ThreeWorkers, call: str) -> None:
+def test_a_worker_in_its_first_moment_reaches_every_socket(
+    network: ThreeWorkers, call: str
+) -> None:
     with LocalCluster() as cluster:
         cluster.hub = network.hub
         outcome = CALLS[call](cluster.worker().sockets, "lobby").result(PATIENCE)
@@ -313,7 +317,7 @@ def test_a_worker_in_its_first_moment_reaches_everybody(network: ThreeWorkers, c
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_worker_that_has_just_joined_is_reached_by_everybody(
+def test_a_worker_that_has_just_joined_is_reached_by_every_other(
     network: ThreeWorkers, call: str
 ) -> None:
     """Ten times, since it is about the moment between its hello and the others' hearing it."""
@@ -332,7 +336,7 @@ def test_a_worker_that_has_just_joined_is_reached_by_everybody(
 
 
 @callers
-def test_what_is_said_after_a_leave_all_reaches_nobody(network: ThreeWorkers, caller: int) -> None:
+def test_an_event_after_a_leave_all_reaches_no_socket(network: ThreeWorkers, caller: int) -> None:
     calls = network.workers[caller].sockets
 
     for number in range(50):
@@ -347,7 +351,7 @@ def test_what_is_said_after_a_leave_all_reaches_nobody(network: ThreeWorkers, ca
 
 
 @callers
-def test_what_is_said_after_a_removal_reaches_nobody(network: ThreeWorkers, caller: int) -> None:
+def test_an_event_after_a_removal_reaches_no_socket(network: ThreeWorkers, caller: int) -> None:
     calls = network.workers[caller].sockets
 
     for number in range(50):
@@ -422,7 +426,7 @@ def other_ids(network: ThreeWorkers) -> list[str]:
 
 
 @callers
-def test_nobody_else_gets_into_the_room_of_an_id(network: ThreeWorkers, caller: int) -> None:
+def test_no_other_socket_gets_into_the_room_of_an_id(network: ThreeWorkers, caller: int) -> None:
     calls, mine = network.workers[caller].sockets, network.mine.sid
     before = network.rooms
     for sid in other_ids(network):
@@ -518,7 +522,7 @@ def test_leave_all_keeps_a_socket_in_the_room_of_its_own_id(
 
 
 @callers
-def test_who_has_left_the_room_of_its_own_id_is_a_socket_like_any(
+def test_a_socket_that_has_left_the_room_of_its_own_id_is_like_any_other(
     network: ThreeWorkers, caller: int
 ) -> None:
     """As in Sails it cannot be spoken to by its ID; its rooms, and what names it, go on."""
@@ -712,7 +716,7 @@ def talk(network: ThreeWorkers) -> ThreeWorkers:
 
 @pytest.mark.parametrize("form", ["request", "own id", "list"])
 @pytest.mark.parametrize("name", ["mine", "other", "idle", "elsewhere"])
-def test_whoever_speaks_can_leave_itself_out(talk: ThreeWorkers, name: str, form: str) -> None:
+def test_a_sender_can_leave_itself_out(talk: ThreeWorkers, name: str, form: str) -> None:
     speaker: Client = getattr(talk, name)
 
     speaker.send("speak", form, "hello")

@@ -237,7 +237,9 @@ def test_what_is_no_room_gets_no_broadcast(network: UntouchedWorkers, bad: str) 
 
 
 @pytest.mark.parametrize("rooms", ["other", ["blue", "other"], "nobody"])
-def test_the_room_of_an_id_is_joined_by_nobody_else(network: UntouchedWorkers, rooms: Any) -> None:
+def test_the_room_of_an_id_is_joined_by_no_other_socket(
+    network: UntouchedWorkers, rooms: Any
+) -> None:
     ids = {"other": network.other.sid, "nobody": new_sid(network.there.name)}
     given = ids[rooms] if isinstance(rooms, str) else [ids.get(room, room) for room in rooms]
 
@@ -303,7 +305,7 @@ def test_a_broadcast_takes_an_event_and_its_data(
     network.refuses(InvalidArgument, lambda: network.sockets.blast(*given))
 
 
-def test_data_that_is_too_large_for_a_message_reaches_nobody() -> None:
+def test_data_that_is_too_large_for_a_message_reaches_no_socket() -> None:
     with LocalCluster() as cluster:
         here, there = cluster.worker(message_bytes=1000), cluster.worker()
         mine, wire = here.connect(), cluster.listen()

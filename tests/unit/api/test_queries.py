@@ -463,7 +463,7 @@ def test_no_time_at_all_is_time_for_what_is_here(cluster: LocalCluster) -> None:
     assert network.there.name in answer.missing
 
 
-def test_who_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
+def test_a_worker_that_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.backend.mute = True
     asking = in_thread(lambda: network.here.rooms.sockets.members("red"))
@@ -477,7 +477,7 @@ def test_who_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
     assert (later.complete, set(later.value)) == (False, {network.sids[0]})
 
 
-def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarts_waits_for_no_answer(cluster: LocalCluster) -> None:
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.backend.mute = True
     asking = in_thread(lambda: network.here.rooms.sockets.members("red"))
@@ -492,7 +492,7 @@ def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
 # -- the first moment of a life -------------------------------------------------------------------
 
 
-def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarted_gives_up_no_query_of_its_next_life(cluster: LocalCluster) -> None:
     """Its numbers start again, so another query may have the number of an old one."""
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.own.deaf = True
@@ -509,7 +509,7 @@ def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCl
     assert not asked[1].done()
 
 
-def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -> None:
+def test_a_result_from_before_a_restart_is_ignored(cluster: LocalCluster) -> None:
     """It may be on its way to who waits for it when a worker starts over."""
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.own.deaf = True
@@ -526,7 +526,7 @@ def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -
     assert not asked[1].done()
 
 
-def test_a_worker_in_its_first_moment_is_told_of_everybody(network: ThreeWorkers) -> None:
+def test_a_worker_in_its_first_moment_learns_of_every_socket(network: ThreeWorkers) -> None:
     queries: list[tuple[Callable[[Sockets], object], object]] = [
         (lambda calls: calls.members("red"), frozenset(network.both)),
         (lambda calls: calls.count("red"), 2),
@@ -554,7 +554,7 @@ def test_a_worker_that_has_just_joined_is_asked_as_well(network: ThreeWorkers) -
         newcomer.cluster.stop()
 
 
-def test_who_is_alone_waits_for_nobody(cluster: LocalCluster) -> None:
+def test_a_worker_that_is_alone_does_not_wait(cluster: LocalCluster) -> None:
     """On memory:// a worker knows without a heartbeat that it is alone."""
     worker = cluster.worker(heartbeat_interval=FOR_EVER, confirm_timeout=PATIENCE)
     client = worker.connect()

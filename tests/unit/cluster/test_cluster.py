@@ -115,7 +115,7 @@ def test_a_worker_that_does_not_hear_itself_connects_again(cluster: LocalCluster
     assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1)
 
 
-def test_who_starts_over_connects_again(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarts_connects_again(cluster: LocalCluster) -> None:
     """It was not heard, and need not wait until it misses its own words among the others'."""
     here, there = cluster.worker(), _with(cluster, backend := StuckBackend(cluster.hub))
     fence(here, there.connect())
@@ -174,7 +174,7 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
     assert join.result(PATIENCE) == Outcome(1)
 
 
-def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarts_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
     """What connects before the others know the new name could be called unknown by them."""
     backend = FaultyBackend(cluster.hub)
     here, there = cluster.worker(), cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
@@ -192,7 +192,7 @@ def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) ->
     assert there.rooms_of(client) == set()
 
 
-def test_who_starts_over_accepts_no_socket_before_it_is_heard(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarts_accepts_no_socket_before_it_is_heard(cluster: LocalCluster) -> None:
     """Those who come back at once are not sent away a second time."""
     backend = FaultyBackend(cluster.hub)
     here, there = cluster.worker(), _with(cluster, backend)
@@ -226,7 +226,7 @@ class HangingBackend(FaultyBackend):
         super().publish(payload)
 
 
-def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarts_with_a_full_outbox_fails_its_calls(cluster: LocalCluster) -> None:
     """What was under way comes back to an outbox that is full, and is more than that holds."""
     backend = HangingBackend(cluster.hub)
     here, there = cluster.worker(make_app(), backend=backend, outbox_bytes=2000), cluster.worker()
@@ -256,7 +256,7 @@ def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalClus
     assert here.rooms_of(client) == set()
 
 
-def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
+def test_without_a_broker_calls_fail_in_time(cluster: LocalCluster) -> None:
     backend = LostBackend(cluster.hub)
     here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
     sid = cluster.worker().connect().sid
@@ -270,7 +270,7 @@ def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> Non
     assert backend.down
 
 
-def test_who_is_back_later_is_not_taken_for_dead(cluster: LocalCluster) -> None:
+def test_a_worker_that_is_back_later_is_not_counted_as_dead(cluster: LocalCluster) -> None:
     later, sooner = LostBackend(cluster.hub), LostBackend(cluster.hub)
     here, there = _with(cluster, later), _with(cluster, sooner)
     client = here.connect()
@@ -438,7 +438,7 @@ class LingeringBackend(FaultyBackend):
             self.may_return.wait(PATIENCE)
 
 
-def test_who_has_said_goodbye_does_not_start_over(cluster: LocalCluster) -> None:
+def test_a_worker_that_has_said_goodbye_does_not_restart(cluster: LocalCluster) -> None:
     """Nobody names it any more, and it may hear that while its goodbye is still being sent."""
     here, there = cluster.worker(), _with(cluster, backend := LingeringBackend(cluster.hub))
     fence(here, there.connect())
@@ -475,7 +475,7 @@ class LateBackend(AwayBackend):
         super().open()
 
 
-def test_who_stops_while_it_connects_leaves_no_connection_behind(
+def test_a_worker_that_stops_while_it_connects_leaves_no_connection_behind(
     cluster: LocalCluster,
 ) -> None:
     backend = LateBackend(cluster.hub)

@@ -86,7 +86,7 @@ def test_sockets_and_rooms_come_in_any_iterable(scene: Scene, kind: Any) -> None
     assert scene.sockets.join(sids, rooms).result(PATIENCE) == Outcome(4, 0)
 
 
-def test_nobody_or_nowhere_is_done_at_once(scene: Scene) -> None:
+def test_no_sockets_or_no_rooms_are_done_at_once(scene: Scene) -> None:
     for future in (
         scene.sockets.join([], "red"),
         scene.sockets.leave((), "red"),
@@ -97,7 +97,7 @@ def test_nobody_or_nowhere_is_done_at_once(scene: Scene) -> None:
         assert future.result() == Outcome(0, 0, ())
 
 
-def test_an_id_that_nobody_holds_is_unknown(scene: Scene) -> None:
+def test_an_id_that_no_worker_holds_is_unknown(scene: Scene) -> None:
     ghosts = {
         "of this worker": new_sid(scene.here.name),
         "of the other worker": new_sid(scene.there.name),
@@ -113,7 +113,7 @@ def test_an_id_that_nobody_holds_is_unknown(scene: Scene) -> None:
     assert sorted(outcome.unknown) == sorted(ghosts.values())
 
 
-def test_who_has_disconnected_is_unknown(cluster: LocalCluster) -> None:
+def test_a_socket_that_has_disconnected_is_unknown(cluster: LocalCluster) -> None:
     here, there = cluster.worker(), cluster.worker()
     gone = [here.connect(), there.connect()]
     for client in gone:
@@ -250,7 +250,7 @@ def test_it_is_called_exactly_once(scene: Scene, whose: str) -> None:
     assert calls.empty()
 
 
-def test_it_gets_the_error_when_nobody_confirms(cluster: LocalCluster, scene: Scene) -> None:
+def test_it_gets_the_error_when_no_worker_confirms(cluster: LocalCluster, scene: Scene) -> None:
     calls: Calls = queue.Queue()
     worker = impatient(cluster, scene.there)
     scene.backend.deaf = True
@@ -276,7 +276,7 @@ def test_it_may_make_calls_and_wait_for_them(scene: Scene) -> None:
         assert outcomes.get(timeout=PATIENCE) == Outcome(2, 0)
 
 
-def test_one_that_raises_is_logged_and_harms_nobody(
+def test_one_that_raises_is_logged_and_harms_nothing_else(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: queue.Queue[str] = queue.Queue()
@@ -326,7 +326,7 @@ def test_a_silent_worker_does_not_keep_the_others_from_it(
     assert worker.rooms_of(own) == {"red"}
 
 
-def test_who_waits_longest_gets_the_same_error_each_time() -> None:
+def test_the_longest_wait_gets_the_same_error_each_time() -> None:
     """Also where nobody else completes the future: it is the wait that is over."""
     future = Confirmation(1, 0.01, lambda function, *args: function(*args), lambda _: ("a",))
 

@@ -213,7 +213,7 @@ RegistryIsADictOfSets.TestCase.settings = settings(
 TestRegistryIsADictOfSets = RegistryIsADictOfSets.TestCase
 
 
-def test_who_is_in_two_of_the_rooms_is_found_once() -> None:
+def test_a_socket_in_two_of_the_rooms_is_found_once() -> None:
     registry = Registry()
     admit(registry, "/", "a", "session")
     join(registry, "a", "red")

@@ -245,7 +245,7 @@ def test_the_loader_sees_the_clients_session(cluster: LocalCluster) -> None:
 @pytest.mark.parametrize(
     "returned", ["", 1.5, True, b"ann", ["ann"], "x" * 2000, "\ud800", object()]
 )
-def test_a_loader_that_returns_nonsense_lets_nobody_in(
+def test_a_loader_that_returns_nonsense_refuses_the_client(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture, returned: Any
 ) -> None:
     """Whoever cannot be told from others could not be disconnected as a user either."""
@@ -259,7 +259,7 @@ def test_a_loader_that_returns_nonsense_lets_nobody_in(
     assert worker.socketio.server.manager.get_namespaces() == []
 
 
-def test_a_loader_that_raises_lets_nobody_in(
+def test_a_loader_that_raises_refuses_the_client(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make_app()
@@ -277,7 +277,7 @@ def test_a_loader_that_raises_lets_nobody_in(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_who_is_refused_by_the_connect_handler_is_forgotten(cluster: LocalCluster) -> None:
+def test_a_socket_refused_by_the_connect_handler_is_forgotten(cluster: LocalCluster) -> None:
     app = make_app()
     rooms = Rooms(app, backend_url=cluster.hub)
     rooms.user_loader(lambda auth: "ann")

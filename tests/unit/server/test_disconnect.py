@@ -125,7 +125,7 @@ def test_several_are_counted_as_sockets(scene: Scene, caller: int) -> None:
 
 
 @callers
-def test_who_is_disconnected_already_is_unknown(scene: Scene, caller: int) -> None:
+def test_a_socket_that_is_disconnected_already_is_unknown(scene: Scene, caller: int) -> None:
     calls = scene.workers[caller].sockets
 
     first, second = (calls.disconnect(scene.bob.sid) for _ in range(2))
@@ -139,7 +139,7 @@ def test_who_is_disconnected_already_is_unknown(scene: Scene, caller: int) -> No
     scene.assert_no_more()
 
 
-def test_nobody_is_disconnected_at_once(scene: Scene) -> None:
+def test_disconnecting_no_sockets_is_done_at_once(scene: Scene) -> None:
     assert scene.here.sockets.disconnect(iter([])).result(0) == Outcome()
 
 
@@ -316,7 +316,7 @@ def test_the_handler_runs_in_the_background(scene: Scene, go_on: threading.Event
 
 
 @callers
-def test_a_handler_that_hangs_harms_nobody(
+def test_a_handler_that_hangs_harms_no_other_socket(
     scene: Scene, caller: int, go_on: threading.Event
 ) -> None:
     """Not the other sockets of the same call, nor any other call, nor its own client."""
@@ -343,7 +343,7 @@ def test_a_handler_that_hangs_harms_nobody(
     go_on.set()
 
 
-def test_a_handler_that_raises_harms_nobody(scene: Scene, logged: Logged) -> None:
+def test_a_handler_that_raises_harms_no_other_socket(scene: Scene, logged: Logged) -> None:
     clients = [scene.there.connect() for _ in range(3)]
 
     @scene.there.socketio.on("disconnect")
@@ -384,7 +384,7 @@ def hang_up(worker: Worker, client: Client) -> None:
     parts_of(worker.app).disconnects.on_session_end(client.eio_sid, "transport close")
 
 
-def test_a_client_that_is_told_and_hangs_up_at_once(scene: Scene) -> None:
+def test_a_client_that_hangs_up_as_soon_as_it_is_disconnected(scene: Scene) -> None:
     """Clients do so when that was their only namespace: the handler still sees all there was."""
     on_packet(scene.there, scene.bob, lambda: hang_up(scene.there, scene.bob))
 

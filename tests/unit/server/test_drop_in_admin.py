@@ -107,7 +107,7 @@ def test_an_admin_sees_them_when_another_one_was_there_first(workers: list[Worke
             admin.disconnect()
 
 
-def test_an_admin_is_told_what_happens_on_every_worker(
+def test_an_admin_receives_what_happens_on_every_worker(
     workers: list[Worker], clients: list[Client], admin: Client, room: str
 ) -> None:
     """Who connects, joins, leaves and disconnects, by whatever call and worker."""
@@ -137,7 +137,7 @@ def test_every_worker_reports_under_its_own_name(
     assert [counts[name][ADMIN] for name in names] == [1, 0]
 
 
-def test_who_has_not_the_password_is_no_admin(workers: list[Worker]) -> None:
+def test_a_client_without_the_password_is_no_admin(workers: list[Worker]) -> None:
     """As on one worker of Flask-SocketIO."""
     with pytest.raises(Refused):
         Client(workers[0].url, ADMIN, auth={**LOGIN, "password": "guessed"})

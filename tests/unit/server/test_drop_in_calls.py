@@ -102,7 +102,7 @@ def test_ignore_queue_leaves_out_the_other_workers(clients: list[Client], room: 
     fence(two, one, two)
 
 
-def test_a_background_task_speaks_to_everybody(clients: list[Client]) -> None:
+def test_a_background_task_sends_to_every_client(clients: list[Client]) -> None:
     """It has no request and no application context."""
     clients[0].call("in background", "hello")
 
@@ -212,7 +212,9 @@ def test_a_class_based_namespace_has_the_same_calls(clients: list[Client], room:
 
 
 @pytest.mark.parametrize("sid", ["of nobody", "no.such-socket", "AAAAAAAAAAAA." + 22 * "A"])
-def test_a_socket_that_nobody_has_is_no_error(clients: list[Client], room: str, sid: str) -> None:
+def test_a_socket_that_no_worker_has_is_no_error(
+    clients: list[Client], room: str, sid: str
+) -> None:
     """join_room(), leave_room(), disconnect() and emit() of such an ID do nothing."""
     one, *_ = clients
 

@@ -118,7 +118,7 @@ def test_emit_to_several_rooms_arrives_once(clients: tuple[Client, Client], room
     fence(one, *clients)
 
 
-def test_emit_leaves_out_whom_it_is_told_to(clients: tuple[Client, Client], room: str) -> None:
+def test_emit_leaves_out_the_sockets_to_skip(clients: tuple[Client, Client], room: str) -> None:
     """skip_sid= takes one or a list, of any worker; include_self=False is the asking socket."""
     one, two = clients
     for client in clients:
@@ -132,7 +132,7 @@ def test_emit_leaves_out_whom_it_is_told_to(clients: tuple[Client, Client], room
     fence(one, *clients)
 
 
-def test_emit_to_everybody(clients: tuple[Client, Client]) -> None:
+def test_emit_to_every_client(clients: tuple[Client, Client]) -> None:
     """broadcast=True reaches the namespace on every worker, and no other namespace."""
     one, two = clients
 

@@ -61,7 +61,7 @@ def test_only_false_refuses(worker: Worker, returned: Any) -> None:
     assert worker.connect().is_connected()
 
 
-def test_who_is_refused_meets_nobody(worker: Worker) -> None:
+def test_a_client_that_is_refused_reaches_no_handler(worker: Worker) -> None:
     asked: list[str] = []
 
     @worker.rooms.before_connect
@@ -181,7 +181,7 @@ def test_a_hook_that_fails_is_no_business_of_the_others(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_who_was_refused_has_not_been_connected(worker: Worker, gone: list[Any]) -> None:
+def test_a_client_that_was_refused_has_not_been_connected(worker: Worker, gone: list[Any]) -> None:
     @worker.socketio.on("connect")
     def connect() -> None:
         raise flask_socketio.ConnectionRefusedError("no")

@@ -265,7 +265,7 @@ def test_blueprints_hooks_and_error_handlers_run(app: Flask, cluster: LocalClust
     assert len(ran) == 6
 
 
-def test_a_redirect_is_told_and_not_followed(worker: Worker) -> None:
+def test_a_redirect_is_returned_and_not_followed(worker: Worker) -> None:
     worker.app.add_url_rule("/old", view_func=lambda: redirect(url_for("echo")), endpoint="old")
 
     answer = worker.connect().ask("get", "/old")
@@ -300,7 +300,7 @@ def test_middleware_around_the_application_sees_socket_requests(worker: Worker) 
     assert headers["X-Middleware"] == "was here"
 
 
-def test_a_cookie_that_is_set_is_not_told(worker: Worker) -> None:
+def test_a_cookie_that_is_set_is_hidden_from_the_client(worker: Worker) -> None:
     def login() -> Response:
         session["user"] = "Ada"
         response = Response("welcome")
@@ -384,7 +384,7 @@ def test_is_socket_sid_and_namespace(worker: Worker) -> None:
     assert worker.app.test_client().get("/who").json == [False, "nothing", "nothing"]
 
 
-def test_over_http_flask_socketios_calls_fail_instead_of_addressing_everybody(
+def test_over_http_flask_socketios_calls_fail_instead_of_addressing_every_client(
     worker: Worker,
 ) -> None:
     worker.app.add_url_rule("/tell", view_func=lambda: flask_socketio.emit("secret", "mine") or "")
@@ -413,7 +413,7 @@ def test_files_arrive_whole(worker: Worker, tmp_path: Path) -> None:
     assert connected.ask("get", "/files/nothing")["statusCode"] == 404
 
 
-def test_what_a_server_in_front_is_told_a_client_is_not(worker: Worker) -> None:
+def test_headers_for_a_server_in_front_do_not_reach_the_client(worker: Worker) -> None:
     headers = {
         "X-Sendfile": "/srv/secret",
         "X-Accel-Redirect": "/secret",
@@ -536,7 +536,7 @@ def test_what_the_handshake_says_stands(worker: Worker) -> None:
     assert answer["body"] == ["mallory"]
 
 
-def test_over_http_nobody_can_pretend_to_be_a_socket(worker: Worker) -> None:
+def test_over_http_no_client_can_pretend_to_be_a_socket(worker: Worker) -> None:
     def is_socket() -> list[bool]:
         return [request.is_socket]  # type: ignore[attr-defined]
 
@@ -664,7 +664,9 @@ def test_a_client_may_set_headers_of_its_request(client: Client, name: str) -> N
         *["Content-Length", "Content-Type", "Sec-WebSocket-Key", "Proxy-Authorization", "Proxy"],
     ],
 )
-def test_a_client_may_not_say_who_it_is_or_how_it_is_connected(client: Client, name: str) -> None:
+def test_a_client_may_not_set_its_identity_or_how_it_is_connected(
+    client: Client, name: str
+) -> None:
     answer = client.emit("put", {"url": "/echo", "data": 1, "headers": {name: "evil"}})
 
     assert "evil" not in str(answer)

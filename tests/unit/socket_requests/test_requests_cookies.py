@@ -257,7 +257,7 @@ def test_a_login_over_http_holds_for_sockets_that_connect_then(login: Worker) ->
     assert early.ask("get", "/me")["statusCode"] == 401
 
 
-def test_a_guard_knows_who_has_logged_in_over_the_socket(login: Worker) -> None:
+def test_a_guard_sees_a_login_over_the_socket(login: Worker) -> None:
     login.rooms.guard("of/<name>")(
         lambda name: current_user.is_authenticated and current_user.id == name
     )

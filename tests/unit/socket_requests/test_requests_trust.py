@@ -67,7 +67,7 @@ OF_PROXIES = [
 
 
 @pytest.mark.parametrize("name", OF_PROXIES)
-def test_a_header_that_nobody_allowed_is_not_a_clients_to_set(worker: Worker, name: str) -> None:
+def test_a_header_that_is_not_allowed_cannot_be_set_by_a_client(worker: Worker, name: str) -> None:
     headers = headers_of(worker.connect(), {name: "evil", name.upper(): "evil"})
 
     assert "evil" not in headers.values()
@@ -328,7 +328,7 @@ def url() -> Iterator[str]:
         yield worker.url
 
 
-def test_what_a_proxy_has_told_the_handshake_stands(url: str) -> None:
+def test_a_header_that_a_proxy_has_set_in_the_handshake_stands(url: str) -> None:
     said = {
         "X-Forwarded-For": "198.51.100.1, 192.0.2.1",
         "X-Forwarded-Proto": "https",
@@ -368,7 +368,7 @@ def test_another_origin_may_not_poll_either(url: str, origin: str, method: str) 
         assert "Access-Control-Allow-Origin" not in error.headers
 
 
-def test_the_same_origin_may_and_so_may_who_is_no_browser(url: str) -> None:
+def test_the_same_origin_may_and_so_may_a_client_that_is_no_browser(url: str) -> None:
     for options in ({"origin": url}, {"suppress_origin": True}):
         with RawClient(url, **options) as client:
             assert client.request("get", "/echo")["statusCode"] == 200
