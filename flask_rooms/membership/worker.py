@@ -60,7 +60,7 @@ class LocalWorker:
     Args:
         registry: The sockets.
         guarded: Carries out the changes that depend on a guard.
-        signals: Sends the signals, of which *registry* tells it.
+        signals: Sends the signals of the changes that *registry* reports.
         events: Delivers what other workers send to clients.
         connections: Ends connections.
         tasks: Runs what takes its time.

@@ -34,8 +34,8 @@ class Disconnects:
 
     Args:
         registry: The sockets of this worker.
-        signals: Sends the signals, of which *registry* tells it.
-        delivery: Sends to clients, and releases those who wait for their answers.
+        signals: Sends the signals of the changes that *registry* reports.
+        delivery: Sends to clients, and releases the callbacks that wait for them.
         internals: The server.
         after: Called with a socket that has left, its namespace and the reason; does not raise.
     """
@@ -125,7 +125,7 @@ class Disconnects:
         return eio_sid in self._ended or self._internals.handshake(eio_sid) is None
 
     def forget(self, sid: str, namespace: str) -> None:
-        """Forget a socket, and release those who wait for its acknowledgements."""
+        """Forget a socket, and release the callbacks that wait for it."""
         self._internals.run_apart(partial(self._forget, sid, namespace))
 
     # -- one socket -----------------------------------------------------------------------
