@@ -195,11 +195,11 @@ try:
 except ConfigurationError as error:
     print(error)
 """
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    assert "pip install flask-rooms[redis]" in told.stdout
-    assert PASSWORD not in told.stdout + told.stderr
+    assert "pip install flask-rooms[redis]" in done.stdout
+    assert PASSWORD not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("channel", ["", "x" * 201])
@@ -279,7 +279,7 @@ def heard(worker: Backend, payload: bytes) -> bool:
 
 
 def eventually(condition: Callable[[], bool], patience: float = 30.0) -> None:
-    """Ask until *condition* holds; each asking goes to the broker and so takes its time."""
+    """Poll until *condition* holds; each poll goes to the broker and so takes its time."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be"

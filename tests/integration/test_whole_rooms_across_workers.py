@@ -18,7 +18,7 @@ callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["owner", "second", "
 
 
 def heard(clients: list[Client], room: str, workers: list[Worker]) -> list[list[str]]:
-    """Return what each client gets of what each worker says to a room; a fence ends the waiting."""
+    """Return what each client receives of each worker's broadcast; a fence ends the waiting."""
     received: list[list[str]] = [[] for _ in clients]
     for worker in workers:
         worker.post("/broadcast", rooms=room, say=["said", worker.name])
@@ -63,14 +63,14 @@ def test_leave_all_by_request_by_id_and_by_list(
 ) -> None:
     """The room of the socket's own ID stays, by which the fences come."""
     clients = [connect(worker) for worker in workers]
-    ghost = new_sid(new_worker_name())
+    unknown = new_sid(new_worker_name())
     sids = [client.sid for client in clients]
     workers[0].post("/join", sids=sids, rooms=[room, f"{room}, other"])
 
     assert clients[0].request("post", "/leave-all") == outcome(changed=2)
     assert workers[2].post("/leave-all", sids=sids[1]) == outcome(changed=2)
-    left = workers[1].post("/leave-all", sids=[*sids, ghost])
-    assert left == outcome(changed=2, unknown=[ghost])
+    left = workers[1].post("/leave-all", sids=[*sids, unknown])
+    assert left == outcome(changed=2, unknown=[unknown])
     assert heard(clients, room, workers) == [[], [], []]
 
 
@@ -131,7 +131,7 @@ def test_a_stopped_worker_is_missing_and_a_dead_one_is_not_waited_for(
 def test_a_client_is_disconnected_and_its_worker_sees_it_off(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
-    """The client is told, the handler knows its rooms, and no other socket notices."""
+    """The client gets a packet, the handler sees its rooms, and no other socket is affected."""
     client, stays, watcher = connect(workers[0]), connect(workers[0]), connect(workers[1])
     workers[2].post("/join", sids=watcher.sid, rooms=f"watchers of {room}")
     workers[2].post("/join", sids=[client.sid, stays.sid], rooms=room)
@@ -177,7 +177,7 @@ def test_the_other_namespaces_of_a_connection_stay(
 def test_each_disconnect_handler_runs_once_though_many_leave_at_the_same_time(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
-    """Clients close their connection when they are told, or by themselves in that moment."""
+    """Clients close their connection when they are disconnected, or by themselves just then."""
     watcher = connect(workers[2])
     watcher.request("post", "/join", rooms=f"watchers of {room}")
     clients = [connect(worker) for worker in workers[:2] * 10]

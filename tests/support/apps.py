@@ -168,22 +168,22 @@ class Wire:
         self._backend.open()
         self._heard: dict[str, int] = {}  # sender -> its last operation, which may be repeated
 
-    def next_speaker(self) -> str:
+    def next_sender(self) -> str:
         """Return the name of the worker that publishes next."""
         payload = self._backend.receive(PATIENCE)
         assert payload is not None, "no worker has published anything"
         return self._codec.decode(payload).sender
 
-    def said_by(self, worker: Worker) -> list[Operation]:
+    def published_by(self, worker: Worker) -> list[Operation]:
         """Return the operations that *worker* has published since the last call."""
-        return self.said_by_all(worker)[0]
+        return self.published_by_all(worker)[0]
 
-    def said_by_all(self, *workers: Worker) -> list[list[Operation]]:
+    def published_by_all(self, *workers: Worker) -> list[list[Operation]]:
         """Return the operations that each of the workers has published since the last call."""
         for worker in workers:
             worker.sockets.broadcast(_FENCE, None)
-        said: dict[str, list[Operation]] = {worker.name: [] for worker in workers}
-        unfinished = set(said)
+        published: dict[str, list[Operation]] = {worker.name: [] for worker in workers}
+        unfinished = set(published)
         while unfinished:
             payload = self._backend.receive(PATIENCE)
             assert payload is not None, "a worker has not published the fence"
@@ -197,8 +197,8 @@ class Wire:
                 if isinstance(operation, Emit) and operation.rooms == (_FENCE,):
                     unfinished.remove(frame.sender)
                 else:
-                    said[frame.sender].append(operation)
-        return list(said.values())
+                    published[frame.sender].append(operation)
+        return list(published.values())
 
 
 def make_app(name: str = "application") -> Flask:

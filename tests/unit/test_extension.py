@@ -292,7 +292,7 @@ def test_a_worker_joins_with_its_first_use_and_not_before(cluster: LocalCluster)
 
     used.sockets.blast(1)
 
-    assert wire.next_speaker() == used.name
+    assert wire.next_sender() == used.name
     assert idle.name != used.name
 
 
@@ -302,7 +302,7 @@ def test_an_http_request_is_a_first_use(cluster: LocalCluster) -> None:
 
     worker.app.test_client().get("/")
 
-    assert wire.next_speaker() == worker.name
+    assert wire.next_sender() == worker.name
 
 
 # -- who is heard -----------------------------------------------------------------------------

@@ -53,10 +53,10 @@ class UntouchedWorkers:
     @contextmanager
     def untouched(self) -> Iterator[None]:
         """Assert that nothing changes, no event arrives and nothing is published meanwhile."""
-        self.wire.said_by(self.here)
+        self.wire.published_by(self.here)
         before = self._state()
         yield
-        assert self.wire.said_by(self.here) == []
+        assert self.wire.published_by(self.here) == []
         assert self._state() == before
 
     def refuses(self, error: type[Exception], call: Callable[[], object]) -> None:
@@ -236,11 +236,11 @@ def test_what_is_no_room_gets_no_broadcast(network: UntouchedWorkers, bad: str) 
     network.refuses(InvalidRoom, lambda: network.sockets.broadcast(BAD_ROOMS[bad], "event", 1))
 
 
-@pytest.mark.parametrize("rooms", ["other", ["blue", "other"], "nobody"])
+@pytest.mark.parametrize("rooms", ["other", ["blue", "other"], "unknown"])
 def test_the_room_of_an_id_is_joined_by_no_other_socket(
     network: UntouchedWorkers, rooms: Any
 ) -> None:
-    ids = {"other": network.other.sid, "nobody": new_sid(network.there.name)}
+    ids = {"other": network.other.sid, "unknown": new_sid(network.there.name)}
     given = ids[rooms] if isinstance(rooms, str) else [ids.get(room, room) for room in rooms]
 
     network.refuses(InvalidRoom, lambda: network.sockets.join(network.mine.sid, given))
@@ -314,7 +314,7 @@ def test_data_that_is_too_large_for_a_message_reaches_no_socket() -> None:
         with pytest.raises(InvalidArgument, match="ROOMS_MESSAGE_BYTES"):
             here.sockets.blast("event", "x" * 2000)
 
-        assert wire.said_by(here) == []
+        assert wire.published_by(here) == []
         assert mine.received() == []
 
 
@@ -326,7 +326,7 @@ def test_ids_that_are_too_many_for_a_message_change_nothing() -> None:
         with pytest.raises(InvalidArgument, match="split the call"):
             here.sockets.join([mine.sid, *(new_sid(there.name) for _ in range(100))], "red")
 
-        assert wire.said_by(here) == []
+        assert wire.published_by(here) == []
         assert here.rooms_of(mine) == set()
 
 

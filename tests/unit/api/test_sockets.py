@@ -204,7 +204,7 @@ def test_a_socket_may_leave_the_room_of_its_own_id_as_in_sails(
     for sid in network.both:
         assert network.here.sockets.leave(sid, sid).result(PATIENCE) == Outcome(1)
 
-        network.here.sockets.broadcast(sid, "event", "for nobody")
+        network.here.sockets.broadcast(sid, "event", "for no socket")
 
     assert network.received(network.here) == ([], [])
 
@@ -275,7 +275,7 @@ def test_a_broadcast_reaches_the_members_on_every_worker_once(
     outsider = network.there.connect()
     speaker.sockets.join(network.both, ["red", "blue"]).result(PATIENCE)
 
-    speaker.sockets.broadcast(["red", "blue", "red", "nobody's"], "event", {"a": [1, b"bytes"]})
+    speaker.sockets.broadcast(["red", "blue", "red", "empty"], "event", {"a": [1, b"bytes"]})
 
     assert network.received(speaker) == ([("event", [{"a": [1, b"bytes"]}])],) * 2
     assert outsider.received() == []
@@ -337,7 +337,7 @@ def test_a_request_leaves_itself_out(network: WorkersWithoutRooms) -> None:
 def test_a_room_without_members_and_no_room_at_all_reach_no_socket(
     network: WorkersWithoutRooms,
 ) -> None:
-    network.here.sockets.broadcast("nobody's", "event", 1)
+    network.here.sockets.broadcast("empty", "event", 1)
     network.here.sockets.broadcast([], "event", 1)
 
     assert network.received(network.here) == ([], [])

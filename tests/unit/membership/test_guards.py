@@ -18,7 +18,7 @@ pytestmark = pytest.mark.every_python
 
 
 class Teams:
-    """Who is in which team, by socket ID; asked by the guard."""
+    """The teams of each socket, by its ID; read by the guard."""
 
     def __init__(self) -> None:
         self.of: dict[str, set[int]] = {}
@@ -72,7 +72,7 @@ def _there(cluster: LocalCluster, teams: Teams) -> Worker:
 
 @pytest.fixture(name="here")
 def _here(cluster: LocalCluster) -> Worker:
-    """A worker that knows nothing of guards."""
+    """A worker without guards."""
     return cluster.worker()
 
 
@@ -194,7 +194,7 @@ def test_a_guard_sees_the_session_of_the_socket(cluster: LocalCluster, here: Wor
 
 @pytest.fixture(name="joining")
 def _joining(there: Worker, here: Worker, teams: Teams) -> tuple[Client, Any]:
-    """A socket about whose join the guard is being asked, and the future of it."""
+    """A socket whose join waits for the guard, and the future of that join."""
     ann = there.connect(auth="ann")
     teams.put(ann, 7)
     here.sockets.leave(ann.sid, "red").result(PATIENCE)

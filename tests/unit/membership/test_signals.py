@@ -38,7 +38,7 @@ class Ear:
         return receive
 
     def heard(self, client: Client) -> list[tuple[str, dict[str, Any]]]:
-        """Return what was heard since the last call; *client* brings up the rear."""
+        """Return the signals since the last call; those of *client* come last."""
         self._worker.sockets.join(client.sid, FENCE).result(PATIENCE)
         self._worker.sockets.leave(client.sid, FENCE).result(PATIENCE)
         heard = []
@@ -179,10 +179,10 @@ def test_the_end_of_a_socket_sends_a_signal_for_each_room(
         last = here.connect()
 
     reason = "expelled" if end == "is expelled" else "disconnect"
-    told = ear.short(last)
+    signals_sent = ear.short(last)
     for room in ("red", "blue"):
-        assert ("left", room, reason) in told
-        assert ("room-deleted", room, reason) in told
+        assert ("left", room, reason) in signals_sent
+        assert ("room-deleted", room, reason) in signals_sent
     if end != "is expelled":
         assert rooms_at_end.get(timeout=PATIENCE) == {client.sid, "red", "blue"}
 
@@ -235,7 +235,7 @@ def test_a_receiver_that_hangs_holds_up_no_change_of_other_workers(
 
 
 def test_a_receiver_may_make_calls_itself(here: Worker) -> None:
-    """What it changes is told after what it was told of."""
+    """The signals of its own changes come after the one that it handles."""
     client, last = here.connect(), here.connect()
 
     def move_on(app: Any, sid: str, room: str, **about: Any) -> None:

@@ -91,9 +91,9 @@ def test_msgpack_reaches_clients_of_every_worker(redis_broker: Broker) -> None:
         assert one.call("say", {"to": "fun"}, b"\x00", {"nested": [1, b"\xff"]}) == "done"
         answer = one.call("call", two.sid, b"\x01", "two")
 
-        said = ["said", b"\x00", {"nested": [1, b"\xff"]}]
-        assert [two.receive(), two.receive()] == [said, ["question", b"\x01", "two"]]
-        assert one.receive() == said
+        event = ["said", b"\x00", {"nested": [1, b"\xff"]}]
+        assert [two.receive(), two.receive()] == [event, ["question", b"\x01", "two"]]
+        assert one.receive() == event
         assert list(answer) == [b"\x01", "two"]
         for client in (one, two):
             client.disconnect()

@@ -62,31 +62,31 @@ def test_only_false_refuses(worker: Worker, returned: Any) -> None:
 
 
 def test_a_client_that_is_refused_reaches_no_handler(worker: Worker) -> None:
-    asked: list[str] = []
+    called: list[str] = []
 
     @worker.rooms.before_connect
     def refuse(auth: Any) -> bool:
-        asked.append("refuse")
+        called.append("refuse")
         return False
 
-    worker.rooms.before_connect(lambda auth: asked.append("next"))
-    worker.rooms.user_loader(lambda auth: asked.append("user"))
-    worker.socketio.on("connect")(lambda: asked.append("connect"))
-    worker.rooms.after_disconnect(lambda reason, rooms: asked.append("gone"))
+    worker.rooms.before_connect(lambda auth: called.append("next"))
+    worker.rooms.user_loader(lambda auth: called.append("user"))
+    worker.socketio.on("connect")(lambda: called.append("connect"))
+    worker.rooms.after_disconnect(lambda reason, rooms: called.append("gone"))
 
     assert not worker.connect().is_connected()
-    assert asked == ["refuse"]
+    assert called == ["refuse"]
 
 
 def test_the_order_of_a_connection(worker: Worker) -> None:
-    asked: list[str] = []
-    worker.rooms.before_connect(lambda auth: asked.append("before"))
-    worker.rooms.user_loader(lambda auth: asked.append("user"))
-    worker.socketio.on("connect")(lambda: asked.append("connect"))
+    called: list[str] = []
+    worker.rooms.before_connect(lambda auth: called.append("before"))
+    worker.rooms.user_loader(lambda auth: called.append("user"))
+    worker.socketio.on("connect")(lambda: called.append("connect"))
 
     worker.connect()
 
-    assert asked == ["before", "user", "connect"]
+    assert called == ["before", "user", "connect"]
 
 
 def test_a_hook_that_fails_refuses(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
@@ -206,7 +206,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("way", "told"),
+    ("way", "answer"),
     [
         ("reason", {"message": "Not on a Sunday.", "data": {"opens": "Monday"}}),
         ("plainly", {"message": "Not on a Sunday."}),
@@ -214,11 +214,11 @@ def url() -> Iterator[str]:
         ("error", {"message": "Connection rejected by server"}),
     ],
 )
-def test_the_reason_reaches_the_client(url: str, way: str, told: Any) -> None:
+def test_the_reason_reaches_the_client(url: str, way: str, answer: Any) -> None:
     with pytest.raises(Refused) as refused:
         RawClient(url, {"refuse": way})
 
-    assert refused.value.args[0] == told
+    assert refused.value.args[0] == answer
 
 
 def test_after_disconnect_over_a_real_connection(url: str) -> None:

@@ -225,7 +225,7 @@ def test_blueprints_hooks_and_error_handlers_run(app: Flask, cluster: LocalClust
     @app.before_request
     def before() -> tuple[str, int] | None:
         g.before = "before"
-        return ("Not you", 401) if "stranger" in request.args else None
+        return ("Not you", 401) if "other" in request.args else None
 
     @app.after_request
     def after(response: Response) -> Response:
@@ -261,7 +261,7 @@ def test_blueprints_hooks_and_error_handlers_run(app: Flask, cluster: LocalClust
     assert connected.ask("get", "/shop/teapot")["statusCode"] == 418
     assert connected.ask("get", "/nowhere")["body"] == {"lost": "/nowhere"}
     assert connected.ask("get", "/shop/item/1")["statusCode"] == 405
-    assert connected.ask("get", "/shop/teapot?stranger=1")["statusCode"] == 401
+    assert connected.ask("get", "/shop/teapot?other=1")["statusCode"] == 401
     assert len(ran) == 6
 
 
@@ -388,11 +388,11 @@ def test_over_http_flask_socketios_calls_fail_instead_of_addressing_every_client
     worker: Worker,
 ) -> None:
     worker.app.add_url_rule("/tell", view_func=lambda: flask_socketio.emit("secret", "mine") or "")
-    stranger = worker.connect()
+    other = worker.connect()
 
     assert worker.app.test_client().get("/tell").status_code == 500
-    assert stranger.ask("get", "/tell")["statusCode"] == 200
-    assert stranger.received() == [("secret", ["mine"])]
+    assert other.ask("get", "/tell")["statusCode"] == 200
+    assert other.received() == [("secret", ["mine"])]
 
 
 def test_files_arrive_whole(worker: Worker, tmp_path: Path) -> None:
@@ -422,9 +422,9 @@ def test_headers_for_a_server_in_front_do_not_reach_the_client(worker: Worker) -
     }
     worker.app.add_url_rule("/sent", view_func=lambda: ("", headers), endpoint="sent")
 
-    told = worker.connect().ask("get", "/sent")["headers"]
+    received = worker.connect().ask("get", "/sent")["headers"]
 
-    assert told.keys() & {name.lower() for name in headers} == {"x-other"}
+    assert received.keys() & {name.lower() for name in headers} == {"x-other"}
 
 
 @pytest.mark.parametrize("ends", [0, 1, 2])
@@ -528,7 +528,7 @@ def test_an_answer_that_is_not_json_does_not_pass_for_it(worker: Worker) -> None
 
 def test_what_the_handshake_says_stands(worker: Worker) -> None:
     """A proxy in front authenticates the connection; it never sees a socket request."""
-    worker.app.add_url_rule("/user", view_func=lambda: [request.headers.get("X-User", "nobody")])
+    worker.app.add_url_rule("/user", view_func=lambda: [request.headers.get("X-User", "no user")])
     connected = worker.connect(headers={"X-User": "mallory"})
 
     answer = connected.ask("get", "/user", **{"X-User": "admin", "X-Auth-Request-User": "admin"})
@@ -674,7 +674,7 @@ def test_a_client_may_not_set_its_identity_or_how_it_is_connected(
 
 def test_what_the_connection_said_stays(cluster: LocalCluster) -> None:
     worker = cluster.worker(make_echo_app())
-    said = {
+    sent = {
         "Host": "shop.example",
         "Origin": "https://shop.example",
         "X-Forwarded-For": "192.0.2.1",
@@ -683,19 +683,19 @@ def test_what_the_connection_said_stays(cluster: LocalCluster) -> None:
     browser = worker.app.test_client()
     browser.environ_base["REMOTE_ADDR"] = "192.0.2.2"
     browser.set_cookie("a", "b", domain="shop.example")
-    connected = worker.connect(headers=said, flask_test_client=browser)
-    others = {name: "evil" for name in (*said, "Cookie") if name != "User-Agent"}
+    connected = worker.connect(headers=sent, flask_test_client=browser)
+    others = {name: "evil" for name in (*sent, "Cookie") if name != "User-Agent"}
 
     body = connected.emit("get", {"url": "/echo", "headers": others})["body"]
 
-    assert said.items() <= body["headers"].items()
+    assert sent.items() <= body["headers"].items()
     assert body["headers"]["Cookie"] == "a=b"
     assert body["address"] == "192.0.2.2"
 
 
 def test_headers_about_the_handshake_are_not_about_the_request(cluster: LocalCluster) -> None:
     worker = cluster.worker(make_echo_app())
-    said = {
+    sent = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Key": "key",
@@ -704,9 +704,9 @@ def test_headers_about_the_handshake_are_not_about_the_request(cluster: LocalClu
         "Range": "bytes=0-1",
     }
 
-    body = worker.connect(headers=said).ask("get", "/echo")["body"]
+    body = worker.connect(headers=sent).ask("get", "/echo")["body"]
 
-    assert said.keys() & body["headers"].keys() == set()
+    assert sent.keys() & body["headers"].keys() == set()
 
 
 # -- malformed --------------------------------------------------------------------------------
