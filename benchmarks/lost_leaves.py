@@ -58,7 +58,7 @@ def measure(contender: Contender, fault: Fault, leaves: int, quiet: float) -> di
         server = version_of(broker)
         with trial(contender, broker) as begun:
             begun.join(rooms)
-            found, told = called_for(begun, rooms, fault, broker, lead)
+            found, errors = called_for(begun, rooms, fault, broker, lead)
             back = begun.until_a_leave_works("after")
             remaining = settled(begun, quiet)
     return {
@@ -69,7 +69,7 @@ def measure(contender: Contender, fault: Fault, leaves: int, quiet: float) -> di
         "load": load,
         "leaves": leaves,
         **found,
-        **compared(remaining & set(rooms), told),
+        **compared(remaining & set(rooms), errors),
         "works_again_after": back,
         "connected": begun.sid in remaining,
     }
@@ -100,7 +100,7 @@ def called_for(
         "called_by_its_end": during,
         "longest": round(called["longest"] / 1e6, 1),
     }
-    return found, called["told"]
+    return found, called["errors"]
 
 
 def settled(begun: Trial, quiet: float) -> set[str]:
@@ -114,13 +114,13 @@ def settled(begun: Trial, quiet: float) -> set[str]:
     return remaining
 
 
-def compared(lost: set[str], told: dict[str, str]) -> dict[str, Any]:
+def compared(lost: set[str], errors: dict[str, str]) -> dict[str, Any]:
     """Return the number of lost leaves, by whether the caller got an error."""
     return {
-        "silent": len(lost - told.keys()),
-        "told": len(lost & told.keys()),
-        "told_but_done": len(told.keys() - lost),
-        "errors": sorted(set(told.values())),
+        "lost_silently": len(lost - errors.keys()),
+        "lost_with_error": len(lost & errors.keys()),
+        "done_with_error": len(errors.keys() - lost),
+        "errors": sorted(set(errors.values())),
     }
 
 

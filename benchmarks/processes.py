@@ -85,16 +85,16 @@ class Process:
         Raises:
             RuntimeError: There is none within *timeout* seconds, or the process has ended.
         """
-        for said in self._kept:
-            if _is(said, key, value):
-                self._kept.remove(said)
-                return said
+        for line in self._kept:
+            if _is(line, key, value):
+                self._kept.remove(line)
+                return line
         deadline = time.monotonic() + timeout
         with suppress(Empty):
-            while said := self._heard.get(timeout=max(0.0, deadline - time.monotonic())):
-                if _is(said, key, value):
-                    return said
-                self._kept.append(said)
+            while line := self._heard.get(timeout=max(0.0, deadline - time.monotonic())):
+                if _is(line, key, value):
+                    return line
+                self._kept.append(line)
         raise RuntimeError(
             f"{' '.join(self._command)} did not say {key!r} ({value!r}); see {self._log}."
         )
@@ -106,5 +106,5 @@ class Process:
         self._heard.put({})
 
 
-def _is(said: dict[str, Any], key: str, value: Any) -> bool:
-    return key in said and value in (None, said[key])
+def _is(line: dict[str, Any], key: str, value: Any) -> bool:
+    return key in line and value in (None, line[key])

@@ -105,8 +105,8 @@ def confirmed_here(begun: Trial, rooms: list[str]) -> int:
     """Return the nanoseconds from the first call until the caller has all confirmations."""
     begun.call(rooms)
     called = begun.here.hear("did", "leave")
-    if called["told"]:
-        raise RuntimeError(f"Without a fault: {called['told']}")
+    if called["errors"]:
+        raise RuntimeError(f"Without a fault: {called['errors']}")
     return int(called["ended"] - called["began"])
 
 

@@ -16,6 +16,9 @@ from typing import Any
 
 Record = dict[str, Any]
 
+#: The counts of leaves in a record, in the order of the columns.
+_COUNTS = ("lost_silently", "lost_with_error", "done_with_error")
+
 
 def main() -> None:
     """Print the tables of the files on the command line."""
@@ -33,11 +36,12 @@ def read(path: Path) -> list[Record]:
 
 def lost_leaves(records: Iterable[Record]) -> str:
     """Return the table of lost leaves: for each fault those without and those with an error."""
-    head = ["", "fault", "lost silently", "lost, and told so", "told so, but done", "longest call"]
+    head = ["", "fault", "lost silently"]
+    head += ["lost, error reported", "done, error reported", "longest call"]
     rows = []
     for (contender, fault), some in _grouped(records, "contender", "fault").items():
         row = [contender, fault]
-        row += [spread(one[key] for one in some) for key in ("silent", "told", "told_but_done")]
+        row += [spread(one[key] for one in some) for key in _COUNTS]
         row.append(f"{spread(one['longest'] for one in some)} ms")
         rows.append(row)
     return markdown(head, rows)
@@ -45,7 +49,7 @@ def lost_leaves(records: Iterable[Record]) -> str:
 
 def speed(records: Iterable[Record]) -> str:
     """Return the table of speeds, with the ratios to the peer on the same broker."""
-    head = ["", "until it is", "one at a time, p50", "p99", "times the peer's p50"]
+    head = ["", "measured until", "one at a time, p50", "p99", "times the peer's p50"]
     head += ["back to back", "times the peer's"]
     rows = []
     for (contender, stop), some in _grouped(records, "contender", "stop").items():

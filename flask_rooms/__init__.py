@@ -1,4 +1,4 @@
-"""Rooms for Flask: any route moves any socket, on whichever worker, and hears that it happened."""
+"""Rooms for Flask: any route moves sockets of any worker, and learns when that is done."""
 
 from flask_rooms.errors import (
     BackendError,

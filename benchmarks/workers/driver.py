@@ -141,24 +141,24 @@ class Driver:
 
     def _leave(self, sid: str, rooms: list[str], interval: float, announce: int) -> None:
         futures: dict[str, Future[Any]] = {}
-        told: dict[str, str] = {}
+        errors: dict[str, str] = {}
         began, longest = time.monotonic_ns(), 0
         for number, room in enumerate(rooms):
             if number == announce:
                 self.say(reached=number)
-            longest = max(longest, self._call(sid, room, futures, told))
+            longest = max(longest, self._call(sid, room, futures, errors))
             if interval:
                 time.sleep(interval)
         for room, future in futures.items():
             try:
                 future.result()
             except Exception as error:  # noqa: BLE001 - as in _call()
-                told[room] = type(error).__name__
+                errors[room] = type(error).__name__
         ended = time.monotonic_ns()
-        self.say(did="leave", began=began, ended=ended, longest=longest, told=told)
+        self.say(did="leave", began=began, ended=ended, longest=longest, errors=errors)
 
     def _call(
-        self, sid: str, room: str, futures: dict[str, Future[Any]], told: dict[str, str]
+        self, sid: str, room: str, futures: dict[str, Future[Any]], errors: dict[str, str]
     ) -> int:
         """Make one leave, and return the duration of the call."""
         began = time.monotonic_ns()
@@ -166,8 +166,8 @@ class Driver:
         try:
             with self._served.app.app_context():
                 future = self._served.leave(sid, room)
-        except Exception as error:  # noqa: BLE001 - any error counts as told
-            told[room] = type(error).__name__
+        except Exception as error:  # noqa: BLE001 - any error is reported
+            errors[room] = type(error).__name__
         else:
             if future is not None:
                 futures[room] = future

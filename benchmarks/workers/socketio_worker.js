@@ -65,7 +65,7 @@ const commands = (io) => ({
   },
 
   async leave({ sid, rooms, interval, announce }) {
-    const told = {};
+    const errors = {};
     const began = now();
     let longest = 0;
     for (const [number, room] of rooms.entries()) {
@@ -75,12 +75,12 @@ const commands = (io) => ({
       try {
         io.in(sid).socketsLeave(room);
       } catch (error) {
-        told[room] = error.name;
+        errors[room] = error.name;
       }
       longest = Math.max(longest, now() - calling);
       if (interval) await sleep(interval * 1000);
     }
-    say({ did: "leave", began, ended: now(), longest, told });
+    say({ did: "leave", began, ended: now(), longest, errors });
   },
 });
 
@@ -99,7 +99,7 @@ async function main() {
 }
 
 // The adapters leave the promises of what they publish alone. One that fails with its connection
-// would end the process, which says nothing about leaves: here it is logged, and life goes on.
+// would end the process, which says nothing about leaves: here it is logged instead.
 process.on("unhandledRejection", (error) => console.error(`unhandled: ${error}`));
 
 main();

@@ -50,7 +50,7 @@ class Dispatcher:
             elif isinstance(operation, Change):
                 self._change(event, operation)
             else:
-                self._worker.receive(operation, event.sender, self._sender)
+                self._worker.on_operation(operation, event.sender, self._sender)
         except Exception:  # one operation that fails must not take the next ones with it
             logger.exception("An operation of another worker could not be carried out.")
 

@@ -168,7 +168,7 @@ class Cluster:
         Return when this worker receives its own messages, so the others have its hello.
 
         Also after the confirmation timeout, and at once while the broker is down: its own
-        clients are served all the same.
+        clients are served all the same. Rule `hello-before-sockets`.
         """
         if not self._transport.down:
             self._listening.wait(self._timing.confirm)
@@ -229,7 +229,7 @@ class Cluster:
 
         They do so after an exchange of heartbeats, and then ask for what was published before.
         A script that makes one call and exits would be gone by then, and they would receive
-        neither the call nor the goodbye.
+        neither the call nor the goodbye. Rule `heard-before-leaving`.
         """
         asked: frozenset[str] = frozenset()
         answer: Future[Completed | TimedOut] = Future()
@@ -284,6 +284,7 @@ class Cluster:
             self._heard_itself()
         self._handle(events, node)
         if deaf:
+            # Rule `reconnect-when-deaf`
             message = "This worker does not receive its own messages any more, reconnecting."
             self._transport.warn("deaf", message)
         if deaf or self._shared.node is not node:  # a restarted worker is unknown to all
@@ -293,8 +294,8 @@ class Cluster:
 
     def _heard_itself(self) -> None:
         if self._unheard:
-            # It has accepted sockets before the others had its hello; they may have answered
-            # callers that these do not exist.
+            # Rule `hello-before-sockets`: it has accepted sockets before the others had its hello.
+            # They may have answered callers that these do not exist.
             self._worker.disconnect_all()
         with self._shared.lock:
             self._unheard = False
@@ -307,7 +308,7 @@ class Cluster:
             if error.sender:
                 with self._shared.lock:
                     self._shared.node.note_foreign_version(error.sender)
-            self._transport.refuse(error.reason)
+            self._transport.drop(error.reason)
             return None
 
     def _handle(self, events: list[Event], node: Node) -> None:
@@ -322,7 +323,11 @@ class Cluster:
                 self.restart(event.reason)
 
     def restart(self, reason: str) -> None:
-        """Continue under a new name and without sockets, so that no wrong membership stays."""
+        """
+        Continue under a new name and without sockets, so that no wrong membership stays.
+
+        Rule `evicted-start-over`.
+        """
         with self._shared.lock:
             if self._said_goodbye:
                 return  # the others rightly count it as dead, and it must not join again

@@ -44,7 +44,7 @@ class LocalWorker(Protocol):
     def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
         """Carry out another worker's change on the sockets here, and *reply* what was done."""
 
-    def receive(self, operation: Operation, sender: str, outbox: Outbox) -> None:
+    def on_operation(self, operation: Operation, sender: str, outbox: Outbox) -> None:
         """Take in an event or an acknowledgement of another worker; answers go to *outbox*."""
 
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:

@@ -81,7 +81,7 @@ class Transport:
                 raise
             self.backend.publish(payload)
 
-    def refuse(self, reason: str) -> None:
+    def drop(self, reason: str) -> None:
         """Count a dropped payload, and log the remedy."""
         self.dropped[reason] += 1
         self.warn(

@@ -52,7 +52,7 @@ class GuardedChanges:
         """Ask the guards about the members of rooms; yield what the leaves of each room did."""
         why = Origin("recheck", origin.worker, origin.by)
         for room in change.rooms:
-            sids = self._registry.recheck(change.namespace, room)
+            sids = self._registry.begin_recheck(change.namespace, room)
             refused = self._refused(change.namespace, sids, (room,))
             leave = Change("leave", change.namespace, refused, (room,))
             changed = self._registry.apply(leave, why)

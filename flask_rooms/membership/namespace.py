@@ -137,7 +137,7 @@ class Namespace:
         if self.by_eio_sid.get(socket.eio_sid) is socket:
             del self.by_eio_sid[socket.eio_sid]
 
-    def connected(self, sid: str) -> Socket | None:
+    def live_socket(self, sid: str) -> Socket | None:
         """Return the socket with this ID, unless it is being disconnected."""
         socket = self.sockets.get(sid)
         return None if socket is None or socket.ended else socket

@@ -38,11 +38,6 @@ class SignalQueue:
         self._waiting: deque[tuple[MembershipEvent, Origin]] = deque()
         self._dropped = 0
 
-    @property
-    def waits(self) -> bool:
-        """Whether there is something to send()."""
-        return bool(self._waiting)
-
     def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """Queue membership events; return whether there is something to send."""
         if not events or not any(signal.receivers for signal in _ALL):
@@ -54,7 +49,7 @@ class SignalQueue:
                 self._drop()
         return True
 
-    def send(self) -> None:
+    def flush(self) -> None:
         """Send what waits, unless another thread is sending."""
         while self._waiting and self._sending.acquire(blocking=False):
             try:

@@ -226,7 +226,7 @@ class Registry:
         """Register a join that is about to happen, so that what undoes it meanwhile counts."""
         with self._lock:
             here = self._namespace(change.namespace)
-            sids = [sid for sid in self._sids_of(here, change) if here.connected(sid)]
+            sids = [sid for sid in self._sids_of(here, change) if here.live_socket(sid)]
             join = PendingJoin(change, sids)
             for sid in sids:
                 here.pending_joins.update({(sid, room): join for room in change.rooms})
@@ -256,7 +256,7 @@ class Registry:
             for key in standing:
                 del here.pending_joins[key]
             for sid in dict.fromkeys([*change.sids, *join.sids]):
-                socket = here.connected(sid)
+                socket = here.live_socket(sid)
                 if socket is None:
                     done.unknown.append(sid)
                     continue
@@ -267,7 +267,7 @@ class Registry:
             done.listened = self._listener(done.events, origin)
         return done
 
-    def recheck(self, namespace: str, room: Room) -> list[str]:
+    def begin_recheck(self, namespace: str, room: Room) -> list[str]:
         """Return the members of a room, and have guards asked again about pending joins."""
         with self._lock:
             here = self._namespace(namespace)
@@ -286,7 +286,7 @@ class Registry:
                 rooms = here.rooms(str(about))
                 return list(rooms), list(rooms.values())
             if query.kind == "rooms_of":
-                socket = here.connected(str(about))
+                socket = here.live_socket(str(about))
                 return ([], []) if socket is None else ([*(socket.rooms - {socket.sid})], [])
             sockets = here.sockets if about is None else here.members.get(about, {})
             connected = [socket for socket in sockets.values() if not socket.ended]

@@ -20,7 +20,7 @@ _GUARDED = ("join", "recheck")
 class Events(Protocol):
     """Delivers what other workers send to the clients of this one."""
 
-    def receive(self, operation: Operation, sender: str, outbox: Any) -> None:
+    def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
         """Deliver an event or an acknowledgement; answers go to *outbox*."""
 
     def on_worker_left(self, worker: str) -> None:
@@ -33,8 +33,8 @@ class Events(Protocol):
 class Connections(Protocol):
     """Ends the connections behind the sockets."""
 
-    def disconnect_all(self, sockets: list[Socket], namespace: str) -> None:
-        """Disconnect the clients of sockets that have ended, in the background."""
+    def disconnect_in_background(self, sockets: list[Socket], namespace: str) -> None:
+        """Disconnect the clients of sockets that have ended."""
 
     def hang_up(self, eio_sid: str) -> None:
         """End a connection, so that its client may connect again."""
@@ -60,7 +60,7 @@ class LocalWorker:
     Args:
         registry: The sockets.
         guarded: Carries out the changes that depend on a guard.
-        signals: Sends the signals, of which *registry* tells it.
+        signals: Sends the signals of the changes that *registry* reports.
         events: Delivers what other workers send to clients.
         connections: Ends connections.
         tasks: Runs what takes its time.
@@ -92,7 +92,7 @@ class LocalWorker:
             return self.join_or_recheck(change, self._guarded.prepare(change), origin)
         part, listened = self._apply(change, origin)
         if listened:
-            self._tasks.run_apart(self._signals.send)
+            self._tasks.run_apart(self._signals.flush)
         return part
 
     def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
@@ -110,7 +110,7 @@ class LocalWorker:
         part, listened = self._apply(change, origin)
         reply(part)
         if listened:
-            self.spawn(self._signals.send)
+            self.spawn(self._signals.flush)
 
     def join_or_recheck(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
         """Carry out a join that was prepared, or a recheck, for a caller that waits for it."""
@@ -119,7 +119,7 @@ class LocalWorker:
 
     def _decide(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
         part = self._ask_guards(change, join, origin)
-        self._signals.send()
+        self._signals.flush()
         return part
 
     def _apply(self, change: Change, origin: Origin) -> tuple[Part, bool]:
@@ -127,7 +127,7 @@ class LocalWorker:
             origin = replace(origin, reason="disconnect")
         changed = self._registry.apply(change, origin)
         if changed.ended:
-            self._connections.disconnect_all(changed.ended, change.namespace)
+            self._connections.disconnect_in_background(changed.ended, change.namespace)
         return Part(_outcome(change, changed)), changed.listened
 
     def _ask_guards(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
@@ -141,9 +141,9 @@ class LocalWorker:
 
     # -- everything else ------------------------------------------------------------------
 
-    def receive(self, operation: Operation, sender: str, outbox: Any) -> None:
+    def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
         """Take in an event or an acknowledgement of another worker; answers go to *outbox*."""
-        self._events.receive(operation, sender, outbox)
+        self._events.on_operation(operation, sender, outbox)
 
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""
@@ -164,7 +164,7 @@ class LocalWorker:
         """End every membership of this worker's sockets, and let their clients connect again."""
         for eio_sid in self._registry.leave_all(Origin("expelled")):
             self.spawn(self._connections.hang_up, eio_sid)
-        self.spawn(self._signals.send)
+        self.spawn(self._signals.flush)
 
 
 def _outcome(change: Change, changed: Changed) -> Outcome:

@@ -70,7 +70,7 @@ class Done:
 @dataclass(frozen=True)
 class Query:
     """
-    A question that workers answer with Replies, each from one look at its registry.
+    A query, which workers answer with Replies, each from one look at its registry.
 
     Args:
         kind: "members" of a room, or the "users" among them; "rooms" that begin with a prefix,

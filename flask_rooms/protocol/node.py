@@ -6,9 +6,8 @@ completed, and what to send. One worker's operations form one numbered stream to
 receiver applies them in order and once, and nacks what is missing.
 
 `docs/protocol.md` states each rule, and what goes wrong without it. Code that keeps a rule names
-it: "Rule `own-echo-clock`". Two rules are kept by the driver, in `flask_rooms/cluster`.
-Rule `hello-before-sockets`: it accepts no socket before its hello has echoed.
-Rule `heard-before-leaving`: it queries the workers that it knows before it says goodbye.
+it: "Rule `own-echo-clock`". Some rules need the driver, which cites them as well: it decides when
+sockets are accepted, when a worker leaves, and when it connects again.
 
 An *echo* is a frame of this worker that has come back to it from the broker. A *peer* is another
 worker that counts as alive. A worker is *unmet* until a heartbeat of it has been received.
@@ -85,9 +84,24 @@ class PeerLeft:
 
 @dataclass(frozen=True)
 class Evicted:
-    """This worker missed something for good: its memberships can no longer be trusted."""
+    """
+    This worker missed something for good: its memberships can no longer be trusted.
 
-    reason: str
+    Args:
+        by: The worker from which it has learned that.
+        counted_dead: Whether that worker counts this one as dead; otherwise it no longer holds an
+            operation that this one has missed.
+    """
+
+    by: str
+    counted_dead: bool
+
+    @property
+    def reason(self) -> str:
+        """Why, for the log."""
+        if self.counted_dead:
+            return f"worker {self.by} has counted this worker as dead"
+        return f"worker {self.by} can no longer repeat what this worker missed"
 
 
 Event: TypeAlias = "Deliver | Completed | TimedOut | PeerLeft | Evicted"
@@ -183,7 +197,11 @@ class Node:
 
     @property
     def known_workers(self) -> frozenset[str]:
-        """The other workers that count as alive, and those known only by name."""
+        """
+        The other workers that count as alive, and those known only by name.
+
+        Rule `heard-before-leaving`: the driver queries them before it says goodbye.
+        """
         return self.peers | self._known_by_name()
 
     @property
@@ -531,7 +549,7 @@ class Node:
         """Rule `dead-are-told-again`: one of the two workers has to start over."""
         beat = frame.heartbeat
         if beat is not None and beat.stream_starts.get(self.name) == COUNTED_DEAD:
-            return [Evicted(f"worker {frame.sender} has counted this worker as dead")]
+            return [Evicted(frame.sender, counted_dead=True)]
         self._heard_after_death.add(frame.sender)
         self._announce(now)
         return []
@@ -545,7 +563,7 @@ class Node:
         stream_start = beat.stream_starts.get(self.name)
         # Rule `evicted-start-over`
         if stream_start == COUNTED_DEAD or (stream_start is None and peer.expected is not None):
-            return Evicted(f"worker {name} has counted this worker as dead")
+            return Evicted(name, counted_dead=True)
         if stream_start is None:
             self._announce(now)
         elif peer.expected is None:
@@ -554,7 +572,7 @@ class Node:
         alive = frozenset(one for one in unmet if beat.stream_starts[one] != COUNTED_DEAD)
         self._reported[name] = alive
         if peer.expected is not None and peer.expected < beat.oldest:
-            return Evicted(f"worker {name} can no longer repeat what this worker missed")
+            return Evicted(name, counted_dead=False)
         if peer.expected is not None:
             self._release(name)
         return None

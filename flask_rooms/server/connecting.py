@@ -138,7 +138,7 @@ class Connecting:
         if socket is None:
             return None  # the client has left while the connect handler was running
         if socket.ended:  # by a call, while the connect handler was running
-            self._disconnects.disconnect_all([socket], namespace)
+            self._disconnects.disconnect_in_background([socket], namespace)
         return sid
 
     # -- python-socketio before 5.18 ------------------------------------------------------

@@ -80,15 +80,15 @@ class Delivery:
         with self._sending_parts:  # the parts of two events must not mix
             self._internals.send(eio_sid, packets)
 
-    def forget(self, sid: str) -> None:
-        """Forget a socket that has left; the workers that wait for its answers are told."""
+    def cancel_acknowledgements(self, sid: str) -> None:
+        """Forget the callbacks that wait for a socket, and tell other workers that wait for it."""
         for callback in self._acknowledgements.take_all_local(sid):
             if isinstance(callback, _Answer):
                 callback.cancel()
 
     # -- from other workers ---------------------------------------------------------------
 
-    def receive(self, operation: Operation, sender: str, outbox: Outbox) -> None:
+    def on_operation(self, operation: Operation, sender: str, outbox: Outbox) -> None:
         """Deliver another worker's event or acknowledgement; answers go to *outbox*."""
         if isinstance(operation, Acknowledged):
             if operation.worker == outbox.name:

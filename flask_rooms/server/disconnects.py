@@ -34,8 +34,8 @@ class Disconnects:
 
     Args:
         registry: The sockets of this worker.
-        signals: Sends the signals, of which *registry* tells it.
-        delivery: Sends to clients, and releases those who wait for their answers.
+        signals: Sends the signals of the changes that *registry* reports.
+        delivery: Sends to clients, and releases the callbacks that wait for them.
         internals: The server.
         after: Called with a socket that has left, its namespace and the reason; does not raise.
     """
@@ -63,8 +63,8 @@ class Disconnects:
 
     # -- called by the application --------------------------------------------------------
 
-    def disconnect_all(self, sockets: list[Socket], namespace: str) -> None:
-        """Disconnect sockets in the background, each on its own: a handler may hang."""
+    def disconnect_in_background(self, sockets: list[Socket], namespace: str) -> None:
+        """Disconnect sockets, each on its own: a handler may hang."""
         self._internals.spawn(self._spawn_each, sockets, namespace)
 
     def _spawn_each(self, sockets: list[Socket], namespace: str) -> None:
@@ -125,7 +125,7 @@ class Disconnects:
         return eio_sid in self._ended or self._internals.handshake(eio_sid) is None
 
     def forget(self, sid: str, namespace: str) -> None:
-        """Forget a socket, and release those who wait for its acknowledgements."""
+        """Forget a socket, and release the callbacks that wait for it."""
         self._internals.run_apart(partial(self._forget, sid, namespace))
 
     # -- one socket -----------------------------------------------------------------------
@@ -138,8 +138,8 @@ class Disconnects:
 
     def _forget(self, sid: str, namespace: str) -> None:
         self._registry.remove(namespace, sid, Origin("disconnect"))
-        self._signals.send()
-        self._delivery.forget(sid)
+        self._signals.flush()
+        self._delivery.cancel_acknowledgements(sid)
 
     def _claim(self, socket: Socket, namespace: str) -> bool:
         # Counted first, so that the session cannot be forgotten between the two.

@@ -188,7 +188,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """Call the callback that waits for a client's acknowledgement."""
         callback = self._acknowledgements.take_local(sid, id)
         if callback is None:
-            self._get_logger().warning("Unknown callback received, ignoring.")
+            logger.info("A client has acknowledged what no callback waits for.")
         else:
             callback(*(data if isinstance(data, list) else ()))
 
@@ -241,7 +241,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self.basic_disconnect(sid, namespace)
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
-        """Forget a socket of this worker, and release those who wait for its acknowledgement."""
+        """Forget a socket of this worker, and release the callbacks that wait for it."""
         self._disconnects.forget(sid, namespace)
 
     # -- what python-socketio asks -----------------------------------------------

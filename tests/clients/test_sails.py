@@ -53,32 +53,32 @@ NO_ROOM = [
 
 
 class Five:
-    """Five workers with a new socket each, all of them in the room "everybody"."""
+    """Five workers with a new socket each, all of them in the room "lobby"."""
 
     def __init__(self, cluster: LocalCluster, workers: list[Worker]) -> None:
         self.cluster, self.workers = cluster, workers
         self.clients = [worker.connect() for worker in workers]
         self.sids = [client.sid for client in self.clients]
-        called_back(partial(self.workers[0].sockets.join, self.sids, "everybody"))
+        called_back(partial(self.workers[0].sockets.join, self.sids, "lobby"))
 
     def where(self) -> list[set[str]]:
-        """Return the rooms of each socket, but "everybody" and that of its own ID."""
+        """Return the rooms of each socket, but "lobby" and that of its own ID."""
         pairs = zip(self.workers, self.clients, strict=True)
-        return [worker.rooms_of(client) - {"everybody"} for worker, client in pairs]
+        return [worker.rooms_of(client) - {"lobby"} for worker, client in pairs]
 
     def received(self, speaker: Worker) -> list[Any]:
-        """Return what each socket has got of what *speaker* has said so far."""
+        """Return what each socket has received of what *speaker* has sent so far."""
         for client in self.clients:
             fence(speaker, client)
         return [client.received() for client in self.clients]
 
-    def said(self, wire: Wire) -> list[list[type]]:
-        """Return what kinds of messages each worker has published."""
-        return [[type(one) for one in said] for said in wire.said_by_all(*self.workers)]
+    def published(self, wire: Wire) -> list[list[type]]:
+        """Return the kinds of the messages that each worker has published."""
+        return [[type(one) for one in sent] for sent in wire.published_by_all(*self.workers)]
 
 
 def called_back(call: Callable[..., object]) -> None:
-    """Return when *call* has called its callback, which has to be told of no error."""
+    """Return when *call* has called its callback, without an error."""
     called: queue.Queue[BaseException | None] = queue.Queue()
     call(callback=called.put)
     assert called.get(timeout=PATIENCE) is None
@@ -122,7 +122,7 @@ def workers(cluster: LocalCluster) -> list[Worker]:
     """Five workers that know each other."""
     workers = [cluster.worker(make_five_app()) for _ in range(5)]
     for worker in workers:
-        worker.sockets.count("everybody")
+        worker.sockets.count("lobby")
     return workers
 
 
@@ -141,10 +141,10 @@ def five(cluster: LocalCluster, workers: list[Worker]) -> Iterator[Five]:
 def test_a_socket_request_joins_and_leaves_its_socket(five: Five) -> None:
     for worker, client in zip(five.workers, five.clients, strict=True):
         assert client.ask("put", "/join/fun")["body"] == {"message": "join fun"}
-        assert worker.rooms_of(client) == {"everybody", "fun"}
+        assert worker.rooms_of(client) == {"lobby", "fun"}
 
         assert client.ask("put", "/leave/fun")["body"] == {"message": "leave fun"}
-        assert worker.rooms_of(client) == {"everybody"}
+        assert worker.rooms_of(client) == {"lobby"}
 
 
 @each_worker
@@ -187,8 +187,8 @@ def test_slip_an_http_request_is_an_error_and_no_warning(five: Five) -> None:
             for action in ("join", "leave"):
                 for given in (request, [five.sids[0], request]):
                     with pytest.raises(NotASocketRequest, match=r"check `request.is_socket`"):
-                        getattr(sockets, action)(given, "everybody")
-    assert five.workers[0].sockets.count("everybody").value == 5
+                        getattr(sockets, action)(given, "lobby")
+    assert five.workers[0].sockets.count("lobby").value == 5
 
 
 @each_way
@@ -199,33 +199,33 @@ def test_slip_what_is_no_socket_is_an_error_and_never_nothing(
     """Also in a list, of which then nothing is done: not half of it."""
     for given in (value, [*five.sids, value]):
         with pytest.raises(InvalidSocket):
-            getattr(five.workers[0].sockets, action)(given, ["fun", "everybody"])
+            getattr(five.workers[0].sockets, action)(given, ["fun", "lobby"])
 
     assert five.where() == [set()] * 5
-    assert five.workers[0].sockets.count("everybody").value == 5
+    assert five.workers[0].sockets.count("lobby").value == 5
 
 
 @each_way
 @each_worker
 def test_slip_a_room_is_never_taken_for_a_socket(five: Five, action: str, caller: int) -> None:
-    """In Sails, leave("everybody", "everybody") takes everybody out of it."""
-    for given in ("everybody", ["everybody"], [*five.sids, "everybody"]):
+    """In Sails, leave("lobby", "lobby") removes all its members."""
+    for given in ("lobby", ["lobby"], [*five.sids, "lobby"]):
         with pytest.raises(InvalidSocket, match="a room name is never accepted"):
-            getattr(five.workers[caller].sockets, action)(given, "everybody")
+            getattr(five.workers[caller].sockets, action)(given, "lobby")
 
-    assert five.workers[caller].sockets.count("everybody").value == 5
+    assert five.workers[caller].sockets.count("lobby").value == 5
 
 
 @each_way
 @each_worker
-def test_slip_ids_that_nobody_holds_are_reported(five: Five, action: str, caller: int) -> None:
+def test_slip_ids_that_no_worker_holds_are_reported(five: Five, action: str, caller: int) -> None:
     """And they are no error: who is gone is in no room."""
-    ghosts = [new_sid(worker.name) for worker in five.workers] + [new_sid(new_worker_name())]
+    unknown = [new_sid(worker.name) for worker in five.workers] + [new_sid(new_worker_name())]
 
-    future = getattr(five.workers[caller].sockets, action)([*five.sids, *ghosts], "everybody")
+    future = getattr(five.workers[caller].sockets, action)([*five.sids, *unknown], "lobby")
 
     outcome = future.result(PATIENCE)
-    assert set(outcome.unknown) == set(ghosts)
+    assert set(outcome.unknown) == set(unknown)
     assert outcome.changed + outcome.unchanged == 5
 
 
@@ -246,8 +246,8 @@ def test_the_callback_is_called_exactly_once(five: Five, action: str, caller: in
     for number, sids in enumerate(given):
         getattr(calls, action)(sids, "fun", tell(number))
 
-    told = [called.get(timeout=PATIENCE) for _ in given]
-    assert sorted(told) == [(number, None) for number in range(len(given))]
+    errors = [called.get(timeout=PATIENCE) for _ in given]
+    assert sorted(errors) == [(number, None) for number in range(len(given))]
     called_back(partial(calls.leave, five.sids[caller - 1], "fun"))
     assert called.empty()
 
@@ -311,7 +311,7 @@ def test_slip_what_is_no_room_is_an_error_and_changes_nothing(
             getattr(worker.sockets, action)(five.sids, room)
 
     assert five.where() == [set()] * 5
-    assert five.workers[0].sockets.rooms().value == {"everybody": 5}
+    assert five.workers[0].sockets.rooms().value == {"lobby": 5}
 
 
 @each_worker
@@ -320,7 +320,7 @@ def test_leaving_without_being_a_member_is_nothing(five: Five, caller: int) -> N
     called_back(partial(calls.join, five.sids[:2], "fun"))
 
     called_back(partial(calls.leave, five.sids[2:], "fun"))
-    called_back(partial(calls.leave, five.sids, "nobody's"))
+    called_back(partial(calls.leave, five.sids, "empty"))
 
     assert five.where() == [{"fun"}] * 2 + [set()] * 3
 
@@ -339,7 +339,7 @@ def test_joining_twice_is_joining_once(five: Five, caller: int) -> None:
 
 @each_worker
 def test_a_socket_may_leave_the_room_of_its_own_id(five: Five, caller: int) -> None:
-    """Nothing that is said to its ID reaches it then."""
+    """Nothing that is sent to its ID reaches it then."""
     calls = five.workers[caller].sockets
     for sid in five.sids:
         calls.broadcast(sid, "event", "before")
@@ -362,7 +362,9 @@ def test_every_socket_is_in_the_room_of_its_own_id(five: Five, caller: int) -> N
 
 
 @each_worker
-def test_slip_what_is_said_after_a_leave_never_reaches_who_left(five: Five, caller: int) -> None:
+def test_slip_an_event_after_a_leave_never_reaches_the_socket_that_left(
+    five: Five, caller: int
+) -> None:
     """In Sails the two go different ways, and may overtake each other."""
     calls = five.workers[caller].sockets
 
@@ -397,7 +399,7 @@ def test_slip_after_the_callback_every_worker_has_it(five: Five, caller: int, sp
 def test_members_are_added_to_a_room_and_to_several(five: Five, caller: int) -> None:
     calls = five.workers[caller].sockets
 
-    called_back(partial(calls.add_room_members_to_rooms, "everybody", "fun"))
+    called_back(partial(calls.add_room_members_to_rooms, "lobby", "fun"))
     assert five.where() == [{"fun"}] * 5
     called_back(partial(calls.add_room_members_to_rooms, "fun", ["a", "b"]))
     assert five.where() == [{"fun", "a", "b"}] * 5
@@ -408,7 +410,7 @@ def test_members_are_removed_from_a_room_and_from_several(five: Five, caller: in
     calls = five.workers[caller].sockets
     called_back(partial(calls.join, five.sids, ["fun", "a", "b"]))
 
-    called_back(partial(calls.remove_room_members_from_rooms, "everybody", "fun"))
+    called_back(partial(calls.remove_room_members_from_rooms, "lobby", "fun"))
     assert five.where() == [{"a", "b"}] * 5
     called_back(partial(calls.remove_room_members_from_rooms, "a", ["a", "b"]))
     assert five.where() == [set()] * 5
@@ -420,19 +422,19 @@ def test_only_the_members_are_meant(five: Five, caller: int) -> None:
     called_back(partial(calls.join, five.sids[1:3], "some"))
 
     called_back(partial(calls.add_room_members_to_rooms, "some", "fun"))
-    called_back(partial(calls.remove_room_members_from_rooms, "nobody's", "fun"))
+    called_back(partial(calls.remove_room_members_from_rooms, "empty", "fun"))
 
     assert five.where() == [set(), {"some", "fun"}, {"some", "fun"}, set(), set()]
 
 
 @pytest.mark.parametrize("call", ["add_room_members_to_rooms", "remove_room_members_from_rooms"])
-@pytest.mark.parametrize("source", [None, 42, True, ["everybody"], object(), b"everybody", ""])
+@pytest.mark.parametrize("source", [None, 42, True, ["lobby"], object(), b"lobby", ""])
 def test_whose_members_is_named_by_a_string(five: Five, call: str, source: Any) -> None:
     for worker in five.workers:
         with pytest.raises(InvalidRoom):
-            getattr(worker.sockets, call)(source, "everybody")
+            getattr(worker.sockets, call)(source, "lobby")
 
-    assert five.workers[0].sockets.rooms().value == {"everybody": 5}
+    assert five.workers[0].sockets.rooms().value == {"lobby": 5}
 
 
 @pytest.mark.parametrize("call", ["add_room_members_to_rooms", "remove_room_members_from_rooms"])
@@ -443,14 +445,14 @@ def test_slip_rooms_that_are_none_are_an_error_and_change_nothing(
     """In Sails those that are none are skipped, with a warning that names the wrong call."""
     for worker in five.workers:
         with pytest.raises(InvalidRoom):
-            getattr(worker.sockets, call)("everybody", rooms)
+            getattr(worker.sockets, call)("lobby", rooms)
 
-    assert five.workers[0].sockets.rooms().value == {"everybody": 5}
+    assert five.workers[0].sockets.rooms().value == {"lobby": 5}
 
 
 def test_the_id_of_a_socket_here_needs_no_message(five: Five) -> None:
     wire = five.cluster.listen()
-    five.said(wire)
+    five.published(wire)
     for number, worker in enumerate(five.workers):
         calls, sid = worker.sockets, five.sids[number]
         called: list[BaseException | None] = []
@@ -461,7 +463,7 @@ def test_the_id_of_a_socket_here_needs_no_message(five: Five) -> None:
         assert five.where()[number] == set()
         assert called == [None] * 3
 
-    assert five.said(wire) == [[]] * 5
+    assert five.published(wire) == [[]] * 5
 
 
 @each_worker
@@ -483,19 +485,19 @@ def test_slip_a_room_is_one_message_and_one_answer_from_each_other_worker(
     """In Sails each server that hears of it asks all others: about 25 messages for five."""
     calls = five.workers[caller].sockets
     wire = five.cluster.listen()
-    five.said(wire)
+    five.published(wire)
 
     called_back(
         {
-            "add": partial(calls.add_room_members_to_rooms, "everybody", "fun"),
-            "remove": partial(calls.remove_room_members_from_rooms, "everybody", "fun"),
-            "leave_all": partial(calls.leave_all, "everybody"),
+            "add": partial(calls.add_room_members_to_rooms, "lobby", "fun"),
+            "remove": partial(calls.remove_room_members_from_rooms, "lobby", "fun"),
+            "leave_all": partial(calls.leave_all, "lobby"),
         }[call]
     )
 
-    said = five.said(wire)
-    assert said.pop(caller) == [Change]
-    assert said == [[Done]] * 4
+    sent = five.published(wire)
+    assert sent.pop(caller) == [Change]
+    assert sent == [[Done]] * 4
 
 
 @each_worker
@@ -504,11 +506,11 @@ def test_slip_the_callback_of_a_room_waits_for_every_worker(five: Five, caller: 
     calls = five.workers[caller].sockets
 
     for number in range(10):
-        called_back(partial(calls.add_room_members_to_rooms, "everybody", f"room {number}"))
+        called_back(partial(calls.add_room_members_to_rooms, "lobby", f"room {number}"))
         assert five.where() == [{f"room {number}"}] * 5
-        called_back(partial(calls.leave_all, "everybody"))
+        called_back(partial(calls.leave_all, "lobby"))
         assert five.where() == [set()] * 5
-        called_back(partial(calls.join, five.sids, "everybody"))
+        called_back(partial(calls.join, five.sids, "lobby"))
 
 
 # -- leave_all ------------------------------------------------------------------------------------
@@ -523,14 +525,14 @@ def test_leave_all_takes_the_members_of_a_room_out_of_all_rooms(five: Five, call
     called_back(partial(calls.leave_all, "some"))
 
     assert five.where() == [set()] * 3 + [{"b"}] * 2
-    assert calls.members("everybody").value == set(five.sids[3:])
+    assert calls.members("lobby").value == set(five.sids[3:])
 
 
 @each_worker
 def test_leave_all_keeps_the_room_of_the_own_id(five: Five, caller: int) -> None:
     calls = five.workers[caller].sockets
 
-    called_back(partial(calls.leave_all, "everybody"))
+    called_back(partial(calls.leave_all, "lobby"))
 
     for number, sid in enumerate(five.sids):
         calls.broadcast(sid, "event", number)
@@ -546,7 +548,7 @@ def test_leave_all_takes_an_id_as_well(five: Five, caller: int) -> None:
         called_back(partial(calls.leave_all, sid))
 
     assert five.where() == [set(), {"a", "b"}, set(), {"a", "b"}, set()]
-    assert calls.members("everybody").value == set(five.sids[1::2])
+    assert calls.members("lobby").value == set(five.sids[1::2])
 
 
 @pytest.mark.parametrize("option", ["includeSocketRooms", "includeSourceRoom"])
@@ -555,11 +557,11 @@ def test_slip_leave_all_has_no_options_that_other_workers_do_not_hear_of(
 ) -> None:
     options: Any = {option: True}
     with pytest.raises(TypeError):
-        five.workers[0].sockets.leave_all("everybody", **options)
+        five.workers[0].sockets.leave_all("lobby", **options)
     with pytest.raises(InvalidArgument):
-        five.workers[0].sockets.leave_all("everybody", options)
+        five.workers[0].sockets.leave_all("lobby", options)
 
-    assert five.workers[0].sockets.count("everybody").value == 5
+    assert five.workers[0].sockets.count("lobby").value == 5
 
 
 # -- broadcast and blast --------------------------------------------------------------------------
@@ -577,7 +579,7 @@ def test_a_broadcast_reaches_the_members_on_every_worker(five: Five, caller: int
 
 
 @each_worker
-def test_a_blast_reaches_everybody(five: Five, caller: int) -> None:
+def test_a_blast_reaches_every_socket(five: Five, caller: int) -> None:
     five.workers[caller].sockets.blast("event", {"with": ["data"]})
 
     assert five.received(five.workers[caller]) == [[("event", [{"with": ["data"]}])]] * 5
@@ -586,17 +588,17 @@ def test_a_blast_reaches_everybody(five: Five, caller: int) -> None:
 def test_without_an_event_it_is_message(five: Five) -> None:
     calls = five.workers[2].sockets
 
-    calls.broadcast("everybody", {"an": "object"})
+    calls.broadcast("lobby", {"an": "object"})
     calls.blast(["a", "list"])
-    calls.broadcast(["everybody"], "a string is data, too")
+    calls.broadcast(["lobby"], "a string is data, too")
 
     assert DEFAULT_EVENT == "message"
-    said = [{"an": "object"}, ["a", "list"], "a string is data, too"]
-    assert five.received(five.workers[2]) == [[("message", data) for data in said]] * 5
+    sent = [{"an": "object"}, ["a", "list"], "a string is data, too"]
+    assert five.received(five.workers[2]) == [[("message", data) for data in sent]] * 5
 
 
 @each_worker
-def test_slip_who_is_in_several_of_the_rooms_gets_one_copy(five: Five, caller: int) -> None:
+def test_slip_a_socket_in_several_of_the_rooms_gets_one_copy(five: Five, caller: int) -> None:
     """In Sails there is one for each room."""
     calls = five.workers[caller].sockets
     called_back(partial(calls.join, five.sids[:3], ["a", "b", "c"]))
@@ -609,10 +611,10 @@ def test_slip_who_is_in_several_of_the_rooms_gets_one_copy(five: Five, caller: i
 
 @each_worker
 def test_slip_the_sender_is_left_out_without_an_event_as_well(five: Five, caller: int) -> None:
-    """In Sails broadcast(room, data, req) and blast(data, req) leave nobody out."""
+    """In Sails broadcast(room, data, req) and blast(data, req) leave no socket out."""
     speaker = five.clients[caller]
 
-    assert speaker.ask("post", "/tell/everybody")["body"] == {"id": speaker.sid}
+    assert speaker.ask("post", "/tell/lobby")["body"] == {"id": speaker.sid}
 
     got = [("message", {"hello": "others"}), ("message", {"hello": "all others"})]
     received = five.received(five.workers[caller])
@@ -620,9 +622,9 @@ def test_slip_the_sender_is_left_out_without_an_event_as_well(five: Five, caller
     assert received == [got] * 4
 
 
-def test_slip_the_sender_as_a_third_argument_is_an_error_and_reaches_nobody(five: Five) -> None:
+def test_slip_the_sender_as_a_third_argument_is_an_error_and_nothing_is_sent(five: Five) -> None:
     """What Sails takes and forgets has to be written as omit=."""
-    answer = five.clients[0].ask("post", "/tell-as-in-sails/everybody")
+    answer = five.clients[0].ask("post", "/tell-as-in-sails/lobby")
 
     assert answer["statusCode"] == 200
     assert five.received(five.workers[0]) == [[]] * 5
@@ -633,7 +635,7 @@ def test_slip_an_id_is_left_out_wherever_it_is(five: Five, caller: int) -> None:
     """In Sails only a request or a socket is, and an ID is ignored."""
     calls = five.workers[caller].sockets
 
-    calls.broadcast("everybody", "event", 1, omit=five.sids[0])
+    calls.broadcast("lobby", "event", 1, omit=five.sids[0])
     calls.blast("event", 2, omit=[five.sids[1], five.sids[4]])
 
     one, two = ("event", [1]), ("event", [2])
@@ -645,7 +647,7 @@ def test_slip_an_http_request_cannot_be_left_out_and_that_is_said(five: Five) ->
     """In Sails it is ignored, and the sender hears itself."""
     worker = five.workers[0]
     with worker.app.test_request_context("/"):
-        for call in (partial(sockets.broadcast, "everybody"), sockets.blast):
+        for call in (partial(sockets.broadcast, "lobby"), sockets.blast):
             with pytest.raises(NotASocketRequest, match=r"check `request.is_socket`"):
                 call("event", 1, omit=request)
 
@@ -657,7 +659,7 @@ def test_slip_an_http_request_cannot_be_left_out_and_that_is_said(five: Five) ->
 
 def test_get_id_is_the_id_that_the_client_knows(five: Five) -> None:
     for client in five.clients:
-        assert client.ask("post", "/tell/nobody")["body"] == {"id": client.sid}
+        assert client.ask("post", "/tell/empty")["body"] == {"id": client.sid}
 
 
 def test_slip_get_id_of_an_http_request_is_an_error_and_not_undefined(five: Five) -> None:
@@ -673,37 +675,37 @@ def test_slip_what_sails_removed_since_it_was_wrong_in_a_cluster_is_right(
     calls = five.workers[caller].sockets
     called_back(partial(calls.join, five.sids[1:], "fun"))
 
-    assert calls.rooms().value == {"everybody": 5, "fun": 4}
+    assert calls.rooms().value == {"lobby": 5, "fun": 4}
     assert calls.members("fun").value == set(five.sids[1:])
     assert [calls.rooms_of(sid).value for sid in five.sids[:2]] == [
-        {"everybody"},
-        {"everybody", "fun"},
+        {"lobby"},
+        {"lobby", "fun"},
     ]
 
 
-def test_slip_what_one_worker_is_told_it_does_not_tell_again(five: Five) -> None:
+def test_slip_a_worker_does_not_repeat_what_it_receives(five: Five) -> None:
     """Sails sees to it with a flag that each call of its own has to pass on."""
     wire = five.cluster.listen()
-    five.said(wire)
+    five.published(wire)
 
-    called_back(partial(five.workers[0].sockets.leave, five.sids[1:], "everybody"))
+    called_back(partial(five.workers[0].sockets.leave, five.sids[1:], "lobby"))
     called_back(partial(five.workers[0].sockets.disconnect, new_sid(five.workers[3].name)))
 
-    assert five.said(wire) == [[Change, Change], [Done], [Done], [Done] * 2, [Done]]
+    assert five.published(wire) == [[Change, Change], [Done], [Done], [Done] * 2, [Done]]
 
 
 def test_slip_applications_with_channels_of_their_own_do_not_hear_each_other(five: Five) -> None:
     """In Sails a key of one's own makes the names of two different things the same."""
     other = LocalCluster().worker(backend_url=five.cluster.hub, channel="another")
     client = other.connect()
-    other.sockets.join(client.sid, "everybody").result(0)
+    other.sockets.join(client.sid, "lobby").result(0)
 
-    assert other.sockets.leave_all("everybody").result(PATIENCE) == Outcome(changed=1)
+    assert other.sockets.leave_all("lobby").result(PATIENCE) == Outcome(changed=1)
     other.sockets.blast("event", 1)
     five.workers[0].sockets.blast("event", 2)
 
-    assert other.sockets.count("everybody").value == 0
-    assert five.workers[0].sockets.count("everybody").value == 5
+    assert other.sockets.count("lobby").value == 0
+    assert five.workers[0].sockets.count("lobby").value == 5
     assert five.received(five.workers[0]) == [[("event", [2])]] * 5
     assert client.received() == [("event", [1])]
     other.cluster.stop()
@@ -757,30 +759,30 @@ def test_with_redis_each_worker_takes_out_the_sockets_of_each_other(
         assert heard(asked, real) == [[]] * 5
 
 
-def test_with_redis_what_is_said_after_a_leave_never_reaches_who_left(
+def test_with_redis_an_event_after_a_leave_never_reaches_the_socket_that_left(
     five_processes: list[Process], real: list[RealClient]
 ) -> None:
     sids = [client.sid for client in real]
     for process in five_processes:
         process.post("/leave-all-then-broadcast", source="source", sids=sids, rooms="fun", times=20)
 
-        expected = [[said, number] for number in range(20) for said in ("in", "fence")]
+        expected = [[sent, number] for number in range(20) for sent in ("in", "fence")]
         for client in real:
             assert [client.receive() for _ in range(40)] == expected
 
 
-def test_with_redis_whole_rooms_are_done_when_it_is_said(
+def test_with_redis_a_change_of_a_whole_room_is_done_when_it_is_confirmed(
     five_processes: list[Process], real: list[RealClient]
 ) -> None:
     sids = [client.sid for client in real]
     for number, process in enumerate(five_processes):
         other = five_processes[number - 2]
-        process.post("/join", sids=sids, rooms="everybody")
-        added = process.post("/add-members", source="everybody", rooms=["a", "b"])
+        process.post("/join", sids=sids, rooms="lobby")
+        added = process.post("/add-members", source="lobby", rooms=["a", "b"])
         assert added["changed"] == 10
-        other.post("/broadcast", rooms=["a", "b", "everybody"], say=["once", 1], omit=sids[:1])
+        other.post("/broadcast", rooms=["a", "b", "lobby"], say=["once", 1], omit=sids[:1])
         assert heard(other, real) == [[], *[[["once", 1]]] * 4]
         assert process.post("/remove-members", source="a", rooms="b")["changed"] == 5
         assert other.post("/ask", room="b", sid=sids[0])["count"] == 0
-        assert process.post("/leave-all", rooms="everybody")["changed"] == 10
+        assert process.post("/leave-all", rooms="lobby")["changed"] == 10
         assert other.post("/ask", room="a", sid=sids[0])["rooms"] == {}

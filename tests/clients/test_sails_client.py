@@ -69,7 +69,7 @@ def _console(request: pytest.FixtureRequest, workers: list[Worker]) -> Console:
 
 
 def tell(console: Console, statements: str) -> None:
-    """Run statements, whose values are for nobody to see."""
+    """Run statements, and ignore their values."""
     console.run(f"{statements}; null")
 
 
@@ -194,7 +194,7 @@ def test_a_socket_that_reconnects_sends_what_was_asked_meanwhile(console: Consol
 def test_a_socket_that_reconnects_by_itself_sends_what_was_asked_meanwhile(
     console: Console,
 ) -> None:
-    """socket.io-client 4 tells its manager of a reconnection, and not the socket as before."""
+    """socket.io-client 4 reports a reconnection to its manager, and no longer to the socket."""
     for _ in range(2):
         answer = console.run(
             """(async () => {

@@ -79,9 +79,9 @@ def test_the_script(place: Place) -> None:
     place.write("script.py", SCRIPT)
     leaves, stays = place.clients
 
-    said = place.run("script.py", leaves.sid)
+    output = place.run("script.py", leaves.sid)
 
-    assert said == "Outcome(changed=1, unchanged=0, unknown=())\n"
+    assert output == "Outcome(changed=1, unchanged=0, unknown=())\n"
     assert stays.receive() == ["left", leaves.sid]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 #: Seconds that a benchmark with so little to do may take, on a machine that is busy.
 TIMEOUT = 120.0
@@ -38,6 +39,8 @@ def run(benchmark: str, **options: int) -> tuple[list[dict[str, Any]], str]:
         json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")
     ]
     assert versions["versions"]["Flask-Rooms"]
+    head = next(line for line in done.stdout.splitlines() if line.startswith("|"))
+    assert f"\n{head}\n" in DOCUMENT.read_text(encoding="utf-8")
     return records, "\n".join(
         line for line in done.stdout.splitlines() if line.startswith("| Flask-Rooms")
     )
@@ -49,7 +52,7 @@ def test_no_leave_is_lost_to_a_fault() -> None:
 
     assert [one["fault"] for one in records] == ["cut", "outage"]
     for one in records:
-        assert (one["silent"], one["told"], one["connected"]) == (0, 0, True)
+        assert (one["lost_silently"], one["lost_with_error"], one["connected"]) == (0, 0, True)
         assert 0 < one["called_by_its_end"] <= one["leaves"] == 200
         assert one["server"].startswith("Redis ")
     assert table.count("\n") == 1

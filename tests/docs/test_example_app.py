@@ -162,7 +162,7 @@ def test_a_name_that_is_none_is_refused(app: Flask, name: object) -> None:
     assert named(app) == {}
 
 
-def test_everybody_is_told_who_is_there(app: Flask) -> None:
+def test_every_user_receives_the_list_of_users(app: Flask) -> None:
     ada = connect(app, {"name": "Ada"})
     ada.get_received()
     connect(app, {"name": "Bob"})
@@ -173,7 +173,7 @@ def test_everybody_is_told_who_is_there(app: Flask) -> None:
 # ---- bans
 
 
-def test_banning_nobody_is_a_clear_error(app: Flask) -> None:
+def test_banning_without_a_name_is_a_clear_error(app: Flask) -> None:
     with app.app_context(), pytest.raises(people.UnknownUser, match="no user with the ID 7"):
         people.ban_user(7)
     for verb in ("put", "delete"):
@@ -181,7 +181,7 @@ def test_banning_nobody_is_a_clear_error(app: Flask) -> None:
         assert (answer.status_code, answer.json) == message(404, "There is no user with the ID 7.")
 
 
-def test_banning_somebody_without_a_live_socket_holds_for_later_ones(app: Flask) -> None:
+def test_banning_a_user_without_a_live_socket_holds_for_later_ones(app: Flask) -> None:
     connect(app, {"name": "Ada"}).disconnect()
     with app.app_context():
         assert people.ban_user(id_of("Ada")) == 0
@@ -213,7 +213,7 @@ def test_the_forgiven_may_join_again(app: Flask) -> None:
     assert ask(ada, "put", "/join-fun-room", roomName=ROOM).status == 200
 
 
-def test_many_are_banned_at_once_or_nobody(app: Flask) -> None:
+def test_many_are_banned_at_once_or_none(app: Flask) -> None:
     tabs = [connect(app, {"name": name}) for name in ("Ada", "Bob", "Cleo")]
     for tab in tabs:
         ask(tab, "put", "/join-fun-room", roomName=ROOM)

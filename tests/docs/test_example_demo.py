@@ -90,7 +90,7 @@ def test_workers_do_not_outlive_the_demonstration(end: signal.Signals) -> None:
     assert shown.returncode != 0
 
 
-def test_a_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
+def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     with Worker("memory://", str(tmp_path / "people.sqlite"), "secret") as worker:
         worker.wait_until_listening()
         assert worker.process.stdin is not None
@@ -99,7 +99,7 @@ def test_a_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_a_worker_ends_cleanly_while_somebody_is_connected(
+def test_a_worker_ends_cleanly_while_a_client_is_connected(
     end: signal.Signals, tmp_path: Path
 ) -> None:
     database = str(tmp_path / "people.sqlite")

@@ -192,8 +192,8 @@ def test_a_tab_joins_its_rooms_again_when_its_worker_comes_back(
         second.wait_until_listening()
         ada.tab.until("document.querySelectorAll('#log .answer').length === 2")
         assert ada.text("#socket-id") != socket_id
-        ada.says("kitchen", "Anybody here?")
-        ada.receives("message", "Anybody here?")
+        ada.says("kitchen", "Is it dinner yet?")
+        ada.receives("message", "Is it dinner yet?")
 
 
 @pytest.mark.parametrize("installed", [True, False])

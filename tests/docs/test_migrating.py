@@ -107,7 +107,7 @@ def test_a_program_that_ends_at_once_is_heard_by_every_worker(
         for client in clients:
             client.call("join", "readers")
 
-        for program, says in ((OUTSIDE, "2 have been told.\n"), (waits_for_nothing, "")):
+        for program, says in ((OUTSIDE, "2 have received it.\n"), (waits_for_nothing, "")):
             assert run(adapted(program, url, workers[0].channel)) == says
             for client in clients:
                 client.call("say", {"to": client.sid}, "fence")  # when the program has ended

@@ -25,12 +25,12 @@ from tests.support import brokers
 
 
 def main() -> int:
-    """Run, and say what came of it."""
+    """Run, and print the result."""
     options = _arguments()
     os.environ["ROOMS_TEST_MODE"] = options.mode  # of the workers; nothing is patched here
     # SIGTERM stops the broker and the workers, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    # Clients whose worker has ended say so, which is no news here.
+    # Clients whose worker has ended log that, which is expected here.
     logging.getLogger("engineio.client").setLevel(logging.CRITICAL)
     faults = [fault for fault in FAULTS if name(fault) in options.only]
     plan = Plan(options.seed, 60 * options.minutes, options.heartbeat, faults)

@@ -1,4 +1,4 @@
-"""What was asked and what was heard, and what follows from that: the model of the memberships."""
+"""The calls and the answers, and what follows from them: the model of the memberships."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from tests.faults.seats import Seat
 
-#: Of a call: what it came to as its caller was told. "unanswered" is that of a worker that was
+#: Of a call: its outcome as the caller got it. "unanswered" is that of a worker that was
 #: killed in the middle.
 Fate = Literal["confirmed", "sent", "unconfirmed", "unavailable", "unanswered"]
 
@@ -90,14 +90,14 @@ class Log:
         return member
 
     def _is_behind(self, change: Change, say: Say, owner: Seat) -> bool:
-        # A worker that starts over sends what waits in a new stream, so it has no order then.
+        # A worker that restarts sends what waits in a new stream, so it has no order then.
         return say.seat in (self.via, owner) and not say.seat.restarted and say.ended < change.began
 
     def _after(self, member: bool | None, change: Change) -> bool | None:
         if change.fate == "unavailable" or change.joins is member:
             return member
         if change.fate == "confirmed" and not change.figures[2]:
-            # Before it may come, late, what an earlier life of the caller's worker has asked.
+            # An operation of an earlier life of the caller's worker may come late, before it.
             return None if self._is_astray(change) else change.joins
         return None
 
@@ -132,7 +132,7 @@ class Life:
 
     @property
     def ended(self) -> bool:
-        """Whether the client knows that its socket has ended."""
+        """Whether the client has seen that its socket has ended."""
         return self._ended
 
     def hear(self, event: str, *args: str | int) -> None:

@@ -135,14 +135,14 @@ def worker_held_up(target: Target) -> None:
 
 
 def worker_stopped(target: Target) -> None:
-    """A worker is stopped until the others take it for dead, and goes on."""
+    """A worker is stopped until the others count it as dead, and continues."""
     _pause(
         target, (MAX_MISSED_BEATS + 2) * target.heartbeat, (MAX_MISSED_BEATS + 3) * target.heartbeat
     )
 
 
 def worker_killed(target: Target) -> None:
-    """A worker dies without a word, and a new one is started."""
+    """A worker is killed, and a new one is started."""
     seat = target.one()
     seat.kill()
     target.last(0, MAX_MISSED_BEATS * target.heartbeat)

@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 class Load:
     """
-    Calls at a steady rate from as many threads as there are callers, until told to pause.
+    Calls at a steady rate from as many threads as there are callers, until paused.
 
     Args:
         seed: For the callers' choices.

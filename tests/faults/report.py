@@ -1,4 +1,4 @@
-"""What a run says at its end: one line of JSON, or a summary to read."""
+"""The report of a run: one line of JSON, or a summary to read."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Seat:
         self._worker.pause()
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         self._worker.resume()
 
     def kill(self) -> None:

@@ -17,7 +17,7 @@ from tests.faults.slots import Slot
 #: Seconds within which a cluster has to work again after the last fault.
 PATIENCE = 120.0
 
-#: Seconds for a fence: it is owed to the socket, so something is wrong when it does not come.
+#: Seconds for a fence: the socket has to receive it, so its absence is a failure.
 FENCE = 30.0
 
 #: Seconds for one client to be connected.
@@ -130,7 +130,7 @@ def _reaches(seat: Seat, life: Life) -> bool:
 
 
 def _is_unknown(seat: Seat, life: Life) -> bool:
-    """Whether a worker knows that a socket is no more."""
+    """Whether a worker reports a socket as unknown."""
     return _leave(seat, life) == [0, 0, 1]
 
 

@@ -60,7 +60,7 @@ def proxy(broker: Broker) -> Iterator[Proxy]:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Ask until *condition* holds; each asking goes elsewhere and so takes its time."""
+    """Poll until *condition* holds; each poll calls another process and so takes its time."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be"
@@ -115,7 +115,7 @@ class Traces:
         return self._connections() - self._connections_before
 
     def subscriptions(self) -> list[str]:
-        """Return who is owed the messages of the channel."""
+        """Return the sockets that have to receive the messages of the channel."""
         if isinstance(self._broker, RabbitMQ):
             queues = self._broker.control("list_queues", "name", HEADLESS).split()
             return [queue for queue in queues if queue.startswith(self._name)]
@@ -142,7 +142,7 @@ class Traces:
 
 
 def test_a_killed_worker_leaves_nothing_at_the_broker(broker: Broker) -> None:
-    """Its connections and its subscription go with it, while the others stay."""
+    """Its connections and its subscription end with it, while the others stay."""
     traces = Traces(broker)
     with cluster(broker.url, 3, channel=traces.channel) as workers:
         every = len(traces.connections())
@@ -205,7 +205,7 @@ def say(worker: Worker, number: int) -> str:
 
 
 def heard(client: Client, times: int) -> dict[str, list[int]]:
-    """Return the numbers that the client hears next, by who has said them."""
+    """Return the numbers that the client receives next, by their sender."""
     numbers: dict[str, list[int]] = {}
     for _ in range(times):
         event, name, number = client.receive()
@@ -217,7 +217,7 @@ def heard(client: Client, times: int) -> dict[str, list[int]]:
 def test_a_subscription_that_is_half_open_is_opened_again(
     proxy: Proxy, workers: list[Worker], clients: list[Client]
 ) -> None:
-    """Nothing comes any more and no error says so: the workers notice, and have missed nothing."""
+    """Nothing arrives and no error is raised: the workers notice, and have missed nothing."""
     connections = proxy.accepted()
     proxy.silence(DOWN, newcomers=False)
 
@@ -231,10 +231,10 @@ def test_a_subscription_that_is_half_open_is_opened_again(
         eventually(lambda sid=client.sid: changes(workers[0], sid, "leave", "room"))  # type: ignore[misc]
 
 
-def test_nobody_waits_for_a_broker_that_hangs(
+def test_no_caller_waits_for_a_broker_that_hangs(
     broker: Broker, workers: list[Worker], clients: list[Client]
 ) -> None:
-    """While it is stopped every call returns, and what was said arrives when it goes on."""
+    """While it is stopped every call returns, and what was sent arrives when it continues."""
     broker.pause()
     try:
         with ThreadPoolExecutor(30) as threads:
@@ -257,7 +257,7 @@ AWAY = 4.0
 def test_workers_come_back_without_storming_the_broker(
     broker: Broker, proxy: Proxy, workers: list[Worker], clients: list[Client]
 ) -> None:
-    """They try for as long as it takes, ever more rarely, however much there is to say."""
+    """They try for as long as it takes, ever more rarely, however much waits to be sent."""
     connections = proxy.accepted()
     broker.kill()
     began, number = time.monotonic(), 0

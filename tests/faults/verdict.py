@@ -73,7 +73,7 @@ class Verdict:
                         self.complain("outcomes that are wrong", about)
 
     def check_broadcasts(self, lives: Iterable[Life], says: Sequence[Say]) -> None:
-        """Compare what sockets got with what was said."""
+        """Compare what sockets received with what was sent."""
         unordered = {(say.seat.index, say.number) for say in says if say.fate == "unanswered"}
         for life in lives:
             got = Counter(life.heard)
@@ -94,7 +94,7 @@ class Verdict:
                     self.complain("disconnected without a reason", life.sid)
 
     def check_memberships(self, seats: Iterable[Seat], lives: Sequence[Life]) -> None:
-        """Compare the memberships with what was asked for."""
+        """Compare the memberships with the calls."""
         for seat in seats:
             of_seat = {life.sid: life for life in lives if life.seat is seat}
             try:
@@ -110,7 +110,7 @@ class Verdict:
                 self.complain("memberships that are wrong", f"{sid} {wrong}", len(wrong))
 
     def check_worker(self, seat: Seat, without: int, complaints: dict[str, Any]) -> None:
-        """Take in what a worker says of itself since the last time, and what failed at it."""
+        """Read what a worker has reported of itself since the last time, and what failed there."""
         about = f"worker {seat.index}"
         self.complain("operations without an outcome", about, without)
         self.complain("callbacks called more than once", about, complaints["repeated"])

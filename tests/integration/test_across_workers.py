@@ -21,17 +21,17 @@ pytestmark = pytest.mark.every_python
 
 
 def hears(client: Client, room: str, workers: list[Worker]) -> bool:
-    """Whether what each worker says to *room* reaches the client; a fence ends the waiting."""
+    """Whether what each worker sends to *room* reaches the client; a fence ends the waiting."""
     return [_next_from(client, room, worker) for worker in workers] == ["said"] * len(workers)
 
 
 def is_deaf(client: Client, room: str, workers: list[Worker]) -> bool:
-    """Whether nothing of what any worker says to *room* reaches the client."""
+    """Whether nothing of what any worker sends to *room* reaches the client."""
     return [_next_from(client, room, worker) for worker in workers] == ["fence"] * len(workers)
 
 
 def heard_too(client: Client, workers: list[Worker]) -> bool:
-    """Whether this client has heard *workers*, too; what they say may overtake each other."""
+    """Whether this client has received all *workers*, whose messages may overtake each other."""
     received = [client.receive() for _ in workers]
     return sorted(received) == sorted(["said", worker.name] for worker in workers)
 
@@ -53,7 +53,7 @@ def _next_from(client: Client, room: str, worker: Worker) -> str:
 def test_a_client_leaves_by_its_own_request(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
-    """A socket request is enough to say who leaves; afterwards no worker reaches the socket."""
+    """A socket request names the socket; afterwards no worker reaches it in the room."""
     client = connect(workers[0])
     assert client.request("post", "/join", rooms=room) == outcome(changed=1)
     assert hears(client, room, workers)
@@ -88,8 +88,8 @@ def test_a_list_of_sockets_leaves_several_workers(
     clients = [connect(worker) for worker in workers * 2]
     *leaving, stays = clients
     rooms = [room, f"{room}, too"]
-    everybody = [client.sid for client in clients]
-    assert workers[0].post("/join", sids=everybody, rooms=rooms) == outcome(changed=12)
+    sids_of_all = [client.sid for client in clients]
+    assert workers[0].post("/join", sids=sids_of_all, rooms=rooms) == outcome(changed=12)
 
     sids = [client.sid for client in leaving]
     assert workers[1].post("/leave", sids=sids, rooms=rooms) == outcome(changed=10)
@@ -107,13 +107,13 @@ def test_many_calls_are_waited_for_together(
     clients = [connect(worker) for worker in workers * 2]
     members = [client.sid for client in clients[:3]]
     workers[2].post("/join", sids=members, rooms=room)
-    nobody = new_sid(new_worker_name())
+    unknown = new_sid(new_worker_name())
 
-    sids = [*(client.sid for client in clients), nobody]
+    sids = [*(client.sid for client in clients), unknown]
     outcomes = workers[1].post("/leave-one-by-one", sids=sids, rooms=room)
 
     expected = [outcome(changed=1)] * 3 + [outcome(unchanged=1)] * 3
-    assert outcomes == [*expected, outcome(unknown=[nobody])]
+    assert outcomes == [*expected, outcome(unknown=[unknown])]
     assert all(is_deaf(client, room, workers) for client in clients)
 
 
@@ -242,7 +242,7 @@ def test_leave_then_broadcast_keeps_its_order_among_many_callers(
 def test_leave_then_broadcast_by_the_socket_itself(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
-    """It holds for the socket that asks as well."""
+    """It holds for the socket of the request as well."""
     client = connect(workers[0])
 
     client.request("post", "/leave-then-broadcast", rooms=room, times=100)
@@ -254,7 +254,7 @@ def test_leave_then_broadcast_by_the_socket_itself(
 def test_broadcasts_of_a_worker_arrive_in_order(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
-    """Every member hears what one worker says in the order in which it was said."""
+    """Every member receives the messages of one worker in the order in which they were sent."""
     clients = [connect(worker) for worker in workers]
     workers[0].post("/join", sids=[client.sid for client in clients], rooms=room)
 
@@ -267,7 +267,7 @@ def test_broadcasts_of_a_worker_arrive_in_order(
 def test_a_broadcast_to_several_rooms_arrives_once(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
-    """A member of two of the rooms gets one copy, and who is left out gets none."""
+    """A member of two of the rooms gets one copy, and an omitted socket gets none."""
     both, first, left_out = (connect(worker) for worker in workers)
     other = f"{room}, other"
     for client in (both, first, left_out):

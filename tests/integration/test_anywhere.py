@@ -92,9 +92,9 @@ def script(network: WithOutsiders, program: str, returns: int = 0) -> str:
 
 
 def test_a_script_needs_no_context_for_the_sockets_of_its_rooms(network: WithOutsiders) -> None:
-    said = script(network, "print(rooms.sockets.leave(sid, 'red').result())")
+    output = script(network, "print(rooms.sockets.leave(sid, 'red').result())")
 
-    assert said == "Outcome(changed=1, unchanged=0, unknown=())"
+    assert output == "Outcome(changed=1, unchanged=0, unknown=())"
     assert not network.is_in(network.other, "red")
 
 
@@ -175,9 +175,9 @@ def test_the_shell_has_sockets(network: WithOutsiders) -> None:
         sockets.broadcast("red", "from the shell")
     """
 
-    said = run_python(network.here, "-m", "flask", "shell", stdin=dedent(lines))
+    output = run_python(network.here, "-m", "flask", "shell", stdin=dedent(lines))
 
-    assert "outcome: 1\n" in said
+    assert "outcome: 1\n" in output
     assert network.heard() == [[["message", "from the shell"]], []]
 
 

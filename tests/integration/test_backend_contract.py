@@ -97,7 +97,7 @@ class Pair(Sound):
 
 
 class DeafToItself(Sound):
-    """Does not hear what it publishes."""
+    """Does not receive what it publishes."""
 
     def audience(self) -> list[Sound]:
         return [member for member in super().audience() if member is not self]

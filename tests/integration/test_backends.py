@@ -175,7 +175,7 @@ def test_only_bytes_are_published(backend: Backend, payload: Any) -> None:
         (f"redis://:{PASSWORD}@host;bogus://user:{PASSWORD}@host", "knows bogus://"),
     ],
 )
-def test_a_wrong_url_is_told_what_to_change(url: Any, words: str) -> None:
+def test_the_error_for_a_wrong_url_says_what_to_change(url: Any, words: str) -> None:
     """Every wrong URL raises ConfigurationError, whose message has a remedy and no password."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         from_url(url, channel="x", options={})
@@ -195,11 +195,11 @@ try:
 except ConfigurationError as error:
     print(error)
 """
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    assert "pip install flask-rooms[redis]" in told.stdout
-    assert PASSWORD not in told.stdout + told.stderr
+    assert "pip install flask-rooms[redis]" in done.stdout
+    assert PASSWORD not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("channel", ["", "x" * 201])
@@ -223,7 +223,7 @@ def test_an_absent_broker_is_named_without_its_password(scheme: str) -> None:
     backend.close()
 
 
-def test_tls_is_verified_unless_told_otherwise() -> None:
+def test_tls_is_verified_unless_configured_otherwise() -> None:
     """rediss:// and amqps:// check more of the certificate than Kombu by itself would."""
     from flask_rooms.backends.kombu import _connection
 
@@ -279,7 +279,7 @@ def heard(worker: Backend, payload: bytes) -> bool:
 
 
 def eventually(condition: Callable[[], bool], patience: float = 30.0) -> None:
-    """Ask until *condition* holds; each asking goes to the broker and so takes its time."""
+    """Poll until *condition* holds; each poll goes to the broker and so takes its time."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be"
@@ -314,7 +314,7 @@ def test_rabbitmq_keeps_no_queue_after_close(amqp_broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("kind", ["redis", "amqp"])
-def test_a_mute_broker_blocks_nobody_for_ever(kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_mute_broker_blocks_no_caller_for_ever(kind: str, request: pytest.FixtureRequest) -> None:
     """While the broker does not answer, every call still ends; then the worker is back."""
     broker = own(request.getfixturevalue(f"{kind}_broker"))
     with Workers(opener(broker.url), patience=30) as workers:

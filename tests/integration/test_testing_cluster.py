@@ -331,13 +331,13 @@ def test_without_a_broker_own_sockets_are_served_and_the_rest_waits_in_order(
     join = calls.join([alice.sid, bob.sid], "fun")
     calls.broadcast("fun", "after")
 
-    told = [("message", "before"), ("message", "after")]
-    assert alice.received() == told
+    events = [("message", "before"), ("message", "after")]
+    assert alice.received() == events
     assert bob.received() == []
     assert not leave.done()
     workers.up()
     assert leave.result(PATIENCE) == join.result(PATIENCE) == Outcome(2)
-    assert bob.received() == told
+    assert bob.received() == events
     assert alice.received() == []
 
 

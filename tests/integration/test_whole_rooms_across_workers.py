@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["owner", "second", "
 
 
 def heard(clients: list[Client], room: str, workers: list[Worker]) -> list[list[str]]:
-    """Return what each client gets of what each worker says to a room; a fence ends the waiting."""
+    """Return what each client receives of each worker's broadcast; a fence ends the waiting."""
     received: list[list[str]] = [[] for _ in clients]
     for worker in workers:
         worker.post("/broadcast", rooms=room, say=["said", worker.name])
@@ -34,7 +33,7 @@ def heard(clients: list[Client], room: str, workers: list[Worker]) -> list[list[
 
 
 @callers
-def test_everybody_in_a_room_goes_elsewhere_and_away(
+def test_all_members_of_a_room_join_others_and_leave(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
     """For every caller, and every later sender."""
@@ -64,19 +63,19 @@ def test_leave_all_by_request_by_id_and_by_list(
 ) -> None:
     """The room of the socket's own ID stays, by which the fences come."""
     clients = [connect(worker) for worker in workers]
-    ghost = new_sid(new_worker_name())
+    unknown = new_sid(new_worker_name())
     sids = [client.sid for client in clients]
     workers[0].post("/join", sids=sids, rooms=[room, f"{room}, other"])
 
     assert clients[0].request("post", "/leave-all") == outcome(changed=2)
     assert workers[2].post("/leave-all", sids=sids[1]) == outcome(changed=2)
-    left = workers[1].post("/leave-all", sids=[*sids, ghost])
-    assert left == outcome(changed=2, unknown=[ghost])
+    left = workers[1].post("/leave-all", sids=[*sids, unknown])
+    assert left == outcome(changed=2, unknown=[unknown])
     assert heard(clients, room, workers) == [[], [], []]
 
 
 @callers
-def test_leave_all_then_broadcast_reaches_nobody(
+def test_leave_all_then_broadcast_reaches_no_socket(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
     """In program order, and without waiting."""
@@ -95,14 +94,14 @@ def test_leave_all_then_broadcast_reaches_nobody(
 @contextmanager
 def stopped(worker: Worker) -> Iterator[None]:
     """Hold a process, as a debugger or an overloaded machine does."""
-    os.kill(worker._process.pid, signal.SIGSTOP)
+    worker.signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(worker._process.pid, signal.SIGCONT)
+        worker.signal(signal.SIGCONT)
 
 
-def test_who_is_held_is_missing_and_who_is_dead_is_not_waited_for(
+def test_a_stopped_worker_is_missing_and_a_dead_one_is_not_waited_for(
     redis_broker: Broker, connect: Connect, room: str
 ) -> None:
     """A worker that did not answer a query answers a later one; a dead one is gone."""
@@ -132,7 +131,7 @@ def test_who_is_held_is_missing_and_who_is_dead_is_not_waited_for(
 def test_a_client_is_disconnected_and_its_worker_sees_it_off(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
-    """The client is told, the handler knows its rooms, and no other socket notices."""
+    """The client gets a packet, the handler sees its rooms, and no other socket is affected."""
     client, stays, watcher = connect(workers[0]), connect(workers[0]), connect(workers[1])
     workers[2].post("/join", sids=watcher.sid, rooms=f"watchers of {room}")
     workers[2].post("/join", sids=[client.sid, stays.sid], rooms=room)
@@ -154,7 +153,7 @@ def test_a_client_may_ask_for_its_own_end(workers: list[Worker], connect: Connec
     client, watcher = connect(workers[0]), connect(workers[1])
     workers[2].post("/join", sids=watcher.sid, rooms=f"watchers of {client.sid}")
 
-    client._client.emit("post", {"url": "/disconnect", "data": {}})
+    client.send("post", {"url": "/disconnect", "data": {}})
 
     assert client.receive() == ["disconnect"]
     assert watcher.receive() == ["gone", client.sid, [client.sid], "server disconnect"]
@@ -175,10 +174,10 @@ def test_the_other_namespaces_of_a_connection_stay(
     assert client.request("post", "/leave", rooms=room) == outcome(changed=1)
 
 
-def test_many_are_seen_off_once_each_though_they_leave_at_the_same_time(
+def test_each_disconnect_handler_runs_once_though_many_leave_at_the_same_time(
     workers: list[Worker], connect: Connect, room: str
 ) -> None:
-    """Clients close their connection when they are told, or by themselves in that moment."""
+    """Clients close their connection when they are disconnected, or by themselves just then."""
     watcher = connect(workers[2])
     watcher.request("post", "/join", rooms=f"watchers of {room}")
     clients = [connect(worker) for worker in workers[:2] * 10]
@@ -186,7 +185,7 @@ def test_many_are_seen_off_once_each_though_they_leave_at_the_same_time(
     workers[2].post("/join", sids=sids, rooms=room)
 
     with ThreadPoolExecutor(8) as threads:
-        leaving = [threads.submit(client._client.disconnect) for client in clients[::4]]
+        leaving = [threads.submit(client.leave) for client in clients[::4]]
         ended = threads.submit(workers[1].post, "/disconnect", sids=sids).result()
         for each in leaving:
             each.result()
@@ -206,7 +205,7 @@ def test_many_are_seen_off_once_each_though_they_leave_at_the_same_time(
 
 
 @callers
-def test_every_worker_knows_who_is_where(
+def test_every_worker_knows_the_members_of_each_room(
     workers: list[Worker], connect: Connect, room: str, caller: int
 ) -> None:
     clients = [connect(worker) for worker in workers[:2] * 2]

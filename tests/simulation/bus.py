@@ -1,4 +1,4 @@
-"""A broker in virtual time: carries frames between workers, with the faults that it is told."""
+"""A broker in virtual time: carries frames between workers, with the faults of the schedule."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Heartbeat
+from flask_rooms.protocol.node import Evicted
 from tests.simulation.broadcasts import Message
 from tests.simulation.demands import demand
 
@@ -60,24 +61,23 @@ class Deaths:
         slow = self._world.is_slow(other.host)
         demand("no death without cause", ill or slow, f"{owner.name} by {other.name}")
 
-    def evicts(self, worker: Worker, reason: str, *, met: bool) -> None:
+    def evicts(self, worker: Worker, event: Evicted, *, met: bool) -> None:
         """
         A worker is evicted by another one.
 
         Args:
             worker: The evicted worker.
-            reason: The reason, which names the other one.
+            event: Names the other one.
             met: Whether anything of the other one has reached it.
         """
-        other = reason.split()[1]
-        if "dead" in reason:
-            holds = self._world.nodes[other].is_ruled_out(worker.name)
+        if event.counted_dead:
+            holds = self._world.nodes[event.by].is_ruled_out(worker.name)
         else:
-            way, world = (host_of(other), worker.host), self._world
+            way, world = (host_of(event.by), worker.host), self._world
             lost = max(world.bus.hurt[way], world.bus.missed[way], world.back_at[worker.host])
             lately = world.now - max(lost, world.trouble_of(worker.host)) < FORGIVEN
             holds = lately or not met
-        demand("no eviction without cause", holds, f"{worker.name}: {reason}")
+        demand("no eviction without cause", holds, f"{worker.name}: {event.reason}")
 
     def receives(self, sid: str, message: Message) -> None:
         """A socket receives a broadcast; not if it was sent after the socket was called unknown."""

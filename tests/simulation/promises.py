@@ -10,7 +10,7 @@ from flask_rooms.protocol.messages import (
     Frame,
     Operation,
 )
-from flask_rooms.protocol.node import Deliver
+from flask_rooms.protocol.node import Deliver, Evicted
 from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.simulation.broadcasts import Broadcasts, Message
 from tests.simulation.changes import Call, Changes
@@ -131,10 +131,10 @@ class Promises:
         """A call has timed out."""
         self._changes.times_out(call, outcome)
 
-    def evicts(self, worker: Worker, reason: str) -> None:
+    def evicts(self, worker: Worker, event: Evicted) -> None:
         """A worker is evicted."""
-        met = self._streams.has_reached(worker.name, reason.split()[1])
-        self._deaths.evicts(worker, reason, met=met)
+        met = self._streams.has_reached(worker.name, event.by)
+        self._deaths.evicts(worker, event, met=met)
 
     def moves_on(self, old: Worker, new: Worker, waiting: list[tuple[int, Operation]]) -> None:
         """An evicted worker has put what still waited into its new outbox."""

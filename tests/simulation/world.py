@@ -464,8 +464,8 @@ class World:
         if not worker.accepts:
             self._serve(worker)
 
-    def _restart(self, worker: Worker, reason: str) -> None:
-        self.promises.evicts(worker, reason)
+    def _restart(self, worker: Worker, event: Evicted) -> None:
+        self.promises.evicts(worker, event)
         self.promises.dies(worker)
         self._ended[worker.name] = self.now, False
         new = self._new_life(worker.host, worker.limits)
@@ -591,7 +591,7 @@ class World:
             elif isinstance(event, Completed | TimedOut):
                 self._complete(worker, event)
             elif isinstance(event, Evicted):
-                self._restart(worker, event.reason)
+                self._restart(worker, event)
 
     def _complete(self, worker: Worker, event: Completed | TimedOut) -> None:
         if event.number not in worker.calls:

@@ -35,7 +35,7 @@ class Client:
     One socket of a worker, by Flask-SocketIO's own test client.
 
     Args:
-        worker: Whom to connect to.
+        worker: The worker to connect to.
         namespace: Where.
         options: As Flask-SocketIO's test client takes them.
     """
@@ -43,12 +43,35 @@ class Client:
     def __init__(self, worker: Worker, namespace: str = "/", **options: Any) -> None:
         self.namespace = namespace
         self._client = worker.socketio.test_client(worker.app, namespace=namespace, **options)
-        manager = worker.socketio.server.manager
-        self.sid: str = manager.sid_from_eio_sid(self._client.eio_sid, namespace)
+        self._manager = worker.socketio.server.manager
+        #: The Engine.IO session of its connection.
+        self.eio_sid: str = self._client.eio_sid
+        self.sid = self.sid_in(namespace)
+
+    def sid_in(self, namespace: str) -> str:
+        """Return the ID of the socket that its connection has in a namespace."""
+        sid: str = self._manager.sid_from_eio_sid(self.eio_sid, namespace)
+        return sid
+
+    def is_connected(self, namespace: str | None = None) -> bool:
+        """Whether it has received no packet that says it is disconnected."""
+        return bool(self._client.is_connected(namespace or self.namespace))
+
+    def connect(self, namespace: str) -> None:
+        """Connect to a namespace, over the same connection."""
+        self._client.connect(namespace)
 
     def emit(self, event: str, *args: Any) -> Any:
         """Send an event, and return what the worker acknowledges."""
         return self._client.emit(event, *args, namespace=self.namespace, callback=True)
+
+    def send(self, event: str, *args: Any) -> None:
+        """Send an event without asking for an acknowledgement, also after a disconnect."""
+        was_connected = self.is_connected()
+        self._client.connected[self.namespace] = True  # or Flask-SocketIO's client would refuse
+        assert self._client.emit(event, *args, namespace=self.namespace) is None
+        if not was_connected:
+            self._client.connected[self.namespace] = False
 
     def ask(self, verb: str, url: str, data: Any = None, **headers: str) -> Any:
         """Make a socket request, and return its acknowledgement."""
@@ -64,8 +87,12 @@ class Client:
         events = self._client.get_received(self.namespace)
         return [(event["name"], event["args"]) for event in events]
 
+    def inbox(self) -> list[tuple[str, Any]]:
+        """Return all events that it has received in any namespace, even if disconnected."""
+        return [(event["name"], event["args"]) for event in self._client.queue]
+
     def disconnect(self) -> None:
-        """Go away."""
+        """Leave the namespace, as a client does by itself."""
         self._client.disconnect(self.namespace)
 
 
@@ -141,22 +168,22 @@ class Wire:
         self._backend.open()
         self._heard: dict[str, int] = {}  # sender -> its last operation, which may be repeated
 
-    def next_speaker(self) -> str:
+    def next_sender(self) -> str:
         """Return the name of the worker that publishes next."""
         payload = self._backend.receive(PATIENCE)
         assert payload is not None, "no worker has published anything"
         return self._codec.decode(payload).sender
 
-    def said_by(self, worker: Worker) -> list[Operation]:
+    def published_by(self, worker: Worker) -> list[Operation]:
         """Return the operations that *worker* has published since the last call."""
-        return self.said_by_all(worker)[0]
+        return self.published_by_all(worker)[0]
 
-    def said_by_all(self, *workers: Worker) -> list[list[Operation]]:
+    def published_by_all(self, *workers: Worker) -> list[list[Operation]]:
         """Return the operations that each of the workers has published since the last call."""
         for worker in workers:
             worker.sockets.broadcast(_FENCE, None)
-        said: dict[str, list[Operation]] = {worker.name: [] for worker in workers}
-        unfinished = set(said)
+        published: dict[str, list[Operation]] = {worker.name: [] for worker in workers}
+        unfinished = set(published)
         while unfinished:
             payload = self._backend.receive(PATIENCE)
             assert payload is not None, "a worker has not published the fence"
@@ -170,8 +197,8 @@ class Wire:
                 if isinstance(operation, Emit) and operation.rooms == (_FENCE,):
                     unfinished.remove(frame.sender)
                 else:
-                    said[frame.sender].append(operation)
-        return list(said.values())
+                    published[frame.sender].append(operation)
+        return list(published.values())
 
 
 def make_app(name: str = "application") -> Flask:

@@ -67,7 +67,7 @@ class Broker(ABC):
         raise self._foreign("pause")
 
     def resume(self) -> None:
-        """Let a paused broker go on."""
+        """Let a paused broker continue."""
         raise self._foreign("resume")
 
     @abstractmethod

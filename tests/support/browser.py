@@ -116,7 +116,7 @@ class Browser:
                 # Read on, for a full pipe would make the browser wait.
                 threading.Thread(target=_drain, args=[self._process.stderr], daemon=True).start()
                 return text.partition(_LISTENING)[2].strip()
-        raise RuntimeError(f"{self._program} ended without a word about where it listens.")
+        raise RuntimeError(f"{self._program} ended without printing where it listens.")
 
     def _end(self) -> None:
         self._process.kill()

@@ -31,9 +31,9 @@ class Client:
 
     Args:
         url: The worker to connect to.
-        namespaces: Where to connect; the methods speak of the first unless told otherwise.
+        namespaces: Where to connect; the methods are for the first unless they name another.
         answer: Returns what an event is acknowledged with.
-        auth: What the connect handlers are told.
+        auth: What the connect handlers get as `auth`.
         options: As python-socketio's client takes them.
     """
 
@@ -82,9 +82,17 @@ class Client:
         """Return the next event with its arguments; ["disconnect"] when the socket has ended."""
         return self._received[namespace or self._namespaces[0]].get(timeout=TIMEOUT)
 
-    def disconnect(self) -> None:
-        """Leave."""
+    def send(self, event: str, *args: Any) -> None:
+        """Send an event without asking for an acknowledgement."""
+        self._client.emit(event, args, namespace=self._namespaces[0])
+
+    def leave(self) -> None:
+        """Disconnect from all namespaces, and keep the thread that receives."""
         self._client.disconnect()
+
+    def disconnect(self) -> None:
+        """Leave, and close the connection."""
+        self.leave()
         self._websocket.shutdown()
 
     def _listen(self, namespace: str) -> None:
@@ -114,7 +122,7 @@ def hang_up_at_once(client: socketio.Client) -> None:
 
 class JavaScriptClient:
     """
-    The JavaScript client of npm, in a Node process that does as it is told, as a context manager.
+    The JavaScript client of npm, in a Node process that it controls, as a context manager.
 
     Args:
         url: The worker to connect to.
@@ -175,10 +183,10 @@ class JavaScriptClient:
         """Return what the process says next of *kind*; what it has received meanwhile is kept."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            said = json.loads(line)
-            if kind in said:
-                return said[kind]
-            self._received.append(said["received"])
+            message = json.loads(line)
+            if kind in message:
+                return message[kind]
+            self._received.append(message["received"])
         raise EOFError("The JavaScript client has ended; it says why on the standard error.")
 
 

@@ -39,9 +39,9 @@ PAGE = """
 
 bp = Blueprint("clients", __name__)
 
-#: What a client has said when it connected, by socket ID.
+#: What a client has sent when it connected, by socket ID.
 handshakes: dict[str, Mapping[str, str]] = {}
-#: By which those are released who wait, by the name that they have given.
+#: The events that release waiting requests, by the name in the request.
 released: defaultdict[str, Event] = defaultdict(Event)
 
 
@@ -65,7 +65,7 @@ def create_app(**config: Any) -> Flask:
 
 
 def remember(*_: Any) -> None:
-    """Keep what a client says while it connects, and refuse it if it wants that."""
+    """Keep what a client sends while it connects, and refuse it if it asks for that."""
     if "refuse" in request.args:
         raise ConnectionRefusedError("as you wish")
     handshakes[request.sid] = request.args.to_dict()  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ def status(code: int) -> tuple[dict[str, Any], int, dict[str, str]]:
 
 @bp.get("/handshake")
 def handshake() -> Mapping[str, str]:
-    """Say what the client has said when it connected."""
+    """Return what the client sent when it connected."""
     return handshakes[request.sid]  # type: ignore[attr-defined]
 
 
@@ -108,7 +108,7 @@ def read_session() -> dict[str, Any]:
 
 @bp.before_app_request
 def begin_session() -> None:
-    """Begin a session for who fetches a cookie, as an application may do."""
+    """Begin a session for a client that fetches a cookie, as an application may do."""
     if request.path == "/__getcookie":
         session["begun"] = "by /__getcookie"
 
@@ -122,14 +122,14 @@ def wait(name: str) -> dict[str, Any]:
 
 @bp.post("/release/<name>")
 def release(name: str) -> dict[str, Any]:
-    """Have those answered who wait."""
+    """Let the waiting requests be answered."""
     released[name].set()
     return {}
 
 
 @bp.post("/hang-up")
 def hang_up() -> dict[str, Any]:
-    """Disconnect the client, which so never hears the answer."""
+    """Disconnect the client, which thus never receives the answer."""
     disconnect()
     return {}
 

@@ -64,14 +64,14 @@ def say(client: Client, *data: Any, **options: Any) -> None:
 
 
 def fence(speaker: Client, *clients: Client) -> None:
-    """Assert that each client hears nothing before what *speaker* says to it alone now."""
+    """Assert that each client receives nothing before what *speaker* now sends to it alone."""
     for client in clients:
         say(speaker, "fence", to=client.sid)
         assert client.receive() == ["said", "fence"]
 
 
 def _let_listen(url: str, workers: list[Worker]) -> None:
-    """Return when plain workers hear each other: each subscribes after its first client."""
+    """Return when plain workers receive each other: each subscribes after its first client."""
     for worker in workers:
         Client(worker.url).disconnect()
     with redis.Redis.from_url(url) as connection:

@@ -1,4 +1,4 @@
-"""A backend that goes wrong when a test wants it to."""
+"""A backend that fails when a test asks for it."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def peers(web: Worker, listener: Client) -> list[str]:
     Return the workers that *web* counts as alive.
 
     Args:
-        web: Whom to ask.
+        web: The worker to ask.
         listener: A socket of another worker: when that has answered to *web*, everything has
             come that was published before.
     """

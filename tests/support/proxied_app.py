@@ -19,7 +19,7 @@ def create_app(**config: Any) -> Flask:
 
 
 def where() -> dict[str, Any]:
-    """Say what the application knows of its client and of itself."""
+    """Return what the application knows of its client and of itself."""
     return {
         "address": request.remote_addr,
         "url": request.url,

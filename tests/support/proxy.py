@@ -1,5 +1,5 @@
 """
-A TCP proxy between workers and a broker, which breaks what it is told to.
+A TCP proxy between workers and a broker, which breaks connections on command.
 
 It is a process of its own, so that neither the asynchronous mode of a test nor a busy driver
 holds up what it carries. It obeys JSON on its standard input, a line for each command, and ends

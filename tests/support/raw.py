@@ -1,4 +1,4 @@
-"""A Socket.IO client that speaks in raw frames, as a hostile one may."""
+"""A Socket.IO client that sends raw frames, as a hostile one may."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT = 30.0
 
 
 class Refused(Exception):
-    """A client may not connect; the argument is what it was told."""
+    """A client may not connect; the argument is the answer that it got."""
 
 
 class RawClient:
@@ -56,17 +56,17 @@ class RawClient:
         self.close()
 
     def close(self) -> None:
-        """End the connection, without a word."""
+        """End the connection, without a packet that says so."""
         self._websocket.shutdown()  # type: ignore[no-untyped-call]
 
     def _connect(self, auth: Any) -> str:
         assert self.receive()[0] == "0"
         self.send("40" if auth is None else f"40{json.dumps(auth)}")
         answer = self.receive()
-        said = json.loads(answer[2:])
+        handshake = json.loads(answer[2:])
         if not answer.startswith("40"):
-            raise Refused(said)
-        return str(said["sid"])
+            raise Refused(handshake)
+        return str(handshake["sid"])
 
     def send(self, frame: str | bytes) -> None:
         """Send a frame: text or binary, as the type says."""
@@ -117,7 +117,7 @@ class RawClient:
         return frame
 
     def survives(self) -> bool:
-        """Whether the connection goes on: it answers, or it ends."""
+        """Whether the connection is still open: it answers, or it ends."""
         for _ in range(2):  # the first may be taken for the end of what was sent before
             self.try_to_send("40/chat,")
         try:

@@ -136,7 +136,7 @@ def hold(name: str) -> list[Any]:
 
 @bp.post("/release/<name>")
 def release(name: str) -> dict[str, Any]:
-    """Let what is held go on."""
+    """Let the held requests continue."""
     _gates[name].set()
     return {}
 

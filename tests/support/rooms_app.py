@@ -34,7 +34,7 @@ def create_app(**config: Any) -> Flask:
 
 
 def tell_watchers(reason: str) -> None:
-    """Say to those who watch one of its rooms who has disconnected, where it was, and why."""
+    """Send the watchers of its rooms the ID of a disconnected socket, its rooms, and the reason."""
     where = sorted(flask_socketio.rooms())
     watchers = [f"watchers of {room}" for room in where]
     sockets.broadcast(watchers, "gone", (sockets.get_id(request), where, reason))
@@ -102,7 +102,7 @@ def disconnect() -> dict[str, Any]:
 
 @bp.post("/ask")
 def ask() -> dict[str, Any]:
-    """Ask all that can be asked, about a room and a socket."""
+    """Make every query, about a room and a socket."""
     data = request.get_json()
     room, timeout = data["room"], data.get("timeout")
     answers: dict[str, Answer[Any]] = {
@@ -128,7 +128,7 @@ def leave_one_by_one() -> list[dict[str, Any]]:
 
 @bp.post("/leave-with-callbacks")
 def leave_with_callbacks() -> dict[str, Any]:
-    """Leave so many `times` with a callback each; say what they were given, and how many again."""
+    """Leave so many `times`, each with a callback; return what they got, and how often again."""
     data = request.get_json()
     called: list[Queue[BaseException | None]] = [Queue() for _ in range(data["times"])]
     for one in called:

@@ -19,7 +19,7 @@ from flask_rooms.backends import Backend
 
 TIMEOUT = 20.0  # seconds for a client's answer
 
-#: The room in which is said who has gone.
+#: The room whose members are sent each disconnect.
 WATCHERS = "watchers"
 
 request: Any = flask_request  # to which Flask-SocketIO adds `sid`
@@ -64,12 +64,12 @@ def add_handlers(socketio: SocketIO) -> None:
 
     @socketio.on("ask")
     def ask(sid: str, *question: Any) -> None:
-        asker = request.sid
+        caller = request.sid
         socketio.emit(
             "question",
             question,
             to=sid,
-            callback=lambda *answer: socketio.emit("answer", answer, to=asker),
+            callback=lambda *answer: socketio.emit("answer", answer, to=caller),
         )
 
     @socketio.on("call")
@@ -114,25 +114,25 @@ def rooms() -> list[Any]:
 
 
 def close(room: Any) -> str:
-    """Take everybody out of a room."""
+    """Take all members out of a room."""
     close_room(room)
     return "done"
 
 
 def say(options: dict[str, Any], *data: Any) -> str:
-    """Say *data* as the options of `emit` tell."""
+    """Send *data* with the options of `emit`."""
     emit("said", data, **options)
     return "done"
 
 
 def send_message(options: dict[str, Any], message: Any) -> str:
-    """Send *message* as the options of `send` tell."""
+    """Send *message* with the options of `send`."""
     flask_socketio.send(message, **options)
     return "done"
 
 
 def ask_and_wait(question: Any, options: dict[str, Any]) -> Any:
-    """Return what a socket, the asking one unless the options say otherwise, answers."""
+    """Return the answer of a socket: the caller's own, unless the options name another."""
     return flask_socketio.call("question", question, timeout=TIMEOUT, **options)
 
 
@@ -142,7 +142,7 @@ def fail(reason: str) -> None:
 
 
 def greet(auth: Any) -> bool | None:
-    """Refuse whoever asks for it, with a reason or without."""
+    """Refuse a client that asks for that, with a reason or without."""
     if auth == {"refuse": "with a reason"}:
         raise flask_socketio.ConnectionRefusedError("The reason.", 42)
     return False if auth == {"refuse": "without"} else None
@@ -155,7 +155,7 @@ def kick(sid: str) -> str:
 
 
 def goodbye(*reason: Any) -> None:
-    """Tell the watchers who has gone, and which rooms that socket was in."""
+    """Send the watchers the ID of the socket that left, and its rooms."""
     emit("gone", (request.sid, sorted(flask_socketio.rooms(), key=str)), to=WATCHERS)
 
 
@@ -183,14 +183,14 @@ class Chat(Namespace):
         return "done"
 
     def on_close(self, room: str) -> str:
-        """Take everybody out of a room."""
+        """Take all members out of a room."""
         self.close_room(room)
         return "done"
 
     def on_ask(self, sid: str, question: str) -> None:
-        """Ask a socket, and tell the asking one what it has answered."""
-        asker = request.sid
-        tell = partial(self.emit, "answer", room=asker)
+        """Ask a socket, and send its answer to the caller."""
+        caller = request.sid
+        tell = partial(self.emit, "answer", room=caller)
         self.emit("question", question, room=sid, callback=lambda *answer: tell(answer))
 
     def on_fail(self, reason: str) -> None:
@@ -203,7 +203,7 @@ class Chat(Namespace):
 
 @bp.put("/rooms/<room>")
 def join_by_request(room: str) -> dict[str, Any]:
-    """Put the asking socket into a room, and tell it so."""
+    """Put the caller's socket into a room, and confirm that."""
     join_room(room)
     emit("joined", room)
     return {"rooms": list(flask_socketio.rooms())}
@@ -211,7 +211,7 @@ def join_by_request(room: str) -> dict[str, Any]:
 
 @bp.post("/rooms/<room>")
 def say_by_request(room: str) -> dict[str, Any]:
-    """Say something to everybody else in a room."""
+    """Send something to the other members of a room."""
     emit("said", "by request", to=room, include_self=False)
     return {}
 

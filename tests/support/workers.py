@@ -77,8 +77,8 @@ class Worker:
         overdue.cancel()
         if not line:
             raise RuntimeError(f"A worker did not start: {' '.join(self._command)}")
-        said = json.loads(line)
-        self.name, self.url = said["name"], f"http://127.0.0.1:{said['port']}"
+        address = json.loads(line)
+        self.name, self.url = address["name"], f"http://127.0.0.1:{address['port']}"
 
     def post(self, path: str, **data: Any) -> Any:
         """Run a route over HTTP, and return its JSON; raise HTTPError when it has failed."""
@@ -86,6 +86,10 @@ class Worker:
         asked = Request(self.url + path, json.dumps(data).encode(), headers, method="POST")
         with urlopen(asked, timeout=TIMEOUT) as answer:
             return json.load(answer)
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """Let the worker say goodbye to the others and end."""
@@ -109,7 +113,7 @@ class Worker:
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused worker go on."""
+        """Let a paused worker continue."""
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:

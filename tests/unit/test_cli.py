@@ -48,10 +48,10 @@ def _network(workers: list[Worker]) -> Iterator[Terminal]:
 
 
 def test_workers_are_named_and_this_command_is_one_of_them(network: Terminal) -> None:
-    said = json.loads(network.rooms("workers", "--json"))
+    output = json.loads(network.rooms("workers", "--json"))
 
-    assert said["complete"]
-    assert set(said["value"]) == {network.here.name, network.there.name, said["this"]}
+    assert output["complete"]
+    assert set(output["value"]) == {network.here.name, network.there.name, output["this"]}
 
 
 def test_rooms_and_members_of_all_workers_are_shown(network: Terminal) -> None:
@@ -71,8 +71,8 @@ def test_sockets_of_any_worker_are_moved_and_disconnected(network: Terminal) -> 
 
 
 def test_a_broadcast_is_with_every_worker_when_the_command_ends(network: Terminal) -> None:
-    said = network.rooms("broadcast", "red", '{"a": 1}', "--json", "--event", "news")
-    assert said == "2 other workers have it.\n"
+    output = network.rooms("broadcast", "red", '{"a": 1}', "--json", "--event", "news")
+    assert output == "2 other workers have it.\n"
     network.here.post("/broadcast", rooms="red", say=["fence"])
 
     for client in network.clients:
@@ -81,10 +81,10 @@ def test_a_broadcast_is_with_every_worker_when_the_command_ends(network: Termina
 
 
 def test_a_check_names_the_others(network: Terminal) -> None:
-    said = network.rooms("check")
+    output = network.rooms("check")
 
-    assert network.here.name in said
-    assert network.there.name in said
+    assert network.here.name in output
+    assert network.there.name in output
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_a_check_says_what_to_do(
 ) -> None:
     variables = {name: value.format(port=free_port()) for name, value in variables.items()}
 
-    said = run_flask(workers[0], "rooms", "check", returns=1, errors=True, **variables)
+    output = run_flask(workers[0], "rooms", "check", returns=1, errors=True, **variables)
 
-    assert advice in said
-    assert "secret" not in said
+    assert advice in output
+    assert "secret" not in output
 
 
 # -- in this process --------------------------------------------------------------------------
@@ -124,29 +124,29 @@ def invoke(worker: InProcessWorker, *arguments: str) -> Result:
 def test_what_is_printed(local: LocalCluster) -> None:
     worker = local.worker()
     client = worker.connect()
-    sid, nobody = client.sid, new_sid(worker.name)
+    sid, unknown = client.sid, new_sid(worker.name)
     worker.sockets.join(sid, ["red", "blue"])
 
-    def said(*arguments: str) -> str:
+    def output(*arguments: str) -> str:
         result = invoke(worker, *arguments)
         assert result.exit_code == 0, result.output
         return result.output.partition(f"{ONLY_ITSELF}\n")[2]
 
-    assert said("workers") == f"{worker.name}\tthis command\n"
-    assert said("list", "--prefix", "bl") == "1\tblue\n"
-    assert json.loads(said("list", "--json")) == {
+    assert output("workers") == f"{worker.name}\tthis command\n"
+    assert output("list", "--prefix", "bl") == "1\tblue\n"
+    assert json.loads(output("list", "--json")) == {
         "value": {"blue": 1, "red": 1},
         "complete": True,
         "missing": [],
     }
-    assert json.loads(said("members", "red", "--json"))["value"] == [sid]
-    assert json.loads(said("join", "red", sid, nobody, "--json")) == {
+    assert json.loads(output("members", "red", "--json"))["value"] == [sid]
+    assert json.loads(output("join", "red", sid, unknown, "--json")) == {
         "changed": 0,
         "unchanged": 1,
-        "unknown": [nobody],
+        "unknown": [unknown],
     }
-    assert said("leave", "red", nobody) == f"changed: 0, unchanged: 0\nunknown: {nobody}\n"
-    said("broadcast", "blue", "hello")
+    assert output("leave", "red", unknown) == f"changed: 0, unchanged: 0\nunknown: {unknown}\n"
+    output("broadcast", "blue", "hello")
     assert client.received() == [("message", "hello")]
 
 
@@ -161,7 +161,7 @@ def test_a_check_of_one_process_says_that_there_is_no_more_to_see(local: LocalCl
     [
         (["members", " "], 1, "Error: A room's name cannot be empty."),
         (["members", "red", "--namespace", "chat"], 1, "Error: A namespace is a string"),
-        (["of", "somebody"], 1, "Error: This string does not have the form of a socket ID"),
+        (["of", "not-an-id"], 1, "Error: This string does not have the form of a socket ID"),
         (["leave", "red"], 2, "Error: Give a socket ID, or several, or --user."),
         (["leave", "red", "abc", "--user", "7"], 1, "Error: Give either a socket or `user=`"),
         (["broadcast", "red", "{", "--json"], 2, "DATA is not JSON"),
@@ -229,10 +229,10 @@ def test_names_that_clients_have_chosen_do_nothing_to_the_terminal(local: LocalC
     worker = local.worker()
     worker.sockets.join(worker.connect().sid, "\x1b[2J\nred")
 
-    said = invoke(worker, "list").output
+    output = invoke(worker, "list").output
 
-    assert "1\t'\\x1b[2J\\nred'\n" in said
-    assert "\x1b" not in said
+    assert "1\t'\\x1b[2J\\nred'\n" in output
+    assert "\x1b" not in output
 
 
 def test_commands_of_that_name_that_the_application_has_stay() -> None:

@@ -191,7 +191,7 @@ def test_of_several_applications_the_current_one_counts() -> None:
     assert rooms.sockets is parts_of(apps[1]).sockets
 
 
-def test_the_context_of_somebody_elses_application_does_not_count() -> None:
+def test_the_context_of_another_application_does_not_count() -> None:
     app, other = make_app("first"), make_app("other")
     rooms = Rooms(app)
     Rooms(other)
@@ -293,7 +293,7 @@ def test_a_worker_joins_with_its_first_use_and_not_before(cluster: LocalCluster)
 
     used.sockets.blast(1)
 
-    assert wire.next_speaker() == used.name
+    assert wire.next_sender() == used.name
     assert idle.name != used.name
 
 
@@ -303,7 +303,7 @@ def test_an_http_request_is_a_first_use(cluster: LocalCluster) -> None:
 
     worker.app.test_client().get("/")
 
-    assert wire.next_speaker() == worker.name
+    assert wire.next_sender() == worker.name
 
 
 # -- who is heard -----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def test_a_row_names_tests_that_exist(row: str) -> None:
     assert not set(named) - TESTS
 
 
-def test_there_are_rows_for_everybody() -> None:
+def test_there_is_a_row_for_every_kind_of_attacker() -> None:
     headings = re.findall(r"^## (.+)$", MODEL, re.MULTILINE)
 
     assert len(headings) == 6

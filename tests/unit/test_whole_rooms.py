@@ -104,7 +104,7 @@ callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "th
 
 
 @callers
-def test_everybody_in_a_room_leaves_all_rooms(network: ThreeWorkers, caller: int) -> None:
+def test_all_members_of_a_room_leave_all_rooms(network: ThreeWorkers, caller: int) -> None:
     network.join(network.both, "red")
     network.join([network.mine.sid, network.elsewhere.sid], "blue")
 
@@ -116,7 +116,7 @@ def test_everybody_in_a_room_leaves_all_rooms(network: ThreeWorkers, caller: int
 
 
 @callers
-def test_everybody_in_a_room_joins_others(network: ThreeWorkers, caller: int) -> None:
+def test_all_members_of_a_room_join_others(network: ThreeWorkers, caller: int) -> None:
     calls = network.workers[caller].sockets
     network.join([network.mine.sid, network.elsewhere.sid], "red")
 
@@ -130,7 +130,7 @@ def test_everybody_in_a_room_joins_others(network: ThreeWorkers, caller: int) ->
 
 
 @callers
-def test_everybody_in_a_room_leaves_others(network: ThreeWorkers, caller: int) -> None:
+def test_all_members_of_a_room_leave_others(network: ThreeWorkers, caller: int) -> None:
     calls = network.workers[caller].sockets
     network.join([network.mine.sid, network.elsewhere.sid], ["red", "blue"])
 
@@ -158,7 +158,7 @@ def test_a_room_without_members_changes_nothing(
 ) -> None:
     calls = network.workers[caller].sockets
 
-    assert CALLS[call](calls, "nobody's").result(PATIENCE) == Outcome()
+    assert CALLS[call](calls, "empty").result(PATIENCE) == Outcome()
     assert network.rooms == [{"lobby"}, set(), {"lobby"}, set()]
 
 
@@ -179,22 +179,24 @@ def test_one_socket_is_a_room_of_its_own(network: ThreeWorkers, caller: int) -> 
 
 @callers
 @pytest.mark.parametrize("call", CALLS)
-def test_an_id_that_nobody_holds_is_unknown(network: ThreeWorkers, caller: int, call: str) -> None:
+def test_an_id_that_no_worker_holds_is_unknown(
+    network: ThreeWorkers, caller: int, call: str
+) -> None:
     calls = network.workers[caller].sockets
-    ghosts = [new_sid(worker.name) for worker in network.workers]
+    unknown_sids = [new_sid(worker.name) for worker in network.workers]
 
-    for ghost in (*ghosts, new_sid(new_worker_name())):
-        assert CALLS[call](calls, ghost).result(PATIENCE) == Outcome(unknown=(ghost,))
+    for unknown in (*unknown_sids, new_sid(new_worker_name())):
+        assert CALLS[call](calls, unknown).result(PATIENCE) == Outcome(unknown=(unknown,))
 
 
 def test_leave_all_takes_requests_and_ids_one_or_many(network: ThreeWorkers) -> None:
-    ghost = new_sid(network.there.name)
+    unknown = new_sid(network.there.name)
     network.join([client.sid for client in network.clients], ["red", "blue"])
 
     assert network.mine.ask("put", "/leave-all")["body"] == {"changed": 3}
     assert network.mine.ask("put", "/leave-all")["body"] == {"changed": 0}
-    both = [network.elsewhere.sid, ghost]
-    assert network.third.sockets.leave_all(both).result(PATIENCE) == Outcome(2, 0, (ghost,))
+    both = [network.elsewhere.sid, unknown]
+    assert network.third.sockets.leave_all(both).result(PATIENCE) == Outcome(2, 0, (unknown,))
     answer = network.idle.ask("put", "/leave-all-with", [network.other.sid])
     assert answer["body"] == {"changed": 5}
     assert network.rooms == [set()] * 4
@@ -243,9 +245,9 @@ def test_a_callback_is_called_once_with_none(network: ThreeWorkers, caller: int)
     calls.remove_room_members_from_rooms("lobby", "red", tell("remove")).result(PATIENCE)
     calls.leave_all("lobby", tell("leave_all")).result(PATIENCE)
 
-    told = [called.get(timeout=PATIENCE) for _ in range(3)]
+    errors = [called.get(timeout=PATIENCE) for _ in range(3)]
     names = ["add", "leave_all", "remove"]
-    assert sorted(told) == [(name, None) for name in names]
+    assert sorted(errors) == [(name, None) for name in names]
     for client in (network.idle, network.elsewhere):
         calls.leave(client.sid, "red", tell("fence")).result(PATIENCE)
     assert [called.get(timeout=PATIENCE) for _ in range(2)] == [("fence", None)] * 2
@@ -304,7 +306,9 @@ def test_what_waits_for_a_worker_ends_with_it(cluster: LocalCluster) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_worker_in_its_first_moment_reaches_everybody(network: ThreeWorkers, call: str) -> None:
+def test_a_worker_in_its_first_moment_reaches_every_socket(
+    network: ThreeWorkers, call: str
+) -> None:
     with LocalCluster() as cluster:
         cluster.hub = network.hub
         outcome = CALLS[call](cluster.worker().sockets, "lobby").result(PATIENCE)
@@ -313,7 +317,7 @@ def test_a_worker_in_its_first_moment_reaches_everybody(network: ThreeWorkers, c
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_worker_that_has_just_joined_is_reached_by_everybody(
+def test_a_worker_that_has_just_joined_is_reached_by_every_other(
     network: ThreeWorkers, call: str
 ) -> None:
     """Ten times, since it is about the moment between its hello and the others' hearing it."""
@@ -332,7 +336,7 @@ def test_a_worker_that_has_just_joined_is_reached_by_everybody(
 
 
 @callers
-def test_what_is_said_after_a_leave_all_reaches_nobody(network: ThreeWorkers, caller: int) -> None:
+def test_an_event_after_a_leave_all_reaches_no_socket(network: ThreeWorkers, caller: int) -> None:
     calls = network.workers[caller].sockets
 
     for number in range(50):
@@ -347,7 +351,7 @@ def test_what_is_said_after_a_leave_all_reaches_nobody(network: ThreeWorkers, ca
 
 
 @callers
-def test_what_is_said_after_a_removal_reaches_nobody(network: ThreeWorkers, caller: int) -> None:
+def test_an_event_after_a_removal_reaches_no_socket(network: ThreeWorkers, caller: int) -> None:
     calls = network.workers[caller].sockets
 
     for number in range(50):
@@ -395,18 +399,19 @@ def test_ten_thousand_members_are_one_message(cluster: LocalCluster) -> None:
         worker.sockets.join(sids, "lobby").result(0)
     wire = cluster.listen()
     here.sockets.count("lobby")  # returns when it has discovered every worker
-    wire.said_by_all(here, there, third)
+    wire.published_by_all(here, there, third)
 
     def cost(call: Callable[[Sockets], Future[Outcome]]) -> tuple[Outcome, list[list[type]]]:
         outcome = call(here.sockets).result(PATIENCE)
-        said = wire.said_by_all(here, there, third)
-        return outcome, [[type(operation) for operation in each] for each in said]
+        published = wire.published_by_all(here, there, third)
+        return outcome, [[type(operation) for operation in each] for each in published]
 
     one_each: list[list[type]] = [[Change], [Done], [Done]]
     added = cost(lambda calls: calls.add_room_members_to_rooms("lobby", "red"))
     assert added == (Outcome(10_000), one_each)
     here.sockets.broadcast("red", "event", 1)
-    assert [list(map(type, said)) for said in wire.said_by_all(here, there)] == [[Emit], []]
+    published = wire.published_by_all(here, there)
+    assert [[type(operation) for operation in each] for each in published] == [[Emit], []]
     removed = cost(lambda calls: calls.remove_room_members_from_rooms("lobby", "red"))
     assert removed == (Outcome(10_000), one_each)
     assert cost(lambda calls: calls.leave_all("lobby")) == (Outcome(10_000), one_each)
@@ -417,12 +422,12 @@ def test_ten_thousand_members_are_one_message(cluster: LocalCluster) -> None:
 
 def other_ids(network: ThreeWorkers) -> list[str]:
     """Return the IDs whose rooms are no business of `mine`."""
-    ghosts = [new_sid(worker.name) for worker in network.workers]
-    return [network.idle.sid, network.other.sid, network.elsewhere.sid, *ghosts]
+    unknown_sids = [new_sid(worker.name) for worker in network.workers]
+    return [network.idle.sid, network.other.sid, network.elsewhere.sid, *unknown_sids]
 
 
 @callers
-def test_nobody_else_gets_into_the_room_of_an_id(network: ThreeWorkers, caller: int) -> None:
+def test_no_other_socket_gets_into_the_room_of_an_id(network: ThreeWorkers, caller: int) -> None:
     calls, mine = network.workers[caller].sockets, network.mine.sid
     before = network.rooms
     for sid in other_ids(network):
@@ -518,7 +523,7 @@ def test_leave_all_keeps_a_socket_in_the_room_of_its_own_id(
 
 
 @callers
-def test_who_has_left_the_room_of_its_own_id_is_a_socket_like_any(
+def test_a_socket_that_has_left_the_room_of_its_own_id_is_like_any_other(
     network: ThreeWorkers, caller: int
 ) -> None:
     """As in Sails it cannot be spoken to by its ID; its rooms, and what names it, go on."""
@@ -527,7 +532,7 @@ def test_who_has_left_the_room_of_its_own_id_is_a_socket_like_any(
         removed = calls.remove_room_members_from_rooms(sid, sid).result(PATIENCE)
         assert removed == Outcome(changed=1)
 
-        calls.broadcast(sid, "event", "for nobody")
+        calls.broadcast(sid, "event", "for no socket")
         calls.broadcast("lobby", "event", sid)
         calls.blast("event", "all", omit=sid)
         assert calls.add_room_members_to_rooms(sid, "red").result(PATIENCE) == Outcome(1)
@@ -683,15 +688,15 @@ def test_a_guard_that_refuses_more_than_a_message_holds_is_heard(cluster: LocalC
     assert set(caught.value.sids) < set(sids)
 
 
-def test_an_answer_may_be_a_little_longer_than_the_question(cluster: LocalCluster) -> None:
-    def ghosts(worker: str) -> tuple[str, ...]:
+def test_an_answer_may_be_a_little_longer_than_the_change(cluster: LocalCluster) -> None:
+    def unknown_sids(worker: str) -> tuple[str, ...]:
         return tuple(new_sid(worker) for _ in range(20))
 
-    longest = len(encode_operation(Change("leave", "/", ghosts(new_worker_name()), ("r",))))
+    longest = len(encode_operation(Change("leave", "/", unknown_sids(new_worker_name()), ("r",))))
     there = cluster.worker(message_bytes=longest)
     here = cluster.worker(message_bytes=longest, confirm_timeout=PATIENCE)
     fence(here, there.connect())
-    unknown = ghosts(there.name)
+    unknown = unknown_sids(there.name)
 
     assert here.sockets.leave(unknown, "r").result() == Outcome(unknown=unknown)
     with pytest.raises(InvalidArgument, match="split the call"):
@@ -712,10 +717,10 @@ def talk(network: ThreeWorkers) -> ThreeWorkers:
 
 @pytest.mark.parametrize("form", ["request", "own id", "list"])
 @pytest.mark.parametrize("name", ["mine", "other", "idle", "elsewhere"])
-def test_whoever_speaks_can_leave_itself_out(talk: ThreeWorkers, name: str, form: str) -> None:
+def test_a_sender_can_leave_itself_out(talk: ThreeWorkers, name: str, form: str) -> None:
     speaker: Client = getattr(talk, name)
 
-    speaker._client.emit("speak", form, "hello")
+    speaker.send("speak", form, "hello")
 
     heard = [("said", ["hello"]), ("blasted", ["hello"])]
     expected = [[] if client is speaker else heard for client in talk.clients]
@@ -724,11 +729,11 @@ def test_whoever_speaks_can_leave_itself_out(talk: ThreeWorkers, name: str, form
 
 def test_omit_takes_a_list_of_ids_from_a_worker_without_sockets(talk: ThreeWorkers) -> None:
     calls = talk.third.sockets
-    ghost = new_sid(new_worker_name())
+    unknown = new_sid(new_worker_name())
 
-    calls.broadcast(["red", "blue"], "said", 1, omit=[*talk.both, ghost])
+    calls.broadcast(["red", "blue"], "said", 1, omit=[*talk.both, unknown])
     calls.blast("said", 2, omit={talk.idle.sid, talk.elsewhere.sid})
-    calls.broadcast(["blue", "red"], "said", 3, omit=ghost)
+    calls.broadcast(["blue", "red"], "said", 3, omit=unknown)
     calls.broadcast("red", "said", 4, omit=())
 
     one, two, three, four = (("said", [number]) for number in (1, 2, 3, 4))
@@ -740,7 +745,7 @@ def test_omit_takes_a_list_of_ids_from_a_worker_without_sockets(talk: ThreeWorke
 def test_several_rooms_are_a_union_and_each_socket_gets_one_copy(
     talk: ThreeWorkers, caller: int
 ) -> None:
-    rooms = ["red", "blue", "lobby", "red", "nobody's", talk.mine.sid, talk.other.sid]
+    rooms = ["red", "blue", "lobby", "red", "empty", talk.mine.sid, talk.other.sid]
 
     for given in (rooms, tuple(rooms), set(rooms), iter(rooms), dict.fromkeys(rooms).keys()):
         talk.workers[caller].sockets.broadcast(given, "said", 1)
@@ -758,8 +763,8 @@ def test_a_tuple_is_several_arguments_with_bytes_among_them(
     talk.workers[caller].sockets.blast(data)
 
     arguments = [b"\x00\xff", {"deep": [b"bytes", None]}, [], "text"]
-    said, message = ("said", arguments), ("message", arguments[0])  # the test client's own habit
-    assert talk.received(talk.workers[caller]) == [[said, message], [message]] * 2
+    event, message = ("said", arguments), ("message", arguments[0])  # as the test client has it
+    assert talk.received(talk.workers[caller]) == [[event, message], [message]] * 2
 
 
 def test_parts_of_two_events_with_bytes_do_not_mix(talk: ThreeWorkers) -> None:

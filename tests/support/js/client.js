@@ -1,4 +1,4 @@
-// A client that does as it is told: node client.js MODULE URL
+// A client that carries out the lines of its standard input: node client.js MODULE URL
 //
 // Each line of the standard input is a JSON array, an event to emit with its arguments. Each line
 // of the standard output is a JSON object of one member: connected (the socket ID), acknowledged
@@ -8,7 +8,7 @@
 
 const readline = require("node:readline");
 
-const LIFETIME = 60000; // milliseconds, after which whoever waits for a line gets the end instead
+const LIFETIME = 60000; // milliseconds, after which a reader that waits for a line gets the end instead
 
 const [module_, url] = process.argv.slice(2);
 const { io } = require(module_);

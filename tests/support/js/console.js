@@ -1,4 +1,4 @@
-// Evaluates what it is told: node console.js NODE_MODULES
+// Evaluates the expressions of its standard input: node console.js NODE_MODULES
 //
 // Each line of the standard input is a JSON string, the source of an expression, which may be a
 // promise. For each of them comes one line on the standard output, in order: a JSON object of one

@@ -54,10 +54,10 @@ class UntouchedWorkers:
     @contextmanager
     def untouched(self) -> Iterator[None]:
         """Assert that nothing changes, no event arrives and nothing is published meanwhile."""
-        self.wire.said_by(self.here)
+        self.wire.published_by(self.here)
         before = self._state()
         yield
-        assert self.wire.said_by(self.here) == []
+        assert self.wire.published_by(self.here) == []
         assert self._state() == before
 
     def refuses(self, error: type[Exception], call: Callable[[], object]) -> None:
@@ -237,9 +237,11 @@ def test_what_is_no_room_gets_no_broadcast(network: UntouchedWorkers, bad: str) 
     network.refuses(InvalidRoom, lambda: network.sockets.broadcast(BAD_ROOMS[bad], "event", 1))
 
 
-@pytest.mark.parametrize("rooms", ["other", ["blue", "other"], "nobody"])
-def test_the_room_of_an_id_is_joined_by_nobody_else(network: UntouchedWorkers, rooms: Any) -> None:
-    ids = {"other": network.other.sid, "nobody": new_sid(network.there.name)}
+@pytest.mark.parametrize("rooms", ["other", ["blue", "other"], "unknown"])
+def test_the_room_of_an_id_is_joined_by_no_other_socket(
+    network: UntouchedWorkers, rooms: Any
+) -> None:
+    ids = {"other": network.other.sid, "unknown": new_sid(network.there.name)}
     given = ids[rooms] if isinstance(rooms, str) else [ids.get(room, room) for room in rooms]
 
     network.refuses(InvalidRoom, lambda: network.sockets.join(network.mine.sid, given))
@@ -304,7 +306,7 @@ def test_a_broadcast_takes_an_event_and_its_data(
     network.refuses(InvalidArgument, lambda: network.sockets.blast(*given))
 
 
-def test_data_that_is_too_large_for_a_message_reaches_nobody() -> None:
+def test_data_that_is_too_large_for_a_message_reaches_no_socket() -> None:
     with LocalCluster() as cluster:
         here, there = cluster.worker(message_bytes=1000), cluster.worker()
         mine, wire = here.connect(), cluster.listen()
@@ -313,7 +315,7 @@ def test_data_that_is_too_large_for_a_message_reaches_nobody() -> None:
         with pytest.raises(InvalidArgument, match="ROOMS_MESSAGE_BYTES"):
             here.sockets.blast("event", "x" * 2000)
 
-        assert not [one for one in wire.said_by(here) if isinstance(one, Emit)]
+        assert not [one for one in wire.published_by(here) if isinstance(one, Emit)]
         assert mine.received() == []
 
 
@@ -325,7 +327,7 @@ def test_ids_that_are_too_many_for_a_message_change_nothing() -> None:
         with pytest.raises(InvalidArgument, match="split the call"):
             here.sockets.join([mine.sid, *(new_sid(there.name) for _ in range(100))], "red")
 
-        assert wire.said_by(here) == []
+        assert wire.published_by(here) == []
         assert here.rooms_of(mine) == set()
 
 

@@ -103,8 +103,8 @@ def test_the_members_of_a_room_on_every_worker(network: ThreeWorkers, caller: in
 
     assert calls.members("red") == Answer(frozenset(network.both), True)
     assert calls.count("red") == Answer(2, True)
-    assert calls.members("nobody's") == Answer(frozenset(), True)
-    assert calls.count("nobody's") == Answer(0, True)
+    assert calls.members("empty") == Answer(frozenset(), True)
+    assert calls.count("empty") == Answer(0, True)
 
 
 @callers
@@ -275,13 +275,13 @@ def test_a_long_answer_comes_in_pages(cluster: LocalCluster) -> None:
     ):
         assert ask() == Answer(expected, True)
 
-        said = wire.said_by(there)
-        pages = [operation for operation in said if isinstance(operation, Reply)]
+        published = wire.published_by(there)
+        pages = [operation for operation in published if isinstance(operation, Reply)]
         assert len(pages) > 10
         assert all(len(encode_operation(page)) <= 1_000 for page in pages)
         assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
     assert here.sockets.count("lobby") == Answer(300, True)
-    assert len(wire.said_by(there)) == 1
+    assert len(wire.published_by(there)) == 1
 
 
 ROOMS = st.text(max_size=40) | st.integers(-(2**63), 2**63 - 1) | st.just("x" * 400)
@@ -314,11 +314,11 @@ def test_an_answer_that_would_fill_the_outbox_is_not_given_and_that_is_said(
     there.sockets.join(sids, "lobby").result(0)
     here.sockets.join(mine.sid, "lobby").result(0)
     wire = cluster.listen()
-    wire.said_by(there)
+    wire.published_by(there)
 
     assert here.sockets.members("lobby") == Answer(frozenset({mine.sid}), False, (there.name,))
 
-    assert len(wire.said_by(there)) == 1
+    assert len(wire.published_by(there)) == 1
     assert here.sockets.count("lobby") == Answer(301, True)
     assert here.sockets.rooms() == Answer({"lobby": 301}, True)
 
@@ -463,7 +463,7 @@ def test_no_time_at_all_is_time_for_what_is_here(cluster: LocalCluster) -> None:
     assert network.there.name in answer.missing
 
 
-def test_who_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
+def test_a_worker_that_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.backend.mute = True
     asking = in_thread(lambda: network.here.rooms.sockets.members("red"))
@@ -477,7 +477,7 @@ def test_who_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
     assert (later.complete, set(later.value)) == (False, {network.sids[0]})
 
 
-def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarts_waits_for_no_answer(cluster: LocalCluster) -> None:
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.backend.mute = True
     asking = in_thread(lambda: network.here.rooms.sockets.members("red"))
@@ -492,7 +492,7 @@ def test_who_starts_over_waits_for_no_answer(cluster: LocalCluster) -> None:
 # -- the first moment of a life -------------------------------------------------------------------
 
 
-def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarted_gives_up_no_query_of_its_next_life(cluster: LocalCluster) -> None:
     """Its numbers start again, so another query may have the number of an old one."""
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.own.deaf = True
@@ -509,8 +509,8 @@ def test_who_started_over_gives_up_no_question_of_its_next_life(cluster: LocalCl
     assert not asked[1].done()
 
 
-def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -> None:
-    """It may be on its way to who waits for it when a worker starts over."""
+def test_a_result_from_before_a_restart_is_ignored(cluster: LocalCluster) -> None:
+    """It may be on its way to the caller when a worker restarts."""
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.own.deaf = True
     here = network.here.cluster
@@ -520,13 +520,13 @@ def test_what_is_known_of_a_life_is_nothing_to_the_next(cluster: LocalCluster) -
     here.restart("a test says so")
     while (asked := here.calls.send(FENCE, None))[0] < old:
         pass
-    here._handle([TimedOut(old, ())], before)
+    here.calls.resolve(TimedOut(old, ()), before)
 
     assert asked[0] == old
     assert not asked[1].done()
 
 
-def test_a_worker_in_its_first_moment_is_told_of_everybody(network: ThreeWorkers) -> None:
+def test_a_worker_in_its_first_moment_learns_of_every_socket(network: ThreeWorkers) -> None:
     queries: list[tuple[Callable[[Sockets], object], object]] = [
         (lambda calls: calls.members("red"), frozenset(network.both)),
         (lambda calls: calls.count("red"), 2),
@@ -554,17 +554,17 @@ def test_a_worker_that_has_just_joined_is_asked_as_well(network: ThreeWorkers) -
         newcomer.cluster.stop()
 
 
-def test_who_is_alone_waits_for_nobody(cluster: LocalCluster) -> None:
+def test_a_worker_that_is_alone_does_not_wait(cluster: LocalCluster) -> None:
     """On memory:// a worker knows without a heartbeat that it is alone."""
     worker = cluster.worker(heartbeat_interval=FOR_EVER, confirm_timeout=PATIENCE)
     client = worker.connect()
-    ghost = new_sid(new_worker_name())
+    unknown = new_sid(new_worker_name())
     worker.sockets.join(client.sid, "red").result(0)
 
     assert worker.sockets.members("red") == Answer(frozenset({client.sid}), True)
     assert worker.sockets.rooms() == Answer({"red": 1}, True)
-    assert worker.sockets.rooms_of(ghost) == Answer(frozenset(), True)
-    assert worker.sockets.leave(ghost, "red").result() == Outcome(unknown=(ghost,))
+    assert worker.sockets.rooms_of(unknown) == Answer(frozenset(), True)
+    assert worker.sockets.leave(unknown, "red").result() == Outcome(unknown=(unknown,))
     assert worker.sockets.leave_all("red").result() == Outcome(1)
 
 
@@ -600,20 +600,20 @@ def lying(cluster: LocalCluster) -> Lying:
 
 
 def test_only_the_owner_tells_the_rooms_of_a_socket(lying: Lying) -> None:
-    lying.says(lambda asker, number: Reply(asker, number, ("lie",), (), True))
+    lying.says(lambda caller, number: Reply(caller, number, ("lie",), (), True))
     for _ in range(20):
         assert lying.here.sockets.rooms_of(lying.sids[1]) == Answer(frozenset({"red"}), True)
 
 
-def test_an_answer_to_another_question_is_none(lying: Lying) -> None:
+def test_an_answer_to_another_query_is_ignored(lying: Lying) -> None:
     """Nor is one to a query of another worker, or to an earlier or later query."""
     lying.says(
-        lambda asker, number: Reply(asker, number - 1, ("lie",), (1,), True),
-        lambda asker, number: Reply(asker, number + 1, ("lie",), (1,), True),
-        lambda asker, number: Reply(asker, 0, ("lie",), (1,), True),
+        lambda caller, number: Reply(caller, number - 1, ("lie",), (1,), True),
+        lambda caller, number: Reply(caller, number + 1, ("lie",), (1,), True),
+        lambda caller, number: Reply(caller, 0, ("lie",), (1,), True),
         lambda calls, number: Reply(lying.there.name, number, ("lie",), (1,), True),
-        lambda calls, number: Reply("nobody", number, ("lie",), (1,), True),
-        lambda asker, number: Reply(asker, number, (lying.sids[2],), (1,), True),
+        lambda calls, number: Reply("no worker", number, ("lie",), (1,), True),
+        lambda caller, number: Reply(caller, number, (lying.sids[2],), (1,), True),
     )
     for _ in range(20):
         members = lying.here.sockets.members("red")
@@ -631,10 +631,10 @@ def test_an_answer_counts_once(lying: Lying) -> None:
 
 def test_what_follows_the_last_page_is_nothing(lying: Lying) -> None:
     lying.says(
-        lambda asker, number: Reply(asker, number, ("first",), (), False),
-        lambda asker, number: Reply(asker, number, ("last",), (), True),
-        lambda asker, number: Reply(asker, number, ("too late",), (), False),
-        lambda asker, number: Reply(asker, number, (), (), True),
+        lambda caller, number: Reply(caller, number, ("first",), (), False),
+        lambda caller, number: Reply(caller, number, ("last",), (), True),
+        lambda caller, number: Reply(caller, number, ("too late",), (), False),
+        lambda caller, number: Reply(caller, number, (), (), True),
     )
     for _ in range(20):
         answer = lying.here.sockets.members("red")
@@ -666,9 +666,9 @@ def test_what_a_worker_has_said_before_it_died_is_nothing(lying: Lying) -> None:
 
 
 def test_names_and_counts_that_do_not_match_are_none(lying: Lying) -> None:
-    lying.says(lambda asker, number: Reply(asker, number, ("more", "names"), (1,), True))
+    lying.says(lambda caller, number: Reply(caller, number, ("more", "names"), (1,), True))
     assert lying.here.sockets.rooms() == Answer({"red": 2, "more": 1}, True)
-    lying.says(lambda asker, number: Reply(asker, number, (), (1, 2, 3), True))
+    lying.says(lambda caller, number: Reply(caller, number, (), (1, 2, 3), True))
     assert lying.here.sockets.rooms() == Answer({"red": 2}, True)
     assert lying.here.sockets.members("red") == Answer(lying.honest, True)
 

@@ -204,7 +204,7 @@ def test_a_socket_may_leave_the_room_of_its_own_id_as_in_sails(
     for sid in network.both:
         assert network.here.sockets.leave(sid, sid).result(PATIENCE) == Outcome(1)
 
-        network.here.sockets.broadcast(sid, "event", "for nobody")
+        network.here.sockets.broadcast(sid, "event", "for no socket")
 
     assert network.received(network.here) == ([], [])
 
@@ -275,14 +275,14 @@ def test_a_broadcast_reaches_the_members_on_every_worker_once(
     outsider = network.there.connect()
     speaker.sockets.join(network.both, ["red", "blue"]).result(PATIENCE)
 
-    speaker.sockets.broadcast(["red", "blue", "red", "nobody's"], "event", {"a": [1, b"bytes"]})
+    speaker.sockets.broadcast(["red", "blue", "red", "empty"], "event", {"a": [1, b"bytes"]})
 
     assert network.received(speaker) == ([("event", [{"a": [1, b"bytes"]}])],) * 2
     assert outsider.received() == []
 
 
 @pytest.mark.parametrize("caller", ["here", "there", "third"])
-def test_a_blast_reaches_everybody(network: WorkersWithoutRooms, caller: str) -> None:
+def test_a_blast_reaches_every_socket(network: WorkersWithoutRooms, caller: str) -> None:
     speaker: Worker = getattr(network, caller)
 
     speaker.sockets.blast("event", "all")
@@ -334,10 +334,10 @@ def test_a_request_leaves_itself_out(network: WorkersWithoutRooms) -> None:
     assert network.received(network.here) == ([], told)
 
 
-def test_a_room_without_members_and_no_room_at_all_reach_nobody(
+def test_a_room_without_members_and_no_room_at_all_reach_no_socket(
     network: WorkersWithoutRooms,
 ) -> None:
-    network.here.sockets.broadcast("nobody's", "event", 1)
+    network.here.sockets.broadcast("empty", "event", 1)
     network.here.sockets.broadcast([], "event", 1)
 
     assert network.received(network.here) == ([], [])
@@ -347,7 +347,7 @@ def test_a_room_without_members_and_no_room_at_all_reach_nobody(
 
 
 @pytest.mark.parametrize("speaker", ["here", "there", "third"])
-def test_after_a_confirmed_leave_nobody_reaches_the_socket_in_the_room(
+def test_after_a_confirmed_leave_no_worker_reaches_the_socket_in_the_room(
     network: WorkersWithoutRooms, speaker: str
 ) -> None:
     network.third.sockets.join(network.both, "red").result(PATIENCE)

@@ -28,12 +28,13 @@ from tests.support.apps import (
     make_app,
 )
 from tests.support.faults import FaultyBackend
+from tests.support.signing import signed
 
 pytestmark = pytest.mark.every_python
 
 
 class HalfOpenBackend(FaultyBackend):
-    """Deaf until it is opened again, as a connection that died without a word."""
+    """Deaf until it is opened again, as a connection that died without an error."""
 
     def open(self) -> None:
         super().open()
@@ -114,8 +115,8 @@ def test_a_worker_that_does_not_hear_itself_connects_again(cluster: LocalCluster
     assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1)
 
 
-def test_who_starts_over_connects_again(cluster: LocalCluster) -> None:
-    """It was not heard, and need not wait until it misses its own words among the others'."""
+def test_a_worker_that_restarts_connects_again(cluster: LocalCluster) -> None:
+    """It was not received, and need not wait until it misses its own frames among the others'."""
     here, there = cluster.worker(), _with(cluster, backend := StuckBackend(cluster.hub))
     fence(here, there.connect())
 
@@ -173,8 +174,8 @@ def test_a_worker_born_without_a_broker_joins_when_it_is_there(cluster: LocalClu
     assert join.result(PATIENCE) == Outcome(1)
 
 
-def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
-    """What connects before the others know the new name could be called unknown by them."""
+def test_a_worker_that_restarts_unheard_starts_with_no_socket(cluster: LocalCluster) -> None:
+    """The others could report a socket as unknown that connects before they know the new name."""
     backend = FaultyBackend(cluster.hub)
     here, there = cluster.worker(), cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
     fence(here, there.connect())
@@ -191,8 +192,8 @@ def test_who_starts_over_unheard_starts_with_no_socket(cluster: LocalCluster) ->
     assert there.rooms_of(client) == set()
 
 
-def test_who_starts_over_accepts_no_socket_before_it_is_heard(cluster: LocalCluster) -> None:
-    """Those who come back at once are not sent away a second time."""
+def test_a_worker_that_restarts_accepts_no_socket_before_it_is_heard(cluster: LocalCluster) -> None:
+    """Clients that come back at once are not disconnected a second time."""
     backend = FaultyBackend(cluster.hub)
     here, there = cluster.worker(), _with(cluster, backend)
     fence(here, there.connect())
@@ -209,7 +210,7 @@ def test_who_starts_over_accepts_no_socket_before_it_is_heard(cluster: LocalClus
 
 
 class HangingBackend(FaultyBackend):
-    """Keeps whoever publishes waiting until `answer` is set, and then fails, when told to."""
+    """Blocks publish() until `answer` is set, and then fails, if the test says so."""
 
     def __init__(self, hub: str) -> None:
         super().__init__(hub)
@@ -225,7 +226,7 @@ class HangingBackend(FaultyBackend):
         super().publish(payload)
 
 
-def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalCluster) -> None:
+def test_a_worker_that_restarts_with_a_full_outbox_fails_its_calls(cluster: LocalCluster) -> None:
     """What was under way comes back to an outbox that is full, and is more than that holds."""
     backend = HangingBackend(cluster.hub)
     here, there = cluster.worker(make_app(), backend=backend, outbox_bytes=2000), cluster.worker()
@@ -237,8 +238,8 @@ def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalClus
     backend.hangs = backend.deaf = True
     under_way = in_thread(lambda: here.sockets.broadcast("green", "x" * 1500))
     assert backend.hanging.wait(PATIENCE)
-    told: Queue[BaseException | None] = Queue()
-    here.sockets.leave(elsewhere, "red", told.put)
+    errors: Queue[BaseException | None] = Queue()
+    here.sockets.leave(elsewhere, "red", errors.put)
     with pytest.raises(BackendUnavailable):
         _ask_until_refused(here, elsewhere)
     _wait_for(lambda: name not in there.cluster.peers)
@@ -246,7 +247,7 @@ def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalClus
     backend.answer.set()
     under_way.result(PATIENCE)
     backend.deaf = False
-    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+    assert isinstance(errors.get(timeout=PATIENCE), Unconfirmed)
 
     backend.down = False
     _wait_for(lambda: here.name in there.cluster.peers)
@@ -255,21 +256,21 @@ def test_who_starts_over_with_a_full_outbox_tells_its_callers(cluster: LocalClus
     assert here.rooms_of(client) == set()
 
 
-def test_without_a_broker_callers_are_told_in_time(cluster: LocalCluster) -> None:
+def test_without_a_broker_calls_fail_in_time(cluster: LocalCluster) -> None:
     backend = LostBackend(cluster.hub)
     here = cluster.worker(make_app(), backend=backend, confirm_timeout=0.5)
     sid = cluster.worker().connect().sid
     here.sockets.join(sid, "red").result(PATIENCE)
-    told: Queue[BaseException | None] = Queue()
+    errors: Queue[BaseException | None] = Queue()
 
     backend.down = True
-    here.sockets.leave(sid, "red", told.put)
+    here.sockets.leave(sid, "red", errors.put)
 
-    assert isinstance(told.get(timeout=PATIENCE), Unconfirmed)
+    assert isinstance(errors.get(timeout=PATIENCE), Unconfirmed)
     assert backend.down
 
 
-def test_who_is_back_later_is_not_taken_for_dead(cluster: LocalCluster) -> None:
+def test_a_worker_that_is_back_later_is_not_counted_as_dead(cluster: LocalCluster) -> None:
     later, sooner = LostBackend(cluster.hub), LostBackend(cluster.hub)
     here, there = _with(cluster, later), _with(cluster, sooner)
     client = here.connect()
@@ -279,7 +280,7 @@ def test_who_is_back_later_is_not_taken_for_dead(cluster: LocalCluster) -> None:
     _wait_for(lambda: later.tried > 7 and sooner.tried > 7)  # the pauses are no longer short
     wire = cluster.listen()
     sooner.down = False
-    assert wire.next_speaker() == there.name
+    assert wire.next_sender() == there.name
     tried = later.tried
     _wait_for(lambda: later.tried > tried)  # a whole pause lies before it
     later.down = False
@@ -299,7 +300,7 @@ def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
 
 
 class SlowBackend(FaultyBackend):
-    """Takes its time over the next payload, when told to; `sending` is set meanwhile."""
+    """Takes its time over the next payload, if the test says so; `sending` is set meanwhile."""
 
     def __init__(self, hub: str) -> None:
         super().__init__(hub)
@@ -315,7 +316,7 @@ class SlowBackend(FaultyBackend):
 
 
 class CrawlingBackend(FaultyBackend):
-    """Takes longer over every payload than a caller should wait, when told to."""
+    """Takes longer over every payload than a caller should wait, while `slow` is set."""
 
     def __init__(self, hub: str) -> None:
         super().__init__(hub)
@@ -336,7 +337,7 @@ def test_no_caller_sends_on_and_on_to_a_slow_broker(cluster: LocalCluster) -> No
     here.sockets.join(client.sid, "red").result(PATIENCE)
 
     backend.slow = True
-    with here.cluster._sender._publishing:  # so that nobody else sends yet
+    with here.cluster._sender._publishing:  # so that no other thread sends yet
         for number in range(6):
             here.sockets.broadcast("red", f"{number}" * 150)  # each fills a frame
     here.cluster.sender.flush()
@@ -422,7 +423,7 @@ def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -
 
 
 class LingeringBackend(FaultyBackend):
-    """Hands the next payload on at once, when told to, and returns only when it `may_return`."""
+    """While `lingers` is set, publishes at once, and returns only when it `may_return`."""
 
     def __init__(self, hub: str) -> None:
         super().__init__(hub)
@@ -437,13 +438,13 @@ class LingeringBackend(FaultyBackend):
             self.may_return.wait(PATIENCE)
 
 
-def test_who_has_said_goodbye_does_not_start_over(cluster: LocalCluster) -> None:
-    """Nobody names it any more, and it may hear that while its goodbye is still being sent."""
+def test_a_worker_that_has_said_goodbye_does_not_restart(cluster: LocalCluster) -> None:
+    """The others no longer name it, and it may receive that while its goodbye is being sent."""
     here, there = cluster.worker(), _with(cluster, backend := LingeringBackend(cluster.hub))
     fence(here, there.connect())
     fence(there, here.connect())  # it has been named
     name = there.name
-    _wait_for(lambda: there.cluster._shared.node.is_settled)  # so that it leaves without asking
+    assert there.sockets.count("red").complete  # it is settled, and leaves without a query
 
     with there.cluster._sender._publishing:
         stopping = in_thread(there.cluster.stop)
@@ -453,7 +454,7 @@ def test_who_has_said_goodbye_does_not_start_over(cluster: LocalCluster) -> None
     _wait_for(lambda: name not in here.cluster.peers)
     wire = cluster.listen()
     for _ in range(2):  # it has heard the one before when it hears the next
-        assert wire.next_speaker() == here.name
+        assert wire.next_sender() == here.name
     backend.may_return.set()
     stopping.result(PATIENCE)
 
@@ -461,7 +462,7 @@ def test_who_has_said_goodbye_does_not_start_over(cluster: LocalCluster) -> None
 
 
 class LateBackend(AwayBackend):
-    """Opens only when it is told to: `opening` is set while it waits for `may_open`."""
+    """Opens only when the test lets it: `opening` is set while it waits for `may_open`."""
 
     def __init__(self, hub: str) -> None:
         super().__init__(hub)
@@ -474,7 +475,9 @@ class LateBackend(AwayBackend):
         super().open()
 
 
-def test_who_stops_while_it_connects_leaves_no_connection_behind(cluster: LocalCluster) -> None:
+def test_a_worker_that_stops_while_it_connects_leaves_no_connection_behind(
+    cluster: LocalCluster,
+) -> None:
     backend = LateBackend(cluster.hub)
     backend.down = True
     here = _with(cluster, backend)
@@ -487,7 +490,7 @@ def test_who_stops_while_it_connects_leaves_no_connection_behind(cluster: LocalC
     here.cluster.receiver.stopped.wait(PATIENCE)
 
     with pytest.raises(BackendError):
-        backend.publish(b"nobody is there any more")
+        backend.publish(b"no worker is left")
 
 
 class OddBackend(FaultyBackend):
@@ -594,17 +597,17 @@ def test_what_is_not_ours_is_dropped_counted_and_warned_of_once(
 def test_a_worker_of_another_version_is_silent_and_not_unknown(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it says is dropped, and what would need its answer says that it has none."""
+    """Its messages are dropped, and calls that need its answer say that it is missing."""
     here, there = cluster.worker(make_app(), confirm_timeout=2), cluster.worker()
     client = there.connect()
     here.sockets.join(client.sid, "red").result(PATIENCE)
-    later = Codec([SECRET], "flask-rooms", 2**20)
     voice = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
     voice.open()
     name = new_worker_name()
 
     def say(body: list[Any]) -> None:
-        voice.publish(later._signer.sign(msgpack.packb([VERSION + 1, name, *body])))
+        packed: bytes = msgpack.packb([VERSION + 1, name, *body])
+        voice.publish(signed(packed, SECRET, "flask-rooms"))
 
     with _saying(lambda: say([{"first": 1}, "a body of whatever form"])):
         _wait_for(lambda: here.cluster.dropped["version"] > 0)
@@ -635,12 +638,12 @@ def _saying(say: Callable[[], object]) -> Iterator[None]:
         speaking.result(PATIENCE)
 
 
-# -- what somebody with the broker, and without the key, can do ----------------------------------
+# -- what an attacker with the broker, and without the key, can do -------------------------------
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
 def test_recorded_copies_change_nothing(cluster: LocalCluster, order: int) -> None:
-    """Neither for those who heard the originals, nor for a worker that was born later."""
+    """Neither for workers that received the originals, nor for one that was born later."""
     tape = MemoryBackend("flask-rooms", hub=cluster.hub.removeprefix("memory://"))
     tape.open()
     here, there, gone = cluster.worker(), cluster.worker(), cluster.worker()

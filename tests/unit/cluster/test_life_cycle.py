@@ -201,9 +201,9 @@ def test_a_child_does_not_hold_the_sockets_of_its_parent() -> None:
         print(rooms.sockets.members("red").value == {sid})
     """)
 
-    said = run(program, *QUIET)
+    lines = run(program, *QUIET)
 
-    assert " ".join(said) == "Outcome(changed=0, unchanged=0, unknown=('sid',)) True"
+    assert " ".join(lines) == "Outcome(changed=0, unchanged=0, unknown=('sid',)) True"
 
 
 def test_a_child_that_is_forked_while_a_lock_is_held_is_not_stuck() -> None:

@@ -1,4 +1,4 @@
-"""Every call tells what came of it, once, in time, and to whoever asks: future or callback."""
+"""Every call reports its outcome once and in time, to its future and to its callback."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ from tests.support.faults import FaultyBackend
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
+#: A change that a future is about.
+CHANGE = Change("leave", "/", ("a",), ("red",))
+
 Calls = queue.Queue["BaseException | None"]
 
 
-class Scene:
+class TwoWorkers:
     """Two workers that know each other, with a socket on each; the second can go deaf."""
 
     def __init__(self, cluster: LocalCluster) -> None:
@@ -46,8 +49,8 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
-def scene(cluster: LocalCluster) -> Scene:
-    return Scene(cluster)
+def network(cluster: LocalCluster) -> TwoWorkers:
+    return TwoWorkers(cluster)
 
 
 def impatient(cluster: LocalCluster, deaf: Worker) -> Worker:
@@ -60,62 +63,62 @@ def impatient(cluster: LocalCluster, deaf: Worker) -> Worker:
 # -- what the outcome says --------------------------------------------------------------------
 
 
-def test_changed_and_unchanged_are_memberships_in_the_whole_cluster(scene: Scene) -> None:
-    both = [scene.mine, scene.other]
+def test_changed_and_unchanged_are_memberships_in_the_whole_cluster(network: TwoWorkers) -> None:
+    both = [network.mine, network.other]
 
     def done(future: Future[Outcome]) -> Outcome:
         return future.result(PATIENCE)
 
-    assert done(scene.sockets.join(both, "red")) == Outcome(2, 0)
-    assert done(scene.sockets.join(both, ["red", "blue"])) == Outcome(2, 2)
-    assert done(scene.sockets.leave(scene.mine, "red")) == Outcome(1, 0)
-    assert done(scene.sockets.leave(both, ["red", "blue", "green"])) == Outcome(3, 3)
-    assert done(scene.sockets.leave(both, ["red", "blue"])) == Outcome(0, 4)
+    assert done(network.sockets.join(both, "red")) == Outcome(2, 0)
+    assert done(network.sockets.join(both, ["red", "blue"])) == Outcome(2, 2)
+    assert done(network.sockets.leave(network.mine, "red")) == Outcome(1, 0)
+    assert done(network.sockets.leave(both, ["red", "blue", "green"])) == Outcome(3, 3)
+    assert done(network.sockets.leave(both, ["red", "blue"])) == Outcome(0, 4)
 
 
-def test_a_socket_or_room_given_twice_counts_once(scene: Scene) -> None:
-    sids = [scene.mine, scene.other, scene.mine, scene.other]
+def test_a_socket_or_room_given_twice_counts_once(network: TwoWorkers) -> None:
+    sids = [network.mine, network.other, network.mine, network.other]
 
-    assert scene.sockets.join(sids, ["red", "red"]).result(PATIENCE) == Outcome(2, 0)
+    assert network.sockets.join(sids, ["red", "red"]).result(PATIENCE) == Outcome(2, 0)
 
 
 @pytest.mark.parametrize(
     "kind", [list, tuple, set, frozenset, iter, lambda sids: dict.fromkeys(sids).keys()]
 )
-def test_sockets_and_rooms_come_in_any_iterable(scene: Scene, kind: Any) -> None:
-    sids, rooms = kind([scene.mine, scene.other]), kind(["red", "blue"])
+def test_sockets_and_rooms_come_in_any_iterable(network: TwoWorkers, kind: Any) -> None:
+    sids, rooms = kind([network.mine, network.other]), kind(["red", "blue"])
 
-    assert scene.sockets.join(sids, rooms).result(PATIENCE) == Outcome(4, 0)
+    assert network.sockets.join(sids, rooms).result(PATIENCE) == Outcome(4, 0)
 
 
-def test_nobody_or_nowhere_is_done_at_once(scene: Scene) -> None:
+def test_no_sockets_or_no_rooms_are_done_at_once(network: TwoWorkers) -> None:
     for future in (
-        scene.sockets.join([], "red"),
-        scene.sockets.leave((), "red"),
-        scene.sockets.join(scene.mine, []),
-        scene.sockets.leave([], []),
+        network.sockets.join([], "red"),
+        network.sockets.leave((), "red"),
+        network.sockets.join(network.mine, []),
+        network.sockets.leave([], []),
     ):
         assert future.done()
         assert future.result() == Outcome(0, 0, ())
 
 
-def test_an_id_that_nobody_holds_is_unknown(scene: Scene) -> None:
-    ghosts = {
-        "of this worker": new_sid(scene.here.name),
-        "of the other worker": new_sid(scene.there.name),
+def test_an_id_that_no_worker_holds_is_unknown(network: TwoWorkers) -> None:
+    unknown = {
+        "of this worker": new_sid(network.here.name),
+        "of the other worker": new_sid(network.there.name),
         "of no worker": new_sid(new_worker_name()),
     }
 
-    for ghost in ghosts.values():
-        assert scene.sockets.leave(ghost, "red").result(PATIENCE) == Outcome(0, 0, (ghost,))
+    for sid in unknown.values():
+        assert network.sockets.leave(sid, "red").result(PATIENCE) == Outcome(0, 0, (sid,))
 
-    everybody = [scene.mine, *ghosts.values(), scene.other]
-    outcome = scene.sockets.join(everybody, "red").result(PATIENCE)
+    all_sids = [network.mine, *unknown.values(), network.other]
+    outcome = network.sockets.join(all_sids, "red").result(PATIENCE)
     assert (outcome.changed, outcome.unchanged) == (2, 0)
-    assert sorted(outcome.unknown) == sorted(ghosts.values())
+    assert sorted(outcome.unknown) == sorted(unknown.values())
 
 
-def test_who_has_disconnected_is_unknown(cluster: LocalCluster) -> None:
+def test_a_socket_that_has_disconnected_is_unknown(cluster: LocalCluster) -> None:
     here, there = cluster.worker(), cluster.worker()
     gone = [here.connect(), there.connect()]
     for client in gone:
@@ -126,16 +129,16 @@ def test_who_has_disconnected_is_unknown(cluster: LocalCluster) -> None:
     assert outcome == Outcome(0, 0, tuple(client.sid for client in gone))
 
 
-def test_the_sockets_of_a_worker_that_went_away_are_unknown(scene: Scene) -> None:
-    scene.there.cluster.stop()
+def test_the_sockets_of_a_worker_that_went_away_are_unknown(network: TwoWorkers) -> None:
+    network.there.cluster.stop()
 
-    assert scene.sockets.leave(scene.other, "red").result(PATIENCE).unknown == (scene.other,)
+    assert network.sockets.leave(network.other, "red").result(PATIENCE).unknown == (network.other,)
 
 
-def test_the_sockets_of_a_worker_that_died_are_unknown(scene: Scene) -> None:
-    scene.backend.deaf = scene.backend.mute = True
+def test_the_sockets_of_a_worker_that_died_are_unknown(network: TwoWorkers) -> None:
+    network.backend.deaf = network.backend.mute = True
 
-    assert scene.sockets.leave(scene.other, "red").result(PATIENCE).unknown == (scene.other,)
+    assert network.sockets.leave(network.other, "red").result(PATIENCE).unknown == (network.other,)
 
 
 def test_a_socket_of_another_namespace_is_unknown(cluster: LocalCluster) -> None:
@@ -154,25 +157,28 @@ def test_outcomes_add_up() -> None:
 # -- the future -------------------------------------------------------------------------------
 
 
-def test_for_sockets_of_this_worker_it_is_done_on_return(scene: Scene) -> None:
-    future = scene.sockets.join(scene.mine, "red")
+def test_for_sockets_of_this_worker_it_is_done_on_return(network: TwoWorkers) -> None:
+    future = network.sockets.join(network.mine, "red")
 
     assert future.done()
     assert future.result(0) == Outcome(1, 0)
     assert future.exception(0) is None
 
 
-def test_it_cannot_be_cancelled(scene: Scene) -> None:
-    scene.backend.deaf = True
+def test_it_cannot_be_cancelled(network: TwoWorkers) -> None:
+    network.backend.deaf = True
 
-    for future in (scene.sockets.leave(scene.other, "red"), scene.sockets.leave(scene.mine, "x")):
+    for future in (
+        network.sockets.leave(network.other, "red"),
+        network.sockets.leave(network.mine, "x"),
+    ):
         assert not future.cancel()
         assert not future.cancelled()
 
 
-def test_a_shorter_timeout_is_a_timeout_and_the_outcome_comes_later(scene: Scene) -> None:
-    scene.backend.deaf = True
-    future = scene.sockets.leave(scene.other, "red")
+def test_a_shorter_timeout_is_a_timeout_and_the_outcome_comes_later(network: TwoWorkers) -> None:
+    network.backend.deaf = True
+    future = network.sockets.leave(network.other, "red")
 
     # Not the builtin's name: on Python 3.10 it is another class.
     with pytest.raises(concurrent.futures.TimeoutError):
@@ -180,15 +186,15 @@ def test_a_shorter_timeout_is_a_timeout_and_the_outcome_comes_later(scene: Scene
     with pytest.raises(concurrent.futures.TimeoutError):
         future.exception(0)
 
-    scene.backend.deaf = False
+    network.backend.deaf = False
     assert future.result(PATIENCE) == Outcome(0, 1)
 
 
-def test_many_are_waited_for_together(scene: Scene) -> None:
+def test_many_are_waited_for_together(network: TwoWorkers) -> None:
     futures = [
-        scene.sockets.join(sid, f"room {n}")
+        network.sockets.join(sid, f"room {n}")
         for n in range(20)
-        for sid in (scene.mine, scene.other, new_sid(scene.there.name))
+        for sid in (network.mine, network.other, new_sid(network.there.name))
     ]
 
     assert wait(futures, PATIENCE).not_done == set()
@@ -196,17 +202,20 @@ def test_many_are_waited_for_together(scene: Scene) -> None:
     assert set(as_completed(futures, PATIENCE)) == set(futures)
 
 
-def test_the_first_of_several_can_be_waited_for(scene: Scene) -> None:
-    scene.backend.deaf = True
-    futures = [scene.sockets.leave(scene.other, "red"), scene.sockets.leave(scene.mine, "red")]
+def test_the_first_of_several_can_be_waited_for(network: TwoWorkers) -> None:
+    network.backend.deaf = True
+    futures = [
+        network.sockets.leave(network.other, "red"),
+        network.sockets.leave(network.mine, "red"),
+    ]
 
     assert wait(futures, PATIENCE, FIRST_COMPLETED).done == {futures[1]}
 
 
-def test_done_callbacks_get_the_future_once(scene: Scene) -> None:
-    for sid in (scene.mine, scene.other):
+def test_done_callbacks_get_the_future_once(network: TwoWorkers) -> None:
+    for sid in (network.mine, network.other):
         calls: queue.Queue[Future[Outcome]] = queue.Queue()
-        future = scene.sockets.join(sid, "red")
+        future = network.sockets.join(sid, "red")
 
         future.add_done_callback(calls.put)
         assert calls.get(timeout=PATIENCE) is future
@@ -224,40 +233,42 @@ def called_back(calls: Calls) -> BaseException | None:
     return calls.get(timeout=PATIENCE)
 
 
-def test_for_sockets_of_this_worker_it_is_called_before_the_return(scene: Scene) -> None:
+def test_for_sockets_of_this_worker_it_is_called_before_the_return(network: TwoWorkers) -> None:
     calls: Calls = queue.Queue()
 
-    given: list[list[str]] = [[scene.mine], [new_sid(scene.here.name)], []]
+    given: list[list[str]] = [[network.mine], [new_sid(network.here.name)], []]
     for sids in given:
-        scene.sockets.join(sids, "red", calls.put)
+        network.sockets.join(sids, "red", calls.put)
         assert calls.get_nowait() is None
         assert calls.empty()
 
 
-@pytest.mark.parametrize("whose", ["other", "nobody", "both"])
-def test_it_is_called_exactly_once(scene: Scene, whose: str) -> None:
+@pytest.mark.parametrize("whose", ["other", "unknown", "both"])
+def test_it_is_called_exactly_once(network: TwoWorkers, whose: str) -> None:
     calls: Calls = queue.Queue()
     sids: dict[str, list[str]] = {
-        "other": [scene.other],
-        "nobody": [new_sid(new_worker_name())],
-        "both": [scene.mine, scene.other, new_sid(scene.there.name)],
+        "other": [network.other],
+        "unknown": [new_sid(new_worker_name())],
+        "both": [network.mine, network.other, new_sid(network.there.name)],
     }
 
-    for action in (scene.sockets.join, scene.sockets.leave):
+    for action in (network.sockets.join, network.sockets.leave):
         action(sids[whose], "red", calls.put).result(PATIENCE)
         assert called_back(calls) is None
 
     # Whatever would come twice has come before the answer to this.
-    scene.sockets.leave(scene.other, "red").result(PATIENCE)
+    network.sockets.leave(network.other, "red").result(PATIENCE)
     assert calls.empty()
 
 
-def test_it_gets_the_error_when_nobody_confirms(cluster: LocalCluster, scene: Scene) -> None:
+def test_it_gets_the_error_when_no_worker_confirms(
+    cluster: LocalCluster, network: TwoWorkers
+) -> None:
     calls: Calls = queue.Queue()
-    worker = impatient(cluster, scene.there)
-    scene.backend.deaf = True
+    worker = impatient(cluster, network.there)
+    network.backend.deaf = True
 
-    future = worker.sockets.leave(scene.other, "red", calls.put)
+    future = worker.sockets.leave(network.other, "red", calls.put)
 
     error = called_back(calls)
     assert isinstance(error, Unconfirmed)
@@ -265,73 +276,74 @@ def test_it_gets_the_error_when_nobody_confirms(cluster: LocalCluster, scene: Sc
     assert calls.empty()
 
 
-def test_it_may_make_calls_and_wait_for_them(scene: Scene) -> None:
+def test_it_may_make_calls_and_wait_for_them(network: TwoWorkers) -> None:
     """The listener has to go on listening while a callback waits for what only it can hear."""
     outcomes: queue.Queue[Outcome] = queue.Queue()
 
     def callback(error: BaseException | None) -> None:
-        outcomes.put(scene.sockets.leave([scene.mine, scene.other], "red").result(PATIENCE))
+        outcomes.put(network.sockets.leave([network.mine, network.other], "red").result(PATIENCE))
 
-    for sid in (scene.other, scene.mine, new_sid(scene.there.name)):
-        scene.sockets.join([scene.mine, scene.other], "red").result(PATIENCE)
-        scene.sockets.join(sid, "blue", callback)
+    for sid in (network.other, network.mine, new_sid(network.there.name)):
+        network.sockets.join([network.mine, network.other], "red").result(PATIENCE)
+        network.sockets.join(sid, "blue", callback)
         assert outcomes.get(timeout=PATIENCE) == Outcome(2, 0)
 
 
-def test_one_that_raises_is_logged_and_harms_nobody(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+def test_one_that_raises_is_logged_and_harms_nothing_else(
+    network: TwoWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: queue.Queue[str] = queue.Queue()
+    reported: queue.Queue[str] = queue.Queue()
     log = logging.Handler()
-    log.emit = lambda record: told.put("logged")  # type: ignore[method-assign]
+    log.emit = lambda record: reported.put("logged")  # type: ignore[method-assign]
     monkeypatch.setattr(logging.root, "handlers", [log])
-    monkeypatch.setattr(threading, "excepthook", lambda _: told.put("a thread has crashed"))
+    monkeypatch.setattr(threading, "excepthook", lambda _: reported.put("a thread has crashed"))
 
     def callback(error: BaseException | None) -> None:
         raise ZeroDivisionError
 
-    for sid in (scene.mine, scene.other):
-        future = scene.sockets.join(sid, "red", callback)
+    for sid in (network.mine, network.other):
+        future = network.sockets.join(sid, "red", callback)
         assert future.result(PATIENCE) == Outcome(1, 0)
-        assert told.get(timeout=PATIENCE) == "logged"
-        assert scene.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1, 0)
+        assert reported.get(timeout=PATIENCE) == "logged"
+        assert network.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1, 0)
 
 
 # -- when it is not known ---------------------------------------------------------------------
 
 
-def test_a_silent_worker_is_named_in_bounded_time(cluster: LocalCluster, scene: Scene) -> None:
-    worker = impatient(cluster, scene.there)
-    scene.backend.deaf = True
+def test_a_silent_worker_is_named_in_bounded_time(
+    cluster: LocalCluster, network: TwoWorkers
+) -> None:
+    worker = impatient(cluster, network.there)
+    network.backend.deaf = True
 
-    future = worker.sockets.leave([scene.mine, scene.other], "red")
+    future = worker.sockets.leave([network.mine, network.other], "red")
 
     with pytest.raises(Unconfirmed) as caught:
         future.result()  # no timeout, and yet it does not wait for ever
-    assert caught.value.workers == (scene.there.name,)
-    assert scene.there.name in str(caught.value)
+    assert caught.value.workers == (network.there.name,)
+    assert network.there.name in str(caught.value)
     assert "ROOMS_CONFIRM_TIMEOUT" in str(caught.value)
     assert future.exception() is caught.value
 
 
 def test_a_silent_worker_does_not_keep_the_others_from_it(
-    cluster: LocalCluster, scene: Scene
+    cluster: LocalCluster, network: TwoWorkers
 ) -> None:
-    worker = impatient(cluster, scene.there)
+    worker = impatient(cluster, network.there)
     own = worker.connect()
-    scene.backend.deaf = True
+    network.backend.deaf = True
 
-    future = worker.sockets.join([own.sid, scene.other], "red")
+    future = worker.sockets.join([own.sid, network.other], "red")
 
     assert worker.rooms_of(own) == {"red"}
     assert isinstance(future.exception(), Unconfirmed)
     assert worker.rooms_of(own) == {"red"}
 
 
-def test_who_waits_longest_gets_the_same_error_each_time() -> None:
-    """Also where nobody else completes the future: it is the wait that is over."""
-    change = Change("leave", "/", ("a",), ("red",))
-    future = Confirmation(change, 1, 0.01, lambda run, *args: run(*args), lambda _: ("a",))
+def test_the_longest_wait_gets_the_same_error_each_time() -> None:
+    """Also where no other thread completes the future: the wait itself ends it."""
+    future = Confirmation(CHANGE, 1, 0.01, lambda run, *args: run(*args), lambda _: ("a",))
 
     error = future.exception()
 
@@ -358,15 +370,15 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_failure_that_is_not_looked_at_is_logged_once(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    network: TwoWorkers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fail_unseen(scene.here.rooms, scene.mine, lambda future: None)
+    fail_unseen(network.here.rooms, network.mine, lambda future: None)
 
     [line] = warnings(caplog)
     assert line.startswith("The outcome of join for 1 socket(s), 'closed' was not looked at: ")
     assert "guard" in line
     # The ID of the socket is for the application.
-    assert scene.mine not in line.partition(": ")[0]
+    assert network.mine not in line.partition(": ")[0]
 
 
 def _raises(call: Callable[[], object]) -> None:
@@ -384,20 +396,20 @@ LOOKS: dict[str, Callable[[Future[Outcome]], object]] = {
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 def test_a_failure_that_is_looked_at_is_not_logged(
-    scene: Scene, caplog: pytest.LogCaptureFixture, look: Callable[[Future[Outcome]], object]
+    network: TwoWorkers, caplog: pytest.LogCaptureFixture, look: Callable[[Future[Outcome]], object]
 ) -> None:
-    fail_unseen(scene.here.rooms, scene.mine, look)
+    fail_unseen(network.here.rooms, network.mine, look)
 
     assert warnings(caplog) == []
 
 
 def test_a_callback_of_a_call_looks_at_its_failure(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    network: TwoWorkers, caplog: pytest.LogCaptureFixture
 ) -> None:
     errors: Calls = queue.Queue()
-    scene.here.rooms.guard("closed")(lambda: False)
+    network.here.rooms.guard("closed")(lambda: False)
 
-    scene.sockets.join(scene.mine, "closed", errors.put)
+    network.sockets.join(network.mine, "closed", errors.put)
 
     assert isinstance(errors.get(timeout=PATIENCE), Refused)
     gc.collect()
@@ -405,19 +417,19 @@ def test_a_callback_of_a_call_looks_at_its_failure(
 
 
 def test_a_success_that_is_not_looked_at_is_nothing_to_log(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    network: TwoWorkers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene.sockets.join(scene.mine, "red")
+    network.sockets.join(network.mine, "red")
     gc.collect()
 
     assert warnings(caplog) == []
 
 
-def test_a_worker_that_stops_leaves_no_future_behind(scene: Scene) -> None:
-    scene.backend.deaf = True
-    future = scene.sockets.leave(scene.other, "red")
+def test_a_worker_that_stops_leaves_no_future_behind(network: TwoWorkers) -> None:
+    network.backend.deaf = True
+    future = network.sockets.leave(network.other, "red")
 
-    scene.here.cluster.stop()
+    network.here.cluster.stop()
 
     assert isinstance(future.exception(0), RoomsError)
 

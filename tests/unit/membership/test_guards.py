@@ -18,7 +18,7 @@ pytestmark = pytest.mark.every_python
 
 
 class Teams:
-    """Who is in which team, by socket ID; asked by the guard."""
+    """The teams of each socket, by its ID; read by the guard."""
 
     def __init__(self) -> None:
         self.of: dict[str, set[int]] = {}
@@ -72,12 +72,12 @@ def _there(cluster: LocalCluster, teams: Teams) -> Worker:
 
 @pytest.fixture(name="here")
 def _here(cluster: LocalCluster) -> Worker:
-    """A worker that knows nothing of guards."""
+    """A worker without guards."""
     return cluster.worker()
 
 
 @pytest.mark.parametrize("caller", ["here", "there"])
-def test_who_may_join_joins_and_who_may_not_does_not(
+def test_sockets_join_if_the_guard_allows_it_and_others_do_not(
     caller: str, teams: Teams, there: Worker, request: pytest.FixtureRequest
 ) -> None:
     worker: Worker = request.getfixturevalue(caller)
@@ -194,7 +194,7 @@ def test_a_guard_sees_the_session_of_the_socket(cluster: LocalCluster, here: Wor
 
 @pytest.fixture(name="joining")
 def _joining(there: Worker, here: Worker, teams: Teams) -> tuple[Client, Any]:
-    """A socket about whose join the guard is being asked, and the future of it."""
+    """A socket whose join waits for the guard, and the future of that join."""
     ann = there.connect(auth="ann")
     teams.put(ann, 7)
     here.sockets.leave(ann.sid, "red").result(PATIENCE)
@@ -253,7 +253,7 @@ def test_a_socket_that_goes_while_its_guard_is_asked_is_unknown(
     assert there.sockets.count("team:7").value == 0
 
 
-def test_a_slow_guard_holds_up_nobody_else(
+def test_a_slow_guard_holds_up_no_other_call(
     joining: Any, there: Worker, here: Worker, teams: Teams
 ) -> None:
     other = there.connect()
@@ -282,7 +282,7 @@ def test_a_recheck_while_a_guard_is_asked_has_it_asked_again(
 
 
 @pytest.mark.parametrize("caller", ["here", "there"])
-def test_a_recheck_expels_who_no_longer_may(
+def test_a_recheck_removes_members_that_no_longer_may_join(
     caller: str, there: Worker, teams: Teams, request: pytest.FixtureRequest
 ) -> None:
     worker: Worker = request.getfixturevalue(caller)
@@ -298,7 +298,7 @@ def test_a_recheck_expels_who_no_longer_may(
     assert there.rooms_of(bob) == {"red"}
 
 
-def test_a_recheck_of_a_room_without_a_guard_expels_nobody(there: Worker) -> None:
+def test_a_recheck_of_a_room_without_a_guard_removes_no_member(there: Worker) -> None:
     ann = there.connect()
     there.sockets.join(ann.sid, "red")
 
@@ -314,7 +314,7 @@ def test_a_recheck_takes_a_room() -> None:
 
 
 @pytest.mark.parametrize("rule", ["<", "<nonsense:id>", "a<b", 7, None, "<int:a><int:a>"])
-def test_what_is_no_rule_is_told(rule: Any) -> None:
+def test_what_is_no_rule_is_an_error(rule: Any) -> None:
     with pytest.raises(ConfigurationError, match="rule"):
         Rooms(Flask("application")).guard(rule)(lambda **_: True)
 

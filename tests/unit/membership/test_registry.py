@@ -136,7 +136,7 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
         assert {socket.sid for socket in done.ended} == gone
         for sid in gone:
             kept = self.model.pop((namespace, sid))
-            # Nobody reaches it any more, and its handler still knows where it was.
+            # No room reaches it any more, and its handler still sees its rooms.
             assert self.registry.rooms_of(namespace, sid) == kept
             assert change(self.registry, "join", namespace, sid, "red").unknown == [sid]
             assert self.registry.remove(namespace, sid) == []
@@ -195,8 +195,8 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
     def namespaces_know_their_sockets(self) -> None:
         assert set(self.registry.namespaces()) == {namespace for namespace, _ in self.model}
         for namespace in NAMESPACES:
-            everybody = {sid for space, sid in self.model if space == namespace}
-            assert self.registry.members(namespace, None).keys() == everybody
+            all_sids = {sid for space, sid in self.model if space == namespace}
+            assert self.registry.members(namespace, None).keys() == all_sids
 
     @invariant()
     def sessions_know_their_socket(self) -> None:
@@ -213,7 +213,7 @@ RegistryIsADictOfSets.TestCase.settings = settings(
 TestRegistryIsADictOfSets = RegistryIsADictOfSets.TestCase
 
 
-def test_who_is_in_two_of_the_rooms_is_found_once() -> None:
+def test_a_socket_in_two_of_the_rooms_is_found_once() -> None:
     registry = Registry()
     admit(registry, "/", "a", "session")
     join(registry, "a", "red")

@@ -38,7 +38,7 @@ class Ear:
         return receive
 
     def heard(self, client: Client) -> list[tuple[str, dict[str, Any]]]:
-        """Return what was heard since the last call; *client* brings up the rear."""
+        """Return the signals since the last call; those of *client* come last."""
         self._worker.sockets.join(client.sid, FENCE).result(PATIENCE)
         self._worker.sockets.leave(client.sid, FENCE).result(PATIENCE)
         heard = []
@@ -83,7 +83,7 @@ def _there(cluster: LocalCluster) -> Worker:
     return cluster.worker()
 
 
-def test_all_that_is_known_is_told(here: Worker, there: Worker) -> None:
+def test_a_signal_has_all_that_is_known(here: Worker, there: Worker) -> None:
     ear, client, last = Ear(here), here.connect(auth="ann"), here.connect()
 
     there.sockets.join(client.sid, "red").result(PATIENCE)
@@ -100,7 +100,7 @@ def test_all_that_is_known_is_told(here: Worker, there: Worker) -> None:
     assert ear.heard(last) == [("room-created", about), ("joined", about)]
 
 
-def test_who_asked_is_told(here: Worker, there: Worker) -> None:
+def test_a_signal_names_the_caller(here: Worker, there: Worker) -> None:
     ear, client, admin = Ear(here), here.connect(), there.connect()
     there.app.put("/kick/<sid>/<room>")(here.app.view_functions["kick"])
 
@@ -120,7 +120,7 @@ def test_who_asked_is_told(here: Worker, there: Worker) -> None:
     assert heard["left", "green"] == ("remote", there.name, admin.sid)
 
 
-def test_only_real_changes_are_told(here: Worker, there: Worker) -> None:
+def test_only_real_changes_send_signals(here: Worker, there: Worker) -> None:
     ear, client, last = Ear(here), here.connect(), here.connect()
 
     for worker in (here, there):
@@ -157,7 +157,9 @@ def test_only_the_owner_tells(here: Worker, there: Worker) -> None:
 
 
 @pytest.mark.parametrize("end", ["goes", "is disconnected", "is expelled"])
-def test_the_end_of_a_socket_is_told_for_each_room(here: Worker, there: Worker, end: str) -> None:
+def test_the_end_of_a_socket_sends_a_signal_for_each_room(
+    here: Worker, there: Worker, end: str
+) -> None:
     client = here.connect()
     here.sockets.join(client.sid, ["red", "blue"])
     rooms_at_end: Queue[set[Any]] = Queue()
@@ -177,15 +179,15 @@ def test_the_end_of_a_socket_is_told_for_each_room(here: Worker, there: Worker, 
         last = here.connect()
 
     reason = "expelled" if end == "is expelled" else "disconnect"
-    told = ear.short(last)
+    signals_sent = ear.short(last)
     for room in ("red", "blue"):
-        assert ("left", room, reason) in told
-        assert ("room-deleted", room, reason) in told
+        assert ("left", room, reason) in signals_sent
+        assert ("room-deleted", room, reason) in signals_sent
     if end != "is expelled":
         assert rooms_at_end.get(timeout=PATIENCE) == {client.sid, "red", "blue"}
 
 
-def test_flask_socketios_calls_are_told_too(here: Worker) -> None:
+def test_flask_socketios_calls_send_signals_too(here: Worker) -> None:
     ear, client, last = Ear(here), here.connect(), here.connect()
 
     client.emit("flask-socketio", "red")
@@ -193,7 +195,7 @@ def test_flask_socketios_calls_are_told_too(here: Worker) -> None:
     assert ear.short(last) == [("room-created", "red", "request"), ("joined", "red", "request")]
 
 
-def test_a_receiver_that_raises_harms_nobody_else(
+def test_a_receiver_that_raises_harms_no_other_receiver(
     here: Worker, there: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     client, last = here.connect(), here.connect()
@@ -233,7 +235,7 @@ def test_a_receiver_that_hangs_holds_up_no_change_of_other_workers(
 
 
 def test_a_receiver_may_make_calls_itself(here: Worker) -> None:
-    """What it changes is told after what it was told of."""
+    """The signals of its own changes come after the one that it handles."""
     client, last = here.connect(), here.connect()
 
     def move_on(app: Any, sid: str, room: str, **about: Any) -> None:

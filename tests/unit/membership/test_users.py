@@ -33,8 +33,8 @@ from tests.support.apps import (
 pytestmark = pytest.mark.every_python
 
 
-class Scene:
-    """Three workers; Ann has tabs on two of them, Bob on one, and somebody is nobody."""
+class UsersOnThreeWorkers:
+    """Three workers; Ann has tabs on two of them, Bob on one, and one client has no user."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
@@ -42,9 +42,9 @@ class Scene:
         one, two, self.third = self.workers
         self.ann = [one.connect(auth="ann"), two.connect(auth="ann")]
         self.bob = two.connect(auth="bob")
-        self.nobody = one.connect()
-        self.everybody = [*self.ann, self.bob, self.nobody]
-        sids = [client.sid for client in self.everybody]
+        self.without_user = one.connect()
+        self.clients = [*self.ann, self.bob, self.without_user]
+        sids = [client.sid for client in self.clients]
         assert self.third.sockets.join(sids, "red").result(PATIENCE) == Outcome(4)
 
     def worker(self) -> Worker:
@@ -54,10 +54,10 @@ class Scene:
         return self.cluster.adopt(app, rooms)
 
     def received(self, speaker: Worker) -> list[Any]:
-        """Return what everybody has got of what *speaker* has said so far."""
-        for client in self.everybody:
+        """Return what each client has received of what *speaker* has sent so far."""
+        for client in self.clients:
             fence(speaker, client)
-        return [client.received() for client in self.everybody]
+        return [client.received() for client in self.clients]
 
 
 @pytest.fixture(name="cluster")
@@ -66,85 +66,87 @@ def _cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-@pytest.fixture(name="scene")
-def _scene(cluster: LocalCluster) -> Scene:
-    return Scene(cluster)
+@pytest.fixture(name="network")
+def _network(cluster: LocalCluster) -> UsersOnThreeWorkers:
+    return UsersOnThreeWorkers(cluster)
 
 
 @pytest.mark.parametrize("caller", [0, 1, 2])
-def test_all_sockets_of_a_user_leave_on_every_worker(scene: Scene, caller: int) -> None:
-    worker = scene.workers[caller]
+def test_all_sockets_of_a_user_leave_on_every_worker(
+    network: UsersOnThreeWorkers, caller: int
+) -> None:
+    worker = network.workers[caller]
 
     left = worker.sockets.leave(user="ann", room="red")
     worker.sockets.broadcast("red", "without Ann")
 
     assert left.result(PATIENCE) == Outcome(2)
-    said = [("message", "without Ann")]
-    assert scene.received(worker) == [[], [], said, said]
+    event = [("message", "without Ann")]
+    assert network.received(worker) == [[], [], event, event]
 
 
-def test_all_sockets_of_a_user_join_on_every_worker(scene: Scene) -> None:
-    assert scene.third.sockets.join(user="ann", room=["red", "blue"]).result(PATIENCE) == Outcome(
+def test_all_sockets_of_a_user_join_on_every_worker(network: UsersOnThreeWorkers) -> None:
+    assert network.third.sockets.join(user="ann", room=["red", "blue"]).result(PATIENCE) == Outcome(
         changed=2, unchanged=2
     )
 
-    found = scene.third.sockets.members("blue")
-    assert found.value == {client.sid for client in scene.ann}
+    found = network.third.sockets.members("blue")
+    assert found.value == {client.sid for client in network.ann}
     assert found.complete
 
 
-def test_all_sockets_of_a_user_leave_all_rooms(scene: Scene) -> None:
-    assert scene.third.sockets.leave_all(user="ann").result(PATIENCE) == Outcome(2)
+def test_all_sockets_of_a_user_leave_all_rooms(network: UsersOnThreeWorkers) -> None:
+    assert network.third.sockets.leave_all(user="ann").result(PATIENCE) == Outcome(2)
 
-    assert scene.third.sockets.count("red").value == 2
-    scene.third.sockets.broadcast(scene.ann[1].sid, "still there")
-    assert scene.received(scene.third)[1] == [("message", "still there")]
+    assert network.third.sockets.count("red").value == 2
+    network.third.sockets.broadcast(network.ann[1].sid, "still there")
+    assert network.received(network.third)[1] == [("message", "still there")]
 
 
-def test_a_user_is_spoken_to_in_all_tabs(scene: Scene) -> None:
-    scene.third.sockets.broadcast("dear Ann", user="ann")
-    scene.third.sockets.broadcast("mail", {"from": "Bob"}, user="ann", omit=scene.ann[1].sid)
+def test_a_user_is_spoken_to_in_all_tabs(network: UsersOnThreeWorkers) -> None:
+    network.third.sockets.broadcast("dear Ann", user="ann")
+    network.third.sockets.broadcast("mail", {"from": "Bob"}, user="ann", omit=network.ann[1].sid)
 
     one, other = [("message", "dear Ann"), ("mail", [{"from": "Bob"}])], [("message", "dear Ann")]
-    assert scene.received(scene.third) == [one, other, [], []]
+    assert network.received(network.third) == [one, other, [], []]
 
 
-def test_a_user_is_disconnected_in_all_tabs(scene: Scene) -> None:
-    assert scene.third.sockets.disconnect(user="ann").result(PATIENCE) == Outcome(2)
+def test_a_user_is_disconnected_in_all_tabs(network: UsersOnThreeWorkers) -> None:
+    assert network.third.sockets.disconnect(user="ann").result(PATIENCE) == Outcome(2)
 
-    assert scene.third.sockets.members("red", by="user").value == {"bob"}
-    assert scene.third.sockets.count(user="ann").value == 0
-    assert scene.third.sockets.count("red").value == 2
+    assert network.third.sockets.members("red", by="user").value == {"bob"}
+    assert network.third.sockets.count(user="ann").value == 0
+    assert network.third.sockets.count("red").value == 2
 
 
-def test_a_user_with_several_tabs_is_counted_once(scene: Scene) -> None:
-    sockets = scene.third.sockets
+def test_a_user_with_several_tabs_is_counted_once(network: UsersOnThreeWorkers) -> None:
+    sockets = network.third.sockets
 
     assert sockets.members("red", by="user").value == {"ann", "bob"}
     assert sockets.count("red", by="user").value == 2
     assert sockets.count("red").value == 4
-    assert sockets.members(user="ann").value == {client.sid for client in scene.ann}
+    assert sockets.members(user="ann").value == {client.sid for client in network.ann}
     assert sockets.count(user="ann").value == 2
 
 
-def test_a_user_without_sockets_is_no_error(scene: Scene) -> None:
-    assert scene.third.sockets.leave(user="cem", room="red").result(PATIENCE) == Outcome()
-    assert scene.third.sockets.members(user="cem").value == frozenset()
+def test_a_user_without_sockets_is_no_error(network: UsersOnThreeWorkers) -> None:
+    assert network.third.sockets.leave(user="cem", room="red").result(PATIENCE) == Outcome()
+    assert network.third.sockets.members(user="cem").value == frozenset()
 
 
-def test_a_user_is_never_taken_for_a_socket_or_a_room(scene: Scene) -> None:
-    """A user whose ID is a socket's, or a room's name, is somebody else."""
-    sid = scene.ann[0].sid
-    impostor = scene.workers[1].connect(auth=sid)
-    reddish = scene.workers[1].connect(auth="red")
-    scene.third.sockets.join([impostor.sid, reddish.sid], "blue").result(PATIENCE)
+def test_a_user_is_never_taken_for_a_socket_or_a_room(network: UsersOnThreeWorkers) -> None:
+    """A user whose ID is that of a socket, or the name of a room, is another recipient."""
+    sid = network.ann[0].sid
+    impostor = network.workers[1].connect(auth=sid)
+    reddish = network.workers[1].connect(auth="red")
+    network.third.sockets.join([impostor.sid, reddish.sid], "blue").result(PATIENCE)
 
-    assert scene.third.sockets.leave_all(user=sid).result(PATIENCE) == Outcome(1)
-    assert scene.third.sockets.leave_all(user="red").result(PATIENCE) == Outcome(1)
-    assert scene.third.sockets.disconnect(user="blue").result(PATIENCE) == Outcome()
+    assert network.third.sockets.leave_all(user=sid).result(PATIENCE) == Outcome(1)
+    assert network.third.sockets.leave_all(user="red").result(PATIENCE) == Outcome(1)
+    assert network.third.sockets.disconnect(user="blue").result(PATIENCE) == Outcome()
 
-    assert scene.third.sockets.count("red").value == 4
-    assert scene.third.sockets.members(user=sid).value == {impostor.sid}
+    assert network.third.sockets.count("red").value == 4
+    assert network.third.sockets.members(user=sid).value == {impostor.sid}
 
 
 def test_a_number_is_a_user_too(cluster: LocalCluster) -> None:
@@ -162,7 +164,7 @@ def test_a_number_is_a_user_too(cluster: LocalCluster) -> None:
 
 
 class SlowLoader:
-    """Loads Ann, when it is told to."""
+    """Loads Ann, when the test lets it."""
 
     def __init__(self) -> None:
         self.loading, self.may_return = threading.Event(), threading.Event()
@@ -245,10 +247,10 @@ def test_the_loader_sees_the_clients_session(cluster: LocalCluster) -> None:
 @pytest.mark.parametrize(
     "returned", ["", 1.5, True, b"ann", ["ann"], "x" * 2000, "\ud800", object()]
 )
-def test_a_loader_that_returns_nonsense_lets_nobody_in(
+def test_a_loader_that_returns_nonsense_refuses_the_client(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture, returned: Any
 ) -> None:
-    """Whoever cannot be told from others could not be disconnected as a user either."""
+    """A socket without a known user could not be disconnected by user=."""
     app = make_app()
     rooms = Rooms(app, backend_url=cluster.hub)
     rooms.user_loader(lambda auth: returned)
@@ -259,7 +261,7 @@ def test_a_loader_that_returns_nonsense_lets_nobody_in(
     assert worker.socketio.server.manager.get_namespaces() == []
 
 
-def test_a_loader_that_raises_lets_nobody_in(
+def test_a_loader_that_raises_refuses_the_client(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make_app()
@@ -277,7 +279,7 @@ def test_a_loader_that_raises_lets_nobody_in(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_who_is_refused_by_the_connect_handler_is_forgotten(cluster: LocalCluster) -> None:
+def test_a_socket_refused_by_the_connect_handler_is_forgotten(cluster: LocalCluster) -> None:
     app = make_app()
     rooms = Rooms(app, backend_url=cluster.hub)
     rooms.user_loader(lambda auth: "ann")

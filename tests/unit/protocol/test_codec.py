@@ -34,6 +34,7 @@ from flask_rooms.protocol.messages import (
     Reply,
     User,
 )
+from tests.support import signing
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -94,8 +95,8 @@ frequently = settings(max_examples=100, deadline=None)
 
 def signed(body: Any, key: str = "new", channel: str = "channel") -> bytes:
     """Return *body* as signed by a hostile worker that has the key."""
-    codec = Codec([key], channel, MAX_SIZE)
-    return codec._signer.sign(body if isinstance(body, bytes) else msgpack.packb(body))
+    packed: bytes = body if isinstance(body, bytes) else msgpack.packb(body)
+    return signing.signed(packed, key, channel)
 
 
 def refused(payload: bytes) -> str:

@@ -115,7 +115,7 @@ def test_a_suspect_is_told_even_if_it_counts_the_other_as_dead() -> None:
     assert [node.peers for node in network.nodes.values()] == [frozenset()] * 2
 
     beat = network.take("a")
-    assert [type(event) for event in network.deliver("b", beat)] == [Evicted]
+    assert network.deliver("b", beat) == [Evicted("a", counted_dead=True)]
 
 
 def test_two_workers_that_count_each_other_as_dead_do_not_stay_apart() -> None:

@@ -51,7 +51,7 @@ def test_a_live_worker_that_was_counted_as_dead_is_evicted() -> None:
 
     network.advance(6 * HEARTBEAT, mute=("b",))
 
-    assert {type(event) for event in network.events["b"]} == {Evicted}
+    assert set(network.events["b"]) == {Evicted("a", counted_dead=True)}
     assert network.nodes["b"].receive(Frame("a", 1), network.now) == []
 
 
@@ -66,7 +66,7 @@ def test_a_worker_that_missed_more_than_the_log_holds_is_evicted() -> None:
 
     network.advance(2 * HEARTBEAT)
 
-    assert {type(event) for event in network.events["a"]} == {Evicted}
+    assert set(network.events["a"]) == {Evicted("b", counted_dead=False)}
 
 
 def test_a_worker_that_was_called_unknown_is_evicted_when_it_turns_up() -> None:

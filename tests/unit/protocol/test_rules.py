@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from flask_rooms import protocol
+from flask_rooms import cluster, protocol
 from tests.simulation.mutations import RULES, WITHOUT_MUTANT, says
 
 pytestmark = pytest.mark.mode_independent
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "protocol.md"
+
+#: The rules that the protocol cannot keep alone: they are about sockets and connections.
+OF_THE_DRIVER = {
+    "evicted-start-over",
+    "heard-before-leaving",
+    "hello-before-sockets",
+    "reconnect-when-deaf",
+}
 
 _CITATION = re.compile(r"Rules? ((?:`[a-z-]+`(?:, | and )?)+)")
 
@@ -54,10 +62,17 @@ def test_the_document_has_no_rule_without_a_name() -> None:
     assert not re.search(r"^\*\*", rules, re.MULTILINE)
 
 
-def test_the_protocol_cites_each_rule_and_no_other() -> None:
-    files = Path(protocol.__file__).parent.glob("*.py")
+def test_the_code_cites_each_rule_and_no_other() -> None:
+    folders = Path(protocol.__file__).parent, Path(cluster.__file__).parent
+    files = (file for folder in folders for file in folder.glob("*.py"))
 
     assert cited(files) == set(documented())
+
+
+def test_the_driver_cites_the_rules_that_need_it() -> None:
+    driver = Path(cluster.__file__).parent / "driver.py"
+
+    assert cited([driver]) == OF_THE_DRIVER
 
 
 def test_each_rule_has_a_mutant_or_a_reason_to_have_none() -> None:

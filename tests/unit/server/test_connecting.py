@@ -52,13 +52,12 @@ def test_a_disconnect_handler_that_fails_leaves_no_member(worker: Worker) -> Non
 
     worker.socketio.on("event", namespace="/chat")(print)
     client = worker.connect()
-    eio_sid = client._client.eio_sid
-    client._client.connect("/chat")
+    client.connect("/chat")
     worker.sockets.join(client.sid, "red").result(0)
     assert len(_members(worker, None, "/chat")) == 1
 
     with pytest.raises(ZeroDivisionError):
-        parts_of(worker.app).disconnects.on_session_end(eio_sid, "transport close")
+        parts_of(worker.app).disconnects.on_session_end(client.eio_sid, "transport close")
 
     assert _members(worker, "red") == _members(worker, None) == []
     assert _members(worker, None, "/chat") == []
@@ -83,12 +82,12 @@ def test_a_client_that_leaves_while_it_connects_leaves_no_ghost(worker: Worker) 
     assert _members(worker, "red") == _members(worker, None) == []
 
 
-def test_one_client_that_is_closed_takes_an_event_from_nobody(worker: Worker) -> None:
+def test_one_client_that_is_closed_takes_an_event_from_no_other(worker: Worker) -> None:
     gone, there = worker.connect(), worker.connect()
     send = worker.socketio.server._send_eio_packet
 
     def send_or_fail(eio_sid: str, packet: Any) -> None:
-        if eio_sid == gone._client.eio_sid:
+        if eio_sid == gone.eio_sid:
             raise SocketIsClosedError
         send(eio_sid, packet)
 
@@ -98,7 +97,7 @@ def test_one_client_that_is_closed_takes_an_event_from_nobody(worker: Worker) ->
     assert there.received() == [("message", "hello")]
 
 
-def test_a_worker_that_starts_over_has_no_members_from_that_moment_on(
+def test_a_worker_that_restarts_has_no_members_from_that_moment_on(
     cluster: LocalCluster, worker: Worker
 ) -> None:
     client, other = worker.connect(), cluster.worker()
@@ -115,7 +114,7 @@ def test_a_worker_that_starts_over_has_no_members_from_that_moment_on(
     assert other.sockets.leave(client.sid, "red").result(PATIENCE).changed == 0
 
 
-def test_a_callback_that_nobody_will_answer_is_not_kept(
+def test_a_callback_that_no_client_will_answer_is_not_kept(
     cluster: LocalCluster, worker: Worker
 ) -> None:
     there = cluster.worker()

@@ -1,4 +1,4 @@
-"""sockets.disconnect: the client is told, the application's handler runs once, nothing stays."""
+"""sockets.disconnect: the client gets a packet, the handler runs once, no membership stays."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ HANGING = 10 * PATIENCE
 callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "third"])
 
 
-class Scene:
-    """Three workers whose disconnect handlers tell what they see; the second has the sockets."""
+class WorkersThatDisconnect:
+    """Three workers whose disconnect handlers record what they see; the second has the sockets."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
@@ -50,7 +50,7 @@ class Scene:
         self.third.sockets.join([self.bob.sid, self.ann.sid], rooms).result(PATIENCE)
 
     def next_gone(self) -> tuple[str, list[str], str]:
-        """Return what the next disconnect handler has seen: who, its rooms, and why."""
+        """Return the socket, rooms and reason that the next disconnect handler has seen."""
         return self.gone.get(timeout=PATIENCE)
 
     def assert_no_more(self) -> None:
@@ -62,9 +62,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def network() -> Iterator[WorkersThatDisconnect]:
     with LocalCluster() as cluster:
-        yield Scene(cluster)
+        yield WorkersThatDisconnect(cluster)
 
 
 @pytest.fixture
@@ -87,17 +87,6 @@ def logged() -> Iterator[Logged]:
     logger.removeHandler(handler)
 
 
-def is_connected(client: Client) -> bool:
-    """Whether the client has not been told that it is disconnected."""
-    connected: bool = client._client.is_connected(client.namespace)
-    return connected
-
-
-def inbox(client: Client) -> list[Any]:
-    """Return what a client has got, though it may be disconnected."""
-    return [(event["name"], event["args"]) for event in client._client.queue]
-
-
 def members(worker: Worker, namespace: str = "/") -> list[str]:
     """Return the sockets that a worker holds."""
     manager = worker.socketio.server.manager
@@ -108,62 +97,68 @@ def members(worker: Worker, namespace: str = "/") -> list[str]:
 
 
 @callers
-def test_a_socket_is_disconnected_from_any_worker(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_a_socket_is_disconnected_from_any_worker(
+    network: WorkersThatDisconnect, caller: int
+) -> None:
+    calls = network.workers[caller].sockets
 
-    outcome = calls.disconnect(scene.bob.sid).result(PATIENCE)
+    outcome = calls.disconnect(network.bob.sid).result(PATIENCE)
 
     assert outcome == Outcome(changed=1)
-    rooms = sorted([scene.bob.sid, "red", "blue"])
-    assert scene.next_gone() == (scene.bob.sid, rooms, "server disconnect")
-    assert not is_connected(scene.bob)
-    assert is_connected(scene.ann)
-    scene.assert_no_more()
+    rooms = sorted([network.bob.sid, "red", "blue"])
+    assert network.next_gone() == (network.bob.sid, rooms, "server disconnect")
+    assert not network.bob.is_connected()
+    assert network.ann.is_connected()
+    network.assert_no_more()
 
 
 @callers
-def test_several_are_counted_as_sockets(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
-    own = scene.here.connect()
-    ghost = new_sid(new_worker_name())
+def test_several_are_counted_as_sockets(network: WorkersThatDisconnect, caller: int) -> None:
+    calls = network.workers[caller].sockets
+    own = network.here.connect()
+    unknown = new_sid(new_worker_name())
 
-    outcome = calls.disconnect([scene.bob.sid, scene.ann.sid, own.sid, ghost]).result(PATIENCE)
+    outcome = calls.disconnect([network.bob.sid, network.ann.sid, own.sid, unknown]).result(
+        PATIENCE
+    )
 
-    assert outcome == Outcome(changed=3, unknown=(ghost,))
-    gone = {scene.next_gone()[0] for _ in range(3)}
-    assert gone == {scene.bob.sid, scene.ann.sid, own.sid}
-    scene.assert_no_more()
+    assert outcome == Outcome(changed=3, unknown=(unknown,))
+    gone = {network.next_gone()[0] for _ in range(3)}
+    assert gone == {network.bob.sid, network.ann.sid, own.sid}
+    network.assert_no_more()
 
 
 @callers
-def test_who_is_disconnected_already_is_unknown(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_a_socket_that_is_disconnected_already_is_unknown(
+    network: WorkersThatDisconnect, caller: int
+) -> None:
+    calls = network.workers[caller].sockets
 
-    first, second = (calls.disconnect(scene.bob.sid) for _ in range(2))
+    first, second = (calls.disconnect(network.bob.sid) for _ in range(2))
 
     assert first.result(PATIENCE) == Outcome(changed=1)
-    assert second.result(PATIENCE) == Outcome(unknown=(scene.bob.sid,))
+    assert second.result(PATIENCE) == Outcome(unknown=(network.bob.sid,))
     for call in (calls.leave_all, calls.disconnect):
-        assert call(scene.bob.sid).result(PATIENCE).unknown == (scene.bob.sid,)
-    assert calls.join(scene.bob.sid, "red").result(PATIENCE).unknown == (scene.bob.sid,)
-    assert scene.next_gone()[0] == scene.bob.sid
-    scene.assert_no_more()
+        assert call(network.bob.sid).result(PATIENCE).unknown == (network.bob.sid,)
+    assert calls.join(network.bob.sid, "red").result(PATIENCE).unknown == (network.bob.sid,)
+    assert network.next_gone()[0] == network.bob.sid
+    network.assert_no_more()
 
 
-def test_nobody_is_disconnected_at_once(scene: Scene) -> None:
-    assert scene.here.sockets.disconnect(iter([])).result(0) == Outcome()
+def test_disconnecting_no_sockets_is_done_at_once(network: WorkersThatDisconnect) -> None:
+    assert network.here.sockets.disconnect(iter([])).result(0) == Outcome()
 
 
 @callers
-def test_a_callback_is_called_once(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
+def test_a_callback_is_called_once(network: WorkersThatDisconnect, caller: int) -> None:
+    calls = network.workers[caller].sockets
     called: queue.Queue[BaseException | None] = queue.Queue()
 
-    calls.disconnect([scene.bob.sid, scene.ann.sid], called.put).result(PATIENCE)
+    calls.disconnect([network.bob.sid, network.ann.sid], called.put).result(PATIENCE)
     assert called.get(timeout=PATIENCE) is None
 
     fence: queue.Queue[BaseException | None] = queue.Queue()
-    calls.disconnect(scene.bob.sid, fence.put).result(PATIENCE)
+    calls.disconnect(network.bob.sid, fence.put).result(PATIENCE)
     assert fence.get(timeout=PATIENCE) is None
     assert called.empty()
 
@@ -189,24 +184,28 @@ def test_a_worker_that_is_mute_is_named() -> None:
 
 @callers
 @pytest.mark.parametrize("speaker", [0, 1, 2], ids=["here", "there", "third"])
-def test_nothing_reaches_it_after_the_outcome(scene: Scene, caller: int, speaker: int) -> None:
-    scene.workers[caller].sockets.disconnect(scene.bob.sid).result(PATIENCE)
+def test_nothing_reaches_it_after_the_outcome(
+    network: WorkersThatDisconnect, caller: int, speaker: int
+) -> None:
+    network.workers[caller].sockets.disconnect(network.bob.sid).result(PATIENCE)
 
-    calls = scene.workers[speaker].sockets
+    calls = network.workers[speaker].sockets
     calls.broadcast("red", "event", "red")
-    calls.broadcast(scene.bob.sid, "event", "for you")
+    calls.broadcast(network.bob.sid, "event", "for you")
     calls.blast("event", "all")
 
-    fence(scene.workers[speaker], scene.ann)
-    assert inbox(scene.ann) == [("event", ["red"]), ("event", ["all"])]
-    assert inbox(scene.bob) == []
+    fence(network.workers[speaker], network.ann)
+    assert network.ann.inbox() == [("event", ["red"]), ("event", ["all"])]
+    assert network.bob.inbox() == []
 
 
 @callers
-def test_what_one_caller_says_comes_before_or_not_at_all(scene: Scene, caller: int) -> None:
-    """In program order nobody has to wait."""
-    calls = scene.workers[caller].sockets
-    clients = [scene.there.connect() for _ in range(20)]
+def test_what_one_caller_says_comes_before_or_not_at_all(
+    network: WorkersThatDisconnect, caller: int
+) -> None:
+    """In program order no caller has to wait."""
+    calls = network.workers[caller].sockets
+    clients = [network.there.connect() for _ in range(20)]
 
     for number, client in enumerate(clients):
         calls.join(client.sid, "late")
@@ -215,24 +214,23 @@ def test_what_one_caller_says_comes_before_or_not_at_all(scene: Scene, caller: i
         calls.broadcast(["late", client.sid], "event", "too late")
         calls.blast("event", f"after {number}")
 
-    fence(scene.workers[caller], scene.ann)
+    fence(network.workers[caller], network.ann)
     said = [("event", [f"after {number}"]) for number in range(20)]
     for number, client in enumerate(clients):
-        assert inbox(client) == [*said[:number], ("event", [number])]
+        assert client.inbox() == [*said[:number], ("event", [number])]
 
 
-def test_its_own_request_is_the_last_one(scene: Scene) -> None:
-    @scene.there.app.delete("/me")
+def test_its_own_request_is_the_last_one(network: WorkersThatDisconnect) -> None:
+    @network.there.app.delete("/me")
     def go() -> dict[str, int]:
         return {"changed": sockets.disconnect(request).result(0).changed}
 
-    scene.bob._client.emit("delete", {"url": "/me"})
+    network.bob.send("delete", {"url": "/me"})
 
-    assert scene.next_gone()[0] == scene.bob.sid
-    assert not is_connected(scene.bob)
-    scene.bob._client.connected["/"] = True  # whatever it believes
-    scene.bob._client.emit("delete", {"url": "/me"})
-    scene.assert_no_more()
+    assert network.next_gone()[0] == network.bob.sid
+    assert not network.bob.is_connected()
+    network.bob.send("delete", {"url": "/me"})
+    network.assert_no_more()
 
 
 # -- other namespaces of the connection -----------------------------------------------------------
@@ -241,75 +239,79 @@ def test_its_own_request_is_the_last_one(scene: Scene) -> None:
 def in_both_namespaces(worker: Worker) -> tuple[Client, str]:
     """Return a client that is connected twice, and the ID of its second socket."""
     client = worker.connect()
-    client._client.connect("/chat")
-    manager = worker.socketio.server.manager
-    return client, manager.sid_from_eio_sid(client._client.eio_sid, "/chat")
+    client.connect("/chat")
+    return client, client.sid_in("/chat")
 
 
 @callers
-def test_the_other_namespaces_of_a_connection_stay(scene: Scene, caller: int) -> None:
-    calls = scene.workers[caller].sockets
-    client, chatting = in_both_namespaces(scene.there)
+def test_the_other_namespaces_of_a_connection_stay(
+    network: WorkersThatDisconnect, caller: int
+) -> None:
+    calls = network.workers[caller].sockets
+    client, chatting = in_both_namespaces(network.there)
     calls.join(chatting, "red", namespace="/chat").result(PATIENCE)
 
     assert calls.disconnect(client.sid, namespace="/chat").result(PATIENCE).changed == 0
     assert calls.disconnect(client.sid).result(PATIENCE) == Outcome(1)
 
-    assert scene.next_gone() == (client.sid, [client.sid], "server disconnect")
-    connected = [client._client.is_connected(namespace) for namespace in ("/", "/chat")]
+    assert network.next_gone() == (client.sid, [client.sid], "server disconnect")
+    connected = [client.is_connected(namespace) for namespace in ("/", "/chat")]
     assert connected == [False, True]
     calls.broadcast("red", "event", 1, namespace="/chat")
     assert calls.leave(chatting, "red", namespace="/chat").result(PATIENCE) == Outcome(1)
-    assert inbox(client) == [("event", [1])]
+    assert client.inbox() == [("event", [1])]
 
 
-def test_a_packet_that_is_half_received_in_another_namespace_stays(scene: Scene) -> None:
+def test_a_packet_that_is_half_received_in_another_namespace_stays(
+    network: WorkersThatDisconnect,
+) -> None:
     heard: queue.Queue[Any] = queue.Queue()
-    scene.there.socketio.on("event", namespace="/chat")(heard.put)
-    client, _ = in_both_namespaces(scene.there)
+    network.there.socketio.on("event", namespace="/chat")(heard.put)
+    client, _ = in_both_namespaces(network.there)
     packet = Packet(data=["event", b"bytes"], namespace="/chat")
     text, attachment = packet.encode()
-    server, eio_sid = scene.there.socketio.server, client._client.eio_sid
+    handle = network.there.socketio.server.eio.handlers["message"]
 
-    server._handle_eio_message(eio_sid, text)
-    scene.here.sockets.disconnect(client.sid).result(PATIENCE)
-    scene.next_gone()
-    server._handle_eio_message(eio_sid, attachment)
+    handle(client.eio_sid, text)
+    network.here.sockets.disconnect(client.sid).result(PATIENCE)
+    network.next_gone()
+    handle(client.eio_sid, attachment)
 
     assert heard.get(timeout=PATIENCE) == b"bytes"
 
 
 def test_the_client_may_come_back_over_the_same_connection(
-    scene: Scene, go_on: threading.Event
+    network: WorkersThatDisconnect, go_on: threading.Event
 ) -> None:
     """At once, while the handler for its first socket may still be running."""
     running = threading.Event()
 
-    @scene.there.socketio.on("disconnect")
+    @network.there.socketio.on("disconnect")
     def hang(reason: str) -> None:
         running.set()
         go_on.wait(HANGING)
 
-    client, _ = in_both_namespaces(scene.there)
-    scene.here.sockets.disconnect(client.sid).result(PATIENCE)
-    assert running.wait(PATIENCE)  # so it has been told
-    manager = scene.there.socketio.server.manager
-    before = set(members(scene.there))
+    client, _ = in_both_namespaces(network.there)
+    network.here.sockets.disconnect(client.sid).result(PATIENCE)
+    assert running.wait(PATIENCE)  # so the client has its packet
+    before = set(members(network.there))
 
-    client._client.connect("/")
+    client.connect("/")
 
-    (sid,) = set(members(scene.there)) - before
-    assert sid == manager.sid_from_eio_sid(client._client.eio_sid, "/") != client.sid
+    (sid,) = set(members(network.there)) - before
+    assert sid == client.sid_in("/") != client.sid
     go_on.set()
-    scene.here.sockets.broadcast(sid, "event", "welcome back")
-    assert scene.here.sockets.leave(sid, "nowhere").result(PATIENCE) == Outcome(unchanged=1)
-    assert ("event", ["welcome back"]) in inbox(client)
+    network.here.sockets.broadcast(sid, "event", "welcome back")
+    assert network.here.sockets.leave(sid, "nowhere").result(PATIENCE) == Outcome(unchanged=1)
+    assert ("event", ["welcome back"]) in client.inbox()
 
 
 # -- the application's handler --------------------------------------------------------------------
 
 
-def test_the_handler_runs_in_the_background(scene: Scene, go_on: threading.Event) -> None:
+def test_the_handler_runs_in_the_background(
+    network: WorkersThatDisconnect, go_on: threading.Event
+) -> None:
     """Neither the caller nor the worker that holds the socket waits for it."""
     running: queue.Queue[str] = queue.Queue()
 
@@ -317,12 +319,12 @@ def test_the_handler_runs_in_the_background(scene: Scene, go_on: threading.Event
         running.put(sockets.get_id(request))
         go_on.wait(HANGING)
 
-    for worker in (scene.here, scene.there):
+    for worker in (network.here, network.there):
         worker.socketio.on("disconnect")(hang)
-    own = scene.here.connect()
+    own = network.here.connect()
 
-    for caller in (scene.here, scene.third):
-        for client in (own, scene.bob) if caller is scene.here else (scene.ann,):
+    for caller in (network.here, network.third):
+        for client in (own, network.bob) if caller is network.here else (network.ann,):
             assert caller.sockets.disconnect(client.sid).result(PATIENCE) == Outcome(1)
             assert running.get(timeout=PATIENCE) == client.sid
     assert not go_on.is_set()
@@ -330,15 +332,15 @@ def test_the_handler_runs_in_the_background(scene: Scene, go_on: threading.Event
 
 
 @callers
-def test_a_handler_that_hangs_harms_nobody(
-    scene: Scene, caller: int, go_on: threading.Event
+def test_a_handler_that_hangs_harms_no_other_socket(
+    network: WorkersThatDisconnect, caller: int, go_on: threading.Event
 ) -> None:
     """Not the other sockets of the same call, nor any other call, nor its own client."""
-    calls = scene.workers[caller].sockets
-    clients = [scene.there.connect() for _ in range(5)]
+    calls = network.workers[caller].sockets
+    clients = [network.there.connect() for _ in range(5)]
     running: queue.Queue[str] = queue.Queue()
 
-    @scene.there.socketio.on("disconnect")
+    @network.there.socketio.on("disconnect")
     def hang(reason: str) -> None:
         running.put(sockets.get_id(request))
         go_on.wait(HANGING)
@@ -347,47 +349,49 @@ def test_a_handler_that_hangs_harms_nobody(
     assert calls.disconnect(sids).result(PATIENCE) == Outcome(changed=5)
 
     assert {running.get(timeout=PATIENCE) for _ in clients} == set(sids)
-    assert [is_connected(client) for client in clients] == [False] * 5
+    assert [client.is_connected() for client in clients] == [False] * 5
     calls.broadcast("red", "event", 1)
-    assert calls.leave(scene.ann.sid, "red").result(PATIENCE) == Outcome(1)
-    assert inbox(scene.ann) == [("event", [1])]
+    assert calls.leave(network.ann.sid, "red").result(PATIENCE) == Outcome(1)
+    assert network.ann.inbox() == [("event", [1])]
     answer = calls.members("blue")
-    assert answer.value == {scene.bob.sid, scene.ann.sid}
+    assert answer.value == {network.bob.sid, network.ann.sid}
     assert not go_on.is_set()
     go_on.set()
 
 
-def test_a_handler_that_raises_harms_nobody(scene: Scene, logged: Logged) -> None:
-    clients = [scene.there.connect() for _ in range(3)]
+def test_a_handler_that_raises_harms_no_other_socket(
+    network: WorkersThatDisconnect, logged: Logged
+) -> None:
+    clients = [network.there.connect() for _ in range(3)]
 
-    @scene.there.socketio.on("disconnect")
+    @network.there.socketio.on("disconnect")
     def fail(reason: str) -> None:
-        scene.see(reason)
+        network.see(reason)
         raise ZeroDivisionError
 
     sids = [client.sid for client in clients]
-    assert scene.here.sockets.disconnect(sids).result(PATIENCE) == Outcome(changed=3)
+    assert network.here.sockets.disconnect(sids).result(PATIENCE) == Outcome(changed=3)
 
-    assert {scene.next_gone()[0] for _ in clients} == set(sids)
+    assert {network.next_gone()[0] for _ in clients} == set(sids)
     for _ in clients:
         record = logged.get(timeout=PATIENCE)
         assert record.getMessage() == "A disconnect handler has failed."
         assert record.exc_info is not None
         assert record.exc_info[0] is ZeroDivisionError
-    scene.assert_no_more()
+    network.assert_no_more()
 
 
 # -- exactly once, whatever happens at the same time ----------------------------------------------
 
 
 def on_packet(worker: Worker, victim: Client, do: Callable[[], object]) -> None:
-    """Have *do* run in the moment in which *victim* is told that it is disconnected."""
+    """Have *do* run in the moment in which *victim* is sent its DISCONNECT packet."""
     send = worker.socketio.server._send_eio_packet
 
     def send_and_do(eio_sid: str, packet: Any) -> None:
         send(eio_sid, packet)
-        told = Packet(encoded_packet=packet.data).packet_type == DISCONNECT
-        if told and eio_sid == victim._client.eio_sid:
+        is_last = Packet(encoded_packet=packet.data).packet_type == DISCONNECT
+        if is_last and eio_sid == victim.eio_sid:
             do()
 
     worker.socketio.server._send_eio_packet = send_and_do
@@ -395,160 +399,171 @@ def on_packet(worker: Worker, victim: Client, do: Callable[[], object]) -> None:
 
 def hang_up(worker: Worker, client: Client) -> None:
     """End the connection of a client, as when its browser is closed."""
-    eio_sid = client._client.eio_sid
-    parts_of(worker.app).disconnects.on_session_end(eio_sid, "transport close")
+    parts_of(worker.app).disconnects.on_session_end(client.eio_sid, "transport close")
 
 
-def test_a_client_that_is_told_and_hangs_up_at_once(scene: Scene) -> None:
+def test_a_client_that_hangs_up_as_soon_as_it_is_disconnected(
+    network: WorkersThatDisconnect,
+) -> None:
     """Clients do so when that was their only namespace: the handler still sees all there was."""
-    on_packet(scene.there, scene.bob, lambda: hang_up(scene.there, scene.bob))
+    on_packet(network.there, network.bob, lambda: hang_up(network.there, network.bob))
 
-    scene.here.sockets.disconnect(scene.bob.sid).result(PATIENCE)
+    network.here.sockets.disconnect(network.bob.sid).result(PATIENCE)
 
-    rooms = sorted([scene.bob.sid, "red", "blue"])
-    assert scene.next_gone() == (scene.bob.sid, rooms, "server disconnect")
-    scene.assert_no_more()
-    assert scene.bob._client.eio_sid not in scene.there.socketio.server.environ
+    rooms = sorted([network.bob.sid, "red", "blue"])
+    assert network.next_gone() == (network.bob.sid, rooms, "server disconnect")
+    network.assert_no_more()
+    assert network.bob.eio_sid not in network.there.socketio.server.environ
 
 
 def test_a_client_that_hangs_up_while_its_handler_runs(
-    scene: Scene, go_on: threading.Event
+    network: WorkersThatDisconnect, go_on: threading.Event
 ) -> None:
     running = threading.Event()
 
-    @scene.there.socketio.on("disconnect")
+    @network.there.socketio.on("disconnect")
     def see_late(reason: str) -> None:
         running.set()
         go_on.wait(HANGING)
-        scene.see(reason)
+        network.see(reason)
 
-    scene.here.sockets.disconnect(scene.bob.sid).result(PATIENCE)
+    network.here.sockets.disconnect(network.bob.sid).result(PATIENCE)
     assert running.wait(PATIENCE)
-    hang_up(scene.there, scene.bob)
+    hang_up(network.there, network.bob)
     go_on.set()
 
-    rooms = sorted([scene.bob.sid, "red", "blue"])
-    assert scene.next_gone() == (scene.bob.sid, rooms, "server disconnect")
-    scene.assert_no_more()
-    assert scene.bob._client.eio_sid not in scene.there.socketio.server.environ
+    rooms = sorted([network.bob.sid, "red", "blue"])
+    assert network.next_gone() == (network.bob.sid, rooms, "server disconnect")
+    network.assert_no_more()
+    assert network.bob.eio_sid not in network.there.socketio.server.environ
 
 
 @pytest.mark.parametrize("leave", ["leaves", "hangs up"])
-def test_a_client_that_is_going_by_itself(scene: Scene, leave: str, go_on: threading.Event) -> None:
+def test_a_client_that_is_going_by_itself(
+    network: WorkersThatDisconnect, leave: str, go_on: threading.Event
+) -> None:
     """A call that comes while its handler runs ends its memberships, and runs it not again."""
     running = threading.Event()
 
-    @scene.there.socketio.on("disconnect")
+    @network.there.socketio.on("disconnect")
     def see_late(reason: str) -> None:
         running.set()
         go_on.wait(HANGING)
-        scene.see(reason)
+        network.see(reason)
 
-    go = scene.bob.disconnect if leave == "leaves" else lambda: hang_up(scene.there, scene.bob)
+    go = (
+        network.bob.disconnect if leave == "leaves" else lambda: hang_up(network.there, network.bob)
+    )
     going = in_thread(go)
     assert running.wait(PATIENCE)
-    assert scene.here.sockets.disconnect(scene.bob.sid).result(PATIENCE).changed == 1
-    assert scene.here.sockets.members("red").value == {scene.ann.sid}
+    assert network.here.sockets.disconnect(network.bob.sid).result(PATIENCE).changed == 1
+    assert network.here.sockets.members("red").value == {network.ann.sid}
     go_on.set()
 
     going.result(PATIENCE)
-    sid, rooms, reason = scene.next_gone()
-    assert (sid, rooms) == (scene.bob.sid, sorted([scene.bob.sid, "red", "blue"]))
+    sid, rooms, reason = network.next_gone()
+    assert (sid, rooms) == (network.bob.sid, sorted([network.bob.sid, "red", "blue"]))
     assert reason == ("client disconnect" if leave == "leaves" else "transport close")
-    scene.assert_no_more()
+    network.assert_no_more()
 
 
-def test_many_that_go_by_themselves_and_are_disconnected_at_once(scene: Scene) -> None:
-    clients = [scene.there.connect() for _ in range(40)]
+def test_many_that_go_by_themselves_and_are_disconnected_at_once(
+    network: WorkersThatDisconnect,
+) -> None:
+    clients = [network.there.connect() for _ in range(40)]
     sids = [client.sid for client in clients]
-    scene.third.sockets.join(sids, "crowd").result(PATIENCE)
+    network.third.sockets.join(sids, "crowd").result(PATIENCE)
 
     def leave() -> None:
         for client in clients:
-            if is_connected(client):
+            if client.is_connected():
                 client.disconnect()
 
     def all_hang_up() -> None:
         for client in clients[::-1]:
-            hang_up(scene.there, client)
+            hang_up(network.there, client)
 
     going = [in_thread(leave), in_thread(all_hang_up)]
-    disconnected = scene.here.sockets.disconnect(sids).result(PATIENCE)
+    disconnected = network.here.sockets.disconnect(sids).result(PATIENCE)
 
     for each in going:
-        each.exception(PATIENCE)  # a client that is told in this moment says that it was
+        each.exception(PATIENCE)  # it may be disconnected in this very moment, and then raises
     assert disconnected.changed + len(disconnected.unknown) == 40
-    seen = [scene.next_gone() for _ in clients]
+    seen = [network.next_gone() for _ in clients]
     assert sorted(sid for sid, _, _ in seen) == sorted(sids)
     assert all(rooms == sorted([sid, "crowd"]) for sid, rooms, _ in seen)
-    scene.assert_no_more()
-    assert set(members(scene.there)) == {scene.bob.sid, scene.ann.sid}
+    network.assert_no_more()
+    assert set(members(network.there)) == {network.bob.sid, network.ann.sid}
 
 
-def test_flask_socketios_disconnect_meets_ours(scene: Scene, go_on: threading.Event) -> None:
+def test_flask_socketios_disconnect_meets_ours(
+    network: WorkersThatDisconnect, go_on: threading.Event
+) -> None:
     running = threading.Event()
 
-    @scene.there.socketio.on("disconnect")
+    @network.there.socketio.on("disconnect")
     def see_late(reason: str) -> None:
         running.set()
         go_on.wait(HANGING)
-        scene.see(reason)
+        network.see(reason)
 
     def kick() -> None:
-        with scene.there.app.app_context():
-            flask_socketio.disconnect(scene.bob.sid, namespace="/")
+        with network.there.app.app_context():
+            flask_socketio.disconnect(network.bob.sid, namespace="/")
 
     kicking = in_thread(kick)
     assert running.wait(PATIENCE)
-    scene.here.sockets.disconnect(scene.bob.sid).result(PATIENCE)
+    network.here.sockets.disconnect(network.bob.sid).result(PATIENCE)
     in_thread(kick).result(PATIENCE)
     go_on.set()
 
     kicking.result(PATIENCE)
-    assert scene.next_gone()[0] == scene.bob.sid
-    scene.assert_no_more()
+    assert network.next_gone()[0] == network.bob.sid
+    network.assert_no_more()
 
 
 def test_flask_socketios_disconnect_leaves_no_member_behind_a_handler_that_raises(
-    scene: Scene,
+    network: WorkersThatDisconnect,
 ) -> None:
-    @scene.there.socketio.on("disconnect")
+    @network.there.socketio.on("disconnect")
     def fail(reason: str) -> None:
         raise ZeroDivisionError
 
-    with scene.there.app.app_context(), pytest.raises(ZeroDivisionError):
-        flask_socketio.disconnect(scene.bob.sid, namespace="/")
+    with network.there.app.app_context(), pytest.raises(ZeroDivisionError):
+        flask_socketio.disconnect(network.bob.sid, namespace="/")
 
-    assert scene.here.sockets.members("red").value == {scene.ann.sid}
+    assert network.here.sockets.members("red").value == {network.ann.sid}
 
 
-def test_a_handler_may_disconnect_its_own_socket_again(scene: Scene) -> None:
-    @scene.there.socketio.on("disconnect")
+def test_a_handler_may_disconnect_its_own_socket_again(network: WorkersThatDisconnect) -> None:
+    @network.there.socketio.on("disconnect")
     def again(reason: str) -> None:
         sockets.disconnect(request)
-        scene.see(reason)
+        network.see(reason)
 
-    scene.bob.disconnect()
+    network.bob.disconnect()
 
-    assert scene.next_gone()[0] == scene.bob.sid
-    scene.assert_no_more()
+    assert network.next_gone()[0] == network.bob.sid
+    network.assert_no_more()
 
 
 @pytest.mark.parametrize("namespace", ["/", "/chat"])
-def test_a_client_cannot_run_the_handlers_of_connections(scene: Scene, namespace: str) -> None:
+def test_a_client_cannot_run_the_handlers_of_connections(
+    network: WorkersThatDisconnect, namespace: str
+) -> None:
     """By an event of that name, which Socket.IO's own clients refuse to send."""
     connected: queue.Queue[str] = queue.Queue()
-    scene.there.socketio.on("connect", namespace=namespace)(lambda: connected.put("connected"))
-    client = scene.there.connect(namespace)
+    network.there.socketio.on("connect", namespace=namespace)(lambda: connected.put("connected"))
+    client = network.there.connect(namespace)
     assert connected.get(timeout=PATIENCE) == "connected"
 
     for event in ("connect", "disconnect"):
         for args in ((), ("transport close",), (1, 2, 3)):
             assert client.emit(event, *args)["statusCode"] == 400
-            client._client.emit(event, *args, namespace=namespace)
+            client.send(event, *args)
 
     assert connected.empty()
-    scene.assert_no_more()
+    network.assert_no_more()
 
 
 # -- while it connects ----------------------------------------------------------------------------
@@ -557,53 +572,53 @@ def test_a_client_cannot_run_the_handlers_of_connections(scene: Scene, namespace
 @pytest.mark.parametrize("always_connect", [False, True])
 @pytest.mark.parametrize("how", ["itself", "from another worker"])
 def test_a_socket_is_disconnected_while_it_connects(
-    scene: Scene, how: str, always_connect: bool
+    network: WorkersThatDisconnect, how: str, always_connect: bool
 ) -> None:
-    """It gets in, is told, and is seen off like any other; what it joins afterwards is nothing."""
+    """It is accepted, then disconnected like any other, and can join nothing afterwards."""
     joined: queue.Queue[Outcome] = queue.Queue()
-    scene.there.socketio.server.always_connect = always_connect
+    network.there.socketio.server.always_connect = always_connect
 
-    @scene.there.socketio.on("connect")
+    @network.there.socketio.on("connect")
     def connect() -> None:
-        calls = sockets if how == "itself" else scene.here.rooms.sockets
+        calls = sockets if how == "itself" else network.here.rooms.sockets
         ended = calls.disconnect(sockets.get_id(request)).result(PATIENCE)
         assert ended == Outcome(changed=1)
         joined.put(sockets.join(request, "red").result(0))
 
-    scene.there.connect()
+    network.there.connect()
 
     outcome = joined.get(timeout=PATIENCE)
-    sid, rooms, reason = scene.next_gone()
+    sid, rooms, reason = network.next_gone()
     assert outcome == Outcome(unknown=(sid,))
     assert (rooms, reason) == ([sid], "server disconnect")
-    assert scene.here.sockets.members("red").value == {scene.bob.sid, scene.ann.sid}
-    assert sid not in members(scene.there)
+    assert network.here.sockets.members("red").value == {network.bob.sid, network.ann.sid}
+    assert sid not in members(network.there)
 
 
 @pytest.mark.parametrize("end", ["refused", "failed", "hung up"])
 def test_a_socket_that_is_disconnected_while_it_connects_and_does_not_get_in(
-    scene: Scene, end: str
+    network: WorkersThatDisconnect, end: str
 ) -> None:
     """Its handler does not run, since it was never there; and nothing of it stays."""
 
-    @scene.there.socketio.on("connect")
+    @network.there.socketio.on("connect")
     def connect() -> bool:
         sockets.disconnect(request)
         if end == "failed":
             raise ZeroDivisionError
         if end == "hung up":
-            eio_sid = scene.there.socketio.server.manager.eio_sid_from_sid(
+            eio_sid = network.there.socketio.server.manager.eio_sid_from_sid(
                 sockets.get_id(request), "/"
             )
-            parts_of(scene.there.app).disconnects.on_session_end(eio_sid, "transport close")
+            parts_of(network.there.app).disconnects.on_session_end(eio_sid, "transport close")
         return end != "refused"
 
     if end == "failed":
         with pytest.raises(ZeroDivisionError):
-            scene.there.connect()
+            network.there.connect()
     else:
-        scene.there.connect()
+        network.there.connect()
 
-    assert set(members(scene.there)) == {scene.bob.sid, scene.ann.sid}
-    scene.there.socketio.on("connect")(lambda: None)
-    scene.assert_no_more()
+    assert set(members(network.there)) == {network.bob.sid, network.ann.sid}
+    network.there.socketio.on("connect")(lambda: None)
+    network.assert_no_more()

@@ -35,7 +35,7 @@ def clients(workers: list[Worker]) -> Iterator[list[Client]]:
 
 @pytest.fixture
 def admin(workers: list[Worker], clients: list[Client]) -> Iterator[Client]:
-    """An admin on the first worker, who has come after the clients."""
+    """An admin on the first worker, connected after the clients."""
     admin = Client(workers[0].url, ADMIN, auth=LOGIN)
     yield admin
     admin.disconnect()
@@ -79,7 +79,7 @@ def listed(admin: Client, *sids: str) -> dict[str, Any]:
 def test_an_admin_sees_the_sockets_of_every_worker(
     workers: list[Worker], clients: list[Client], room: str
 ) -> None:
-    """Those that were there before are listed, with their rooms, whoever else is an admin."""
+    """Sockets that were there before are listed, with their rooms, also for a second admin."""
     one, two = clients
     two.call("join", room)
     expected = {client.sid_in(space): space for client in clients for space in ("/", "/chat")}
@@ -107,7 +107,7 @@ def test_an_admin_sees_them_when_another_one_was_there_first(workers: list[Worke
             admin.disconnect()
 
 
-def test_an_admin_is_told_what_happens_on_every_worker(
+def test_an_admin_receives_what_happens_on_every_worker(
     workers: list[Worker], clients: list[Client], admin: Client, room: str
 ) -> None:
     """Who connects, joins, leaves and disconnects, by whatever call and worker."""
@@ -137,7 +137,7 @@ def test_every_worker_reports_under_its_own_name(
     assert [counts[name][ADMIN] for name in names] == [1, 0]
 
 
-def test_who_has_not_the_password_is_no_admin(workers: list[Worker]) -> None:
+def test_a_client_without_the_password_is_no_admin(workers: list[Worker]) -> None:
     """As on one worker of Flask-SocketIO."""
     with pytest.raises(Refused):
         Client(workers[0].url, ADMIN, auth={**LOGIN, "password": "guessed"})
@@ -149,7 +149,7 @@ def test_who_has_not_the_password_is_no_admin(workers: list[Worker]) -> None:
 def test_the_join_button_works_for_a_socket_of_another_worker(
     clients: list[Client], admin: Client, room: str
 ) -> None:
-    """It is a member when the admin's worker speaks to the room next."""
+    """It is a member when the admin's worker next sends to the room."""
     one, two = clients
 
     admin.call("join", "/", room, two.sid)
@@ -162,7 +162,7 @@ def test_the_join_button_works_for_a_socket_of_another_worker(
 def test_the_leave_button_works_for_a_socket_of_another_worker(
     clients: list[Client], admin: Client, room: str
 ) -> None:
-    """It is none any more when the admin's worker speaks to the room next."""
+    """It is no longer a member when the admin's worker next sends to the room."""
     one, two = clients
     for client in clients:
         client.call("join", room)
@@ -190,7 +190,7 @@ def test_the_disconnect_button_works_for_a_socket_of_another_worker(
 def test_the_buttons_of_a_room_work_for_its_members_on_every_worker(
     clients: list[Client], admin: Client, room: str
 ) -> None:
-    """Everybody in one room joins and leaves another, and is disconnected."""
+    """All members of one room join and leave another, and are disconnected."""
     one, _ = clients
     other = f"{room}, other"
     for client in clients:
@@ -210,7 +210,7 @@ def test_the_buttons_of_a_room_work_for_its_members_on_every_worker(
 def test_the_buttons_of_a_namespace_work_on_every_worker(
     clients: list[Client], admin: Client, room: str
 ) -> None:
-    """Everybody joins a room, and an event is for everybody."""
+    """All sockets join a room, and an event is for all sockets."""
     one, _ = clients
 
     admin.call("join", "/", room)

@@ -60,18 +60,18 @@ def test_send_reaches_the_members_on_every_worker(clients: list[Client], room: s
 
     one.call("send", {"to": room}, "hello")
     one.call("send", {"to": room, "json": True, "include_self": False}, {"to": "the others"})
-    one.call("send", {"broadcast": True, "skip_sid": [one.sid]}, "everybody else")
+    one.call("send", {"broadcast": True, "skip_sid": [one.sid]}, "all others")
 
     for client in clients:
         assert client.receive() == ["message", "hello"]
         if client is not one:
             assert client.receive() == ["json", {"to": "the others"}]
-            assert client.receive() == ["message", "everybody else"]
+            assert client.receive() == ["message", "all others"]
     fence(one, *clients)
 
 
 def test_the_extension_and_the_server_emit_and_send(clients: list[Client], room: str) -> None:
-    """They need no request, and so have nobody to leave out but whom they are told to."""
+    """They need no request, so they leave out only the sockets that they name."""
     one, two, three = clients
     for client in clients:
         client.call("join", room)
@@ -102,7 +102,7 @@ def test_ignore_queue_leaves_out_the_other_workers(clients: list[Client], room: 
     fence(two, one, two)
 
 
-def test_a_background_task_speaks_to_everybody(clients: list[Client]) -> None:
+def test_a_background_task_sends_to_every_client(clients: list[Client]) -> None:
     """It has no request and no application context."""
     clients[0].call("in background", "hello")
 
@@ -176,7 +176,7 @@ def test_the_server_moves_sockets_of_every_worker(clients: list[Client], room: s
     assert server(one, "rooms", three.sid) == []  # it answers for the sockets of its own worker
 
     server(one, "close_room", room)
-    say(one, "nobody", to=room)
+    say(one, "to none", to=room)
     fence(one, *clients)
 
 
@@ -186,7 +186,7 @@ def test_the_extension_closes_a_room_on_every_worker(clients: list[Client], room
         client.call("join", room)
 
     extension(clients[0], "close_room", room)
-    say(clients[0], "nobody", to=room)
+    say(clients[0], "to none", to=room)
 
     fence(clients[0], *clients)
 
@@ -206,7 +206,7 @@ def test_a_class_based_namespace_has_the_same_calls(clients: list[Client], room:
     assert one.receive("/chat") == ["answer", "answered", ["You?"]]
 
     one.call("close", room, namespace="/chat")
-    one.call("say", room, "nobody", namespace="/chat")
+    one.call("say", room, "to none", namespace="/chat")
     say(one, "still here", to=room)
     assert [client.receive() for client in clients] == [["said", "still here"]] * 3
     for client in clients:
@@ -214,17 +214,19 @@ def test_a_class_based_namespace_has_the_same_calls(clients: list[Client], room:
         assert client.receive("/chat") == ["said", "fence"]
 
 
-@pytest.mark.parametrize("sid", ["of nobody", "no.such-socket", "AAAAAAAAAAAA." + 22 * "A"])
-def test_a_socket_that_nobody_has_is_no_error(clients: list[Client], room: str, sid: str) -> None:
+@pytest.mark.parametrize("sid", ["unknown", "no.such-socket", "AAAAAAAAAAAA." + 22 * "A"])
+def test_a_socket_that_no_worker_has_is_no_error(
+    clients: list[Client], room: str, sid: str
+) -> None:
     """join_room(), leave_room(), disconnect() and emit() of such an ID do nothing."""
     one, *_ = clients
 
     for call in ("join", "leave"):
         assert one.call(call, room, sid) == "done"
     assert one.call("kick", sid) == "done"
-    say(one, "nobody", to=sid)
+    say(one, "to none", to=sid)
 
-    say(one, "nobody", to=room)
+    say(one, "to none", to=room)
     fence(one, *clients)
 
 
@@ -254,7 +256,7 @@ def test_disconnect_with_ignore_queue_is_for_this_worker(workers: list[Worker]) 
 
 @pytest.mark.parametrize("refusal", ["with a reason", "without"])
 def test_a_connect_handler_may_refuse(workers: list[Worker], refusal: str) -> None:
-    """The client is told, and is no socket: not even of what is for everybody."""
+    """The client gets the refusal, and is no socket: it receives no event, not even for all."""
     client = socketio.Client(handle_sigint=False, reconnection=False)
     refused: list[Any] = []
     client.on("connect_error", refused.append)
@@ -272,8 +274,8 @@ def test_a_connect_handler_may_refuse(workers: list[Worker], refusal: str) -> No
         expected = {"message": "Connection rejected by server"}
     assert refused[0] == expected
     with connected(*workers) as clients:
-        say(clients[0], "everybody", broadcast=True)
-        assert [one.receive() for one in clients] == [["said", "everybody"]] * 3
+        say(clients[0], "to all", broadcast=True)
+        assert [one.receive() for one in clients] == [["said", "to all"]] * 3
 
 
 # -- the rest -------------------------------------------------------------------------------------

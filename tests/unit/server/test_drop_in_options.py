@@ -91,9 +91,9 @@ def test_msgpack_reaches_clients_of_every_worker(redis_broker: Broker) -> None:
         assert one.call("say", {"to": "fun"}, b"\x00", {"nested": [1, b"\xff"]}) == "done"
         answer = one.call("call", two.sid, b"\x01", "two")
 
-        said = ["said", b"\x00", {"nested": [1, b"\xff"]}]
-        assert [two.receive(), two.receive()] == [said, ["question", b"\x01", "two"]]
-        assert one.receive() == said
+        event = ["said", b"\x00", {"nested": [1, b"\xff"]}]
+        assert [two.receive(), two.receive()] == [event, ["question", b"\x01", "two"]]
+        assert one.receive() == event
         assert list(answer) == [b"\x01", "two"]
         for client in (one, two):
             client.disconnect()
@@ -124,7 +124,7 @@ def test_the_managers_rooms_are_those_of_this_worker(cluster: LocalCluster) -> N
     assert list(rooms) == ["/"]
     assert set(rooms["/"]) == {None, "red", "blue", client.sid, neighbour.sid}
     assert set(rooms["/"]["red"]) == set(rooms["/"][None]) == {client.sid, neighbour.sid}
-    assert dict(rooms["/"]["blue"]) == {client.sid: client._client.eio_sid}
+    assert dict(rooms["/"]["blue"]) == {client.sid: client.eio_sid}
     here.sockets.leave([client.sid, neighbour.sid], ["red", "blue"])
     assert "red" not in rooms["/"]
     assert len(rooms["/"].get("blue", ())) == 0
@@ -143,7 +143,7 @@ def test_an_instrumented_server_forgets_sockets_in_any_case(cluster: LocalCluste
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            worker.socketio.server.eio.handlers["disconnect"](client._client.eio_sid, "gone")
+            worker.socketio.server.eio.handlers["disconnect"](client.eio_sid, "gone")
         assert "/" not in worker.socketio.server.manager.rooms
     finally:
         admin.uninstrument()

@@ -88,7 +88,7 @@ def test_join_and_leave_for_a_socket_of_another_worker(
 
 
 def test_close_room_empties_it_on_every_worker(clients: tuple[Client, Client], room: str) -> None:
-    """Nobody is in a closed room, until somebody joins again."""
+    """A closed room has no members, until a socket joins again."""
     one, two = clients
     for client in clients:
         client.call("join", room)
@@ -118,13 +118,13 @@ def test_emit_to_several_rooms_arrives_once(clients: tuple[Client, Client], room
     fence(one, *clients)
 
 
-def test_emit_leaves_out_whom_it_is_told_to(clients: tuple[Client, Client], room: str) -> None:
+def test_emit_leaves_out_the_sockets_to_skip(clients: tuple[Client, Client], room: str) -> None:
     """skip_sid= takes one or a list, of any worker; include_self=False is the asking socket."""
     one, two = clients
     for client in clients:
         client.call("join", room)
 
-    say(one, "nobody", to=room, skip_sid=[one.sid, two.sid])
+    say(one, "to none", to=room, skip_sid=[one.sid, two.sid])
     say(one, "one", to=room, skip_sid=two.sid)
     say(one, "two", to=room, include_self=False)
 
@@ -132,16 +132,16 @@ def test_emit_leaves_out_whom_it_is_told_to(clients: tuple[Client, Client], room
     fence(one, *clients)
 
 
-def test_emit_to_everybody(clients: tuple[Client, Client]) -> None:
+def test_emit_to_every_client(clients: tuple[Client, Client]) -> None:
     """broadcast=True reaches the namespace on every worker, and no other namespace."""
     one, two = clients
 
-    say(one, "everybody", broadcast=True)
+    say(one, "to all", broadcast=True)
     say(one, "the others", broadcast=True, include_self=False)
     say(one, "chat", broadcast=True, namespace="/chat")
 
-    assert one.receive() == ["said", "everybody"]
-    assert [two.receive(), two.receive()] == [["said", "everybody"], ["said", "the others"]]
+    assert one.receive() == ["said", "to all"]
+    assert [two.receive(), two.receive()] == [["said", "to all"], ["said", "the others"]]
     assert [client.receive("/chat") for client in clients] == [["said", "chat"]] * 2
     fence(one, *clients)
 
@@ -340,7 +340,7 @@ def test_the_test_client_works_with_every_backend(apps: tuple[Flask, Flask], roo
 
 
 def test_the_test_client_belongs_to_a_cluster(apps: tuple[Flask, Flask], room: str) -> None:
-    """Another worker speaks to it, and takes it out."""
+    """Another worker sends to it, and removes it from the room."""
     client, (here, there) = connect(apps[0]), (sockets_of(app) for app in apps)
     (sid,) = client.emit("rooms", callback=True)
     client.emit("join", room)

@@ -12,7 +12,7 @@ from flask import request, session
 
 from flask_rooms import ConfigurationError
 from flask_rooms.globals import parts_of
-from tests.support.apps import Client, LocalCluster, Worker, make_app
+from tests.support.apps import LocalCluster, Worker, make_app
 from tests.support.raw import RawClient, Refused
 from tests.support.workers import cluster
 
@@ -35,10 +35,6 @@ def worker(local: LocalCluster) -> Worker:
     return local.worker(app)
 
 
-def is_connected(client: Client) -> bool:
-    return bool(client._client.is_connected(client.namespace))
-
-
 # -- before_connect ---------------------------------------------------------------------------
 
 
@@ -55,49 +51,49 @@ def test_before_connect_knows_auth_and_handshake(worker: Worker) -> None:
     client = worker.connect(flask_test_client=browser, auth={"a": 1}, query_string="city=Paris")
 
     assert seen == [({"a": 1}, "Ada", "Paris", "127.0.0.1")]
-    assert is_connected(client)
+    assert client.is_connected()
 
 
 @pytest.mark.parametrize("returned", [None, True, 0, "", "no"])
 def test_only_false_refuses(worker: Worker, returned: Any) -> None:
     worker.rooms.before_connect(lambda auth: returned)
 
-    assert is_connected(worker.connect())
+    assert worker.connect().is_connected()
 
 
-def test_who_is_refused_meets_nobody(worker: Worker) -> None:
-    asked: list[str] = []
+def test_a_client_that_is_refused_reaches_no_handler(worker: Worker) -> None:
+    called: list[str] = []
 
     @worker.rooms.before_connect
     def refuse(auth: Any) -> bool:
-        asked.append("refuse")
+        called.append("refuse")
         return False
 
-    worker.rooms.before_connect(lambda auth: asked.append("next"))
-    worker.rooms.user_loader(lambda auth: asked.append("user"))
-    worker.socketio.on("connect")(lambda: asked.append("connect"))
-    worker.rooms.after_disconnect(lambda reason, rooms: asked.append("gone"))
+    worker.rooms.before_connect(lambda auth: called.append("next"))
+    worker.rooms.user_loader(lambda auth: called.append("user"))
+    worker.socketio.on("connect")(lambda: called.append("connect"))
+    worker.rooms.after_disconnect(lambda reason, rooms: called.append("gone"))
 
-    assert not is_connected(worker.connect())
-    assert asked == ["refuse"]
+    assert not worker.connect().is_connected()
+    assert called == ["refuse"]
 
 
 def test_the_order_of_a_connection(worker: Worker) -> None:
-    asked: list[str] = []
-    worker.rooms.before_connect(lambda auth: asked.append("before"))
-    worker.rooms.user_loader(lambda auth: asked.append("user"))
-    worker.socketio.on("connect")(lambda: asked.append("connect"))
+    called: list[str] = []
+    worker.rooms.before_connect(lambda auth: called.append("before"))
+    worker.rooms.user_loader(lambda auth: called.append("user"))
+    worker.socketio.on("connect")(lambda: called.append("connect"))
 
     worker.connect()
 
-    assert asked == ["before", "user", "connect"]
+    assert called == ["before", "user", "connect"]
 
 
 def test_a_hook_that_fails_refuses(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     worker.rooms.before_connect(lambda auth: 1 / 0)
 
     with caplog.at_level(logging.ERROR):
-        assert not is_connected(worker.connect())
+        assert not worker.connect().is_connected()
 
     assert "ZeroDivisionError" in caplog.text
 
@@ -151,9 +147,9 @@ def test_it_is_called_when_the_server_disconnects(
 def test_it_is_called_once_and_with_every_namespace(worker: Worker, gone: list[Any]) -> None:
     worker.socketio.on("hello", namespace="/chat")(print)
     client = worker.connect()
-    client._client.connect("/chat")
+    client.connect("/chat")
 
-    worker.socketio.server._handle_eio_disconnect(client._client.eio_sid, "transport close")
+    worker.socketio.server.eio.handlers["disconnect"](client.eio_sid, "transport close")
 
     assert sorted(one[1] for one in gone) == ["/", "/chat"]
     assert {one[3] for one in gone} == {"transport close"}
@@ -166,7 +162,7 @@ def test_a_disconnect_handler_that_fails_does_not_keep_it_from_being_called(
     client = worker.connect()
 
     with caplog.at_level(logging.CRITICAL), pytest.raises(ZeroDivisionError):
-        parts_of(worker.app).disconnects.on_session_end(client._client.eio_sid, "transport close")
+        parts_of(worker.app).disconnects.on_session_end(client.eio_sid, "transport close")
 
     assert [one[0] for one in gone] == [client.sid]
 
@@ -185,12 +181,12 @@ def test_a_hook_that_fails_is_no_business_of_the_others(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_who_was_refused_has_not_been_connected(worker: Worker, gone: list[Any]) -> None:
+def test_a_client_that_was_refused_has_not_been_connected(worker: Worker, gone: list[Any]) -> None:
     @worker.socketio.on("connect")
     def connect() -> None:
         raise flask_socketio.ConnectionRefusedError("no")
 
-    assert not is_connected(worker.connect())
+    assert not worker.connect().is_connected()
     assert gone == []
 
 
@@ -210,7 +206,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("way", "told"),
+    ("way", "answer"),
     [
         ("reason", {"message": "Not on a Sunday.", "data": {"opens": "Monday"}}),
         ("plainly", {"message": "Not on a Sunday."}),
@@ -218,11 +214,11 @@ def url() -> Iterator[str]:
         ("error", {"message": "Connection rejected by server"}),
     ],
 )
-def test_the_reason_reaches_the_client(url: str, way: str, told: Any) -> None:
+def test_the_reason_reaches_the_client(url: str, way: str, answer: Any) -> None:
     with pytest.raises(Refused) as refused:
         RawClient(url, {"refuse": way})
 
-    assert refused.value.args[0] == told
+    assert refused.value.args[0] == answer
 
 
 def test_after_disconnect_over_a_real_connection(url: str) -> None:

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from flask_socketio import SocketIO
+from socketio.admin import InstrumentedServer
+from socketio.manager import Manager
 
 import flask_rooms
 from flask_rooms.server import private
@@ -18,6 +21,9 @@ MINIMUM = Path(__file__).parents[2].joinpath("minimum.txt").read_text(encoding="
 #: What a private attribute of a server, a connection or a SocketIO looks like.
 TOUCH = re.compile(r"\b(?:server|eio|sio|socketio|session)\._(?!get_current_object)[a-z]\w*")
 
+#: The classes of other libraries that have subclasses here.
+BASES = (InstrumentedServer, Manager, SocketIO)
+
 
 def touches(path: Path) -> list[str]:
     return TOUCH.findall(path.read_text(encoding="utf-8"))
@@ -27,6 +33,15 @@ def test_only_one_module_touches_private_names() -> None:
     modules = [path for path in PACKAGE.rglob("*.py") if touches(path)]
 
     assert [path.relative_to(PACKAGE).as_posix() for path in modules] == ["server/private.py"]
+
+
+def test_subclasses_use_no_private_name_that_they_inherit() -> None:
+    inherited = {name for base in BASES for name in dir(base) if re.match(r"_[a-z]", name)}
+    for path in PACKAGE.rglob("*.py"):
+        used = set(re.findall(r"\bself\.(_[a-z]\w*)", path.read_text(encoding="utf-8")))
+        own = set(re.findall(r"\bdef (_[a-z]\w*)", path.read_text(encoding="utf-8")))
+
+        assert not (used & inherited) - own, path
 
 
 @pytest.mark.parametrize("library", ["python-socketio", "python-engineio"])

@@ -72,7 +72,7 @@ def test_requests_of_one_socket_run_in_the_order_sent(
     assert client.answer(notes[-1])["body"] == [*before, gate, *range(WAITING)]
 
 
-def test_a_route_that_does_not_return_holds_up_nobody_else(
+def test_a_route_that_does_not_return_holds_up_no_other_client(
     client: RawClient, other: RawClient, gate: str
 ) -> None:
     held = hold(client, other, gate)

@@ -67,7 +67,7 @@ OF_PROXIES = [
 
 
 @pytest.mark.parametrize("name", OF_PROXIES)
-def test_a_header_that_nobody_allowed_is_not_a_clients_to_set(worker: Worker, name: str) -> None:
+def test_a_header_that_is_not_allowed_cannot_be_set_by_a_client(worker: Worker, name: str) -> None:
     headers = headers_of(worker.connect(), {name: "evil", name.upper(): "evil"})
 
     assert "evil" not in headers.values()
@@ -91,8 +91,8 @@ def test_what_the_handshake_said_a_request_cannot_unsay(worker: Worker, name: st
 
 
 def test_a_request_has_its_own_word_for_what_is_about_it_alone(worker: Worker) -> None:
-    said = {"X-CSRFToken": "old", "Accept-Language": "de", "X-Requested-With": "nobody"}
-    client = worker.connect(headers=said)
+    sent = {"X-CSRFToken": "old", "Accept-Language": "de", "X-Requested-With": "none"}
+    client = worker.connect(headers=sent)
     mine = {"X-CSRFToken": "new", "accept-language": "en", "X-REQUESTED-WITH": "me"}
 
     headers = headers_of(client, mine)
@@ -260,8 +260,8 @@ def below(worker: Worker, prefix: str) -> Client:
 
 def test_a_proxy_in_front_is_heard_once(worker: Worker) -> None:
     worker.app.wsgi_app = ProxyFix(worker.app.wsgi_app, x_for=1, x_host=1)  # type: ignore[method-assign]
-    said = {"X-Forwarded-For": "198.51.100.1, 192.0.2.1", "X-Forwarded-Host": "shop.example"}
-    client = worker.connect(headers=said)
+    sent = {"X-Forwarded-For": "198.51.100.1, 192.0.2.1", "X-Forwarded-Host": "shop.example"}
+    client = worker.connect(headers=sent)
 
     body = client.ask("get", "/", **{"X-Forwarded-For": "127.0.0.1"})["body"]
 
@@ -328,15 +328,15 @@ def url() -> Iterator[str]:
         yield worker.url
 
 
-def test_what_a_proxy_has_told_the_handshake_stands(url: str) -> None:
-    said = {
+def test_a_header_that_a_proxy_has_set_in_the_handshake_stands(url: str) -> None:
+    sent = {
         "X-Forwarded-For": "198.51.100.1, 192.0.2.1",
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "example.com",
         "X-Forwarded-Prefix": "/shop",
     }
-    with RawClient(url, header=said, suppress_origin=True) as client:
-        lie = dict.fromkeys(said, "evil")
+    with RawClient(url, header=sent, suppress_origin=True) as client:
+        lie = dict.fromkeys(sent, "evil")
         for path in ("/shop/where", "/where"):
             answer = client.answer(client.ask("get", {"url": path, "headers": lie}))
             assert answer["body"] == {
@@ -350,7 +350,7 @@ def test_what_a_proxy_has_told_the_handshake_stands(url: str) -> None:
     "origin", ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1", "file://"]
 )
 def test_another_origin_may_not_connect(url: str, origin: str) -> None:
-    # gevent-websocket has said yes already when the application says no: then it hangs up.
+    # gevent-websocket has accepted already when the application refuses: then it hangs up.
     with pytest.raises((WebSocketBadStatusException, EOFError)):
         RawClient(url, origin=origin)
 
@@ -368,7 +368,7 @@ def test_another_origin_may_not_poll_either(url: str, origin: str, method: str) 
         assert "Access-Control-Allow-Origin" not in error.headers
 
 
-def test_the_same_origin_may_and_so_may_who_is_no_browser(url: str) -> None:
+def test_the_same_origin_may_and_so_may_a_client_that_is_no_browser(url: str) -> None:
     for options in ({"origin": url}, {"suppress_origin": True}):
         with RawClient(url, **options) as client:
             assert client.request("get", "/echo")["statusCode"] == 200
