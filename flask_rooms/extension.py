@@ -340,7 +340,7 @@ class _Build:
             self._acknowledgements,
             connecting,
             disconnects,
-            self._handlers(connecting, disconnects),
+            self._handlers(socketio, connecting, disconnects),
             internals,
         )
         _warn_of_any_origin(socketio)
@@ -353,7 +353,9 @@ class _Build:
             socketio, cluster, sockets, self._registry, disconnects, self._acknowledgements
         )
 
-    def _handlers(self, connecting: Connecting, disconnects: Disconnects) -> Handlers:
+    def _handlers(
+        self, socketio: SocketIO, connecting: Connecting, disconnects: Disconnects
+    ) -> Handlers:
         """Return what takes the place of the server's own methods."""
         requests = SocketRequests(
             self._app,
@@ -373,7 +375,7 @@ class _Build:
             client_left=disconnects.on_client_left,
             session_ended=disconnects.on_session_end,
             http=guard_http,
-            packet_class=partial(checked, self._app),
+            packet_class=partial(checked, self._app, lambda: socketio.server_options.get("json")),
         )
 
 

@@ -25,8 +25,8 @@ class SignalQueue:
     """
     Sends the signals of one application, one thread at a time.
 
-    A receiver that raises or hangs delays no membership change and no other receiver. Signals are
-    sent in the context of the application, outside any other context.
+    A receiver that raises or hangs delays no membership change and no other receiver. Each change
+    is told in a context of the application of its own, outside any other context.
 
     Args:
         app: The sender of the signals; its context is pushed for the receivers.
@@ -53,9 +53,8 @@ class SignalQueue:
         """Send what waits, unless another thread is sending."""
         while self._waiting and self._sending.acquire(blocking=False):
             try:
-                with self._app.app_context():
-                    while self._waiting:
-                        self._announce(*self._waiting.popleft())
+                while self._waiting:
+                    self._announce_apart(*self._waiting.popleft())
             finally:
                 self._sending.release()
 
@@ -63,6 +62,14 @@ class SignalQueue:
         """Forget, in a forked child, what waits in the parent."""
         self._sending = threading.Lock()
         self._waiting.clear()
+
+    def _announce_apart(self, event: MembershipEvent, origin: Origin) -> None:
+        # One context for each, as `flask.g` may hold what is about one socket.
+        try:
+            with self._app.app_context():
+                self._announce(event, origin)
+        except Exception:  # of the application, in a teardown
+            logger.exception("The context of a signal's receivers could not be torn down.")
 
     def _announce(self, event: MembershipEvent, origin: Origin) -> None:
         about = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -43,17 +44,25 @@ def refuse_not_json(text: str, namespace: str) -> None:
         json.loads(rest[rest.index("[") :], parse_constant=_refuse)
 
 
-def replaced(value: Any) -> Any:
-    """Return *value* with null for numbers, and U+FFFD for characters, that JSON does not have."""
+def replaced(value: Any, default: Callable[[Any], Any] | None = None) -> Any:
+    """
+    Return *value* with null for numbers, and U+FFFD for characters, that JSON does not have.
+
+    Args:
+        value: What could not be encoded.
+        default: Returns what an object is in JSON, which may hold such a number, too.
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
-        return {replaced(key): replaced(one) for key, one in value.items()}
+        return {replaced(key): replaced(one, default) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [replaced(one) for one in value]
-    return value
+        return [replaced(one, default) for one in value]
+    if default is None or value is None or isinstance(value, int | bytes | bytearray):
+        return value
+    return replaced(default(value))
 
 
 def _refuse(constant: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from engineio import json as default_json
 from flask import Flask
-from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
 
 from flask_rooms.server.json_provider import ProviderJSON, refuse_not_json, replaced
 
@@ -33,6 +34,7 @@ class _Checked:
     """What comes before python-socketio's class: `super()` is that one."""
 
     is_request = False
+    json: Any
     namespace: str | None = None
     id: int | None = None
     data: Any
@@ -46,7 +48,7 @@ class _Checked:
         except ValueError:
             if self.packet_type not in (ACK, BINARY_ACK):
                 raise
-        self.data = replaced(self.data)
+        self.data = replaced(self.data, getattr(self.json, "default", None))
         return self._encode()
 
     def _encode(self) -> Any:
@@ -79,15 +81,21 @@ class _Checked:
             raise MalformedPacket(self, 400) from error
 
 
-def checked(app: Flask, packet_class: Any) -> Any:
+def checked(app: Flask, own_json: Callable[[], Any], packet_class: Any) -> Any:
     """
     Return *packet_class* with these checks, and with the JSON provider of an application.
 
     A JSON module, or a default for msgpack, that the application has chosen itself stays.
+
+    Args:
+        app: The application.
+        own_json: Returns the JSON module that its SocketIO was given, or None.
+        packet_class: The class of its Socket.IO server.
     """
     provider = ProviderJSON(app)
-    own: dict[str, Any] = {}
-    if packet_class.json is default_json:
+    own: dict[str, Any] = {"json": own_json() or packet_class.json}
+    # python-socketio keeps the module in its class, where every server of the process finds it.
+    if own_json() is None and (packet_class is Packet or packet_class.json is default_json):
         own["json"] = provider
     if getattr(packet_class, "dumps_default", provider) is None:
         own["dumps_default"] = staticmethod(provider.default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
@@ -211,6 +212,14 @@ def make_app(name: str = "application") -> Flask:
 def fence(speaker: Worker, listener: Client) -> None:
     """Return when *listener*, of another worker, has all that *speaker* has sent so far."""
     speaker.sockets.leave(listener.sid, _FENCE, namespace=listener.namespace).result(PATIENCE)
+
+
+def eventually(worker: Worker, condition: Callable[[], object]) -> None:
+    """Return when *condition* is met, which something in the background of *worker* does."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come to this"
+        worker.socketio.sleep(0)
 
 
 def in_thread(function: Callable[[], T]) -> Future[T]:

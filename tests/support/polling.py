@@ -1,62 +1,91 @@
-"""A Socket.IO client that polls, in raw packets, with no library between."""
+"""A Socket.IO client that polls a WSGI application in this process, without a network."""
 
 from __future__ import annotations
 
 import json
-from types import TracebackType
-from urllib.request import Request, urlopen
+from typing import Any
 
-#: Seconds for anything that is waited for.
-TIMEOUT = 30.0
+from werkzeug.test import Client, TestResponse
+
+#: Where Socket.IO is below an application.
+ENDPOINT = "/socket.io/"
+
 _SEPARATOR = "\x1e"
+
+
+class NoSession(Exception):
+    """The server gives no session; the argument is its response."""
 
 
 class PollingClient:
     """
-    A polling connection to a worker, connected to the default namespace; a context manager.
+    A client of Engine.IO's transport "polling": each packet passes through the whole application.
 
     Args:
-        url: The worker.
-        headers: Headers of the handshake and of every request.
+        application: What a server would be given.
+        path: Below which the application is.
+        browser: Whose cookies and defaults to use, in place of a new client of werkzeug's.
+        query: What to add to the query string of each request.
+        options: Of each request, as werkzeug's test client takes them: `headers`, `base_url`.
+
+    Raises:
+        NoSession: The server does not want this client.
     """
 
-    def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
-        self._headers = headers or {}
-        self._address = f"{url}/socket.io/?EIO=4&transport=polling"
-        opened = self._request()
-        self._address += f"&sid={json.loads(opened[1:])['sid']}"
-        self.post("40")
-        while not any(packet.startswith("40") for packet in self.poll()):
-            pass
+    def __init__(
+        self,
+        application: Any,
+        path: str = "",
+        *,
+        browser: Client | None = None,
+        query: str = "",
+        **options: Any,
+    ) -> None:
+        self.browser = browser or Client(application)
+        self._url = f"{path}{ENDPOINT}?EIO=4&transport=polling{query}"
+        self._options = options
+        self._waiting: list[str] = []
+        self._last_id = 0
+        response = self.browser.get(self._url, **options)
+        if response.status_code != 200 or not response.text.startswith("0{"):
+            raise NoSession(response)
+        self.eio_sid: str = json.loads(response.text[1:])["sid"]
+        self._url += f"&sid={self.eio_sid}"
+        self.sid = ""
 
-    def __enter__(self) -> PollingClient:
+    def connect(self, auth: Any = None) -> PollingClient:
+        """Connect to the default namespace, and return this client."""
+        self.send("40" if auth is None else f"40{json.dumps(auth)}")
+        answer = self.receive()
+        assert answer.startswith("40"), answer
+        self.sid = json.loads(answer[2:])["sid"]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.post("41")
+    def send(self, packet: str) -> TestResponse:
+        """Send a packet, and return the response."""
+        return self.browser.post(self._url, data=packet.encode(), **self._options)
 
-    def post(self, *packets: str) -> None:
-        """Send packets in one request."""
-        self._request(_SEPARATOR.join(packets).encode())
+    def receive(self) -> str:
+        """Return the next packet that is no ping."""
+        while True:
+            while not self._waiting:
+                polled = self.browser.get(self._url, **self._options)
+                assert polled.status_code == 200, polled.text
+                self._waiting = polled.text.split(_SEPARATOR)
+            packet = self._waiting.pop(0)
+            if packet != "2":
+                return packet
+            self.send("3")
 
-    def poll(self) -> list[str]:
-        """Return the packets that come next."""
-        return self._request().split(_SEPARATOR)
+    def emit(self, *event: Any) -> Any:
+        """Send an event, and return what it is acknowledged with."""
+        self._last_id += 1
+        self.send(f"42{self._last_id}{json.dumps(event)}")
+        while not (packet := self.receive()).startswith(f"43{self._last_id}["):
+            pass
+        return json.loads(packet[packet.index("[") :])
 
-    def receive(self, count: int) -> list[str]:
-        """Return the next packets that are not pings."""
-        received: list[str] = []
-        while len(received) < count:
-            received += [packet for packet in self.poll() if packet != "2"]
-        return received
-
-    def _request(self, body: bytes | None = None) -> str:
-        request = Request(self._address, data=body, headers=self._headers)
-        with urlopen(request, timeout=TIMEOUT) as response:
-            text: str = response.read().decode()
-        return text
+    def request(self, verb: str, url: str, **payload: Any) -> Any:
+        """Make a socket request, and return its acknowledgement."""
+        [answer] = self.emit(verb, {"url": url, **payload})
+        return answer

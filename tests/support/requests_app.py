@@ -106,6 +106,12 @@ def sids() -> list[Any]:
     return [sid for sid, _ in manager.get_participants("/", None)]
 
 
+@bp.get("/connections")
+def connections() -> list[int]:
+    """Say how many connections of Engine.IO there are."""
+    return [len(current_app.extensions["socketio"].server.eio.sockets)]
+
+
 @bp.put("/mirror")
 def mirror() -> Response:
     """Answer with what has arrived, as what it is."""

@@ -11,6 +11,7 @@ from flask import Flask, request, session
 from flask_socketio import join_room
 
 from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
+from flask_rooms.membership.names import ROOM_LENGTH
 from flask_rooms.protocol.messages import Change
 from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, make_app
 
@@ -187,6 +188,131 @@ def test_a_guard_sees_the_session_of_the_socket(cluster: LocalCluster, here: Wor
     assert here.sockets.join(client.sid, "of/ann").result(PATIENCE) == Outcome(1)
     with pytest.raises(Refused):
         here.sockets.join(client.sid, "of/bob").result(PATIENCE)
+
+
+# -- the guard of everything else -----------------------------------------------------------------
+
+#: Names of which a rule with a converter for one part of a path knows nothing.
+STRANGE = [
+    *[
+        "R&D/Ops",
+        "ops",
+        "a\nb",
+        "team:7\n",
+        "team:7/",
+        "/",
+        "//",
+        "team:7/x",
+        "team:7?x",
+        "team:7#x",
+    ],
+    *[
+        "*",
+        "team:*",
+        "<name>",
+        "t\u00e9am",
+        "team:7\u2028",
+        "..",
+        ".",
+        " team:7",
+        "team:7 ",
+        "1",
+        "0",
+    ],
+    *["%2F", "team%3A7", "\t", "a\rb", "x" * ROOM_LENGTH],
+]
+
+
+@pytest.fixture(name="closed")
+def _closed(there: Worker) -> list[str]:
+    """What the guard of everything else was asked about; it lets nobody in."""
+    asked: list[str] = []
+    there.rooms.guard("*")(lambda room: asked.append(room))
+    return asked
+
+
+@pytest.mark.parametrize("room", [room for room in STRANGE if room.strip()])
+@pytest.mark.parametrize("caller", ["here", "there"])
+def test_the_guard_of_everything_else_decides_about_what_no_rule_matches(
+    caller: str, room: str, there: Worker, closed: list[str], request: pytest.FixtureRequest
+) -> None:
+    """Whatever characters a name has, and whoever asks."""
+    worker: Worker = request.getfixturevalue(caller)
+    ann = there.connect()
+
+    with pytest.raises(Refused, match=ann.sid):
+        worker.sockets.join(ann.sid, room).result(PATIENCE)
+
+    assert closed == [room]
+    assert there.rooms_of(ann) == set()
+
+
+def test_it_is_not_asked_about_what_a_rule_matches(
+    there: Worker, teams: Teams, closed: list[str]
+) -> None:
+    """Also if it was registered before: it is the last one in any case."""
+    ann = there.connect()
+    teams.put(ann, 7)
+    there.rooms.guard("open:<name>")(lambda name: True)
+
+    assert there.sockets.join(ann.sid, ["team:7", "open:x"]).result(PATIENCE) == Outcome(2)
+    with pytest.raises(Refused):
+        there.sockets.join(ann.sid, ["team:7", "team:x"]).result(PATIENCE)
+
+    assert closed == ["team:x"]
+    assert teams.asked
+
+
+@pytest.mark.parametrize("number", [1, 0, -1])
+def test_a_room_with_a_number_for_a_name_is_guarded_as_its_text(
+    there: Worker, closed: list[str], number: int
+) -> None:
+    """Flask-SocketIO knows such rooms, which are other ones than those of the texts."""
+    there.socketio.default_exception_handler = lambda error: type(error).__name__
+    ann = there.connect()
+
+    assert ann.emit("flask-socketio", number) == "Refused"
+    assert ann.emit("flask-socketio", str(number)) == "Refused"
+
+    assert closed == [str(number)] * 2
+    assert there.rooms_of(ann) == set()
+
+
+def test_a_rule_for_a_number_guards_both_rooms(there: Worker, teams: Teams) -> None:
+    """A guard is told the value of the rule."""
+    asked: list[int] = []
+    there.rooms.guard("<int:id>")(lambda id: asked.append(id))
+    there.socketio.default_exception_handler = lambda error: type(error).__name__
+    ann = there.connect()
+
+    for room in (1, "1", "01"):
+        assert ann.emit("flask-socketio", room) == "Refused"
+
+    assert asked == [1, 1, 1]
+
+
+def test_a_recheck_asks_the_guard_of_everything_else(there: Worker) -> None:
+    """Which a later one replaces."""
+    there.rooms.guard("*")(lambda room: True)
+    ann = there.connect()
+    there.sockets.join(ann.sid, "R&D/Ops").result(PATIENCE)
+    there.rooms.guard("*")(lambda room: False)
+
+    assert there.rooms.recheck("R&D/Ops").result(PATIENCE) == Outcome(1)
+
+    assert there.rooms_of(ann) == set()
+
+
+def test_every_socket_is_in_the_room_of_its_id_nevertheless(
+    there: Worker, closed: list[str]
+) -> None:
+    """It is not joined, so no guard is asked."""
+    ann = there.connect()
+
+    there.sockets.broadcast(ann.sid, "hello")
+
+    assert ann.received() == [("message", "hello")]
+    assert closed == []
 
 
 # -- while a guard is asked -----------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 from flask_rooms.socket_requests.handler import UNREAD
 from flask_rooms.socket_requests.serial_queue import Admission, SerialQueue
 from tests.support.apps import in_thread
-from tests.support.polling import TIMEOUT, PollingClient
 from tests.support.raw import RawClient
+from tests.support.raw_polling import TIMEOUT, PollingClient
 from tests.support.requests_app import WAITING, WAITING_BYTES
 from tests.support.workers import Worker, cluster
 

@@ -1,0 +1,249 @@
+"""An application stays what it is, and all that is put around it sees socket requests as HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from flask import Flask, Request, got_request_exception, request
+from flask.wrappers import Response
+
+from flask_rooms import ConfigurationError, Rooms
+from tests.support.apps import LocalCluster, Worker, make_app
+from tests.support.polling import PollingClient
+
+Environ = dict[str, Any]
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+class Own(Request):
+    """A request class of an application."""
+
+    about = "the application's own"
+
+
+class Another(Request):
+    """One that the application has taken to later."""
+
+    about = "another one"
+
+
+def ask(worker: Worker) -> list[Any]:
+    """Return what a route sees of its request, over HTTP and over a socket."""
+    over_http = worker.app.test_client().get("/request").json
+    over_socket = worker.connect().ask("get", "/request")["body"]
+    return [over_http, over_socket]
+
+
+def add_route(app: Flask) -> Flask:
+    def see() -> list[Any]:
+        return [getattr(request, "about", None), request.is_socket]  # type: ignore[attr-defined]
+
+    app.add_url_rule("/request", view_func=see)
+    return app
+
+
+# -- request_class --------------------------------------------------------------------------------
+
+
+def test_a_request_class_may_be_set_before_and_after_and_again(cluster: LocalCluster) -> None:
+    """Whichever is set when a request comes is the one that the route sees."""
+    app = add_route(make_app())
+    app.request_class = Own
+    worker = cluster.worker(app)
+    assert ask(worker) == [[Own.about, False], [Own.about, True]]
+
+    app.request_class = Another
+    assert ask(worker) == [[Another.about, False], [Another.about, True]]
+
+    app.request_class = Request
+    assert ask(worker) == [[None, False], [None, True]]
+
+
+def test_a_request_class_is_that_of_a_subclass_of_flask(cluster: LocalCluster) -> None:
+    """As Flask's documentation recommends."""
+
+    class App(Flask):
+        request_class = Own
+
+    app = add_route(App("application"))
+
+    assert ask(cluster.worker(app)) == [[Own.about, False], [Own.about, True]]
+
+
+def test_what_is_set_is_what_is_there(cluster: LocalCluster) -> None:
+    """Extended only: an isinstance() of the application's goes on to hold."""
+    app = add_route(make_app())
+    worker = cluster.worker(app)
+    app.request_class = Own
+
+    with app.test_request_context():
+        assert isinstance(request._get_current_object(), Own)  # type: ignore[attr-defined]
+    assert issubclass(app.request_class, Own)
+    assert app.request_class is app.request_class
+    app.request_class = app.request_class  # as one who wraps it may do
+    assert ask(worker) == [[Own.about, False], [Own.about, True]]
+
+
+def test_event_handlers_have_the_request_class_as_well(cluster: LocalCluster) -> None:
+    """Flask-SocketIO makes their requests from the same class."""
+    app = make_app()
+    worker = cluster.worker(app)
+    app.request_class = Own
+    worker.socketio.on("event")(
+        lambda: [request.about, request.is_socket]  # type: ignore[attr-defined]
+    )
+
+    assert worker.connect().emit("event") == [Own.about, True]
+
+
+# -- the class of the application -----------------------------------------------------------------
+
+
+def test_an_application_of_a_subclass_stays_one(cluster: LocalCluster) -> None:
+    """With its methods, which call their super(), and its name."""
+    called: list[str] = []
+
+    class Shop(Flask):
+        json_sorts = False
+
+        def __call__(self, environ: Environ, start_response: Any) -> Any:
+            called.append(environ["PATH_INFO"])
+            return super().__call__(environ, start_response)
+
+        def make_response(self, rv: Any) -> Response:
+            response = super().make_response(rv)
+            response.headers["X-Shop"] = "open"
+            return response
+
+    app = add_route(Shop("shop"))
+    before = repr(app)
+    worker = cluster.worker(app)
+
+    answer = worker.connect().ask("get", "/request")
+
+    assert answer["headers"]["x-shop"] == "open"
+    assert called == ["/request"]
+    assert isinstance(app, Shop)
+    assert type(app).__name__ == "Shop"
+    assert repr(app) == before
+
+
+def test_another_application_is_left_alone(cluster: LocalCluster) -> None:
+    """It is this object that is extended, and no class that others have."""
+    cluster.worker()
+    other = Flask("other")
+
+    assert type(other) is Flask
+    with other.test_request_context():
+        assert not hasattr(request, "is_socket")
+
+
+def test_who_is_registered_twice_is_extended_once() -> None:
+    app = make_app()
+    rooms = Rooms(app)
+    extended = type(app)
+
+    with pytest.raises(ConfigurationError):
+        rooms.init_app(app)
+
+    assert type(app) is extended
+
+
+# -- agents ---------------------------------------------------------------------------------------
+
+#: The environment that an agent has seen last on its way in, as Sentry's has its scope.
+_current: ContextVar[Environ] = ContextVar("current")
+
+
+class Agent:
+    """What wraps `Flask.__call__`, and reports requests and errors: Sentry and others do."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, str]] = []
+        self.errors: list[tuple[str, str, str]] = []
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Take the place of the method, as an agent does when it is initialised."""
+        inner = Flask.__call__
+
+        def call(app: Flask, environ: Environ, start_response: Any) -> Iterable[bytes]:
+            self.requests.append(self.about(environ))
+            token = _current.set(environ)
+            try:
+                return inner(app, environ, start_response)
+            finally:
+                _current.reset(token)
+
+        monkeypatch.setattr(Flask, "__call__", call)
+
+    def on_error(self, app: Flask, exception: Exception, **_: Any) -> None:
+        """Report an error with the request that it has happened in."""
+        self.errors.append(self.about(_current.get()))
+
+    def about(self, environ: Environ) -> tuple[str, str, str]:
+        """Return what a report would say."""
+        return environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"]
+
+
+def fail() -> str:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("when", ["before Rooms", "after Rooms"])
+@pytest.mark.parametrize("transport", ["polling", "test client"])
+def test_an_agent_reports_a_socket_request_with_its_own_method_and_url(
+    cluster: LocalCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    when: str,
+    transport: str,
+) -> None:
+    """And not as `GET /socket.io/`, which is what has carried it."""
+    agent, app = Agent(), make_app()
+    app.add_url_rule("/fail", view_func=fail, methods=["PUT"])
+    if when == "before Rooms":
+        agent.patch(monkeypatch)
+    worker = cluster.worker(app)
+    if when == "after Rooms":
+        agent.patch(monkeypatch)
+    got_request_exception.connect(agent.on_error, app)
+
+    ask: Callable[..., Any]
+    ask = PollingClient(app).connect().request if transport == "polling" else worker.connect().ask
+    answer = ask("put", "/fail?really=yes")
+
+    assert answer["statusCode"] == 500
+    expected = ("PUT", "/fail", "really=yes")
+    assert agent.errors == [expected]
+    assert agent.requests.count(expected) == 1
+    over_http = app.test_client().put("/fail?really=yes")
+    assert over_http.status_code == 500
+    assert agent.errors == [expected] * 2
+
+
+def test_the_environment_is_seen_once_by_everything_on_the_way(cluster: LocalCluster) -> None:
+    """Each request starts from what the handshake was before any middleware, as a copy."""
+    app = make_app()
+    app.add_url_rule("/seen", view_func=lambda: [request.environ.get("app.seen")])
+    worker = cluster.worker(app)
+    inner = app.wsgi_app
+
+    def middleware(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        environ["app.seen"] = environ.get("app.seen", "") + "+"
+        return inner(environ, start_response)
+
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+    client = PollingClient(app).connect()
+
+    for _ in range(3):
+        assert client.request("get", "/seen")["body"] == ["+"]
+    assert app.test_client().get("/seen").json == ["+"]
+    assert worker.connect().ask("get", "/seen")["body"] == ["+"]

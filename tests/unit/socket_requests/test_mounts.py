@@ -1,0 +1,358 @@
+"""Where an application is mounted, a socket request meets what a request over HTTP meets, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from flask import Flask, make_response, request, session, url_for
+from werkzeug.exceptions import Forbidden, NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import Client
+
+from flask_rooms import Outcome, Rooms
+from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, make_app
+from tests.support.polling import PollingClient
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Any], Iterable[bytes]]
+Middleware = Callable[[Application], Application]
+
+
+# -- middleware as applications have it -----------------------------------------------------------
+
+
+def dispatcher(inner: Application) -> Application:
+    """As werkzeug's documentation mounts an application."""
+    return DispatcherMiddleware(NotFound(), {"/app": inner})
+
+
+def strict_prefix(inner: Application) -> Application:
+    """The well-known recipe for a prefix: what is not below it is not found."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        if not environ["PATH_INFO"].startswith("/app"):
+            return NotFound()(environ, start_response)
+        environ["SCRIPT_NAME"] = "/app"
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/app")
+        return inner(environ, start_response)
+
+    return call
+
+
+def reverse_proxied(inner: Application) -> Application:
+    """The other one: the proxy says the prefix, and may or may not have taken it off."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        prefix = environ.get("HTTP_X_SCRIPT_NAME", "")
+        if prefix:
+            environ["SCRIPT_NAME"] = prefix
+            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
+        return inner(environ, start_response)
+
+    return call
+
+
+def tenants(inner: Application) -> Application:
+    """The first part of the path is the name of a tenant."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        tenant, _, rest = environ["PATH_INFO"].lstrip("/").partition("/")
+        environ["app.tenant"] = tenant
+        environ["SCRIPT_NAME"] += "/" + tenant
+        environ["PATH_INFO"] = "/" + rest
+        return inner(environ, start_response)
+
+    return call
+
+
+def appends_a_header(inner: Application) -> Application:
+    """As proxies in Python do, which add to what they find."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        environ["HTTP_X_HOPS"] = environ.get("HTTP_X_HOPS", "") + "+"
+        return inner(environ, start_response)
+
+    return call
+
+
+def proxy_fix(inner: Application) -> Application:
+    """One proxy is trusted, also with the prefix."""
+    return ProxyFix(inner, x_for=1, x_proto=1, x_host=1, x_prefix=1)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """
+    How an application is mounted.
+
+    Args:
+        path: Below which it is for the server.
+        inside: What is put around `wsgi_app`, the innermost first.
+        outside: What is put around the application.
+        headers: What a proxy in front says.
+        base_url: As werkzeug's test client takes it; its path is the server's SCRIPT_NAME.
+        browser: The prefix of a browser's URLs, where that is not `path`.
+    """
+
+    path: str = ""
+    inside: tuple[Middleware, ...] = ()
+    outside: tuple[Middleware, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    base_url: str = "http://localhost"
+    browser: str | None = None
+
+    @property
+    def prefix(self) -> str:
+        """Return the prefix that a browser's URLs have."""
+        return self.path if self.browser is None else self.browser
+
+
+FORWARDED = {
+    "X-Forwarded-For": "198.51.100.1, 192.0.2.1",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "shop.example",
+}
+SHOP = FORWARDED | {"X-Forwarded-Prefix": "/shop"}
+
+MOUNTS = {
+    "nowhere": Mount(),
+    "dispatcher inside": Mount("/app", inside=(dispatcher,)),
+    "dispatcher outside": Mount("/app", outside=(dispatcher,)),
+    "prefix inside": Mount("/app", inside=(strict_prefix,)),
+    "prefix outside": Mount("/app", outside=(strict_prefix,)),
+    "tenant inside": Mount("/t1", inside=(tenants,)),
+    "tenant outside": Mount("/t1", outside=(tenants,)),
+    "tenant inside, dispatcher outside": Mount("/app/t1", inside=(tenants,), outside=(dispatcher,)),
+    "tenant in dispatcher, both inside": Mount("/app/t1", inside=(tenants, dispatcher)),
+    "dispatcher in tenant, both inside": Mount("/t1/app", inside=(dispatcher, tenants)),
+    "server": Mount(base_url="http://localhost/app", browser="/app"),
+    "server and tenant": Mount(
+        "/t1", inside=(tenants,), base_url="http://localhost/app", browser="/app/t1"
+    ),
+    "header inside": Mount(inside=(appends_a_header,)),
+    "header outside": Mount(outside=(appends_a_header,)),
+    "header and dispatcher": Mount("/app", inside=(appends_a_header, dispatcher, appends_a_header)),
+    "proxy": Mount(inside=(proxy_fix,), headers=FORWARDED),
+    "proxy outside": Mount(outside=(proxy_fix,), headers=FORWARDED),
+    "proxy with prefix": Mount(inside=(proxy_fix,), headers=SHOP, browser="/shop"),
+    "proxy with prefix, outside": Mount(outside=(proxy_fix,), headers=SHOP, browser="/shop"),
+    "proxy and tenant": Mount("/t1", inside=(tenants, proxy_fix), headers=SHOP, browser="/shop/t1"),
+    "proxy that takes the prefix off": Mount(
+        inside=(reverse_proxied,), headers={"X-Script-Name": "/app"}, browser="/app"
+    ),
+    "proxy that leaves the prefix on": Mount(
+        "/app", inside=(reverse_proxied,), headers={"X-Script-Name": "/app"}
+    ),
+}
+
+mounts = pytest.mark.parametrize("mount", MOUNTS.values(), ids=MOUNTS)
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+def where() -> dict[str, Any]:
+    """Say where the application believes to be, and who asks."""
+    return {
+        "root": request.script_root,
+        "path": request.path,
+        "url": request.url,
+        "here": url_for("where", _external=True),
+        "address": request.remote_addr,
+        "tenant": request.environ.get("app.tenant"),
+        "hops": request.headers.get("X-Hops"),
+    }
+
+
+class Site:
+    """A mounted application."""
+
+    def __init__(self, cluster: LocalCluster, mount: Mount, app: Flask | None = None) -> None:
+        self.app = app or make_app()
+        self.mount = mount
+        self.app.add_url_rule("/where", view_func=where)
+        self.app.add_url_rule("/admin", view_func=lambda: "secret", endpoint="admin")
+        self.worker: Worker = cluster.adopt(
+            self.app, Rooms(self.app, backend_url=cluster.hub, heartbeat_interval=0.2)
+        )
+        for middleware in mount.inside:
+            self.app.wsgi_app = middleware(self.app.wsgi_app)  # type: ignore[assignment, method-assign]
+        self.served: Application = self.app
+        for middleware in mount.outside:
+            self.served = middleware(self.served)
+        self.browser = Client(self.served)
+
+    def get(self, url: str) -> Any:
+        """Ask over HTTP, as the server has it: without what the proxy has taken off."""
+        return self.browser.get(url, headers=dict(self.mount.headers), base_url=self.mount.base_url)
+
+    def connect(self) -> PollingClient:
+        """Return a client that is connected."""
+        client = PollingClient(
+            self.served,
+            self.mount.path,
+            browser=self.browser,
+            headers=dict(self.mount.headers),
+            base_url=self.mount.base_url,
+        )
+        return client.connect()
+
+
+@mounts
+def test_a_socket_request_sees_what_a_request_over_http_sees(
+    cluster: LocalCluster, mount: Mount
+) -> None:
+    """The URL may be that of the browser, or the one that the application knows."""
+    site = Site(cluster, mount)
+    over_http = site.get(f"{mount.path}/where").json
+    client = site.connect()
+
+    assert over_http["here"].endswith(f"{mount.prefix}/where")
+    for url in ("/where", f"{mount.prefix}/where", over_http["here"]):
+        path = url.removeprefix("https://shop.example").removeprefix("http://localhost")
+        answer = client.request("get", path)
+        assert (answer["statusCode"], answer["body"]) == (200, over_http), path
+
+
+@mounts
+def test_a_second_request_of_the_same_socket_sees_the_same(
+    cluster: LocalCluster, mount: Mount
+) -> None:
+    """Middleware changes the environment that it is given, which is not to be the next one's."""
+    client = Site(cluster, mount).connect()
+
+    first, second = (client.request("get", "/where")["body"] for _ in range(2))
+
+    assert first == second
+
+
+@mounts
+def test_what_is_not_there_over_http_is_not_there(cluster: LocalCluster, mount: Mount) -> None:
+    """An application that is mounted does not answer twice below its prefix."""
+    site = Site(cluster, mount)
+    client = site.connect()
+    prefix = mount.prefix or "/app"
+
+    for url in ("/nothing", f"{prefix}/nothing", f"{prefix}{prefix}/where"):
+        # What a proxy in front leaves of a browser's URL.
+        over_http = site.get(mount.path + url.removeprefix(prefix))
+        assert client.request("get", url)["statusCode"] == over_http.status_code, url
+    assert client.request("get", f"{prefix}s/where")["statusCode"] == 404
+
+
+@mounts
+def test_the_context_of_a_socket_is_below_the_same_prefix(
+    cluster: LocalCluster, mount: Mount
+) -> None:
+    """Guards and hooks see the handshake as the middleware has left it: changed once."""
+    site = Site(cluster, mount)
+    seen: list[Any] = []
+
+    def look(*_: Any, **__: Any) -> bool:
+        about = where()
+        seen.append([about[key] for key in ("root", "here", "address", "tenant", "hops")])
+        return True
+
+    site.worker.rooms.guard("<name>")(look)
+    site.worker.rooms.before_connect(look)
+    site.worker.rooms.after_disconnect(look)
+    over_http = site.get(f"{mount.path}/where").json
+    expected = [over_http[key] for key in ("root", "here", "address", "tenant", "hops")]
+    client = site.connect()
+
+    joined = site.worker.rooms.sockets.join(client.sid, "red")
+    assert joined.result(PATIENCE) == Outcome(1)
+    client.send("41")
+    eventually(site.worker, lambda: len(seen) == 3)
+
+    assert seen == [expected] * 3
+
+
+def test_a_socket_stays_with_the_tenant_of_its_handshake(cluster: LocalCluster) -> None:
+    """Else a page of one tenant could act within another one."""
+    client = Site(cluster, MOUNTS["tenant inside"]).connect()
+
+    assert client.request("get", "/t2/where")["statusCode"] == 404
+    assert client.request("get", "/t1/t2/where")["statusCode"] == 404
+    assert client.request("get", "/t1/where")["body"]["tenant"] == "t1"
+
+
+@mounts
+@pytest.mark.parametrize("place", ["around the mount", "within the mount"])
+def test_a_path_that_middleware_guards_is_not_got_around(
+    cluster: LocalCluster, mount: Mount, place: str
+) -> None:
+    """However the URL is written, the middleware sees the path that it sees over HTTP."""
+    # Inside the application: no socket request comes past what is around a mount outside of it.
+    within = place == "within the mount" or bool(mount.outside)
+    guarded = "/admin" if within else f"{mount.path}/admin"
+
+    def guard(inner: Application) -> Application:
+        def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+            is_guarded = environ["PATH_INFO"].startswith(guarded)
+            return (Forbidden() if is_guarded else inner)(environ, start_response)
+
+        return call
+
+    inside = (guard, *mount.inside) if within else (*mount.inside, guard)
+    site = Site(cluster, replace(mount, inside=inside))
+    assert site.get(f"{mount.path}/admin").status_code == 403
+    client = site.connect()
+
+    for url in ("/admin", "/%61dmin", "/admin?x", "/admin#x", "/admin;x"):
+        for prefix in ("", mount.prefix, mount.path, mount.path.replace("a", "%61")):
+            answer = client.request("get", prefix + url)
+            assert answer["body"] != "secret", prefix + url
+            assert answer["statusCode"] in (403, 404), prefix + url
+    assert client.request("get", "/where")["statusCode"] == 200
+
+
+@mounts
+def test_a_cookie_below_the_prefix_comes_back(cluster: LocalCluster, mount: Mount) -> None:
+    """Its path is the browser's, which the application knows from its own URLs."""
+    site = Site(cluster, mount)
+
+    @site.app.put("/cookie")
+    def cookie() -> Any:
+        response = make_response("")
+        response.set_cookie("colour", "red", path=request.script_root or "/")
+        response.set_cookie("shape", "round", path="/elsewhere")
+        return response
+
+    site.app.add_url_rule("/cookies", view_func=lambda: dict(request.cookies))
+    client = site.connect()
+
+    client.request("put", "/cookie")
+
+    for url in ("/cookies", f"{mount.prefix}/cookies"):
+        assert client.request("get", url)["body"] == {"colour": "red"}
+
+
+@mounts
+def test_a_login_over_http_holds_over_the_socket_below_a_prefix(
+    cluster: LocalCluster, mount: Mount
+) -> None:
+    """And one over the socket for the next request of it."""
+    app = make_app()
+    site = Site(cluster, mount, app)
+
+    @app.put("/login/<name>")
+    def login(name: str) -> str:
+        session["user"] = name
+        return ""
+
+    app.add_url_rule("/who", view_func=lambda: [session.get("user")])
+    headers = dict(mount.headers)
+    site.browser.put(f"{mount.path}/login/ann", headers=headers, base_url=mount.base_url)
+    client = site.connect()
+
+    assert client.request("get", "/who")["body"] == ["ann"]
+    client.request("put", f"{mount.prefix}/login/bob")
+    assert client.request("get", "/who")["body"] == ["bob"]
