@@ -356,7 +356,7 @@ def test_the_admin_ui_publishes_no_secret_of_a_handshake(cluster: LocalCluster) 
         ).connect({"password": "the password"})
         admin._introduce(["the newcomer"])  # an admin of another worker, who has just come
         client.send("41")
-        said = wire.said_by(here)
+        said = wire.published_by(here)
     finally:
         admin.uninstrument()
 

@@ -120,5 +120,5 @@ def test_nothing_of_it_is_published(cluster: LocalCluster, call: str) -> None:
     with pytest.raises(InvalidArgument):
         CALLS[call](here, LARGE)
 
-    assert not [one for one in wire.said_by(here) if isinstance(one, Emit)]
+    assert not [one for one in wire.published_by(here) if isinstance(one, Emit)]
     assert [client.received() for client in clients] == [[], []]
