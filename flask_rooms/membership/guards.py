@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+from flask import current_app
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
@@ -83,9 +84,14 @@ def may_join(
     """Return whether all *guards* let a socket in; one that raises does not."""
     try:
         return all(
-            call(lambda guard=guard, given=given: guard(**given), namespace, sid)  # type: ignore[misc]
+            call(lambda guard=guard, given=given: _ask(guard, given), namespace, sid)  # type: ignore[misc]
             for guard, given in guards
         )
     except Exception:  # of the application: a socket that cannot be checked is refused
         logger.exception("A guard has failed, and refused %s.", sid)
         return False
+
+
+def _ask(guard: Guard, given: dict[str, Any]) -> object:
+    # An async guard is run as Flask runs an async view: its coroutine itself would be a yes.
+    return current_app.ensure_sync(guard)(**given)

@@ -38,7 +38,7 @@ class Users:
         if loader is None:
             return None
         with app.request_context(environ):
-            found = loader(auth)
+            found = app.ensure_sync(loader)(auth)
         return None if found is None else user_id(found)
 
 

@@ -61,7 +61,7 @@ class HookRunner:
             return None
         try:
             with self._app.request_context(handshake):
-                refused = any(hook(auth) is False for hook in self._hooks.before_connect)
+                refused = any(self._run(hook, auth) is False for hook in self._hooks.before_connect)
         except RefusedWithReason as error:
             return error.error_args
         except ConnectionRefusedError as error:  # Python's own
@@ -87,9 +87,12 @@ class HookRunner:
 
     def _call(self, hook: AfterDisconnect, reason: str, rooms: frozenset[Room]) -> None:
         try:
-            hook(reason, rooms)
+            self._run(hook, reason, rooms)
         except Exception:  # of the application; the other hooks go on
             logger.exception("An after_disconnect hook has failed.")
+
+    def _run(self, hook: Callable[..., object], *args: Any) -> object:
+        return self._app.ensure_sync(hook)(*args)  # an async hook as an async view
 
     def _save_session(self) -> None:
         interface = self._app.session_interface

@@ -53,6 +53,8 @@ class _Checked:
 
     def _encode(self) -> Any:
         encoded = super().encode()  # type: ignore[misc]  # of the class that is mixed in
+        if isinstance(encoded, list):  # not every server sends a bytearray
+            encoded = [bytes(one) if isinstance(one, bytearray) else one for one in encoded]
         text = encoded[0] if isinstance(encoded, list) else encoded
         if isinstance(text, str) and self.packet_type in _WITH_DATA:
             refuse_not_json(text, self.namespace or "/")

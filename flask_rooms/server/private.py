@@ -16,6 +16,10 @@ from engineio.payload import Payload
 #: Packets that one POST of a polling client may have. Clients send all that has queued up while
 #: they connected, and python-engineio refuses more than 16.
 MAX_POLLED_PACKETS = 5000
+#: How many threads of run_apart() may wait for each other, as of a guard that joins a room.
+MAX_NESTED = 20
+
+_depth: contextvars.ContextVar[int] = contextvars.ContextVar("flask_rooms.depth", default=0)
 
 
 @dataclass(frozen=True)
@@ -172,13 +176,20 @@ class ServerInternals:
             What the function returns.
 
         Raises:
+            RecursionError: It is called from within too many others.
             BaseException: What the function raises.
         """
+        depth = _depth.get() + 1
+        if depth > MAX_NESTED:
+            raise RecursionError(
+                "A guard or a receiver of signals calls for itself, again and again."
+            )
         result: list[Any] = []
         errors: list[BaseException] = []
         done = self.server.eio.create_event()
 
         def run() -> None:
+            _depth.set(depth)
             try:
                 result.append(function())
             except BaseException as error:  # noqa: BLE001 - raised in the caller's thread

@@ -13,6 +13,7 @@ from flask_socketio import join_room
 from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
 from flask_rooms.membership.names import ROOM_LENGTH
 from flask_rooms.protocol.messages import Change
+from flask_rooms.server.private import MAX_NESTED
 from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, make_app
 
 pytestmark = pytest.mark.every_python
@@ -168,6 +169,36 @@ def test_a_guard_that_raises_refuses(
     with pytest.raises(Refused):
         here.sockets.join(there.connect().sid, "red").result(PATIENCE)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_async_guard_is_not_taken_for_a_yes(cluster: LocalCluster) -> None:
+    """Its coroutine would be one. Without asgiref, Flask cannot run it, and that refuses, too."""
+    app = make_app()
+    rooms = Rooms(app, backend_url=cluster.hub)
+    worker = cluster.adopt(app, rooms)
+
+    @rooms.guard("team:<name>")
+    async def guard(name: str) -> bool:
+        return False
+
+    with pytest.raises(Refused):
+        worker.sockets.join(worker.connect().sid, "team:7").result(PATIENCE)
+
+
+def test_a_guard_that_asks_itself_without_end_refuses(cluster: LocalCluster) -> None:
+    app = make_app()
+    rooms = Rooms(app, backend_url=cluster.hub)
+    worker = cluster.adopt(app, rooms)
+    sid, asked = worker.connect().sid, []
+
+    @rooms.guard("team:<name>")
+    def guard(name: str) -> bool:
+        asked.append(name)
+        return rooms.sockets.join(sid, f"team:{name}").result(PATIENCE).changed > 0
+
+    with pytest.raises(Refused):
+        worker.sockets.join(sid, "team:7").result(PATIENCE)
+    assert len(asked) == MAX_NESTED
 
 
 def test_a_guard_sees_the_session_of_the_socket(cluster: LocalCluster, here: Worker) -> None:
