@@ -406,10 +406,12 @@ def _refuse_message_queue(socketio: SocketIO) -> None:
 
 def _warn_of_any_origin(socketio: SocketIO) -> None:
     allowed = socketio.server_options.get("cors_allowed_origins")
-    if allowed == "*" or (isinstance(allowed, list | tuple | set) and "*" in allowed):
+    # To python-engineio an empty list means the same.
+    if allowed in ("*", []) or (isinstance(allowed, list | tuple | set) and "*" in allowed):
         logger.warning(
-            'cors_allowed_origins="*" lets every page on the web connect as its visitor, and read '
-            "what any GET route returns: name the origins that may."
+            "cors_allowed_origins=%r lets every page on the web connect as its visitor, and read "
+            "what any GET route returns: name the origins that may.",
+            allowed,
         )
 
 

@@ -56,6 +56,10 @@ def _current_sockets() -> Sockets:
     return parts_of(current_app).sockets
 
 
+class _OutsideContext(ConfigurationError, AttributeError):
+    """Also an AttributeError, which is what tools expect that look at every attribute."""
+
+
 class SocketsProxy(LocalProxy[Sockets]):
     """A proxy that has the documentation of Sockets even outside of an application context."""
 
@@ -72,11 +76,8 @@ class SocketsProxy(LocalProxy[Sockets]):
     def __getattr__(self, name: str) -> Any:
         try:
             current = self._get_current_object()
-        except ConfigurationError:
-            if name.startswith("_"):
-                # pydoc, unittest.mock and IPython look for attributes that few objects have.
-                raise AttributeError(name) from None
-            raise
+        except ConfigurationError as error:
+            raise _OutsideContext(*error.args) from None
         return getattr(current, name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
@@ -94,4 +95,9 @@ def may_join(
 
 def _ask(guard: Guard, given: dict[str, Any]) -> object:
     # An async guard is run as Flask runs an async view: its coroutine itself would be a yes.
-    return current_app.ensure_sync(guard)(**given)
+    answer = current_app.ensure_sync(guard)(**given)
+    if inspect.isawaitable(answer) or inspect.isgenerator(answer):
+        raise TypeError(
+            f"A guard returns whether a socket may join, not a {type(answer).__name__}."
+        )
+    return answer

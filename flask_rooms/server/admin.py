@@ -20,9 +20,7 @@ logger = logging.getLogger("flask_rooms")
 
 
 # What of a handshake is reported. Headers of any name may hold a secret, so only these are.
-_SHOWN = frozenset(
-    ["host", "origin", "referer", "user_agent", "accept_language", "x_forwarded_for"]
-)
+_SHOWN = frozenset(["host", "origin", "user_agent", "accept_language", "x_forwarded_for"])
 _SHOWN_QUERY = frozenset(["EIO", "transport"])
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
-from flask import Flask
+from flask import Flask, has_app_context
 
 
 class ProviderJSON:
@@ -31,7 +32,9 @@ class ProviderJSON:
 
     def default(self, value: Any) -> Any:
         """Return what *value* is in JSON, for the provider of the application."""
-        return json.loads(self._app.json.dumps(value))
+        # An acknowledgement is encoded after the context of its handler has ended.
+        with nullcontext() if has_app_context() else self._app.app_context():
+            return json.loads(self._app.json.dumps(value))
 
 
 def refuse_not_json(text: str, namespace: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +17,15 @@ from engineio.payload import Payload
 #: Packets that one POST of a polling client may have. Clients send all that has queued up while
 #: they connected, and python-engineio refuses more than 16.
 MAX_POLLED_PACKETS = 5000
+#: Seconds after which a caller that waits for the application's own code is reported.
+SLOW = 5.0
 #: How many threads of run_apart() may wait for each other, as of a guard that joins a room.
 MAX_NESTED = 20
 
 _depth: contextvars.ContextVar[int] = contextvars.ContextVar("flask_rooms.depth", default=0)
+
+
+logger = logging.getLogger("flask_rooms")
 
 
 @dataclass(frozen=True)
@@ -198,7 +204,13 @@ class ServerInternals:
                 done.set()
 
         self.spawn(run)
-        done.wait()
+        if not done.wait(SLOW):
+            logger.warning(
+                "A guard, handler or receiver of signals has run for %g seconds, and its caller "
+                "waits: does it wait for a lock, or a connection, that the caller holds?",
+                SLOW,
+            )
+            done.wait()
         if errors:
             raise errors[0]
         return result[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Request
 
-from flask_rooms.socket_requests.environ import ORIGINAL, SOCKET
+from flask_rooms.socket_requests.environ import ORIGINAL, socket_of
 
 
 class SocketRequest(Request):
@@ -25,8 +25,8 @@ class SocketRequest(Request):
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(environ, *args, **kwargs)
-        if SOCKET in environ:
-            self.sid, self.namespace = environ[SOCKET]
+        if (socket := socket_of(environ)) is not None:
+            self.sid, self.namespace = socket
 
     @property
     def is_socket(self) -> bool:
@@ -36,6 +36,9 @@ class SocketRequest(Request):
 
 class _Adapted(Flask):
     """What an application's own class is extended with."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        pass
 
     @property
     def request_class(self) -> type[Request]:
@@ -50,7 +53,7 @@ class _Adapted(Flask):
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         # A socket request passes through the middleware in `wsgi_app` as well, so it has to begin
         # with what the handshake was before that.
-        if SOCKET not in environ:
+        if socket_of(environ) is None:
             environ[ORIGINAL] = dict(environ)
         return super().__call__(environ, start_response)
 
@@ -63,7 +66,9 @@ def adapt(app: Flask) -> None:
     patches `Flask.__call__` can come before.
     """
     own = type(app)
-    app.__class__ = type(own.__name__, (_Adapted, own), {"__module__": own.__module__})
+    # Past the metaclass and __init_subclass__ of the application, which are about its own classes.
+    names = {"__module__": own.__module__, "__qualname__": own.__qualname__}
+    app.__class__ = type.__new__(type(own), own.__name__, (_Adapted, own), names)
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.cookies import Cookies
-from flask_rooms.socket_requests.environ import SOCKET, socket_environ
+from flask_rooms.socket_requests.environ import mark_socket, socket_environ
 from flask_rooms.socket_requests.serial_queue import SerialQueue
 
 
@@ -58,9 +58,11 @@ class SocketContext:
 
     def environ(self, socket: Socket, namespace: str, handshake: dict[str, Any]) -> dict[str, Any]:
         """Return the environment of a socket outside any request, with all its cookies."""
-        environ = socket_environ(handshake) | {SOCKET: (socket.sid, namespace)}
-        cookies = self.state(socket, handshake).cookies.header("/")
-        return environ | ({"HTTP_COOKIE": cookies} if cookies else {})
+        environ = socket_environ(handshake)
+        mark_socket(environ, socket.sid, namespace)
+        if cookies := self.state(socket, handshake).cookies.header("/"):
+            environ["HTTP_COOKIE"] = cookies
+        return environ
 
     def call(self, function: Callable[[], object], namespace: str, sid: str) -> object:
         """

@@ -11,8 +11,6 @@ from urllib.parse import unquote_to_bytes
 
 from flask_rooms.socket_requests.payload import Payload
 
-#: The key of an environment under which the socket of a request is: (socket ID, namespace).
-SOCKET = "flask_rooms.socket"
 #: The environment as it came to the application, before any middleware inside it.
 ORIGINAL = "flask_rooms.original"
 
@@ -38,6 +36,28 @@ _HANDSHAKE_ONLY = re.compile(
 )
 
 
+class _Body(io.BytesIO):
+    """The body of a socket request, which carries its socket through any middleware."""
+
+    socket: tuple[str, str]
+
+
+def mark_socket(environ: dict[str, Any], sid: str, namespace: str, body: bytes = b"") -> None:
+    """
+    Make an environment that of a socket, with a body.
+
+    The body carries the mark: middleware may drop keys that it does not know, but not that one.
+    """
+    marked = environ["wsgi.input"] = _Body(body)
+    marked.socket = sid, namespace
+
+
+def socket_of(environ: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the socket ID and the namespace of a socket request; None over HTTP."""
+    body = environ.get("wsgi.input")
+    return body.socket if isinstance(body, _Body) else None
+
+
 def request_environ(
     verb: str, payload: Payload, handshake: Mapping[str, Any], allowed: Collection[str]
 ) -> dict[str, Any]:
@@ -50,7 +70,7 @@ def request_environ(
         handshake: The environment of the handshake.
         allowed: Headers that clients may set besides the usual ones, in lower case.
     """
-    body, media_type = payload.body or (b"", "")
+    media_type = payload.body[1] if payload.body else ""
     original = handshake.get(ORIGINAL, handshake)
     # The mount that middleware takes off the path is put on here: it sees what it does over HTTP.
     path = _mount(handshake) + unquote_to_bytes(_below_prefix(payload, handshake)).decode("latin-1")
@@ -58,9 +78,8 @@ def request_environ(
         "REQUEST_METHOD": verb.upper(),
         "PATH_INFO": path,  # as in PEP 3333
         "QUERY_STRING": payload.query,
-        "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_LENGTH": str(len(payload.body[0]) if payload.body else 0),
         "HTTP_ACCEPT": "application/json",
-        "wsgi.input": io.BytesIO(body),
     }
     if media_type:
         environ["CONTENT_TYPE"] = media_type

@@ -20,7 +20,7 @@ from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
-from flask_rooms.socket_requests.environ import SOCKET, full_path, request_environ
+from flask_rooms.socket_requests.environ import full_path, mark_socket, request_environ, socket_of
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
 from flask_rooms.socket_requests.serial_queue import Admission
 from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call
@@ -144,7 +144,8 @@ class SocketRequests:
             return
         path = full_path(payload, handshake)
         environ = request_environ(verb, payload, handshake, self._headers)
-        environ[SOCKET] = (event.socket.sid, event.namespace)
+        body = payload.body[0] if payload.body else b""
+        mark_socket(environ, event.socket.sid, event.namespace, body)
         cookies = self._context.state(event.socket, handshake).cookies
         if header := cookies.header(path):
             environ["HTTP_COOKIE"] = header
@@ -235,12 +236,12 @@ def guard_http(handle_request: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refusal(environ: Mapping[str, Any]) -> str | None:
     """Return why a request to the Socket.IO server is refused, or None."""
-    if SOCKET in environ:
+    if socket_of(environ) is not None:
         return "Socket.IO itself is not served over a socket."
     if "j" in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True):
         # Any page may load a script, and would read the ID of the session in it.
         return "JSONP is not served."
-    if environ.get("HTTP_SEC_FETCH_SITE") in _OTHER_SITES and "HTTP_ORIGIN" not in environ:
+    if environ.get("HTTP_SEC_FETCH_SITE") in _OTHER_SITES and not environ.get("HTTP_ORIGIN"):
         # Browsers leave the Origin out where a page loads a script, an image or a frame.
         return "A page of another site has to connect with an Origin that is allowed."
     return None

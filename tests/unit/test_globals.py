@@ -89,13 +89,20 @@ def test_special_and_private_attributes_that_tools_look_for_are_absent(name: str
 @pytest.mark.parametrize("name", ["x", "join"])
 def test_any_other_attribute_is_an_error_that_says_what_to_do(name: str) -> None:
     with pytest.raises(RuntimeError, match=r"rooms\.sockets.*app_context") as caught:
-        hasattr(sockets, name)
+        getattr(sockets, name)
 
+    assert not hasattr(sockets, name)
     assert isinstance(caught.value, ConfigurationError)
     assert isinstance(caught.value, RoomsError)
 
 
-@pytest.mark.parametrize("use", [inspect.getmembers, str, len])
+def test_tools_that_look_at_every_attribute_pass_by() -> None:
+    assert "join" not in dict(inspect.getmembers(sockets))
+    with patch(f"{__name__}.sockets", autospec=True) as mocked:
+        assert sockets is mocked
+
+
+@pytest.mark.parametrize("use", [str, len])
 def test_every_other_use_is_the_same_error(use: Callable[[object], object]) -> None:
     with pytest.raises(RuntimeError, match=r"rooms\.sockets.*app_context"):
         use(sockets)

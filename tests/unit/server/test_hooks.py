@@ -98,6 +98,16 @@ def test_a_hook_that_fails_refuses(worker: Worker, caplog: pytest.LogCaptureFixt
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_an_async_hook_is_run_and_not_taken_for_a_yes(worker: Worker) -> None:
+    """Without asgiref, Flask cannot run it, and that refuses, too."""
+
+    @worker.rooms.before_connect
+    async def before(auth: Any) -> bool:
+        return False
+
+    assert not worker.connect().is_connected()
+
+
 # -- after_disconnect -------------------------------------------------------------------------
 
 
