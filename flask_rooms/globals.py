@@ -43,21 +43,21 @@ def parts_of(app: Flask) -> Parts:
     return parts
 
 
+class _OutsideContext(ConfigurationError, AttributeError):
+    """Also an AttributeError, which is what tools expect that look at every attribute."""
+
+
 def _current_sockets() -> Sockets:
     if not has_app_context():
-        raise ConfigurationError(
+        raise _OutsideContext(
             "Working outside of an application context, such as in a thread or a task: use "
             "`rooms.sockets`, or `with app.app_context():`."
         )
     if "rooms" not in current_app.extensions:
-        raise ConfigurationError(
+        raise _OutsideContext(
             "This application has no Rooms: call Rooms(app), or init_app(app) in its factory."
         )
     return parts_of(current_app).sockets
-
-
-class _OutsideContext(ConfigurationError, AttributeError):
-    """Also an AttributeError, which is what tools expect that look at every attribute."""
 
 
 class SocketsProxy(LocalProxy[Sockets]):
@@ -72,13 +72,6 @@ class SocketsProxy(LocalProxy[Sockets]):
 
     def __dir__(self) -> list[str]:
         return dir(Sockets)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            current = self._get_current_object()
-        except ConfigurationError as error:
-            raise _OutsideContext(*error.args) from None
-        return getattr(current, name)
 
 
 #: The `Sockets` of the current application, as `flask.current_app` is the application.

@@ -16,7 +16,7 @@ def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, An
     """
     Return the backend for a URL, not opened yet.
 
-    `memory://` connects workers inside this process, `memory://name` those of the hub *name*.
+    `memory://` is one worker alone; `memory://name` connects those of this process that name it.
     `redis://` and `amqp://` are tested through Kombu; `rediss://`, `sentinel://`, `amqps://` and
     Kombu's other schemes are passed to Kombu untested.
 

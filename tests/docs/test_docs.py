@@ -18,7 +18,7 @@ pytestmark = pytest.mark.mode_independent
 TEXT = Path(__file__).parents[2].joinpath("docs", "rooms.md").read_text(encoding="utf-8")
 
 # A new block needs a new test here.
-WHOLE_ROOMS, QUERY, LOADER, USERS, GUARD, RECHECK, SIGNAL = re.findall(
+WHOLE_ROOMS, QUERY, LOADER, USERS, GUARD, OTHERS, RECHECK, SIGNAL = re.findall(
     r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
 )
 
@@ -104,6 +104,18 @@ def test_a_guard(place: Place) -> None:
         place.worker.sockets.join(bob.sid, "team:7").result(PATIENCE)
     teams[7] = []
     place.run(f"future = {RECHECK}\nassert future.result(20).changed == 1")
+
+
+def test_the_guard_of_everything_else(place: Place) -> None:
+    place.names["teams_of"] = {7: [7]}.get
+    place.run(OTHERS)
+    place.run(GUARD)
+    ann = place.connect(7)
+
+    place.worker.sockets.join(ann.sid, "team:7").result(PATIENCE)
+    for room in ("R&D/Ops", "team:x", "team:7\n"):
+        with pytest.raises(Refused):
+            place.worker.sockets.join(ann.sid, room).result(PATIENCE)
 
 
 def test_a_signal(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
