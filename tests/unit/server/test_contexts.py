@@ -187,7 +187,7 @@ class Scene:
 @deeds
 @callers
 @workers
-def test_nobody_sees_the_callers_g_and_the_caller_sees_nobodys(
+def test_a_context_for_a_socket_and_that_of_its_caller_share_no_g(
     cluster: LocalCluster,
     where: str,
     context: Callable[[Flask], AbstractContextManager[None]],
