@@ -148,7 +148,7 @@ class Cluster:
             longest = self._timing.heartbeat / 2
             self.receiver = Receiver(self, self.backend, opened=opened, longest=longest)
             self._shared = LockedNode(self._timing, self._limits)
-            echo = self.receiver.drain if self.backend.private else _nothing
+            echo = self.receiver.drain if self.backend.private else None
             self._sender = Sender(self._shared, self._transport, self.receiver.stopping, echo)
             worker = self._worker
             self._calls = Calls(self._shared, self._sender, worker, self._timing.confirm)
@@ -342,7 +342,3 @@ class Cluster:
                     node.submit(operation, bounded=False)
         unanswered.fail(self._timing.confirm)
         self._worker.disconnect_all()
-
-
-def _nothing() -> None:
-    pass

@@ -28,7 +28,7 @@ class Sender:
         shared: The node whose outbox it empties.
         transport: Carries the frames.
         stopping: Set when the receiver stops; then nothing more is sent.
-        echo: Called after sending: receives what was sent, where no thread does.
+        echo: Called after sending: receives what was sent, where no thread does. Else None.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Sender:
         shared: LockedNode,
         transport: Transport,
         stopping: threading.Event,
-        echo: Callable[[], object],
+        echo: Callable[[], object] | None,
     ) -> None:
         self._echo = echo
         self._shared = shared
@@ -75,7 +75,8 @@ class Sender:
         broker is down only the receiver retries, and no caller waits for it.
         """
         self._flush()
-        self._echo()
+        if self._echo is not None:
+            self._echo()
 
     def _flush(self) -> None:
         began = time.monotonic()
