@@ -175,15 +175,20 @@ def test_a_client_cannot_send_an_event_that_has_a_meaning(
 
 
 def test_a_handler_for_all_events_hears_of_the_others(worker: Worker) -> None:
-    """With their own names."""
+    """With their own names, and as the sockets that have sent them: none can be chosen."""
     called: list[Any] = []
-    worker.socketio.on("*")(lambda event, *args: called.append((event, *args)))
-    client = PollingClient(worker.app).connect()
+
+    @worker.socketio.on("*")
+    def catch_all(event: str, *args: Any) -> None:
+        called.append((request.sid, event, *args))  # type: ignore[attr-defined]
+
+    client, other = (PollingClient(worker.app).connect() for _ in range(2))
 
     client.emit("hello", 1)
-    client.emit("*", "hello", "chosen")
+    client.emit("*", other.sid, "chosen")
+    client.emit("*", "hello", other.sid)
 
-    assert called == [("hello", 1)]
+    assert called == [(client.sid, "hello", 1)]
 
 
 def test_a_class_of_handlers_is_not_run_by_such_a_name(worker: Worker) -> None:
