@@ -64,7 +64,7 @@ class OnRabbitMQ:
 class TestMemory(BackendContract):
     @pytest.fixture
     def make_backend(self) -> MakeBackend:
-        return opener("memory://")
+        return opener("memory://workers")
 
 
 class TestKombuMemory(BackendContract):
