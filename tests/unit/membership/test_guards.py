@@ -185,6 +185,19 @@ def test_an_async_guard_is_not_taken_for_a_yes(cluster: LocalCluster) -> None:
         worker.sockets.join(worker.connect().sid, "team:7").result(PATIENCE)
 
 
+def test_a_generator_is_not_taken_for_a_yes(cluster: LocalCluster) -> None:
+    app = make_app()
+    rooms = Rooms(app, backend_url=cluster.hub)
+    worker = cluster.adopt(app, rooms)
+
+    @rooms.guard("team:<name>")
+    def guard(name: str) -> Iterator[bool]:
+        yield False
+
+    with pytest.raises(Refused):
+        worker.sockets.join(worker.connect().sid, "team:7").result(PATIENCE)
+
+
 def test_a_guard_that_asks_itself_without_end_refuses(cluster: LocalCluster) -> None:
     app = make_app()
     rooms = Rooms(app, backend_url=cluster.hub)
