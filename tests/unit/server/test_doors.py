@@ -297,6 +297,16 @@ def test_a_second_connect_while_the_handler_decides_is_refused(
         assert worker.socketio.server.manager.rooms.get("/", {}) == {}
 
 
+def test_a_refusal_is_for_the_namespace_that_was_asked_for(worker: Worker) -> None:
+    worker.socketio.on("connect", namespace="/chat")(lambda: None)
+    worker.rooms.before_connect(lambda auth: False)
+    client = PollingClient(worker.app)
+
+    client.send("40/chat,")
+
+    assert client.receive().startswith("44/chat,")
+
+
 @pytest.mark.parametrize("refusal", ["before_connect", "user_loader"])
 def test_nor_while_a_hook_or_the_loader_decides(worker: Worker, refusal: str) -> None:
     """They come before the handler, which is not asked about such a client."""
