@@ -17,6 +17,9 @@ from flask_rooms import Outcome, Rooms
 from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, make_app
 from tests.support.polling import PollingClient
 
+# Environments and middleware; the routes run in all modes elsewhere.
+pytestmark = pytest.mark.mode_independent
+
 Environ = dict[str, Any]
 Application = Callable[[Environ, Any], Iterable[bytes]]
 Middleware = Callable[[Application], Application]
