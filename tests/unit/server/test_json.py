@@ -14,7 +14,7 @@ from uuid import UUID
 import flask
 import flask_socketio
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 from flask.json.provider import DefaultJSONProvider
 from flask_socketio import SocketIO
 from werkzeug.routing import Rule
@@ -152,6 +152,21 @@ def test_the_applications_own_provider_is_asked_whenever_it_is_set(
     CALLS[call](worker, client.sid, [value])
 
     assert client.received() == [("said", [answered(worker, client, [value])])]
+
+
+def test_a_provider_may_ask_for_its_application(cluster: LocalCluster) -> None:
+    """An acknowledgement is encoded after the context of its handler has ended."""
+    worker = worker_with(cluster)
+
+    class Asking(DefaultJSONProvider):
+        @staticmethod
+        def default(value: Any) -> Any:
+            return current_app.name
+
+    worker.app.json = Asking(worker.app)
+    worker.socketio.on("ask")(lambda: Colour())
+
+    assert worker.connect().emit("ask") == worker.app.name
 
 
 def test_a_handler_emits_in_the_same_words(cluster: LocalCluster) -> None:
