@@ -187,9 +187,7 @@ class ServerInternals:
         """
         depth = _depth.get() + 1
         if depth > MAX_NESTED:
-            raise RecursionError(
-                "A guard or a receiver of signals calls for itself, again and again."
-            )
+            raise RecursionError("Guards or receivers of signals call each other without end.")
         result: list[Any] = []
         errors: list[BaseException] = []
         done = self.server.eio.create_event()

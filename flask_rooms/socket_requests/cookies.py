@@ -26,11 +26,6 @@ class Cookies:
         self._given = [(_name(pair), pair.strip()) for pair in handshake.split(";")]
         self._jar: CookieJar | None = None
 
-    @property
-    def changed(self) -> bool:
-        """Whether the application has set cookies since the handshake."""
-        return self._jar is not None
-
     def header(self, path: str) -> str:
         """Return the `Cookie` header of a request for the percent-encoded *path*, or ""."""
         given = [pair for _, pair in self._given if pair]
