@@ -31,7 +31,7 @@ def me() -> ResponseReturnValue:
     return {
         "name": people.user_of(socket_id).name,
         "socketId": socket_id,
-        "worker": socket_id.partition(".")[0],  # a socket's ID names the worker that holds it
+        "worker": socket_id.partition("_")[0],  # a socket's ID names the worker that holds it
     }
 
 

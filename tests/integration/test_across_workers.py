@@ -304,4 +304,4 @@ def test_a_socket_request_knows_its_socket(workers: list[Worker], connect: Conne
         client = connect(worker)
 
         assert client.request("get", "/id") == {"sid": client.sid, "is_socket": True}
-        assert client.sid.startswith(f"{worker.name}.")
+        assert client.sid.startswith(f"{worker.name}_")

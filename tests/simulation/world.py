@@ -155,7 +155,7 @@ class World:
             return
         self.disconnect(client)
         life = self._lives[client] = self._lives[client] + 1
-        sid = f"{worker.name}.{client}" + (f".{life}" if life > 1 else "")
+        sid = f"{worker.name}_{client}" + (f".{life}" if life > 1 else "")
         self.sids[client] = sid
         worker.memberships[sid] = {sid}
         self.promises.connects(sid)

@@ -76,7 +76,7 @@ class Network:
         self.events[name] += events
         for event in events:
             if isinstance(event, Deliver) and isinstance(event.operation, Change):
-                own = [sid for sid in event.operation.sids if sid.startswith(f"{name}.")]
+                own = [sid for sid in event.operation.sids if sid.startswith(f"{name}_")]
                 done = len(own) if event.operation.source is None else 1
                 node.submit(Done(event.sender, event.number, done, 0, ()))
             elif isinstance(event, Deliver) and isinstance(event.operation, Query):
@@ -96,8 +96,8 @@ class Network:
 
     def call(self, name: str, *owners: str) -> int:
         """Let a node call for one socket of each of the owners to leave a room."""
-        sids = {owner: (f"{owner}.s",) for owner in owners}
-        change = Change("leave", "/", tuple(f"{owner}.s" for owner in owners), ("room",))
+        sids = {owner: (f"{owner}_s",) for owner in owners}
+        change = Change("leave", "/", tuple(f"{owner}_s" for owner in owners), ("room",))
         number, events = self.nodes[name].call(change, sids, self.now)
         self.events[name] += events
         return number

@@ -99,7 +99,7 @@ BAD_SOCKETS: dict[str, Callable[[str], Any]] = {
     "unbound request": lambda good: request,
     "empty ID": lambda good: "",
     "room": lambda good: "red",
-    "owner alone": lambda good: good.partition(".")[0],
+    "owner alone": lambda good: good.partition("_")[0],
     "too short": lambda good: good[:-1],
     "too long": lambda good: good + "x",
     "space before": lambda good: " " + good,

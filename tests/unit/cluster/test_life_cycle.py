@@ -183,7 +183,7 @@ def test_a_child_that_is_forked_while_the_parent_joins_can_join() -> None:
         print(child != parts.cluster.name, len(child))
     """)
 
-    assert run(program, *QUIET) == ["True", "12"]
+    assert run(program, *QUIET) == ["True", "16"]
 
 
 def test_a_child_does_not_hold_the_sockets_of_its_parent() -> None:

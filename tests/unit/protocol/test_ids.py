@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from flask_rooms.protocol.ids import is_sid, new_sid, new_worker_name, owner_of
@@ -17,7 +19,9 @@ def test_a_socket_id_names_its_owner() -> None:
         assert owner_of(sid) == name
 
 
-def test_no_socket_id_looks_like_an_option() -> None:
-    names = [new_worker_name() for _ in range(5000)]  # one in 64 would
+def test_a_socket_id_is_one_word() -> None:
+    """A double click selects all of it, in a terminal and in a browser."""
+    ids = [new_sid(new_worker_name()) for _ in range(1000)]
 
-    assert not [name for name in names if name.startswith("-")]
+    assert not [one for one in ids if not re.fullmatch(r"\w+", one, re.ASCII)]
+    assert len(set(ids)) == len(ids)

@@ -42,14 +42,14 @@ def test_an_answer_counts_once_and_only_from_a_worker_that_was_asked() -> None:
     number = network.call("a", "b")
     network.send("a", deaf=("b",))
 
-    network.nodes["c"].submit(Done("a", number, 99, 0, ("b.s",)))
+    network.nodes["c"].submit(Done("a", number, 99, 0, ("b_s",)))
     network.send("c")
     assert network.events["a"] == []
-    network.nodes["b"].submit(Done("a", number, 0, 1, ("b.s", "c.s")))
+    network.nodes["b"].submit(Done("a", number, 0, 1, ("b_s", "c_s")))
     network.nodes["b"].submit(Done("a", number, 99, 0, ()))
     network.send("b")
 
-    assert network.outcome("a") == Completed(number, 0, 1, ("b.s",))
+    assert network.outcome("a") == Completed(number, 0, 1, ("b_s",))
 
 
 def test_a_worker_that_does_not_answer_in_time_is_named() -> None:
@@ -217,7 +217,7 @@ def test_a_socket_of_an_unmet_worker_is_unknown_once_that_is_certain() -> None:
     assert not network.has_completed("a")
     network.advance(HEARTBEAT)
 
-    assert network.outcome("a") == Completed(number, 0, 0, ("unmet.s",))
+    assert network.outcome("a") == Completed(number, 0, 0, ("unmet_s",))
 
 
 def test_no_socket_is_unknown_before_the_call_has_echoed() -> None:
@@ -230,7 +230,7 @@ def test_no_socket_is_unknown_before_the_call_has_echoed() -> None:
     assert network.events["a"] == []
     network.send("a")
 
-    assert network.outcome("a") == Completed(number, 0, 0, ("unmet.s",))
+    assert network.outcome("a") == Completed(number, 0, 0, ("unmet_s",))
 
 
 def test_a_socket_of_a_worker_that_others_report_is_not_unknown() -> None:
@@ -256,7 +256,7 @@ def test_a_socket_of_a_dead_worker_is_unknown_at_once() -> None:
 
     number = network.call("a", "b")
 
-    assert network.outcome("a") == Completed(number, 0, 0, ("b.s",))
+    assert network.outcome("a") == Completed(number, 0, 0, ("b_s",))
 
 
 def test_after_an_absence_no_socket_is_unknown_until_all_have_been_heard() -> None:

@@ -23,7 +23,7 @@ def test_a_silent_worker_is_dead_and_calls_complete_without_it() -> None:
     number = network.call("a", "b", "c")
     network.advance(2 * HEARTBEAT)
 
-    assert network.outcome("a") == Completed(number, 1, 0, ("b.s",))
+    assert network.outcome("a") == Completed(number, 1, 0, ("b_s",))
     assert PeerLeft("b") in network.events["a"]
 
 
@@ -102,7 +102,7 @@ def test_calls_complete_only_after_the_dead_have_been_told() -> None:
     assert beat.heartbeat is not None
     assert beat.heartbeat.stream_starts == {"b": COUNTED_DEAD}
     events = network.deliver("a", beat)
-    assert events == [PeerLeft("b"), Completed(number, 0, 0, ("b.s",))]
+    assert events == [PeerLeft("b"), Completed(number, 0, 0, ("b_s",))]
 
 
 def test_a_suspect_is_told_even_if_it_counts_the_other_as_dead() -> None:
@@ -138,7 +138,7 @@ def test_a_goodbye_completes_calls_at_once() -> None:
     network.nodes["b"].submit(Goodbye())
     network.send("b")
 
-    assert network.events["a"] == [PeerLeft("b"), Completed(number, 0, 0, ("b.s",))]
+    assert network.events["a"] == [PeerLeft("b"), Completed(number, 0, 0, ("b_s",))]
 
 
 def test_a_late_heartbeat_is_ignored() -> None:
@@ -181,7 +181,7 @@ def test_a_worker_of_another_version_that_falls_silent_is_gone() -> None:
     number = network.call("a", "b")
     network.exchange()
 
-    assert network.outcome("a") == Completed(number, 0, 0, ("b.s",))
+    assert network.outcome("a") == Completed(number, 0, 0, ("b_s",))
 
 
 def test_a_node_that_does_not_hear_itself_is_deaf_after_three_intervals() -> None:

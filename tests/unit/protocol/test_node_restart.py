@@ -61,7 +61,7 @@ def test_a_worker_that_missed_more_than_the_log_holds_is_evicted() -> None:
     small = network.add("b", Limits(outbox=10_000, log=100, frame=1_000))
     network.exchange()
     for _ in range(20):
-        small.submit(Change("leave", "/", ("a.s",), ("room",)))
+        small.submit(Change("leave", "/", ("a_s",), ("room",)))
         network.send("b", deaf=("a",))
 
     network.advance(2 * HEARTBEAT)
@@ -113,7 +113,7 @@ def test_the_dead_are_remembered_however_many_there_are() -> None:
 
     for beat in (1, 2):
         heartbeat = Heartbeat(beat, 0.0, 1, 1, {"a": 1})
-        change = Change("leave", "/", ("a.s",), ("room",))
+        change = Change("leave", "/", ("a_s",), ("room",))
         network.deliver("a", Frame("b", 1, (encode_operation(change),), heartbeat))
 
     assert network.applied("a") == []
@@ -189,7 +189,7 @@ def test_a_worker_that_an_unmet_one_calls_awaits_its_heartbeat() -> None:
     number = network.call("newcomer", "owner")
     call = network.take("newcomer")
     network.deliver("newcomer", call)
-    assert network.outcome("newcomer") == Completed(number, 0, 0, ("owner.s",))
+    assert network.outcome("newcomer") == Completed(number, 0, 0, ("owner_s",))
 
     network.call("a", "owner")
     network.deliver("owner", hello)
