@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from flask_rooms.globals import Parts, keep_parts, parts_of
 from flask_rooms.membership.guarded import GuardedChanges
 from flask_rooms.membership.guards import Guard, Guards
 from flask_rooms.membership.notifications import SignalQueue
+from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.membership.users import Loader, Users
 from flask_rooms.membership.worker import LocalWorker
@@ -233,6 +234,11 @@ class Rooms:
             raise ConfigurationError("Rooms has no application yet: call init_app(app) first.")
         return self._parts().sockets
 
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How often clients have reached each limit, by its name, on this worker; read-only."""
+        return self._parts().refusals.counts
+
     def _parts(self) -> Parts:
         if has_app_context() and current_app.extensions.get("rooms") is self:
             return parts_of(current_app)
@@ -304,6 +310,7 @@ class _Build:
         self._signals = SignalQueue(app)
         self._registry = Registry(self._signals.add)
         self._acknowledgements = Acknowledgements()
+        self._refusals = Refusals()
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
         self._context = SocketContext(app, self._registry, self._internals, config)
 
@@ -350,7 +357,13 @@ class _Build:
         socketio.server.instrument = admin
         sockets = Sockets(cluster, emitter)
         return Parts(
-            socketio, cluster, sockets, self._registry, disconnects, self._acknowledgements
+            socketio,
+            cluster,
+            sockets,
+            self._registry,
+            disconnects,
+            self._acknowledgements,
+            self._refusals,
         )
 
     def _handlers(
@@ -366,6 +379,7 @@ class _Build:
             self._internals,
             self._config.request_headers,
             self._config.waiting_timeout,
+            self._refusals,
         )
         decoder = Decoder(self._registry, disconnects, self._internals, requests.refuse)
         return Handlers(

@@ -11,6 +11,7 @@ from werkzeug.local import LocalProxy
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import ConfigurationError
+from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.disconnects import Disconnects
@@ -29,6 +30,7 @@ class Parts:
     registry: Registry
     disconnects: Disconnects
     acknowledgements: Acknowledgements
+    refusals: Refusals
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_rooms.membership.names import RESERVED_EVENTS
 from flask_rooms.membership.namespace import Socket
+from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
@@ -65,6 +66,7 @@ class SocketRequests:
         internals: The server.
         headers: The names of further headers that clients may set.
         waiting_timeout: Seconds for which a connection is not read while its queue is full.
+        refusals: Counts the requests for which there is no room.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class SocketRequests:
         internals: ServerInternals,
         headers: Iterable[str],
         waiting_timeout: float,
+        refusals: Refusals,
     ) -> None:
         self._app = app
         self._registry = registry
@@ -86,6 +89,7 @@ class SocketRequests:
         self._internals = internals
         self._headers = frozenset(name.lower() for name in headers)
         self._waiting_timeout = waiting_timeout
+        self._refusals = refusals
 
     def handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         """Handle an event in place of python-socketio; events arrive here in the order sent."""
@@ -131,6 +135,7 @@ class SocketRequests:
             partial(self._hold_reader, event.socket),
         )
         if admission is Admission.REFUSED:
+            self._refusals.count("waiting_requests")
             self._acknowledge(event, _error(429, "Too many requests of this socket are waiting."))
         elif admission is Admission.START and self._internals.runs_events_in_background:
             self._internals.spawn(queue.run, self._pause)

@@ -112,6 +112,12 @@ def connections() -> list[int]:
     return [len(current_app.extensions["socketio"].server.eio.sockets)]
 
 
+@bp.get("/refusals")
+def refusals() -> dict[str, int]:
+    """Say which limits were reached, and how often."""
+    return dict(current_app.extensions["rooms"].refusals)
+
+
 @bp.put("/mirror")
 def mirror() -> Response:
     """Answer with what has arrived, as what it is."""

@@ -97,6 +97,7 @@ def test_what_a_socket_may_have_waiting_is_bounded(
         answer = client.answer(one)
         assert answer["statusCode"] == 429
         assert answer["body"]["message"]
+    assert other.request("get", "/refusals")["body"]["waiting_requests"] >= 3
     assert other.request("put", "/echo", 1)["statusCode"] == 200
 
     release(other, gate)
