@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from example_app import people
-from flask_rooms import sockets
+from flask_rooms import request, sockets
 
 bp = Blueprint("fun_rooms", __name__)
 

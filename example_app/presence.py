@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Flask, request
+from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO
 
 from example_app import people
-from flask_rooms import sockets
+from flask_rooms import request, sockets
 
 LONGEST_NAME = 40  # characters
 

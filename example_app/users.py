@@ -6,12 +6,12 @@ Any user may ban any other: the example has neither passwords nor administrators
 
 from __future__ import annotations
 
-from flask import Blueprint, request
+from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from example_app import people
 from example_app.fun_rooms import param
-from flask_rooms import sockets
+from flask_rooms import request, sockets
 
 bp = Blueprint("users", __name__)
 

@@ -13,7 +13,8 @@ from flask_rooms.errors import (
     Unconfirmed,
 )
 from flask_rooms.extension import Rooms
-from flask_rooms.globals import sockets
+from flask_rooms.globals import request, sockets
+from flask_rooms.protocol.messages import Room
 from flask_rooms.results import Answer, Outcome
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "NotASocketRequest",
     "Outcome",
     "Refused",
+    "Room",
     "Rooms",
     "RoomsError",
     "Unconfirmed",
+    "request",
     "sockets",
 ]
 

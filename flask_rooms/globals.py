@@ -1,9 +1,10 @@
-"""The parts of the current application, and the proxy `sockets`."""
+"""The parts of the current application, and the proxies `sockets` and `request`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import flask
 from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
 from werkzeug.local import LocalProxy
@@ -15,6 +16,7 @@ from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.socket_requests.application import SocketRequest
 
 # The key in app.extensions.
 _PARTS = "rooms_parts"
@@ -77,3 +79,6 @@ class SocketsProxy(LocalProxy[Sockets]):
 
 #: The `Sockets` of the current application, as `flask.current_app` is the application.
 sockets: Sockets = SocketsProxy(_current_sockets)  # type: ignore[assignment]  # as Flask types its own
+
+#: Flask's own `request`, with the type that it has in an application with Rooms.
+request: SocketRequest = flask.request  # type: ignore[assignment]  # Flask knows its own class

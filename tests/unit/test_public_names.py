@@ -20,8 +20,8 @@ INTERNAL_PACKAGES = {"api", "cluster", "membership", "protocol", "server", "sock
 NAMES = {
     "flask_rooms": [
         *["Answer", "BackendError", "BackendUnavailable", "ConfigurationError", "InvalidArgument"],
-        *["InvalidRoom", "InvalidSocket", "NotASocketRequest", "Outcome", "Refused", "Rooms"],
-        *["RoomsError", "Unconfirmed", "sockets"],
+        *["InvalidRoom", "InvalidSocket", "NotASocketRequest", "Outcome", "Refused", "Room"],
+        *["Rooms", "RoomsError", "Unconfirmed", "request", "sockets"],
     ],
     "flask_rooms.backends": ["Backend", "MemoryBackend", "from_url"],
     "flask_rooms.client": [
