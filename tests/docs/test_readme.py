@@ -2,76 +2,33 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import socketio
 from flask import Flask
 
-import flask_rooms
-from flask_rooms import Rooms, RoomsError
-from flask_rooms.config import Config
+from flask_rooms import Rooms
 from tests.support.brokers import Broker, free_port
+from tests.support.documents import blocks
 
 pytestmark = pytest.mark.mode_independent
-
-README = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
 
 #: Seconds that a program of the README may take, on a machine that is busy.
 TIMEOUT = 60.0
 
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
+FLASK = [sys.executable, "-m", "flask"]
 
 # A new block needs a new test here.
-APP, CLIENT, TWO_WORKERS, ADOPTION, BACKEND_TEST = blocks("python")
-(WHAT_YOU_WILL_SEE,) = blocks("text")
-
-FOUR_METHODS = """
-from queue import Empty, SimpleQueue
-from flask_rooms.backends import Backend
-from flask_rooms.errors import BackendError
-
-channels = {}
-
-class MyBackend(Backend):
-    inbox = None
-
-    def __init__(self, channel):
-        self.inboxes = channels.setdefault(channel, [])
-
-    def open(self):
-        self.close()
-        self.inbox = SimpleQueue()
-        self.inboxes.append(self.inbox)
-
-    def publish(self, payload):
-        if self.inbox is None:
-            raise BackendError("closed")
-        for inbox in list(self.inboxes):
-            inbox.put(payload)
-
-    def receive(self, timeout):
-        try:
-            return self.inbox.get(timeout=timeout) if self.inbox else None
-        except Empty:
-            return None
-
-    def close(self):
-        inbox, self.inbox = self.inbox, None
-        if inbox is not None:
-            self.inboxes.remove(inbox)
-            inbox.put(None)
-"""
+APP, CLIENT, TWO_WORKERS, ADOPTION = blocks("README.md", "python")
+(WHAT_YOU_WILL_SEE,) = blocks("README.md", "text")
+(GEVENT,) = blocks("docs/configuration.md", "python")
 
 
 def test_the_application_has_at_most_20_lines() -> None:
@@ -83,6 +40,15 @@ def test_one_worker_prints_what_you_will_see(tmp_path: Path) -> None:
         assert run_client(tmp_path, port) == WHAT_YOU_WILL_SEE
 
 
+def test_with_gevent_it_prints_the_same(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    (tmp_path / "serve.py").write_text(GEVENT.replace("5000", str(port)), encoding="utf-8")
+
+    with running(tmp_path, port, [sys.executable, "serve.py"]):
+        assert run_client(tmp_path, port) == WHAT_YOU_WILL_SEE
+
+
 def test_two_workers_are_one_changed_line(tmp_path: Path, redis_broker: Broker) -> None:
     changed = TWO_WORKERS.replace("redis://localhost:6379", redis_broker.url)
     app = APP.replace("rooms = Rooms(app)\n", changed)
@@ -91,6 +57,12 @@ def test_two_workers_are_one_changed_line(tmp_path: Path, redis_broker: Broker) 
     with ExitStack() as stack:
         ports = [stack.enter_context(serving(tmp_path, app)) for _ in range(2)]
         assert run_client(tmp_path, *ports) == WHAT_YOU_WILL_SEE
+        here = f"http://127.0.0.1:{ports[0]}"
+        with socketio.SimpleClient() as client:
+            client.connect(here)
+            client.call("put", {"url": "/rooms/fun"})
+            assert run_flask(tmp_path, "rooms", "list") == "1\tfun\n"
+        assert "Other workers that have answered" in run_flask(tmp_path, "rooms", "check")
 
 
 def test_an_application_with_a_socketio_of_its_own_adopts_it() -> None:
@@ -103,38 +75,22 @@ def test_an_application_with_a_socketio_of_its_own_adopts_it() -> None:
     assert names["rooms"].socketio is names["socketio"]
 
 
-def test_a_backend_of_four_methods_passes_the_five_line_test(tmp_path: Path) -> None:
-    (tmp_path / "my_backend.py").write_text(FOUR_METHODS, encoding="utf-8")
-    (tmp_path / "test_my_backend.py").write_text(BACKEND_TEST, encoding="utf-8")
-
-    output = run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], tmp_path)
-
-    assert re.search(r"^=+ \d+ passed in ", output, re.MULTILINE)
-
-
-def test_the_configuration_table_is_complete() -> None:
-    in_table = re.findall(r"^\| `(ROOMS_\w+)` \|", README, re.MULTILINE)
-
-    assert in_table == [f"ROOMS_{one.name.upper()}" for one in fields(Config)]
-
-
-def test_the_errors_named_can_be_imported() -> None:
-    _, _, section = README.partition("## Errors")
-    named = re.findall(r"`([A-Z][A-Za-z]+)`", section.partition("\n## ")[0])
-
-    assert "Unconfirmed" in named
-    assert all(issubclass(getattr(flask_rooms, name), RoomsError) for name in named)
+@contextmanager
+def serving(directory: Path, app: str) -> Iterator[int]:
+    """Serve *app* from a process of its own, and yield its port."""
+    port = free_port()
+    (directory / "app.py").write_text(app, encoding="utf-8")
+    with running(directory, port, [*FLASK, "run", "--port", str(port)]):
+        yield port
 
 
 @contextmanager
-def serving(directory: Path, app: str) -> Iterator[int]:
-    """Run *app* as its own process, and yield its port once it listens there."""
-    (directory / "app.py").write_text(app, encoding="utf-8")
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "app.py", str(port)], cwd=directory)
+def running(directory: Path, port: int, command: list[str]) -> Iterator[None]:
+    """Run a server until the end of the block, which begins once it listens."""
+    process = subprocess.Popen(command, cwd=directory)
     try:
         wait_until_listening(port, process)
-        yield port
+        yield
     finally:
         process.terminate()
         process.wait(TIMEOUT)
@@ -153,6 +109,10 @@ def wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
 def run_client(directory: Path, *ports: int) -> str:
     (directory / "client.py").write_text(CLIENT, encoding="utf-8")
     return run([sys.executable, "client.py", *map(str, ports)], directory)
+
+
+def run_flask(directory: Path, *arguments: str) -> str:
+    return run([*FLASK, *arguments], directory)
 
 
 def run(command: list[str], directory: Path) -> str:

@@ -1,0 +1,100 @@
+"""The pages that list calls, configuration and errors are complete; a backend is what they say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import flask_rooms
+from flask_rooms import RoomsError, sockets
+from flask_rooms.config import Config
+from tests.support.documents import ROOT, blocks
+
+pytestmark = pytest.mark.mode_independent
+
+#: Seconds for the tests of a backend, on a machine that is busy.
+TIMEOUT = 60.0
+
+(BACKEND_TEST,) = blocks("docs/backends.md", "python")
+
+FOUR_METHODS = """
+from queue import Empty, SimpleQueue
+from flask_rooms.backends import Backend
+from flask_rooms.errors import BackendError
+
+channels = {}
+
+class MyBackend(Backend):
+    inbox = None
+
+    def __init__(self, channel):
+        self.inboxes = channels.setdefault(channel, [])
+
+    def open(self):
+        self.close()
+        self.inbox = SimpleQueue()
+        self.inboxes.append(self.inbox)
+
+    def publish(self, payload):
+        if self.inbox is None:
+            raise BackendError("closed")
+        for inbox in list(self.inboxes):
+            inbox.put(payload)
+
+    def receive(self, timeout):
+        try:
+            return self.inbox.get(timeout=timeout) if self.inbox else None
+        except Empty:
+            return None
+
+    def close(self):
+        inbox, self.inbox = self.inbox, None
+        if inbox is not None:
+            self.inboxes.remove(inbox)
+            inbox.put(None)
+"""
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_every_call_has_a_row() -> None:
+    in_tables = set(re.findall(r"`(?:sockets)?\.(\w+)\(", page("calls.md")))
+
+    assert in_tables == {name for name in dir(sockets) if not name.startswith("_")}
+
+
+def test_the_configuration_table_is_complete() -> None:
+    in_table = re.findall(r"^\| `(ROOMS_\w+)` \|", page("configuration.md"), re.MULTILINE)
+
+    assert in_table == [f"ROOMS_{one.name.upper()}" for one in fields(Config)]
+
+
+def test_the_errors_named_can_be_imported() -> None:
+    named = re.findall(r"`([A-Z][A-Za-z]+)`", page("errors.md"))
+
+    assert "Unconfirmed" in named
+    assert all(issubclass(getattr(flask_rooms, name), RoomsError) for name in named)
+
+
+def test_a_backend_of_four_methods_passes_the_five_line_test(tmp_path: Path) -> None:
+    (tmp_path / "my_backend.py").write_text(FOUR_METHODS, encoding="utf-8")
+    (tmp_path / "test_my_backend.py").write_text(BACKEND_TEST, encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^=+ \d+ passed in ", done.stdout, re.MULTILINE)
