@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -20,7 +21,7 @@ from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.transport import remedy
 from flask_rooms.errors import RoomsError
 from flask_rooms.globals import parts_of
-from flask_rooms.results import Answer, Outcome
+from flask_rooms.results import Answer, Outcome, WorkerInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,12 +69,12 @@ def _sids_or_user(command: F) -> F:
 @rooms.command()
 @_json
 def workers(as_json: bool) -> None:
-    """List the workers, including this command."""
+    """List the workers, including this command: name, process ID, host, version and age."""
     cluster, sockets = _connect()
     answer = sockets.workers()
-    names = sorted(answer.value)
-    lines = [f"{name}\tthis command" if name == cluster.name else name for name in names]
-    _show(answer, names, lines, as_json, this=cluster.name)
+    found = sorted(answer.value)
+    value = {str(one): vars(one) for one in found} if as_json else {}
+    _show(answer, value, [_row(one, cluster.name) for one in found], as_json, this=cluster.name)
 
 
 @rooms.command("list")
@@ -240,7 +241,7 @@ def _require_complete(answer: Answer[Any]) -> None:
         raise click.ClickException(f"Messages were dropped ({reason}: {count}). {remedy(reason)}")
     if answer.missing:
         raise click.ClickException(
-            f"No answer from {', '.join(sorted(answer.missing))}: check these workers. A worker "
+            f"No answer from {_described(answer.missing)}: check these workers. A worker "
             "that was killed is removed after four heartbeat intervals."
         )
     if not answer.complete:
@@ -258,6 +259,21 @@ def _show_outcome(future: Future[Outcome], as_json: bool) -> None:
     click.echo(f"changed: {outcome.changed}, unchanged: {outcome.unchanged}")
     for sid in outcome.unknown:
         click.echo(f"unknown: {sid}")
+
+
+def _row(worker: WorkerInfo, this: str) -> str:
+    """Return a worker as a line with columns: name, process, host, version, age."""
+    place = f"{worker.pid or '-'}\t{_printable(worker.host or '-')}"
+    what = f"{_printable(worker.version or '-')}\t{_span(worker.age)}"
+    return f"{worker}\t{place}\t{what}" + ("\tthis command" if worker == this else "")
+
+
+def _described(workers: Iterable[str]) -> str:
+    return ", ".join(getattr(one, "description", one) for one in sorted(workers))
+
+
+def _span(seconds: float | None) -> str:
+    return "-" if seconds is None else str(timedelta(seconds=int(seconds)))
 
 
 def _printable(name: str) -> str:

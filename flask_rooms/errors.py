@@ -67,17 +67,19 @@ class Unconfirmed(RoomsError):
     Some workers have not confirmed a change in time; it may still be carried out.
 
     Args:
-        workers: The names of these workers.
+        workers: The names of these workers; each is a flask_rooms.results.WorkerInfo where it
+            is raised.
         timeout: The time that the call has waited, in seconds.
     """
 
     def __init__(self, workers: Iterable[str], timeout: float) -> None:
         self.workers = tuple(sorted(workers))
         self.timeout = timeout
-        missing = ", ".join(self.workers) or "the broker"
+        missing = [getattr(one, "description", one) for one in self.workers] or ["the broker"]
         super().__init__(
-            f"No confirmation within {timeout:g} seconds from {missing}. The change may still "
-            "be carried out: check the broker and those workers, or raise ROOMS_CONFIRM_TIMEOUT."
+            f"No confirmation within {timeout:g} seconds from {', '.join(missing)}. The change "
+            "may still be carried out: check the broker and those workers, or raise "
+            "ROOMS_CONFIRM_TIMEOUT."
         )
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
 
+import flask_rooms
 from flask_rooms.api.sockets import Callback, Sockets
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
@@ -327,7 +328,7 @@ class _Build:
         )
         timing = Timing(config.heartbeat_interval, config.confirm_timeout)
         limits = Limits(config.outbox_bytes, config.repair_log_bytes, config.message_bytes)
-        cluster = Cluster(backend, codec, timing, limits, worker)
+        cluster = Cluster(backend, codec, timing, limits, worker, flask_rooms.__version__)
         emitter = Emitter(cluster, delivery, self._acknowledgements, internals)
         connecting = Connecting(
             self._registry,

@@ -1,4 +1,4 @@
-"""The results of calls: Outcome, of a membership change, and Answer, to a query."""
+"""The results of calls: Outcome, Answer, and WorkerInfo, the name of a worker."""
 
 from __future__ import annotations
 
@@ -63,3 +63,42 @@ class Answer(Generic[T]):
     value: T
     complete: bool
     missing: tuple[str, ...] = ()
+
+
+class WorkerInfo(str):
+    """
+    The name of a worker, with what is known about it.
+
+    Args:
+        name: The name; as a string, this is all that it is.
+        host: The name of its machine; None if this worker has never heard from it.
+        pid: Its process ID there, or None.
+        version: Its version of Flask-Rooms, or None.
+        age: Seconds since it joined the cluster, when this was returned; or None.
+        heartbeat_interval: Seconds between its heartbeats, or None.
+    """
+
+    host: str | None
+    pid: int | None
+    version: str | None
+    age: float | None
+    heartbeat_interval: float | None
+
+    def __new__(
+        cls,
+        name: str,
+        host: str | None = None,
+        pid: int | None = None,
+        version: str | None = None,
+        age: float | None = None,
+        heartbeat_interval: float | None = None,
+    ) -> WorkerInfo:
+        info = super().__new__(cls, name)
+        info.host, info.pid, info.version = host, pid, version
+        info.age, info.heartbeat_interval = age, heartbeat_interval
+        return info
+
+    @property
+    def description(self) -> str:
+        """The name and where to find the worker, for messages."""
+        return str(self) if self.host is None else f"{self} (process {self.pid} on {self.host})"

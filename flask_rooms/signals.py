@@ -1,4 +1,4 @@
-"""Signals for the membership changes of this worker's sockets."""
+"""Signals for the membership changes of this worker's sockets, and for the end of other workers."""
 
 from blinker import Namespace
 
@@ -12,3 +12,5 @@ joined = _signals.signal("joined")
 left = _signals.signal("left")
 #: A room has lost its last member on this worker.
 room_deleted = _signals.signal("room-deleted")
+#: Another worker is gone: it has said goodbye, or counts as dead.
+worker_gone = _signals.signal("worker-gone")

@@ -18,7 +18,7 @@ from flask_rooms.cluster.driver import FENCE, Cluster
 from flask_rooms.errors import InvalidArgument
 from flask_rooms.membership.names import room_prefix
 from flask_rooms.protocol.messages import Query, Room, User
-from flask_rooms.results import Answer
+from flask_rooms.results import Answer, WorkerInfo
 
 By: TypeAlias = Literal["socket", "user"]
 
@@ -39,9 +39,12 @@ class Queries:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def workers(self, *, timeout: float | None = None) -> Answer[frozenset[str]]:
+    def workers(self, *, timeout: float | None = None) -> Answer[frozenset[WorkerInfo]]:
         """
         Return the names of the workers that have answered, including this one.
+
+        Each name is a string that also has `host`, `pid`, `version`, `age` (seconds) and
+        `heartbeat_interval` (seconds).
 
         An answer that is not complete means that a worker does not respond, or that the broker
         is unreachable. In the first heartbeat interval of this worker no answer is complete,
@@ -55,8 +58,8 @@ class Queries:
             BackendUnavailable: The outbox for the other workers is full.
         """
         gathered = self._cluster.calls.query(FENCE, seconds(timeout))
-        names = {self._cluster.name, *self._cluster.peers}
-        return _answer(frozenset(names.difference(gathered.missing)), gathered)
+        names = {self._cluster.name, *self._cluster.peers}.difference(gathered.missing)
+        return _answer(frozenset(map(self._cluster.info, names)), gathered)
 
     def members(
         self,

@@ -19,7 +19,7 @@ from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Change, Query, Reply, Room
 from flask_rooms.protocol.node import Event, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
-from flask_rooms.results import Outcome, Part
+from flask_rooms.results import Outcome, Part, WorkerInfo
 
 #: The workers that a call is for: worker name -> its socket IDs; None for every worker.
 Targets: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
@@ -38,7 +38,7 @@ class Gathered:
 
     parts: tuple[tuple[tuple[Room, ...], tuple[int, ...]], ...]
     complete: bool
-    missing: tuple[str, ...]
+    missing: tuple[WorkerInfo, ...]
 
     def names(self) -> frozenset[Room]:
         """Return all names."""
@@ -118,7 +118,7 @@ class Calls:
         if own is not None:
             future.contribute(self._worker.change(own, self._shared.node.name))
         if remote is not None:
-            self._send(lambda: future.fail(Unconfirmed(targets or (), 0.0)))
+            self._send(lambda: future.fail(Unconfirmed(self._infos(targets or ()), 0.0)))
         return future
 
     def _split(self, change: Change) -> tuple[Change | None, Change | None, Targets]:
@@ -140,11 +140,15 @@ class Calls:
     def _names(self) -> tuple[str, ...]:
         return (self._shared.node.name, *self._shared.former_names)
 
-    def _unanswered_by(self, future: Confirmation) -> tuple[str, ...]:
+    def _unanswered_by(self, future: Confirmation) -> tuple[WorkerInfo, ...]:
         with self._shared.lock:
             changes = self._unanswered.changes
             numbers = [number for number, change in changes.items() if change is future]
-            return self._shared.node.unanswered_by(numbers[0]) if numbers else ()
+            names = self._shared.node.unanswered_by(numbers[0]) if numbers else ()
+        return self._infos(names)
+
+    def _infos(self, names: Iterable[str]) -> tuple[WorkerInfo, ...]:
+        return tuple(map(self._shared.directory.info, names))
 
     # -- queries --------------------------------------------------------------------------
 
@@ -173,7 +177,7 @@ class Calls:
 
     def _wait_for(
         self, query: Query, targets: Targets, timeout: float | None
-    ) -> tuple[tuple[Reply, ...], tuple[str, ...], bool]:
+    ) -> tuple[tuple[Reply, ...], tuple[WorkerInfo, ...], bool]:
         """Return the replies, the workers that are missing, and whether all have answered."""
         number, future = self.send(query, targets)
         bound = self._confirm
@@ -183,7 +187,7 @@ class Calls:
             self._time_out(number, future)
             event = future.result(bound)
         missing = event.missing if isinstance(event, TimedOut) else ()
-        return event.replies, missing, isinstance(event, Completed)
+        return event.replies, self._infos(missing), isinstance(event, Completed)
 
     def send(self, query: Query, targets: Targets) -> tuple[int, Future[Completed | TimedOut]]:
         """Send a query without waiting; return its number and the future of its result."""
@@ -231,7 +235,7 @@ class Calls:
                 outcome = Outcome(event.changed, event.unchanged, event.unknown)
                 change.contribute(Part(outcome, event.refused))
             else:
-                change.fail(Unconfirmed(event.missing, self._confirm))
+                change.fail(Unconfirmed(self._infos(event.missing), self._confirm))
 
     def forget_all(self) -> Unanswered:
         """Return the calls that no answer will reach any more; call it under the node's lock."""

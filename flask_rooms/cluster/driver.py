@@ -27,6 +27,7 @@ from flask_rooms.protocol.messages import Change, Emit, Frame, Goodbye, Query
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node, PeerLeft
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
+from flask_rooms.results import WorkerInfo
 
 logger = logging.getLogger("flask_rooms")
 
@@ -51,6 +52,7 @@ class Cluster:
         timing: Intervals and timeouts.
         limits: The bounds of the outbox, the repair log and a message.
         worker: Holds the sockets.
+        version: The version of Flask-Rooms, which the other workers are told.
 
     Attributes:
         receiver: Receives, in this process.
@@ -67,11 +69,13 @@ class Cluster:
         timing: Timing,
         limits: Limits,
         worker: LocalWorker,
+        version: str,
     ) -> None:
         self._transport = Transport(backend, codec)
         self._timing = timing
         self._limits = limits
         self._worker = worker
+        self._version = version
         self._joined_in = 0  # the process in which this worker has a name
         self._ready_in = 0  # the process in which its own messages come back
         self._starting = threading.Lock()
@@ -90,6 +94,10 @@ class Cluster:
         """The names of the other workers that count as alive."""
         with self._shared.lock:
             return self._shared.node.peers
+
+    def info(self, name: str) -> WorkerInfo:
+        """Return the name of a worker with what is known about it."""
+        return self._shared.directory.info(name)
 
     @property
     def backend(self) -> Backend:
@@ -143,11 +151,12 @@ class Cluster:
             self._listening = threading.Event()
             self._unheard = False
             self._said_goodbye = False
+            self._former_peers: frozenset[str] = frozenset()  # before restarts; not met again yet
             opened = self._transport.open()
             # Well below the time after which workers that are back sooner count this one as dead.
             longest = self._timing.heartbeat / 2
             self.receiver = Receiver(self, self.backend, opened=opened, longest=longest)
-            self._shared = LockedNode(self._timing, self._limits)
+            self._shared = LockedNode(self._timing, self._limits, self._version)
             echo = self.receiver.drain if self.backend.private else None
             self._sender = Sender(self._shared, self._transport, self.receiver.stopping, echo)
             worker = self._worker
@@ -272,13 +281,15 @@ class Cluster:
         self._transport.down = False  # so that the outbox is tried, too
         frame = None if payload is None else self._decode(payload)
         now = time.monotonic()
+        if frame is not None and frame.heartbeat is not None:
+            self._shared.directory.note(frame.sender, frame.heartbeat, now)
         with self._shared.lock:
             node = self._shared.node
             if reconnected:
                 node.on_reconnect(now)
             node.alone = getattr(self.backend, "alone", False)
             events = [] if frame is None else node.receive(frame, now)
-            events += node.tick(now)
+            events += node.tick(now) + self._lost_in_restart(node)
             deaf = payload is None and node.is_deaf(now)
         if frame is not None and frame.sender == node.name:
             self._heard_itself()
@@ -311,6 +322,18 @@ class Cluster:
             self._transport.drop(error.reason)
             return None
 
+    def _lost_in_restart(self, node: Node) -> list[Event]:
+        """
+        Return the other workers that left while this one restarted; call it under the lock.
+
+        A new node has never met them, so it cannot tell.
+        """
+        if not self._former_peers or not node.is_settled:
+            return []
+        lost = self._former_peers - node.known_workers
+        self._former_peers -= lost | node.peers  # the rest is known by name, and may be dead
+        return [PeerLeft(name, said_goodbye=False) for name in lost]
+
     def _handle(self, events: list[Event], node: Node) -> None:
         for event in events:
             if isinstance(event, Deliver):
@@ -318,7 +341,7 @@ class Cluster:
             elif isinstance(event, Completed | TimedOut):
                 self._calls.resolve(event, node)
             elif isinstance(event, PeerLeft):
-                self._worker.on_worker_left(event.worker)
+                self._worker.on_worker_left(self.info(event.worker), event.said_goodbye)
             elif isinstance(event, Evicted):
                 self.restart(event.reason)
 
@@ -333,6 +356,7 @@ class Cluster:
                 return  # the others rightly count it as dead, and it must not join again
             logger.warning("Disconnecting all sockets of this worker: %s.", reason)
             waiting = self._shared.node.waiting()
+            self._former_peers |= self._shared.node.peers
             node = self._shared.renew()
             self._listening.clear()
             self._unheard = True  # until its hello has come back, as at the start

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flask_rooms.protocol.messages import Change, Operation, Query, Room
-from flask_rooms.results import Part
+from flask_rooms.results import Part, WorkerInfo
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class LocalWorker(Protocol):
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""
 
-    def on_worker_left(self, worker: str) -> None:
-        """Release what waits for another worker, which has left."""
+    def on_worker_left(self, worker: WorkerInfo, said_goodbye: bool) -> None:
+        """Release what waits for another worker, which has left or counts as dead."""
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what belongs to the parent."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 
+from flask_rooms.cluster.directory import Directory
 from flask_rooms.cluster.interfaces import Timing
 from flask_rooms.protocol.ids import new_worker_name
 from flask_rooms.protocol.messages import Operation
@@ -23,18 +24,21 @@ class LockedNode:
     Args:
         timing: Intervals and timeouts of each node.
         limits: The bounds of their streams.
+        version: The version of Flask-Rooms.
 
     Attributes:
         lock: Held while `node` is used, and for that alone. `node.name` needs no lock.
         node: The present node.
         former_names: What this worker was called before its restarts.
+        directory: Where this worker and the others run.
     """
 
-    def __init__(self, timing: Timing, limits: Limits) -> None:
+    def __init__(self, timing: Timing, limits: Limits, version: str) -> None:
         self.lock = threading.Lock()
         self._timing = timing
         self._limits = limits
         self.former_names: deque[str] = deque(maxlen=_MAX_FORMER_NAMES)
+        self.directory = Directory(timing.heartbeat, version)
         self.node = self._new()
 
     def submit(self, operation: Operation) -> None:
@@ -55,10 +59,13 @@ class LockedNode:
         return self.node
 
     def _new(self) -> Node:
+        name, now = new_worker_name(), time.monotonic()
+        self.directory.note_self(name, now)
         return Node(
-            new_worker_name(),
-            time.monotonic(),
+            name,
+            now,
             heartbeat=self._timing.heartbeat,
             confirm=self._timing.confirm,
             limits=self._limits,
+            about=self.directory.about,
         )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from blinker import NamedSignal
 from flask import Flask
 
 from flask_rooms.membership.namespace import MembershipEvent, Origin
-from flask_rooms.signals import joined, left, room_created, room_deleted
+from flask_rooms.results import WorkerInfo
+from flask_rooms.signals import joined, left, room_created, room_deleted, worker_gone
 
 logger = logging.getLogger("flask_rooms")
 
-_ALL = (room_created, joined, left, room_deleted)
+_OF_MEMBERSHIPS = (room_created, joined, left, room_deleted)
 
 #: How many events may wait for receivers that do not return.
 WAITING = 100_000
@@ -35,26 +38,37 @@ class SignalQueue:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._sending = threading.Lock()
-        self._waiting: deque[tuple[MembershipEvent, Origin]] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
         self._dropped = 0
 
     def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """Queue membership events; return whether there is something to send."""
-        if not events or not any(signal.receivers for signal in _ALL):
+        if not events or not any(signal.receivers for signal in _OF_MEMBERSHIPS):
             return False
         for event in events:
-            if len(self._waiting) < WAITING:
-                self._waiting.append((event, origin))
-            else:
-                self._drop()
+            self._add(partial(self._announce, event, origin))
         return True
+
+    def add_gone(self, worker: WorkerInfo, said_goodbye: bool) -> bool:
+        """Queue the end of another worker; return whether there is something to send."""
+        if not worker_gone.receivers:
+            return False
+        about = {"worker": worker, "reason": "goodbye" if said_goodbye else "dead"}
+        self._add(partial(self._send, worker_gone, about))
+        return True
+
+    def _add(self, announce: Callable[[], None]) -> None:
+        if len(self._waiting) < WAITING:
+            self._waiting.append(announce)
+        else:
+            self._drop()
 
     def flush(self) -> None:
         """Send what waits, unless another thread is sending."""
         while self._waiting and self._sending.acquire(blocking=False):
             try:
                 while self._waiting:
-                    self._announce_apart(*self._waiting.popleft())
+                    self._apart(self._waiting.popleft())
             finally:
                 self._sending.release()
 
@@ -63,11 +77,11 @@ class SignalQueue:
         self._sending = threading.Lock()
         self._waiting.clear()
 
-    def _announce_apart(self, event: MembershipEvent, origin: Origin) -> None:
+    def _apart(self, announce: Callable[[], None]) -> None:
         # One context for each, as `flask.g` may hold what is about one socket.
         try:
             with self._app.app_context():
-                self._announce(event, origin)
+                announce()
         except Exception:  # of the application, in a teardown
             logger.exception("The context of a signal's receivers could not be torn down.")
 

@@ -11,7 +11,7 @@ from flask_rooms.membership.namespace import Origin, PendingJoin, Socket
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.protocol.messages import Change, Operation, Query, Room
-from flask_rooms.results import Outcome, Part
+from flask_rooms.results import Outcome, Part, WorkerInfo
 
 #: The actions that a guard may have to decide about.
 _GUARDED = ("join", "recheck")
@@ -149,9 +149,11 @@ class LocalWorker:
         """Return the names and counts that a query asks for."""
         return self._registry.answer(query)
 
-    def on_worker_left(self, worker: str) -> None:
-        """Release what waits for another worker, which has left."""
+    def on_worker_left(self, worker: WorkerInfo, said_goodbye: bool) -> None:
+        """Release what waits for another worker, and tell the application that it is gone."""
         self._events.on_worker_left(worker)
+        if self._signals.add_gone(worker, said_goodbye):
+            self.spawn(self._signals.flush)
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, the sockets of the parent and all that waits for them."""

@@ -16,6 +16,8 @@ import msgpack
 from itsdangerous import BadSignature, Signer, want_bytes
 
 from flask_rooms.protocol.messages import (
+    NOWHERE,
+    About,
     Acknowledged,
     Change,
     Done,
@@ -159,10 +161,17 @@ def _heartbeat(value: Any) -> Heartbeat:
     if type(value) is not list or len(value) < 5:
         raise BadMessage("malformed")
     beat, oldest, fresh = (_number(one) for one in value[:3])
-    return Heartbeat(beat, _age(value[3]), oldest, fresh, _table(_number)(value[4]))
+    about = _about(value[5]) if len(value) > 5 else NOWHERE
+    return Heartbeat(beat, _seconds(value[3]), oldest, fresh, _table(_number)(value[4]), about)
 
 
-def _age(value: Any) -> float:
+def _about(value: Any) -> About:
+    if type(value) is not list or len(value) < 4:
+        raise BadMessage("malformed")
+    return About(_text(value[0]), _number(value[1]), _text(value[2]), _seconds(value[3]))
+
+
+def _seconds(value: Any) -> float:
     if type(value) is not float or not 0 <= value < math.inf:
         raise BadMessage("malformed")
     return value
@@ -207,12 +216,14 @@ class Codec:
         beat = frame.heartbeat
         body = [VERSION, frame.sender, frame.first, frame.operations, None, dict(frame.nacks)]
         if beat is not None:
+            about = beat.about
             body[4] = [
                 beat.beat,
                 beat.oldest,
                 beat.fresh,
                 float(beat.age),
                 dict(beat.stream_starts),
+                [about.host, about.pid, about.version, float(about.interval)],
             ]
         return self._signer.sign(_pack(body))
 

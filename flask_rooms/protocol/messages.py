@@ -141,6 +141,28 @@ Operation: TypeAlias = "Change | Done | Query | Reply | Emit | Acknowledged | Go
 
 
 @dataclass(frozen=True)
+class About:
+    """
+    Where a worker runs, for those who have to find it. No rule depends on it.
+
+    Args:
+        host: The name of its machine.
+        pid: Its process ID there.
+        version: Its version of Flask-Rooms.
+        interval: Seconds between its heartbeats.
+    """
+
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    interval: float = 0.0
+
+
+#: Of a worker that tells nothing about itself.
+NOWHERE = About()
+
+
+@dataclass(frozen=True)
 class Heartbeat:
     """
     The sender is alive, and counts these workers as alive or dead.
@@ -152,6 +174,7 @@ class Heartbeat:
         fresh: The sender's first operation that it had not sent before this frame.
         stream_starts: Worker -> the sender's first operation that is meant for it, or 0 if the
             sender counts it as dead and tells it so.
+        about: Where the sender runs.
     """
 
     beat: int
@@ -159,6 +182,7 @@ class Heartbeat:
     oldest: int
     fresh: int
     stream_starts: Mapping[str, int]
+    about: About = NOWHERE
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from typing import TypeAlias
 from flask_rooms.protocol.codec import BadMessage, decode_operation, encode_operation
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import (
+    NOWHERE,
+    About,
     Acknowledged,
     Change,
     Done,
@@ -77,9 +79,16 @@ class Deliver:
 
 @dataclass(frozen=True)
 class PeerLeft:
-    """Another worker has left the cluster, or is dead; its sockets are gone with it."""
+    """
+    Another worker has left the cluster, or is dead; its sockets are gone with it.
+
+    Args:
+        worker: Its name.
+        said_goodbye: Whether it has left in good order; otherwise it counts as dead.
+    """
 
     worker: str
+    said_goodbye: bool
 
 
 @dataclass(frozen=True)
@@ -138,12 +147,21 @@ class Node:
         heartbeat: Seconds between two heartbeats.
         confirm: Seconds after which an unanswered operation times out.
         limits: The bounds of this worker's stream.
+        about: Where this worker runs, which its heartbeats tell the others.
     """
 
     def __init__(
-        self, name: str, now: float, *, heartbeat: float, confirm: float, limits: Limits
+        self,
+        name: str,
+        now: float,
+        *,
+        heartbeat: float,
+        confirm: float,
+        limits: Limits,
+        about: About = NOWHERE,
     ) -> None:
         self.name = name
+        self._about = about
         #: Whether the backend knows that there is no other worker; set before receive().
         self.alone = False
         self._interval = heartbeat
@@ -417,8 +435,8 @@ class Node:
         told = self._heard_after_death.union(self._suspects)
         starts |= dict.fromkeys(told, COUNTED_DEAD)
         self._heard_after_death.clear()
-        age = now - self._born
-        return Heartbeat(self._beat, age, self._stream.oldest, self._stream.fresh, starts)
+        age, stream = now - self._born, self._stream
+        return Heartbeat(self._beat, age, stream.oldest, stream.fresh, starts, self._about)
 
     def _announce(self, now: float) -> None:
         """Rule `announce-to-unmet`: send the next heartbeat early, but not too many of them."""
@@ -633,7 +651,7 @@ class Node:
         if isinstance(operation, Reply):
             return self._receive_reply(sender, operation, now)
         if isinstance(operation, Goodbye):
-            return self._mark_dead(sender, now)
+            return self._mark_dead(sender, now, said_goodbye=True)
         return [Deliver(sender, number, operation)]
 
     def _receive_done(self, sender: str, answer: Done, now: float) -> list[Event]:
@@ -656,10 +674,10 @@ class Node:
         self._dead.add(name)
         self._release(name)
 
-    def _mark_dead(self, name: str, now: float) -> list[Event]:
+    def _mark_dead(self, name: str, now: float, said_goodbye: bool = False) -> list[Event]:
         self._remove_peer(name)
         affected = [number for number, one in self._pending.items() if one.mark_dead(name)]
-        return [PeerLeft(name), *self._resolve(affected, now)]
+        return [PeerLeft(name, said_goodbye), *self._resolve(affected, now)]
 
     # -- calls ----------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +11,15 @@ from typing import Any
 import pytest
 from flask import session
 
-from flask_rooms import Answer, Refused, Rooms, sockets
-from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, make_app
+from flask_rooms import Answer, Refused, Rooms, signals, sockets
+from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, eventually, make_app
 
 pytestmark = pytest.mark.mode_independent
 
 TEXT = Path(__file__).parents[2].joinpath("docs", "rooms.md").read_text(encoding="utf-8")
 
 # A new block needs a new test here.
-WHOLE_ROOMS, QUERY, LOADER, USERS, GUARD, OTHERS, RECHECK, SIGNAL = re.findall(
+WHOLE_ROOMS, QUERY, LOADER, USERS, GUARD, OTHERS, RECHECK, SIGNAL, GONE = re.findall(
     r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
 )
 
@@ -27,6 +28,7 @@ class Place:
     """A worker whose application has what the text takes for granted."""
 
     def __init__(self, cluster: LocalCluster) -> None:
+        self.cluster = cluster
         app = make_app()
         app.post("/login/<int:user>")(lambda user: session.update(user_id=user) or "")
         self.rooms = Rooms(app, backend_url=cluster.hub)
@@ -126,3 +128,21 @@ def test_a_signal(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.worker.sockets.leave(client.sid, "red")
 
     assert f"{client.sid} has left red because of call" in capsys.readouterr().out
+
+
+def test_the_end_of_another_worker(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    app = make_app()
+    other = place.cluster.adopt(app, Rooms(app, backend_url=place.cluster.hub))
+    place.run(GONE, signals=signals)
+    place.worker.sockets.leave(other.connect().sid, "red").result(PATIENCE)
+
+    other.cluster.stop()
+
+    printed: list[str] = []
+
+    def is_printed() -> bool:
+        printed.append(capsys.readouterr().out)
+        return f"{other.name} (process {os.getpid()} on " in "".join(printed)
+
+    eventually(place.worker, is_printed)
+    assert "is gone: goodbye" in "".join(printed)

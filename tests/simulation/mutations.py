@@ -145,7 +145,7 @@ class ReorderingStream(Stream):
 class FailedPublishReordered(Node):
     """What could not be published loses its place."""
 
-    def __init__(self, name: str, now: float, *, limits: Limits, **times: float) -> None:
+    def __init__(self, name: str, now: float, *, limits: Limits, **times: Any) -> None:
         super().__init__(name, now, limits=limits, **times)
         self._stream = ReorderingStream(limits)
 
@@ -162,7 +162,7 @@ class WaitingAgainStream(Stream):
 class RetransmissionWaits(Node):
     """A failed retransmission takes room in the outbox."""
 
-    def __init__(self, name: str, now: float, *, limits: Limits, **times: float) -> None:
+    def __init__(self, name: str, now: float, *, limits: Limits, **times: Any) -> None:
         super().__init__(name, now, limits=limits, **times)
         self._stream = WaitingAgainStream(limits)
 
@@ -179,7 +179,7 @@ class TriedIsUntriedStream(Stream):
 class TriedSentByNextLife(Node):
     """The next life sends what may have been published."""
 
-    def __init__(self, name: str, now: float, *, limits: Limits, **times: float) -> None:
+    def __init__(self, name: str, now: float, *, limits: Limits, **times: Any) -> None:
         super().__init__(name, now, limits=limits, **times)
         self._stream = TriedIsUntriedStream(limits)
 
@@ -348,7 +348,7 @@ class NeverBlankStream(Stream):
 class CompletedRepeated(Node):
     """A completed change for all is retransmitted to newcomers."""
 
-    def __init__(self, name: str, now: float, *, limits: Limits, **times: float) -> None:
+    def __init__(self, name: str, now: float, *, limits: Limits, **times: Any) -> None:
         super().__init__(name, now, limits=limits, **times)
         self._stream = NeverBlankStream(limits)
 
@@ -478,7 +478,7 @@ class AnyAnswerCounts(Node):
 class DeadAwaited(Node):
     """A call awaits the dead."""
 
-    def _mark_dead(self, name: str, now: float) -> list[Event]:
+    def _mark_dead(self, name: str, now: float, said_goodbye: bool = False) -> list[Event]:
         self._remove_peer(name)
         return []
 

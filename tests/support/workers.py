@@ -80,6 +80,11 @@ class Worker:
         address = json.loads(line)
         self.name, self.url = address["name"], f"http://127.0.0.1:{address['port']}"
 
+    @property
+    def pid(self) -> int:
+        """Its process ID."""
+        return self._process.pid
+
     def post(self, path: str, **data: Any) -> Any:
         """Run a route over HTTP, and return its JSON; raise HTTPError when it has failed."""
         headers = {"Content-Type": "application/json"}

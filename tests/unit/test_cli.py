@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import re
 from collections.abc import Iterator
 
 import click
@@ -10,6 +13,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+import flask_rooms
 from flask_rooms import Answer, Rooms
 from flask_rooms.cli import ONLY_ITSELF
 from flask_rooms.protocol.ids import new_sid
@@ -19,6 +23,7 @@ from tests.support.brokers import Broker, free_port
 from tests.support.faults import FaultyBackend
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import run_flask
+from tests.support.serving import HEARTBEAT
 from tests.support.workers import ROOMS_APP, Worker, cluster
 
 pytestmark = pytest.mark.mode_independent
@@ -52,6 +57,20 @@ def test_workers_are_named_and_this_command_is_one_of_them(network: Terminal) ->
 
     assert output["complete"]
     assert set(output["value"]) == {network.here.name, network.there.name, output["this"]}
+    found = output["value"][network.here.name]
+    assert (found["host"], found["version"]) == (platform.node(), flask_rooms.__version__)
+    assert found["pid"] == network.here.pid
+    assert found["age"] > output["value"][output["this"]]["age"] >= 0
+    assert found["heartbeat_interval"] == HEARTBEAT
+
+
+def test_workers_are_a_table_of_where_to_find_them(network: Terminal) -> None:
+    rows = [line.split("\t") for line in network.rooms("workers").splitlines()]
+
+    places = {row[0]: (row[1:4], row[5:]) for row in rows}
+    place = [str(network.there.pid), platform.node(), flask_rooms.__version__]
+    assert places[network.there.name] == (place, [])
+    assert [rest for _, rest in places.values()].count(["this command"]) == 1
 
 
 def test_rooms_and_members_of_all_workers_are_shown(network: Terminal) -> None:
@@ -132,7 +151,7 @@ def test_what_is_printed(local: LocalCluster) -> None:
         assert result.exit_code == 0, result.output
         return result.output.partition(f"{ONLY_ITSELF}\n")[2]
 
-    assert output("workers") == f"{worker.name}\tthis command\n"
+    assert re.fullmatch(rf"{worker.name}\t{os.getpid()}\t.*\tthis command\n", output("workers"))
     assert output("list", "--prefix", "bl") == "1\tblue\n"
     assert json.loads(output("list", "--json")) == {
         "value": {"blue": 1, "red": 1},
@@ -191,7 +210,8 @@ def test_a_mute_worker_is_named_and_what_the_others_say_is_shown(local: LocalClu
     result = invoke(here, "members", "red")
 
     assert result.exit_code == 1
-    assert f"{client.sid}\nError: No answer from {mute.name}:" in result.output
+    described = f"{mute.name} (process {os.getpid()} on {platform.node()})"
+    assert f"{client.sid}\nError: No answer from {described}:" in result.output
 
 
 def test_workers_can_be_asked_for_from_code(local: LocalCluster) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 import gc
 import logging
+import os
 import pickle
+import platform
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -432,6 +434,19 @@ def test_a_worker_that_stops_leaves_no_future_behind(network: TwoWorkers) -> Non
     network.here.cluster.stop()
 
     assert isinstance(future.exception(0), RoomsError)
+
+
+def test_unconfirmed_says_where_the_worker_runs_also_after_pickling(network: TwoWorkers) -> None:
+    network.backend.deaf = True
+
+    with pytest.raises(Unconfirmed) as caught:
+        network.sockets.leave(network.other, "red").result()
+
+    error = pickle.loads(pickle.dumps(caught.value))
+    (worker,) = error.workers
+    assert worker == network.there.name
+    assert (worker.pid, worker.host) == (os.getpid(), platform.node())
+    assert f"{worker} (process {os.getpid()} on {platform.node()})" in str(error)
 
 
 def test_unconfirmed_survives_pickling() -> None:

@@ -23,6 +23,7 @@ from flask_rooms.protocol.codec import (
     encode_operation,
 )
 from flask_rooms.protocol.messages import (
+    About,
     Acknowledged,
     Change,
     Done,
@@ -66,9 +67,9 @@ operations = st.one_of(
     st.just(Goodbye()),
 )
 ages = st.floats(0, allow_infinity=False)
-heartbeats = st.builds(
-    Heartbeat, numbers, ages, numbers, numbers, st.dictionaries(texts, numbers, max_size=3)
-)
+abouts = st.builds(About, texts, numbers, texts, ages)
+starts = st.dictionaries(texts, numbers, max_size=3)
+heartbeats = st.builds(Heartbeat, numbers, ages, numbers, numbers, starts, abouts)
 frames = st.builds(
     Frame,
     texts,
@@ -279,6 +280,21 @@ def test_a_signed_body_of_another_form_is_malformed(body: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "about",
+    [["host", 1, "1.0"], [b"host", 1, "1.0", 2.0], ["host", -1, "1.0", 2.0], ["host", 1, "", 2]],
+    ids=["too short", "bytes", "a negative number", "an integer for seconds"],
+)
+def test_a_worker_that_tells_nonsense_about_itself_is_malformed(about: Any) -> None:
+    assert refused(signed([VERSION, "worker", 1, [], [1, 1, 1, 0.0, {}, about], {}])) == "malformed"
+
+
+def test_an_older_version_tells_nothing_about_itself() -> None:
+    frame = CODEC.decode(signed([VERSION, "worker", 1, [], [1, 1, 1, 0.0, {}], {}]))
+
+    assert frame.heartbeat == Heartbeat(1, 0.0, 1, 1, {})
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         pytest.param([1, "kick", "/", [], [], None], id="an unknown action"),
@@ -331,11 +347,11 @@ def test_fields_that_a_later_version_added_to_an_operation_are_ignored(operation
 
 
 def test_fields_that_a_later_version_added_to_a_frame_are_ignored() -> None:
-    beat = [1, 2, 3, 1.5, {"other": 4}, "later"]
+    beat = [1, 2, 3, 1.5, {"other": 4}, ["host", 5, "1.0", 6.0, "later"], "later"]
 
     frame = CODEC.decode(signed([VERSION, "worker", 6, [], beat, {"other": 7}, "later"]))
 
-    expected = Heartbeat(1, 1.5, 2, 3, {"other": 4})
+    expected = Heartbeat(1, 1.5, 2, 3, {"other": 4}, About("host", 5, "1.0", 6.0))
     assert frame == Frame("worker", 6, (), expected, {"other": 7})
 
 

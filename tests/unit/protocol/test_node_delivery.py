@@ -194,7 +194,7 @@ def test_nothing_is_applied_after_a_goodbye() -> None:
 
     network.send("a")
 
-    assert network.events["b"] == [PeerLeft("a")]
+    assert network.events["b"] == [PeerLeft("a", said_goodbye=True)]
 
 
 def test_the_outbox_and_a_message_are_bounded() -> None:

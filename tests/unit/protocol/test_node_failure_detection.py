@@ -24,7 +24,7 @@ def test_a_silent_worker_is_dead_and_calls_complete_without_it() -> None:
     network.advance(2 * HEARTBEAT)
 
     assert network.outcome("a") == Completed(number, 1, 0, ("b_s",))
-    assert PeerLeft("b") in network.events["a"]
+    assert PeerLeft("b", said_goodbye=False) in network.events["a"]
 
 
 def test_no_worker_dies_while_this_one_is_deaf() -> None:
@@ -55,7 +55,7 @@ def test_copies_of_its_frames_keep_no_worker_alive() -> None:
         for frame in copies:
             network.deliver("a", frame)
 
-    assert PeerLeft("b") in network.events["a"]
+    assert PeerLeft("b", said_goodbye=False) in network.events["a"]
 
 
 def test_an_operation_after_a_gap_is_a_sign_of_life() -> None:
@@ -102,7 +102,7 @@ def test_calls_complete_only_after_the_dead_have_been_told() -> None:
     assert beat.heartbeat is not None
     assert beat.heartbeat.stream_starts == {"b": COUNTED_DEAD}
     events = network.deliver("a", beat)
-    assert events == [PeerLeft("b"), Completed(number, 0, 0, ("b_s",))]
+    assert events == [PeerLeft("b", said_goodbye=False), Completed(number, 0, 0, ("b_s",))]
 
 
 def test_a_suspect_is_told_even_if_it_counts_the_other_as_dead() -> None:
@@ -138,7 +138,10 @@ def test_a_goodbye_completes_calls_at_once() -> None:
     network.nodes["b"].submit(Goodbye())
     network.send("b")
 
-    assert network.events["a"] == [PeerLeft("b"), Completed(number, 0, 0, ("b_s",))]
+    assert network.events["a"] == [
+        PeerLeft("b", said_goodbye=True),
+        Completed(number, 0, 0, ("b_s",)),
+    ]
 
 
 def test_a_late_heartbeat_is_ignored() -> None:

@@ -42,7 +42,7 @@ def let_many_leave(network: Network) -> None:
         network.deliver("a", hello)
         named = replace(hello, heartbeat=Heartbeat(2, 0.0, 1, 1, {"a": 1}))
         goodbye = replace(named, operations=(encode_operation(Goodbye()),))
-        assert PeerLeft(guest.name) in network.deliver("a", goodbye)
+        assert PeerLeft(guest.name, said_goodbye=True) in network.deliver("a", goodbye)
 
 
 def test_a_live_worker_that_was_counted_as_dead_is_evicted() -> None:
@@ -108,7 +108,7 @@ def test_the_dead_are_remembered_however_many_there_are() -> None:
     network = Network("a", "b")
     network.nodes["b"].submit(Goodbye())
     network.send("b")
-    assert PeerLeft("b") in network.events["a"]
+    assert PeerLeft("b", said_goodbye=True) in network.events["a"]
     let_many_leave(network)
 
     for beat in (1, 2):
