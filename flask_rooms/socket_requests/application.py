@@ -1,14 +1,22 @@
-"""Adapts a Flask application: it keeps each environment as it came, and knows socket requests."""
+"""Adapts a Flask application: it notes how each request came in, and knows socket requests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from flask import Flask, Request
+from werkzeug.local import LocalProxy
 
-from flask_rooms.socket_requests.environ import ORIGINAL, socket_of
+from flask_rooms.socket_requests.environ import ARRIVAL, Arrival, socket_of
+
+_WSGI: TypeAlias = "Callable[..., Iterable[bytes]]"
+
+#: What is on its way through middleware, the latest first: besides the key in the environment, as
+#: middleware may drop that, or ask another application before.
+_arriving: ContextVar[tuple[Arrival, ...]] = ContextVar("flask_rooms.arriving", default=())
 
 
 class SocketRequest(Request):
@@ -50,12 +58,60 @@ class _Adapted(Flask):
     def request_class(self, given: type[Request]) -> None:
         vars(self)["request_class"] = given
 
+    @property
+    def wsgi_app(self) -> _WSGI:
+        """The outermost middleware of the application, which may be served in its place."""
+        outermost: _WSGI = vars(self)["wsgi_app"]
+        return outermost
+
+    @wsgi_app.setter
+    def wsgi_app(self, given: _WSGI) -> None:
+        is_own = type(given) is _EntryPoint and given._rooms_app is self
+        vars(self)["wsgi_app"] = given if is_own else _EntryPoint(self, given)
+
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        # A socket request passes through the middleware in `wsgi_app` as well, so it has to begin
-        # with what the handshake was before that.
-        if socket_of(environ) is None:
-            environ[ORIGINAL] = dict(environ)
-        return super().__call__(environ, start_response)
+        arrival = Arrival(self, self, dict(environ))
+        return _pass(arrival, super().__call__, environ, start_response)
+
+
+class _EntryPoint(LocalProxy[_WSGI]):
+    """
+    What an application has as its `wsgi_app`, and where requests come in if that is served.
+
+    It is like the middleware itself to all that looks at it.
+
+    Args:
+        app: The application.
+        middleware: What is called.
+    """
+
+    __slots__ = ("_rooms_app",)  # a name that no middleware has
+    _rooms_app: Flask
+
+    def __init__(self, app: Flask, middleware: _WSGI) -> None:
+        super().__init__(lambda: middleware)
+        object.__setattr__(self, "_rooms_app", app)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        app, known = self._rooms_app, (environ.get(ARRIVAL), *_arriving.get())
+        arrivals = [one for one in known if one is not None and one.app is app]
+        arrival = arrivals[0] if arrivals else Arrival(app, self, dict(environ))
+        return _pass(arrival, self._get_current_object(), environ, start_response)
+
+
+def _pass(
+    arrival: Arrival, application: _WSGI, environ: dict[str, Any], start_response: Any
+) -> Iterable[bytes]:
+    """Call *application* with what has arrived, and let those inside it know."""
+    # A socket request begins with what the handshake was, and passes through the same middleware.
+    if socket_of(environ) is not None:
+        return application(environ, start_response)
+    environ[ARRIVAL] = arrival
+    token = _arriving.set((arrival, *_arriving.get()))
+    try:
+        return application(environ, start_response)
+    finally:
+        _arriving.reset(token)
 
 
 def adapt(app: Flask) -> None:
@@ -65,10 +121,11 @@ def adapt(app: Flask) -> None:
     A class of its own is the one seam that no later middleware, `request_class` or agent that
     patches `Flask.__call__` can come before.
     """
-    own = type(app)
+    own, wsgi_app = type(app), app.wsgi_app
     # Past the metaclass and __init_subclass__ of the application, which are about its own classes.
     names = {"__module__": own.__module__, "__qualname__": own.__qualname__}
     app.__class__ = type.__new__(type(own), own.__name__, (_Adapted, own), names)
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
 
 
 @lru_cache(maxsize=64)

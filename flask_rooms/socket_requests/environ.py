@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from flask_rooms.socket_requests.payload import Payload
 
-#: The environment as it came to the application, before any middleware inside it.
-ORIGINAL = "flask_rooms.original"
+#: Has the Arrival of a request, in its environment.
+ARRIVAL = "flask_rooms.arrival"
 
 # An allow list, because a proxy may authenticate users in a header of any name. The proxy sees
 # the handshake only, so a client could forge such a header in a socket request.
@@ -34,6 +34,21 @@ _HANDSHAKE_ONLY = re.compile(
     r"ACCEPT_ENCODING|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
     r"CONTENT_TYPE|REQUEST_URI|RAW_URI"
 )
+
+
+class Arrival(NamedTuple):
+    """
+    Where a request has come to an application, before any middleware inside it.
+
+    Args:
+        app: The application.
+        entry: What the server has called: the application, or its `wsgi_app` of that time.
+        environ: The environment as it came.
+    """
+
+    app: Any
+    entry: Callable[..., Any]
+    environ: Mapping[str, Any]
 
 
 class _Body(io.BytesIO):
@@ -71,7 +86,7 @@ def request_environ(
         allowed: Headers that clients may set besides the usual ones, in lower case.
     """
     media_type = payload.body[1] if payload.body else ""
-    original = handshake.get(ORIGINAL, handshake)
+    original = _original(handshake)
     # The mount that middleware takes off the path is put on here: it sees what it does over HTTP.
     path = _mount(handshake) + unquote_to_bytes(_below_prefix(payload, handshake)).decode("latin-1")
     environ = socket_environ(original) | {
@@ -119,6 +134,18 @@ def full_path(payload: Payload, handshake: Mapping[str, Any]) -> str:
     return prefix + _below_prefix(payload, handshake)
 
 
+def entry_of(handshake: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """Return what the server has called with the handshake; None if no server has."""
+    arrival: Arrival | None = handshake.get(ARRIVAL)
+    return arrival.entry if arrival else None
+
+
+def _original(handshake: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the handshake as it was before any middleware inside the application."""
+    arrival: Arrival | None = handshake.get(ARRIVAL)
+    return arrival.environ if arrival else handshake
+
+
 def _below_prefix(payload: Payload, handshake: Mapping[str, Any]) -> str:
     """Return the path below the application, whether or not the client has given the prefix."""
     for prefix in _prefixes(handshake):
@@ -129,14 +156,13 @@ def _below_prefix(payload: Payload, handshake: Mapping[str, Any]) -> str:
 
 def _prefixes(handshake: Mapping[str, Any]) -> tuple[str, str]:
     """Return what the path of the application begins with: as it says, and as it was mounted."""
-    original = handshake.get(ORIGINAL, handshake)
-    mounted = _script_name(original) + _mount(handshake)
+    mounted = _script_name(_original(handshake)) + _mount(handshake)
     return _script_name(handshake), mounted
 
 
 def _mount(handshake: Mapping[str, Any]) -> str:
     """Return what middleware inside the application has taken off the path of the handshake."""
-    before = str(handshake.get(ORIGINAL, handshake).get("PATH_INFO", ""))
+    before = str(_original(handshake).get("PATH_INFO", ""))
     after = str(handshake.get("PATH_INFO", ""))
     return before.removesuffix(after) if after and before.endswith(after) else ""
 

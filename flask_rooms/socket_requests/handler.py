@@ -21,7 +21,13 @@ from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
-from flask_rooms.socket_requests.environ import full_path, mark_socket, request_environ, socket_of
+from flask_rooms.socket_requests.environ import (
+    entry_of,
+    full_path,
+    mark_socket,
+    request_environ,
+    socket_of,
+)
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
 from flask_rooms.socket_requests.serial_queue import Admission
 from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call
@@ -155,8 +161,9 @@ class SocketRequests:
         if header := cookies.header(path):
             environ["HTTP_COOKIE"] = header
         try:
-            # The application itself, so that all that is put around it sees the request.
-            response = call(self._app, environ, lambda: event.socket.connected)
+            # Where the handshake came in, so that what is put around that sees the request.
+            entry = entry_of(handshake) or self._app
+            response = call(entry, environ, lambda: event.socket.connected)
             cookies.update(response.all("set-cookie"), path)
             reply = acknowledgement_of(response)
         except KeyboardInterrupt:

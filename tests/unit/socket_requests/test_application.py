@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask, Request, got_request_exception, request
 from flask.wrappers import Response
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_rooms import ConfigurationError, Rooms
 from tests.support.apps import LocalCluster, Worker, make_app
@@ -155,6 +156,31 @@ def test_who_is_registered_twice_is_extended_once() -> None:
         rooms.init_app(app)
 
     assert type(app) is extended
+
+
+# -- wsgi_app -------------------------------------------------------------------------------------
+
+
+def test_wsgi_app_is_like_the_middleware_that_was_put_there(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To what looks at it: a factory may ask whether it has put it there before."""
+    app = add_route(make_app())
+    worker = cluster.worker(app)
+    inner = app.wsgi_app
+    fixed = ProxyFix(app.wsgi_app, x_for=2)
+
+    app.wsgi_app = fixed  # type: ignore[method-assign]
+
+    assert isinstance(app.wsgi_app, ProxyFix)
+    assert app.wsgi_app == fixed
+    assert repr(app.wsgi_app) == repr(fixed)
+    assert (app.wsgi_app.app, app.wsgi_app.x_for) == (inner, 2)
+    assert app.wsgi_app is app.wsgi_app
+    with monkeypatch.context() as patched:
+        patched.setattr(app, "wsgi_app", app.wsgi_app)
+    assert app.wsgi_app is app.wsgi_app
+    assert ask(worker) == [[None, False], [None, True]]
 
 
 # -- agents ---------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client
+from werkzeug.wsgi import ClosingIterator
 
 from flask_rooms import Outcome, Rooms
 from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, make_app
@@ -82,6 +83,41 @@ def appends_a_header(inner: Application) -> Application:
     return call
 
 
+def drops_what_it_does_not_know(inner: Application) -> Application:
+    """As middleware does that makes an environment of its own."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        known = ("wsgi.", "HTTP_", "app.", "REQUEST_", "REMOTE_", "SERVER_", "CONTENT_")
+        of_the_path = ("PATH_INFO", "SCRIPT_NAME", "QUERY_STRING")
+        kept = {key for key in environ if key.startswith((*known, *of_the_path))}
+        return inner({key: environ[key] for key in kept}, start_response)
+
+    return call
+
+
+def answers_late(inner: Application) -> Application:
+    """As middleware does that is a generator: it begins when its answer is read."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        yield from inner(environ, start_response)
+
+    return call
+
+
+def after_another(inner: Application) -> Application:
+    """Another application with Rooms has been asked before, with the same environment."""
+    other = make_app("other")
+    Rooms(other)
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        path, environ["PATH_INFO"] = environ["PATH_INFO"], "/nothing"
+        ClosingIterator(other.wsgi_app(environ, lambda *_: lambda _: None)).close()
+        environ["PATH_INFO"] = path
+        return inner(environ, start_response)
+
+    return call
+
+
 def proxy_fix(inner: Application) -> Application:
     """One proxy is trusted, also with the prefix."""
     return ProxyFix(inner, x_for=1, x_proto=1, x_host=1, x_prefix=1)
@@ -94,16 +130,20 @@ class Mount:
 
     Args:
         path: Below which it is for the server.
-        inside: What is put around `wsgi_app`, the innermost first.
-        outside: What is put around the application.
+        before: What is put around `wsgi_app` before Rooms, the innermost first.
+        inside: What is put around it afterwards, likewise.
+        outside: What is put around what is served.
+        served: What that is: "app", or its "wsgi_app".
         headers: What a proxy in front says.
         base_url: As werkzeug's test client takes it; its path is the server's SCRIPT_NAME.
         browser: The prefix of a browser's URLs, where that is not `path`.
     """
 
     path: str = ""
+    before: tuple[Middleware, ...] = ()
     inside: tuple[Middleware, ...] = ()
     outside: tuple[Middleware, ...] = ()
+    served: str = "app"
     headers: Mapping[str, str] = field(default_factory=dict)
     base_url: str = "http://localhost"
     browser: str | None = None
@@ -139,6 +179,11 @@ MOUNTS = {
     "header inside": Mount(inside=(appends_a_header,)),
     "header outside": Mount(outside=(appends_a_header,)),
     "header and dispatcher": Mount("/app", inside=(appends_a_header, dispatcher, appends_a_header)),
+    "without keys": Mount("/app", inside=(drops_what_it_does_not_know, dispatcher)),
+    "without keys, within": Mount("/app", inside=(dispatcher, drops_what_it_does_not_know)),
+    "late": Mount("/app", inside=(dispatcher, answers_late, appends_a_header)),
+    "after another": Mount("/app", inside=(dispatcher, after_another, appends_a_header)),
+    "after another, outside": Mount("/app", inside=(dispatcher,), outside=(after_another,)),
     "proxy": Mount(inside=(proxy_fix,), headers=FORWARDED),
     "proxy outside": Mount(outside=(proxy_fix,), headers=FORWARDED),
     "proxy with prefix": Mount(inside=(proxy_fix,), headers=SHOP, browser="/shop"),
@@ -151,6 +196,9 @@ MOUNTS = {
         "/app", inside=(reverse_proxied,), headers={"X-Script-Name": "/app"}
     ),
 }
+
+# ... and each of them where the server has not the application itself, but its `wsgi_app`.
+MOUNTS |= {f"{name}, wsgi_app": replace(one, served="wsgi_app") for name, one in MOUNTS.items()}
 
 mounts = pytest.mark.parametrize("mount", MOUNTS.values(), ids=MOUNTS)
 
@@ -174,6 +222,12 @@ def where() -> dict[str, Any]:
     }
 
 
+def wrap(app: Flask, middleware: Iterable[Middleware]) -> None:
+    """Put middleware around `wsgi_app`, as Flask's documentation says."""
+    for one in middleware:
+        app.wsgi_app = one(app.wsgi_app)  # type: ignore[assignment, method-assign]
+
+
 class Site:
     """A mounted application."""
 
@@ -182,12 +236,12 @@ class Site:
         self.mount = mount
         self.app.add_url_rule("/where", view_func=where)
         self.app.add_url_rule("/admin", view_func=lambda: "secret", endpoint="admin")
+        wrap(self.app, mount.before)
         self.worker: Worker = cluster.adopt(
             self.app, Rooms(self.app, backend_url=cluster.hub, heartbeat_interval=0.2)
         )
-        for middleware in mount.inside:
-            self.app.wsgi_app = middleware(self.app.wsgi_app)  # type: ignore[assignment, method-assign]
-        self.served: Application = self.app
+        wrap(self.app, mount.inside)
+        self.served: Application = self.app if mount.served == "app" else self.app.wsgi_app
         for middleware in mount.outside:
             self.served = middleware(self.served)
         self.browser = Client(self.served)
@@ -359,3 +413,64 @@ def test_a_login_over_http_holds_over_the_socket_below_a_prefix(
     assert client.request("get", "/who")["body"] == ["ann"]
     client.request("put", f"{mount.prefix}/login/bob")
     assert client.request("get", "/who")["body"] == ["bob"]
+
+
+# -- orders ---------------------------------------------------------------------------------------
+
+#: Middleware, and below which path it has the application.
+ORDERS: dict[str, tuple[str, tuple[Middleware, ...]]] = {
+    "nothing": ("", ()),
+    "header": ("", (appends_a_header,)),
+    "proxy": ("", (proxy_fix,)),
+    "dispatcher": ("/app", (dispatcher,)),
+    "prefix": ("/app", (strict_prefix,)),
+    "tenant": ("/t1", (tenants,)),
+    "tenant, proxy": ("/t1", (tenants, proxy_fix)),
+}
+
+
+@pytest.mark.parametrize("served", ["app", "wsgi_app", "wsgi_app of before"])
+@pytest.mark.parametrize("before", ORDERS)
+@pytest.mark.parametrize("after", ORDERS)
+def test_in_any_order_each_middleware_is_met_as_over_http(
+    cluster: LocalCluster, before: str, after: str, served: str
+) -> None:
+    """Before Rooms or after it; and not at all where the server has what is inside of it."""
+    inner_path, inner = ORDERS[before]
+    outer_path, outer = ORDERS[after]
+    site = Site(cluster, Mount(before=inner, headers=FORWARDED, served=served.split()[0]))
+    wrap(site.app, outer)
+    if served == "wsgi_app":
+        site.served = site.app.wsgi_app
+    elif served == "wsgi_app of before":
+        outer_path = ""
+    browser = Client(site.served)
+    url = f"{outer_path}{inner_path}/where"
+
+    over_http = browser.get(url, headers=FORWARDED)
+    client = PollingClient(site.served, outer_path, browser=browser, headers=FORWARDED).connect()
+
+    assert over_http.status_code == 200
+    for _ in range(2):
+        assert client.request("get", url)["body"] == over_http.json
+    assert client.request("get", f"{url}/nothing")["statusCode"] == 404
+
+
+@pytest.mark.parametrize("served", ["app", "wsgi_app"])
+def test_an_application_within_another_has_its_own_sockets(
+    cluster: LocalCluster, served: str
+) -> None:
+    """Both have Rooms, and a socket request of each begins where its own handshake did."""
+    inner = Site(cluster, Mount(served=served, inside=(appends_a_header,)))
+
+    def mounts_it(outer: Application) -> Application:
+        return DispatcherMiddleware(outer, {"/inner": inner.served})
+
+    outer = Site(cluster, Mount(served=served, inside=(mounts_it, appends_a_header)))
+
+    for path, site, hops in (("/inner", inner, "++"), ("", outer, "+")):
+        over_http = outer.get(f"{path}/where").json
+        client = PollingClient(outer.served, path).connect()
+        assert site.worker.sockets.join(client.sid, "red").result(0) == Outcome(1)
+        assert over_http["hops"] == hops
+        assert client.request("get", "/where")["body"] == over_http
