@@ -85,9 +85,11 @@ def serving(directory: Path, app: str) -> Iterator[int]:
 
 
 @contextmanager
-def running(directory: Path, port: int, command: list[str]) -> Iterator[None]:
+def running(
+    directory: Path, port: int, command: list[str], environment: dict[str, str] | None = None
+) -> Iterator[None]:
     """Run a server until the end of the block, which begins once it listens."""
-    process = subprocess.Popen(command, cwd=directory)
+    process = subprocess.Popen(command, cwd=directory, env=environment)
     try:
         wait_until_listening(port, process)
         yield

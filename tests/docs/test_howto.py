@@ -1,0 +1,241 @@
+"""The programs of the how-to pages do what the pages say, on two workers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+import requests
+import socketio
+
+from flask_rooms.testing import Client, LocalCluster, cluster
+from tests.docs.test_readme import FLASK, TIMEOUT, running
+from tests.support.brokers import Broker, free_port
+from tests.support.browser import Browser
+from tests.support.documents import blocks
+from tests.support.javascript import require_npm
+
+pytestmark = pytest.mark.mode_independent
+
+# A new block needs a new test here.
+(CHAT,) = blocks("docs/ban-a-user.md", "python")
+(TEAMS,) = blocks("docs/private-rooms.md", "python")
+(LOBBY,) = blocks("docs/who-is-there.md", "python")
+REPORTS, TASKS = blocks("docs/progress.md", "python")
+(COMING_BACK,) = blocks("docs/coming-back.md", "python")
+(PAGE,) = blocks("docs/coming-back.md", "html")
+
+#: What the tests of a page add to its program.
+LOGIN = """
+
+def create_app_with_login():
+    app = create_app()
+    app.post("/login/<user>")(lambda user: session.update(user=user) or "")
+    return app
+"""
+
+NEWS = """
+from flask import Flask, send_file
+from flask_rooms import Rooms, request, sockets
+
+app = Flask(__name__)
+app.config["SECRET_KEY"] = "secret"
+rooms = Rooms(app, scripts_url="/js")
+app.get("/<path:name>")(lambda name: send_file(name))
+
+
+@app.put("/news")
+def join():
+    sockets.join(request, "news").result()
+    return {}
+
+
+@app.post("/news")
+def news():
+    sockets.broadcast("news", "news", request.get_json())
+    return {"members": sockets.count("news").value}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are written to, and keep their databases in, a directory of the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("FLASK_SECRET_KEY", "secret")
+
+
+@pytest.fixture
+def workers(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
+    name, program = request.param
+    Path(f"{name}.py").write_text(program + LOGIN, encoding="utf-8")
+    try:
+        with cluster(import_module(name).create_app_with_login, workers=2) as workers:
+            yield workers
+    finally:
+        del sys.modules[name]
+
+
+def connect(worker: Any, user: str) -> Client:
+    browser = worker.app.test_client()
+    browser.post(f"/login/{user}")
+    client: Client = worker.connect(flask_test_client=browser)
+    return client
+
+
+@pytest.mark.parametrize("program", [CHAT, TEAMS, LOBBY, REPORTS + TASKS])
+def test_a_program_has_less_than_60_lines(program: str) -> None:
+    assert len([line for line in program.splitlines() if line.strip()]) < 60
+
+
+@pytest.mark.parametrize("workers", [("chat", CHAT)], indirect=True)
+def test_a_kicked_user_may_come_back_and_a_banned_one_may_not(workers: LocalCluster) -> None:
+    here, there = workers
+    ann, tab, bob = connect(here, "ann"), connect(there, "ann"), connect(there, "bob")
+    moderator = connect(there, "moderator")
+    for client in (ann, tab, bob):
+        assert client.request("put", "/chats/tea").status_code == 200
+
+    refused = bob.request("delete", "/chats/tea/users/ann")
+    assert refused.status_code == 403
+    kicked = moderator.request("delete", "/chats/tea/users/ann")
+    assert kicked.body == {"removed": 2}
+    assert bob.request("post", "/chats/tea", {"text": "Hi"}).status_code == 200
+    assert ann.request("post", "/chats/tea", {"text": "Hi"}).status_code == 403
+    assert (ann.received(), tab.received()) == ([], [])
+    assert bob.received() == [("said", {"by": "bob", "text": "Hi"})]
+
+    assert ann.request("put", "/chats/tea").status_code == 200
+    banned = moderator.request("delete", "/chats/tea/users/ann", {"ban": "1"})
+    assert banned.body == {"removed": 1}
+    for client in (ann, tab):
+        assert client.request("put", "/chats/tea").status_code == 403
+    assert ann.request("put", "/chats/coffee").status_code == 200
+
+
+@pytest.mark.parametrize("workers", [("teams", TEAMS)], indirect=True)
+def test_a_removed_member_stops_receiving_on_all_tabs(workers: LocalCluster) -> None:
+    here, there = workers
+    sql = sys.modules["teams"].sql
+    for user in ("ann", "bob"):
+        sql("INSERT INTO members VALUES (1, ?)", user)
+    ann, tab, bob = connect(here, "ann"), connect(there, "ann"), connect(there, "bob")
+    stranger, admin = connect(here, "stranger"), connect(there, "admin")
+    statuses = [
+        one.request("put", "/teams/1/news").status_code for one in (ann, tab, bob, stranger)
+    ]
+    assert statuses == [200, 200, 200, 403]
+
+    removed = admin.request("delete", "/teams/1/members/ann")
+    assert removed.body == {"removed": 2}
+    admin.request("post", "/teams/1/news", "Hello")
+
+    assert (ann.received(), tab.received(), stranger.received()) == ([], [], [])
+    assert bob.received() == [("news", "Hello")]
+
+
+@pytest.mark.parametrize("workers", [("lobby", LOBBY)], indirect=True)
+def test_people_are_there_once_and_go_with_their_last_tab(workers: LocalCluster) -> None:
+    here, there = workers
+    watcher = connect(there, "watcher")
+    watcher.request("put", "/lobby")
+    ann, tab = connect(here, "ann"), connect(there, "ann")
+    for client in (ann, tab):
+        people = client.request("put", "/lobby").body
+        assert people == {"people": ["ann", "watcher"], "unreachable": []}
+    watcher.received()
+
+    ann.disconnect()
+    assert watcher.received() == []
+    tab.disconnect()
+    assert watcher.received() == [("went", "ann")]
+
+
+def test_a_task_reports_to_every_tab_of_its_user(redis_broker: Broker, tmp_path: Path) -> None:
+    Path("reports.py").write_text(REPORTS + LOGIN, encoding="utf-8")
+    Path("tasks.py").write_text(TASKS, encoding="utf-8")
+    port, environment = free_port(), {**os.environ, "FLASK_ROOMS_BACKEND_URL": redis_broker.url}
+    serve = [*FLASK, "--app", "reports:create_app_with_login", "run", "--port", str(port)]
+    work = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-c", "1", "-P", "solo"]
+    with running(tmp_path, port, serve, environment):
+        celery = subprocess.Popen(work, cwd=tmp_path, env=environment)
+        try:
+            progress = _progress_of_two_tabs(f"http://127.0.0.1:{port}")
+        finally:
+            celery.terminate()
+            celery.wait(TIMEOUT)
+    assert progress == [[0, 50, 100], [0, 50, 100]]
+
+
+def _progress_of_two_tabs(url: str) -> list[list[int]]:
+    with requests.Session() as session:
+        session.post(f"{url}/login/ann").raise_for_status()
+        cookie = {"Cookie": f"session={session.cookies['session']}"}
+        queues: list[Queue[int]] = [Queue(), Queue()]
+        tabs = [socketio.Client() for _ in queues]
+        try:
+            for tab, queue in zip(tabs, queues, strict=True):
+                tab.on("progress", lambda data, queue=queue: queue.put(data["percent"]))
+                tab.connect(url, headers=dict(cookie))
+            assert session.post(f"{url}/reports").status_code == 202
+            return [[queue.get(timeout=TIMEOUT) for _ in range(3)] for queue in queues]
+        finally:
+            for tab in tabs:
+                tab.disconnect()
+
+
+def test_a_python_client_is_in_its_room_again_after_a_reconnect(tmp_path: Path) -> None:
+    Path("app.py").write_text(NEWS, encoding="utf-8")
+    Path("client.py").write_text(COMING_BACK, encoding="utf-8")
+    port = free_port()
+    client = None
+    try:
+        for text in (
+            "first",
+            "second",
+        ):  # the second server is there for a client that has lost the first
+            with serving_news(tmp_path, port) as url:
+                client = client or subprocess.Popen(
+                    [sys.executable, "client.py", url], stdout=subprocess.PIPE, text=True
+                )
+                assert client.stdout is not None
+                tell_the_members(url, text)
+                while client.stdout.readline() != f"{text}\n":
+                    pass
+    finally:
+        if client is not None:
+            client.kill()
+            client.communicate()
+
+
+def test_a_page_is_in_its_room_again_after_a_reconnect(tmp_path: Path, chromium: Browser) -> None:
+    scripts = require_npm("socket.io-client") / "socket.io-client" / "dist"
+    Path("socket.io.min.js").write_bytes((scripts / "socket.io.min.js").read_bytes())
+    Path("app.py").write_text(NEWS, encoding="utf-8")
+    Path("page.html").write_text(PAGE, encoding="utf-8")
+    port, tab = free_port(), None
+    for text in ("first", "second"):
+        with serving_news(tmp_path, port) as url:
+            tab = tab or chromium.tab(f"{url}/page.html")
+            tell_the_members(url, text)
+            tab.until(f"document.body.textContent.includes('{text}')")
+
+
+@contextmanager
+def serving_news(directory: Path, port: int) -> Iterator[str]:
+    with running(directory, port, [*FLASK, "run", "--port", str(port)]):
+        yield f"http://127.0.0.1:{port}"
+
+
+def tell_the_members(url: str, text: str) -> None:
+    """Send news until a member is there to get it; each time is a round trip."""
+    while requests.post(f"{url}/news", json=text, timeout=TIMEOUT).json()["members"] == 0:
+        pass
