@@ -66,6 +66,19 @@ class Backend(ABC):
             BackendError: The connection was lost; calling again reconnects.
         """
 
+    def audience(self) -> int | None:
+        """
+        Return how many open backends the channel has at this moment, this one included.
+
+        May be called from any thread. A worker that has lost its connection is not counted,
+        although it may live and be back in a moment. One that is counted may have hung.
+
+        Returns:
+            Their number, in a bounded time; None where it cannot be known. A backend that never
+            knows inherits this.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Disconnect, and wake a waiting receive(); closing twice has no effect."""

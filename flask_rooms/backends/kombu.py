@@ -7,23 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
-from uuid import uuid4
-
-from kombu.connection import Connection
-from kombu.entity import Exchange, Queue
-from kombu.messaging import Consumer
 
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.sessions import CLOSE_TIMEOUT, TIMEOUT, Session, connect, prepare
 from flask_rooms.errors import BackendError, ConfigurationError
-
-#: Seconds that one operation on a broker may take: a connect, a write, a reply.
-TIMEOUT = 5.0
-
-#: Seconds that closing a connection may take.
-CLOSE_TIMEOUT = 1.0
 
 #: Seconds between two checks of the closed flag while receive() waits. A connection cannot be
 #: closed safely while another thread reads from it, so the reading thread has to check.
@@ -41,13 +31,10 @@ DEFAULT_OPTIONS: Mapping[str, Any] = {
 
 REDIS_SCHEMES = ("redis", "rediss", "sentinel")
 
-#: Seconds between two polls, for transports that poll their queues; Kombu's default is 1.
-POLLING_INTERVAL = 0.02
-
 
 class KombuBackend(Backend):
     """
-    Publishes to a fanout exchange named after the channel, and reads a queue of its own.
+    Publishes to a channel of Redis, or an exchange of RabbitMQ, and subscribes to it.
 
     Args:
         urls: Broker URLs, tried in turn on every connect.
@@ -65,8 +52,8 @@ class KombuBackend(Backend):
     ) -> None:
         self._channel = channel
         # Quoted, because *, ? and [ are patterns in Redis, and Kombu splits at a slash.
-        self._exchange = quote(channel, safe="")
-        if not 0 < len(self._exchange) <= 200:
+        self._name = quote(channel, safe="")
+        if not 0 < len(self._name) <= 200:
             raise ConfigurationError("A channel is a name of 1 to 200 characters.")
         self._options = {**DEFAULT_OPTIONS, **(options or {})}
         self._where = " or ".join(_check(url, self._options) for url in urls)
@@ -126,6 +113,18 @@ class KombuBackend(Backend):
             return None
         return subscriber.receive(timeout)
 
+    def audience(self) -> int | None:
+        """
+        Return how many workers are subscribed, in a bounded time.
+
+        Returns:
+            Their number; None if the broker is away or cannot tell, or the backend is closed.
+        """
+        publisher = self._publisher
+        if publisher is None or self._process != os.getpid():
+            return None
+        return publisher.audience()
+
     def close(self) -> None:
         """Disconnect, and wake a waiting receive(); closing twice has no effect."""
         publisher, self._publisher = self._publisher, None
@@ -136,67 +135,8 @@ class KombuBackend(Backend):
                 if link is not None:
                     link.close()
 
-    def _connect(self) -> _Session:
-        return _Session(self._urls, self._options, self._exchange)
-
-
-class _Session:
-    """A live connection with one Kombu channel; a broken one is replaced, not repaired."""
-
-    def __init__(self, urls: Sequence[str], options: Mapping[str, Any], exchange: str) -> None:
-        self._connection = _connection(";".join(urls), options)
-        try:
-            self._establish(attempts=len(urls))
-            self.channel: Any = self._connection.channel()
-            # Not auto-deleted on RabbitMQ: an exchange that goes with its last queue could go
-            # between another worker's declaration of it and that worker's binding.
-            self.exchange = Exchange(exchange, type="fanout", durable=False)(self.channel)
-            self.exchange.declare()
-        except BaseException:
-            self.discard()
-            raise
-
-    def _establish(self, attempts: int) -> None:
-        self._connection.ensure_connection(
-            max_retries=attempts - 1, interval_start=0, interval_step=0, interval_max=0
-        )
-        # Kept, because Connection.connection reconnects implicitly, without the consumer.
-        self._link = self._connection.connection
-        self._transport = self._connection.transport
-        self.driver: str = self._transport.driver_type
-        if self.driver == "amqp":
-            # Bounds each wait of py-amqp for a reply; its read_timeout does not apply to green
-            # sockets.
-            self._link.sock.settimeout(TIMEOUT)
-
-    def drain(self, timeout: float) -> bool:
-        """Handle the broker's next message; return False if none arrived in *timeout* seconds."""
-        try:
-            self._transport.drain_events(self._link, timeout=timeout)
-        except TimeoutError:
-            return False
-        return True
-
-    def shorten_timeouts(self) -> None:
-        """Wait for the broker for at most CLOSE_TIMEOUT seconds from now on."""
-        if self.driver == "amqp":
-            self._link.sock.settimeout(CLOSE_TIMEOUT)
-        elif self.driver == "redis":
-            pool = self.channel.pool
-            pool.connection_kwargs.update(
-                socket_timeout=CLOSE_TIMEOUT, socket_connect_timeout=CLOSE_TIMEOUT
-            )
-            pool.disconnect(inuse_connections=False)
-            pool.reset()  # its next connections have the new timeouts
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.release()
-
-    def discard(self) -> None:
-        """Drop the connection without telling the broker, which may be unreachable."""
-        with suppress(Exception):  # the connection is broken already, and that was reported
-            self._connection.collect()
+    def _connect(self) -> Session:
+        return connect(self._urls, self._options, self._name)
 
 
 class _Link:
@@ -207,12 +147,12 @@ class _Link:
     two that write.
     """
 
-    def __init__(self, connect: Callable[[], _Session], where: str) -> None:
+    def __init__(self, connect: Callable[[], Session], where: str) -> None:
         self._connect = connect
         self._where = where
         # Made here, not at import, so that a patched process has a green lock.
         self._owner = threading.Lock()
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self.closed = False
 
     def connect(self) -> None:
@@ -229,7 +169,7 @@ class _Link:
                 self._owner.release()
 
     @contextmanager
-    def _use(self) -> Iterator[_Session]:
+    def _use(self) -> Iterator[Session]:
         with self._owner:
             if self.closed:
                 raise BackendError("The backend is closed.")
@@ -249,11 +189,8 @@ class _Link:
                 if self.closed:
                     self._end()
 
-    def _prepare(self, session: _Session) -> _Session:
+    def _prepare(self, session: Session) -> Session:
         return session
-
-    def _leave(self, session: _Session) -> None:
-        pass
 
     def _discard(self) -> None:
         session, self._session = self._session, None
@@ -264,8 +201,6 @@ class _Link:
         session, self._session = self._session, None
         if session is not None:
             try:
-                session.shorten_timeouts()
-                self._leave(session)
                 session.close()
             except Exception:  # noqa: BLE001 - the broker is gone, so there is nothing to close
                 session.discard()
@@ -274,29 +209,20 @@ class _Link:
 class _Publisher(_Link):
     def publish(self, payload: bytes) -> None:
         with self._use() as session:
-            message = session.channel.prepare_message(
-                payload,
-                content_type="application/octet-stream",
-                content_encoding="binary",
-                properties={"delivery_mode": 1},
-            )
-            session.channel.basic_publish(
-                message, exchange=session.exchange.name, routing_key="", timeout=TIMEOUT
-            )
+            session.publish(payload)
 
-    def _prepare(self, session: _Session) -> _Session:
-        if session.driver == "redis":
-            # Kombu builds a redis.Redis for each publish, which is half of its cost.
-            client = session.channel._create_client()
-            session.channel.conn_or_acquire = lambda other=None: nullcontext(other or client)
-        return session
+    def audience(self) -> int | None:
+        try:
+            with self._use() as session:
+                return session.audience()
+        except BackendError:
+            return None
 
 
 class _Subscriber(_Link):
-    def __init__(self, connect: Callable[[], _Session], where: str) -> None:
+    def __init__(self, connect: Callable[[], Session], where: str) -> None:
         super().__init__(connect, where)
         self._arrived: deque[bytes] = deque()
-        self._queue: Any = None
 
     def receive(self, timeout: float) -> bytes | None:
         deadline = time.monotonic() + timeout
@@ -314,74 +240,13 @@ class _Subscriber(_Link):
                 raise
         return self._arrived.popleft() if self._arrived and not self.closed else None
 
-    def _prepare(self, session: _Session) -> _Session:
+    def _prepare(self, session: Session) -> Session:
         try:
-            # No acknowledgements: the cluster retransmits by itself, and on Redis they would
-            # cost two more commands per message.
-            self._queue = _queue(session)
-            Consumer(session.channel, [self._queue], on_message=self._take, no_ack=True).consume()
-            if session.driver == "redis" and not session.drain(TIMEOUT):
-                raise BackendError("Redis did not confirm the subscription.")
+            session.subscribe(self._arrived.append)
         except BaseException:
             session.discard()
             raise
         return session
-
-    def _leave(self, session: _Session) -> None:
-        if session.driver != "amqp":  # RabbitMQ deletes exclusive queues itself
-            self._queue.delete()
-            # Kombu's memory transport would recreate the queue with the next message.
-            self._queue.unbind_from(session.exchange)
-
-    def _take(self, message: Any) -> None:
-        body = message.body or b""
-        self._arrived.append(body.encode() if isinstance(body, str) else bytes(body))
-
-
-def _queue(session: _Session) -> Any:
-    """Return the queue of a new subscriber, not declared yet."""
-    exchange = session.exchange
-    if session.driver == "redis":
-        # On Redis a queue is a label of the subscription, kept in a set: one label for all, so
-        # that workers that crash do not fill the set.
-        return Queue(exchange.name, exchange, durable=False)(session.channel)
-    name = f"{exchange.name}.{uuid4().hex}"
-    # Exclusive, because RabbitMQ 4.3 refuses transient queues that are not.
-    exclusive = session.driver == "amqp"
-    return Queue(name, exchange, durable=False, exclusive=exclusive)(session.channel)
-
-
-def _connection(urls: str, options: Mapping[str, Any]) -> Any:
-    """Return a Kombu connection that is not established yet."""
-    options = dict(options)
-    ssl = options.pop("ssl", _verified(urls))
-    # amqp:// would select librabbitmq where it is installed, a C library that supports neither
-    # timeouts nor green threads.
-    urls = ";".join("py" + url if url.startswith("amqp://") else url for url in urls.split(";"))
-    connection = Connection(
-        urls,
-        ssl=dict(ssl) if isinstance(ssl, Mapping) else ssl,  # Kombu modifies it
-        transport_options=options,
-        connect_timeout=TIMEOUT,
-        # No AMQP heartbeats: an idle publisher has no thread to send them, and RabbitMQ would
-        # close its connection. The cluster's own heartbeats use both connections, and py-amqp
-        # sets TCP keepalive and user timeout.
-        heartbeat=0,
-    )
-    if getattr(connection.get_transport_cls(), "polling_interval", None):
-        options.setdefault("polling_interval", POLLING_INTERVAL)
-    return connection
-
-
-def _verified(urls: str) -> Any:
-    """Return Kombu's `ssl` option that verifies the broker's certificate."""
-    if urls.startswith("rediss://"):
-        return {"ssl_cert_reqs": "required"}  # Kombu's default is no verification, and a warning
-    if urls.startswith("amqps://") and ";" not in urls:
-        # Verifies the host name, too. Not for several brokers, because Kombu would expect the
-        # name of the first in every certificate.
-        return {"server_hostname": None}
-    return False
 
 
 def _check(url: str, options: Mapping[str, Any]) -> str:
@@ -392,7 +257,7 @@ def _check(url: str, options: Mapping[str, Any]) -> str:
         where = f"{scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
         if "@" in rest[len(parts.netloc) :]:
             raise ValueError
-        connection = _connection(url, options)
+        connection = prepare(url, options)
         # The first access imports the transport's library.
         broadcasts = connection.transport.implements.exchange_type
     except (ImportError, AttributeError, NameError) as error:

@@ -85,6 +85,10 @@ class MemoryBackend(Backend):
         except queue.Empty:
             return None
 
+    def audience(self) -> int | None:
+        """Return how many backends are open on this hub and channel; None if this one is not."""
+        return None if self._inbox is None else len(self._inboxes)
+
     def close(self) -> None:
         """Leave the channel, and wake a waiting receive(); closing twice has no effect."""
         inbox, self._inbox = self._inbox, None

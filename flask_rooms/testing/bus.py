@@ -198,6 +198,14 @@ class BusBackend(Backend):
                 self._bus.changed.wait(until - now)
         return None
 
+    def audience(self) -> int | None:
+        """Return how many backends are connected on the channel; None if this one is not."""
+        with self._bus.changed:
+            if self._inbox is None or not self.reachable:
+                return None
+            connected = [one for one in self._bus.listening if one.reachable and not one._lost]
+            return sum(one.channel == self.channel for one in connected)
+
     def close(self) -> None:
         """Unsubscribe, and wake a waiting receive(); closing twice has no effect."""
         with self._bus.changed:

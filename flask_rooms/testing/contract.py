@@ -105,6 +105,12 @@ class Workers:
         """Return the next *count* payloads of *worker*, or fail if fewer arrive."""
         return [self.next(worker) for _ in range(count)]
 
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Return when *condition* holds, or fail if it never does."""
+        deadline = time.monotonic() + self.patience
+        while not condition():
+            assert time.monotonic() < deadline, f"it is not so after {self.patience:g} seconds"
+
     def start(self, function: Callable[[], T]) -> Future[T]:
         """Run *function* in a daemon thread, so that a failed test ends."""
         future: Future[T] = Future()
@@ -314,6 +320,28 @@ class BackendContract(_Suite):
             publisher.publish(b"still here")
             assert [workers.next(worker) for worker in staying] == [b"still here"] * 2
 
+    def test_audience_counts_the_open_backends(self, workers: Workers) -> None:
+        """audience() is the number of the channel's open backends, where it is known."""
+        assert workers.make().audience() is None
+        everyone = workers.open(2)
+        workers.open(2, channel=workers.channel + "-b")
+        if everyone[0].audience() is None:
+            pytest.skip("This backend does not know its audience.")
+        assert [worker.audience() for worker in everyone] == [2, 2]
+        (newcomer,) = workers.open()
+        assert newcomer.audience() == 3
+
+    def test_audience_shrinks_when_a_backend_closes(self, workers: Workers) -> None:
+        """A closed backend is not counted any more, and counts none."""
+        staying, leaving = workers.open(2)
+        if staying.audience() is None:
+            pytest.skip("This backend does not know its audience.")
+        leaving.close()
+        assert leaving.audience() is None
+        workers.until(lambda: staying.audience() == 1)
+        leaving.open()
+        assert staying.audience() == 2
+
 
 class ReconnectContract(_Suite):
     """
@@ -368,6 +396,18 @@ class ReconnectContract(_Suite):
         finally:
             stop.set()
         assert workers.finish(listening)
+
+    def test_audience_is_right_after_a_cut(
+        self, workers: Workers, break_connection: BreakConnection
+    ) -> None:
+        """Each backend that has reconnected is counted once, where the audience is known."""
+        everyone = workers.open(2)
+        if everyone[0].audience() is None:
+            pytest.skip("This backend does not know its audience.")
+        break_connection(everyone[0])
+        self.recover(workers, everyone)
+        for worker in everyone:
+            workers.until(lambda worker=worker: worker.audience() == 2)  # type: ignore[misc]
 
     def test_close_after_a_cut_is_harmless(
         self, workers: Workers, break_connection: BreakConnection

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flask_rooms.backends.kombu import TIMEOUT
+from flask_rooms.backends.sessions import TIMEOUT
 from flask_rooms.protocol.node import MAX_MISSED_BEATS
 from tests.faults.seats import Seat
 from tests.support.brokers import Broker

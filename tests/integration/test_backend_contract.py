@@ -49,11 +49,14 @@ class Sound(Backend):
             raise BackendError("closed")
         with self.hub.lock:
             self.hub.history.append(payload)
-            for member in self.audience():
+            for member in self.listeners():
                 member.deliver(payload)
 
-    def audience(self) -> list[Sound]:
+    def listeners(self) -> list[Sound]:
         return [member for member in self.hub.members if member.channel == self.channel]
+
+    def audience(self) -> int | None:
+        return None if self.inbox is None else len(self.listeners())
 
     def deliver(self, payload: bytes) -> None:
         assert self.inbox is not None
@@ -77,43 +80,43 @@ class Sound(Backend):
 class Mute(Sound):
     """Reaches no other worker."""
 
-    def audience(self) -> list[Sound]:
+    def listeners(self) -> list[Sound]:
         return [self]
 
 
 class WorkQueue(Sound):
     """Hands each payload to one worker, in turn."""
 
-    def audience(self) -> list[Sound]:
-        everyone = super().audience()
+    def listeners(self) -> list[Sound]:
+        everyone = super().listeners()
         return [everyone[len(self.hub.history) % len(everyone)]]
 
 
 class Pair(Sound):
     """Reaches itself and one other worker."""
 
-    def audience(self) -> list[Sound]:
-        return [self, *[member for member in super().audience() if member is not self][:1]]
+    def listeners(self) -> list[Sound]:
+        return [self, *[member for member in super().listeners() if member is not self][:1]]
 
 
 class DeafToItself(Sound):
     """Does not receive what it publishes."""
 
-    def audience(self) -> list[Sound]:
-        return [member for member in super().audience() if member is not self]
+    def listeners(self) -> list[Sound]:
+        return [member for member in super().listeners() if member is not self]
 
 
 class SharedChannel(Sound):
     """Hears every channel."""
 
-    def audience(self) -> list[Sound]:
+    def listeners(self) -> list[Sound]:
         return self.hub.members
 
 
 class PatternChannel(Sound):
     """Takes a channel's name for the beginning of one."""
 
-    def audience(self) -> list[Sound]:
+    def listeners(self) -> list[Sound]:
         members = self.hub.members
         return [member for member in members if self.channel.startswith(member.channel)]
 
@@ -121,7 +124,7 @@ class PatternChannel(Sound):
 class CarelessOfCase(Sound):
     """Does not tell capital letters from small ones."""
 
-    def audience(self) -> list[Sound]:
+    def listeners(self) -> list[Sound]:
         ours = self.channel.lower()
         return [member for member in self.hub.members if member.channel.lower() == ours]
 
@@ -357,7 +360,7 @@ class PublishesWhenClosed(Sound):
     """Does not care whether it is open."""
 
     def publish(self, payload: bytes) -> None:
-        for member in self.audience():
+        for member in self.listeners():
             member.deliver(payload)
 
 
@@ -378,6 +381,31 @@ class ClosesForAll(Sound):
             if member is not self:
                 member.deliver = lambda payload: None  # type: ignore[method-assign]
         super().close()
+
+
+class CountsAllChannels(Sound):
+    """Counts the subscribers of the whole broker."""
+
+    def audience(self) -> int | None:
+        return None if self.inbox is None else len(self.hub.members)
+
+
+class CountsTheClosed(Sound):
+    """Counts everyone who was ever there."""
+
+    def open(self) -> None:
+        super().open()
+        self.hub.history.append(b"")
+
+    def audience(self) -> int | None:
+        return None if self.inbox is None else len(self.hub.history)
+
+
+class CountsWhenClosed(Sound):
+    """Counts the others after close()."""
+
+    def audience(self) -> int | None:
+        return len(self.listeners())
 
 
 BROKEN: dict[type[Sound], str] = {
@@ -412,6 +440,9 @@ BROKEN: dict[type[Sound], str] = {
     PublishesWhenClosed: "closed_backend_refuses_to_publish",
     WrongError: "closed_backend_refuses_to_publish",
     ClosesForAll: "a_closed_worker_leaves_the_others_connected",
+    CountsAllChannels: "audience_counts_the_open_backends",
+    CountsWhenClosed: "audience_counts_the_open_backends",
+    CountsTheClosed: "audience_shrinks_when_a_backend_closes",
 }
 
 
@@ -463,6 +494,20 @@ class SubscribesTwice(Reconnects):
             raise BackendError("connection lost")
 
 
+class CountsTheCut(Reconnects):
+    """Counts its old connection, too."""
+
+    reconnects = 0
+
+    def reconnect(self) -> None:
+        if self.inbox is not None and self not in self.hub.members:
+            self.reconnects += 1
+        super().reconnect()
+
+    def audience(self) -> int | None:
+        return (super().audience() or 0) + self.reconnects
+
+
 class CannotCloseAfterACut(Reconnects):
     """Fails to close what is gone already."""
 
@@ -474,6 +519,7 @@ BROKEN_RECONNECTS: dict[type[Reconnects], str] = {
     StaysDeaf: "workers_recover_from_a_cut",
     SubscribesTwice: "workers_recover_from_a_cut",
     LeaksTheDriversError: "a_waiting_receive_survives_a_cut",
+    CountsTheCut: "audience_is_right_after_a_cut",
     CannotCloseAfterACut: "close_after_a_cut_is_harmless",
 }
 

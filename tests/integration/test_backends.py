@@ -16,7 +16,8 @@ import redis
 
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.kombu import TIMEOUT, KombuBackend
+from flask_rooms.backends.kombu import KombuBackend
+from flask_rooms.backends.sessions import TIMEOUT
 from flask_rooms.errors import BackendError, ConfigurationError
 from flask_rooms.testing import (
     BackendContract,
@@ -225,14 +226,14 @@ def test_an_absent_broker_is_named_without_its_password(scheme: str) -> None:
 
 def test_tls_is_verified_unless_configured_otherwise() -> None:
     """rediss:// and amqps:// check more of the certificate than Kombu by itself would."""
-    from flask_rooms.backends.kombu import _connection
+    from flask_rooms.backends.sessions import prepare
 
-    assert _connection("rediss://host", {}).ssl == {"ssl_cert_reqs": "required"}
-    assert _connection("rediss://host", {"ssl": {"ssl_cert_reqs": "none"}}).ssl == {
+    assert prepare("rediss://host", {}).ssl == {"ssl_cert_reqs": "required"}
+    assert prepare("rediss://host", {"ssl": {"ssl_cert_reqs": "none"}}).ssl == {
         "ssl_cert_reqs": "none"
     }
-    assert _connection("amqps://host", {}).ssl == {"server_hostname": None}  # filled in by Kombu
-    assert _connection("redis://host", {}).ssl is False
+    assert prepare("amqps://host", {}).ssl == {"server_hostname": None}  # filled in by Kombu
+    assert prepare("redis://host", {}).ssl is False
 
 
 # With a broker
@@ -292,25 +293,104 @@ def test_redis_keeps_nothing_after_close(redis_broker: Broker) -> None:
         redis.Redis.from_url(redis_broker.url) as client,
     ):
         everyone = workers.open(2)
-        assert client.pubsub_numpat() >= 1
-        topic = f"/{urlsplit(redis_broker.url).path[1:] or 0}.{workers.channel}"
+        ours = f"*{workers.channel}*"
+        assert len(client.pubsub_channels(ours)) == 1
         for worker in everyone:
             worker.close()
-        eventually(lambda: client.publish(topic, b"") == 0)
-        assert not client.keys(f"*{workers.channel}*")
+        eventually(lambda: not client.pubsub_channels(ours))
+        assert not client.keys(ours)
 
 
 def test_rabbitmq_keeps_no_queue_after_close(amqp_broker: Broker) -> None:
-    """The queue of a worker goes with its connection."""
+    """The queue of a worker goes with its connection, and that which counts them soon after."""
     broker = own(amqp_broker)
     assert isinstance(broker, RabbitMQ)
     with Workers(opener(broker.url), patience=10) as workers:
         everyone = workers.open(2)
-        assert broker.control("list_queues", "name").count(workers.channel) == 2
+        assert broker.control("list_queues", "name").count(workers.channel) == 3
         for worker in everyone:
             worker.close()
         eventually(lambda: workers.channel not in broker.control("list_queues", "name"))
         eventually(lambda: not broker.control("list_connections", "pid").strip())
+
+
+# The audience
+
+
+WORKER = """
+import sys
+from flask_rooms.backends import from_url
+backend = from_url(sys.argv[1], channel=sys.argv[2], options={})
+backend.open()
+print("open", flush=True)
+while True:
+    backend.receive(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_a_killed_worker_leaves_the_audience(kind: str, request: pytest.FixtureRequest) -> None:
+    """The broker knows at once of the end of a process, which could not say goodbye."""
+    broker: Broker = request.getfixturevalue(f"{kind}_broker")
+    with Workers(opener(broker.url), patience=30) as workers:
+        (worker,) = workers.open()
+        assert worker.audience() == 1
+        command = [sys.executable, "-c", WORKER, broker.url, workers.channel]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"open\n"
+                assert worker.audience() == 2
+            finally:
+                process.kill()
+        eventually(lambda: worker.audience() == 1)
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_the_audience_is_unknown_while_the_broker_is_away(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """It is None then, not an error, and right again after the broker's return."""
+    broker = own(request.getfixturevalue(f"{kind}_broker"))
+    with Workers(opener(broker.url), patience=30) as workers:
+        everyone = workers.open(2)
+        broker.kill()
+        try:
+            assert [worker.audience() for worker in everyone] == [None] * 2
+        finally:
+            broker.restart()
+        for worker in everyone:
+            eventually(lambda worker=worker: heard(worker, b"back"))  # type: ignore[misc]
+        assert [worker.audience() for worker in everyone] == [2, 2]
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_a_mute_broker_tells_no_audience(kind: str, request: pytest.FixtureRequest) -> None:
+    """A broker that does not answer is given up in a bounded time."""
+    broker = own(request.getfixturevalue(f"{kind}_broker"))
+    with Workers(opener(broker.url), patience=30) as workers:
+        (worker,) = workers.open()
+        broker.pause()
+        try:
+            assert workers.finish(workers.start(worker.audience)) is None
+        finally:
+            broker.resume()
+        eventually(lambda: worker.audience() == 1)
+
+
+def test_rabbitmq_counts_again_when_the_roll_is_lost(amqp_broker: Broker) -> None:
+    """A worker whose consumer is cancelled subscribes anew, so none is subscribed uncounted."""
+    broker = own(amqp_broker)
+    assert isinstance(broker, RabbitMQ)
+    with Workers(opener(broker.url), patience=30) as workers:
+        everyone = workers.open(2)
+        broker.control("delete_queue", f"{workers.channel}:roll-0")
+        assert everyone[0].audience() is None
+        for worker in everyone:
+            with pytest.raises(BackendError):
+                worker.receive(30)
+            eventually(lambda worker=worker: heard(worker, b"back"))  # type: ignore[misc]
+        assert [worker.audience() for worker in everyone] == [2, 2]
 
 
 @pytest.mark.parametrize("kind", ["redis", "amqp"])

@@ -1,0 +1,305 @@
+"""
+Live connections to a broker: Kombu connects, and bytes go straight through its driver.
+
+Kombu's own messages are not used on Redis and RabbitMQ. Kombu would decode and decompress what
+arrives as its headers say, before anyone has checked who sent it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from amqp import Message, NotFound
+from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
+from kombu.messaging import Consumer
+
+from flask_rooms.errors import BackendError
+
+#: Seconds that one operation on a broker may take: a connect, a write, a reply.
+TIMEOUT = 5.0
+
+#: Seconds that closing a connection may take.
+CLOSE_TIMEOUT = 1.0
+
+#: Seconds between two polls, for transports that poll their queues; Kombu's default is 1.
+POLLING_INTERVAL = 0.02
+
+#: How many queues there may be that count the workers on RabbitMQ: one, and one more each time
+#: that the node of a cluster that holds it is down.
+ROLLS = 3
+
+#: Milliseconds that RabbitMQ keeps such a queue after its last worker.
+ROLL_EXPIRES = 10_000
+
+#: Called with each payload that arrives.
+Take = Callable[[bytes], object]
+
+
+class Session(ABC):
+    """
+    A connection that either publishes or receives; a broken one is replaced, not repaired.
+
+    Args:
+        connection: Kombu's connection, established.
+        name: The channel's name at the broker.
+    """
+
+    def __init__(self, connection: Any, name: str) -> None:
+        self._connection = connection
+        self._name = name
+        # Kept, because Connection.connection reconnects implicitly, without the subscription.
+        self._link = connection.connection
+        self._transport = connection.transport
+
+    @abstractmethod
+    def publish(self, payload: bytes) -> None:
+        """Hand *payload* to the broker for every subscriber."""
+
+    @abstractmethod
+    def subscribe(self, take: Take) -> None:
+        """Subscribe: every payload published after the return is given to *take* by drain()."""
+
+    def audience(self) -> int | None:
+        """Return how many sessions are subscribed, or None where the broker does not say."""
+        return None
+
+    def drain(self, timeout: float) -> bool:
+        """Handle the broker's next message; return False if none arrived in *timeout* seconds."""
+        try:
+            self._transport.drain_events(self._link, timeout=timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Unsubscribe and close the connection, in at most about CLOSE_TIMEOUT seconds."""
+        self._connection.release()
+
+    def discard(self) -> None:
+        """Drop the connection without telling the broker, which may be unreachable."""
+        with suppress(Exception):  # the connection is broken already, and that was reported
+            self._connection.collect()
+
+
+class RedisSession(Session):
+    """
+    A connection of redis-py: PUBLISH and SUBSCRIBE, without Kombu's envelope.
+
+    It is the bare connection: a client of redis-py would publish again, and perhaps twice, what
+    was not answered, and its PubSub would connect again without a word.
+    """
+
+    def __init__(self, connection: Any, name: str) -> None:
+        super().__init__(connection, name)
+        channel = connection.channel()
+        # As Kombu names it: Redis has one set of channels for all its databases.
+        prefix = channel.keyprefix_fanout.format(db=channel.pool.connection_kwargs["db"])
+        self._topic = f"{channel.global_keyprefix}{prefix}{name}".encode()
+        self._redis = channel.pool.make_connection()
+        self._redis.connect()
+        self._take: Take = lambda payload: None
+
+    def publish(self, payload: bytes) -> None:
+        self._send("PUBLISH", self._topic, payload)
+        self._redis.read_response()
+
+    def audience(self) -> int | None:
+        self._send("PUBSUB", "NUMSUB", self._topic)
+        _, count = self._redis.read_response()
+        return int(count)
+
+    def subscribe(self, take: Take) -> None:
+        self._take = take
+        self._send("SUBSCRIBE", self._topic)
+        if not self.drain(TIMEOUT):
+            raise BackendError("Redis did not confirm the subscription.")
+
+    def drain(self, timeout: float) -> bool:
+        if not self._redis.can_read(timeout):
+            return False
+        # In version 3 of Redis' protocol messages are pushes, which redis-py keeps to itself.
+        pushes = {"push_request": True} if str(getattr(self._redis, "protocol", 2)) == "3" else {}
+        kind, _, payload = self._redis.read_response(**pushes)
+        if kind == b"message":
+            self._take(payload)
+        return True
+
+    def _send(self, *command: str | bytes) -> None:
+        self._redis.send_command(*command, check_health=False)
+
+    def close(self) -> None:
+        self._redis.disconnect()
+        super().close()
+
+    def discard(self) -> None:
+        with suppress(Exception):  # as below
+            self._redis.disconnect()
+        super().discard()
+
+
+class RabbitMQSession(Session):
+    """
+    A connection of py-amqp: each subscriber has a queue of its own.
+
+    Each also consumes the *roll*, a queue that nothing is sent to: the number of its consumers is
+    the number of subscribers. A roll lives on one node of RabbitMQ. Where that is down the next
+    one is used, and all of them are counted.
+    """
+
+    def __init__(self, connection: Any, name: str) -> None:
+        super().__init__(connection, name)
+        self._rolls = [f"{name}:roll-{number}" for number in range(ROLLS)]
+        # Bounds each wait of py-amqp for a reply; its read_timeout does not apply to green
+        # sockets.
+        self._link.sock.settimeout(TIMEOUT)
+        self._channel = self._open_channel()
+        self._asking: Any = None
+        # Not auto-deleted: an exchange that goes with its last queue could go between another
+        # worker's declaration of it and that worker's binding.
+        self._channel.exchange_declare(name, "fanout", durable=False, auto_delete=False)
+
+    def _open_channel(self) -> Any:
+        channel = self._link.channel()
+        channel.auto_decode = False  # which it would do by a header of the sender
+        return channel
+
+    def publish(self, payload: bytes) -> None:
+        self._channel.basic_publish(
+            Message(payload, delivery_mode=1), exchange=self._name, timeout=TIMEOUT
+        )
+
+    def audience(self) -> int | None:
+        # None are counted for a moment after the roll was deleted.
+        return sum(self._consumers(roll) for roll in self._rolls) or None
+
+    def _consumers(self, roll: str) -> int:
+        self._asking = self._asking or self._open_channel()
+        try:
+            return int(self._asking.queue_declare(roll, passive=True).consumer_count)
+        except NotFound:  # or its node is down; either way it has no consumers
+            self._asking = None
+            return 0
+
+    def subscribe(self, take: Take) -> None:
+        self._enrol()  # before the rest: what is subscribed is counted
+        # Exclusive, because RabbitMQ 4.3 refuses transient queues that are not. No
+        # acknowledgements, because the cluster retransmits by itself.
+        queue = f"{self._name}.{uuid4().hex}"
+        self._channel.queue_declare(queue, exclusive=True)
+        self._channel.queue_bind(queue, self._name)
+        self._channel.basic_consume(
+            queue, no_ack=True, callback=lambda message: take(bytes(message.body or b""))
+        )
+
+    def _enrol(self) -> None:
+        for roll in self._rolls:
+            channel = self._open_channel()
+            with suppress(NotFound):  # it exists, and its node is down
+                channel.queue_declare(
+                    roll, durable=True, auto_delete=False, arguments={"x-expires": ROLL_EXPIRES}
+                )
+                # When the consumer is cancelled, as the node goes down, py-amqp raises an error,
+                # and the worker subscribes anew.
+                channel.basic_consume(roll, no_ack=True, callback=lambda message: None)
+                return
+        raise BackendError("The nodes of RabbitMQ that count the workers are down.")
+
+    def close(self) -> None:
+        self._link.sock.settimeout(CLOSE_TIMEOUT)
+        super().close()
+
+
+class VirtualSession(Session):
+    """A connection of another transport of Kombu."""
+
+    def __init__(self, connection: Any, name: str) -> None:
+        super().__init__(connection, name)
+        self._channel = connection.channel()
+        self._exchange = Exchange(name, type="fanout", durable=False)(self._channel)
+        self._exchange.declare()
+        self._queue: Any = None
+
+    def publish(self, payload: bytes) -> None:
+        message = self._channel.prepare_message(
+            payload, content_type="application/octet-stream", content_encoding="binary"
+        )
+        self._channel.basic_publish(message, exchange=self._name, routing_key="", timeout=TIMEOUT)
+
+    def subscribe(self, take: Take) -> None:
+        def on_message(message: Any) -> None:
+            body = message.body or b""
+            take(body.encode() if isinstance(body, str) else bytes(body))
+
+        queue = Queue(f"{self._name}.{uuid4().hex}", self._exchange, durable=False)
+        self._queue = queue(self._channel)
+        Consumer(self._channel, [self._queue], on_message=on_message, no_ack=True).consume()
+
+    def close(self) -> None:
+        if self._queue is not None:
+            self._queue.delete()
+            # Kombu's memory transport would recreate the queue with the next message.
+            self._queue.unbind_from(self._exchange)
+        super().close()
+
+
+#: Kombu's name of a driver -> its session.
+_SESSIONS: dict[str, type[Session]] = {"redis": RedisSession, "amqp": RabbitMQSession}
+
+
+def connect(urls: Sequence[str], options: Mapping[str, Any], name: str) -> Session:
+    """
+    Return a session with the first broker of *urls* that answers.
+
+    Args:
+        urls: Broker URLs, tried in turn.
+        options: Kombu's transport options, and `ssl`.
+        name: The channel's name at the broker.
+    """
+    connection = prepare(";".join(urls), options)
+    try:
+        connection.ensure_connection(
+            max_retries=len(urls) - 1, interval_start=0, interval_step=0, interval_max=0
+        )
+        return _SESSIONS.get(connection.transport.driver_type, VirtualSession)(connection, name)
+    except BaseException:
+        with suppress(Exception):  # it is broken already
+            connection.collect()
+        raise
+
+
+def prepare(urls: str, options: Mapping[str, Any]) -> Any:
+    """Return a Kombu connection that is not established yet."""
+    options = dict(options)
+    ssl = options.pop("ssl", _verified(urls))
+    # amqp:// would select librabbitmq where it is installed, a C library that supports neither
+    # timeouts nor green threads.
+    urls = ";".join("py" + url if url.startswith("amqp://") else url for url in urls.split(";"))
+    connection = Connection(
+        urls,
+        ssl=dict(ssl) if isinstance(ssl, Mapping) else ssl,  # Kombu modifies it
+        transport_options=options,
+        connect_timeout=TIMEOUT,
+        # No AMQP heartbeats: an idle publisher has no thread to send them, and RabbitMQ would
+        # close its connection. The cluster's own heartbeats use both connections, and py-amqp
+        # sets TCP keepalive and user timeout.
+        heartbeat=0,
+    )
+    if getattr(connection.get_transport_cls(), "polling_interval", None):
+        options.setdefault("polling_interval", POLLING_INTERVAL)
+    return connection
+
+
+def _verified(urls: str) -> Any:
+    """Return Kombu's `ssl` option that verifies the broker's certificate."""
+    if urls.startswith("rediss://"):
+        return {"ssl_cert_reqs": "required"}  # Kombu's default is no verification, and a warning
+    if urls.startswith("amqps://") and ";" not in urls:
+        # Verifies the host name, too. Not for several brokers, because Kombu would expect the
+        # name of the first in every certificate.
+        return {"server_hostname": None}
+    return False
