@@ -20,6 +20,7 @@ COPIED = (
     *("tests", "example_app", "benchmarks", "docs", "README.md", "pyproject.toml"),
     # With these and the package it is the whole of the sources, of which a test makes an sdist.
     *(".ci", ".pre-commit-config.yaml", "CHANGES.md", "CONTRIBUTING.md", "LICENSE"),
+    *(".github", "SECURITY.md"),
     *("MANIFEST.in", "dev", "setup.py", "tox.ini"),
 )
 

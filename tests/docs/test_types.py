@@ -1,0 +1,114 @@
+"""The programs of README and docs are typed: mypy --strict and pyright have nothing to say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flask_rooms
+from tests.support.documents import blocks
+from tests.support.javascript import require_npm
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
+
+#: Seconds that a type checker may take, on a machine that is busy.
+TIMEOUT = 150.0
+
+#: What a user may write, and the types that it has.
+USE = """
+from concurrent.futures import Future
+
+from flask import request as flasks_own
+from typing_extensions import assert_type
+
+from flask_rooms import Answer, Outcome, Refused, Room, Rooms, request, sockets
+
+rooms = Rooms()
+
+assert_type(request.is_socket, bool)
+assert_type(request.sid, str)
+assert_type(request.namespace, str)
+assert_type(request.args.get("page"), "str | None")
+assert_type(sockets.leave(request, "fun"), Future[Outcome])
+assert_type(sockets.leave(flasks_own, ["fun", "games"], user=None).result(), Outcome)
+assert_type(sockets.rooms().value, dict[Room, int])
+assert_type(sockets.count("fun"), Answer[int])
+
+
+@rooms.user_loader
+def load(auth: object) -> int | None:
+    return None
+
+
+@rooms.guard("team:<int:id>")
+def guard(id: int) -> bool:
+    return True
+
+
+@rooms.before_connect
+def hook(auth: object) -> None:
+    pass
+
+
+@rooms.after_disconnect
+def ended(reason: str, rooms: frozenset[Room]) -> None:
+    pass
+
+
+assert_type(guard(1), bool)
+assert_type(load(None), "int | None")
+"""
+
+
+@pytest.fixture(name="programs")
+def _programs(tmp_path: Path) -> Path:
+    """The programs, as files of a project of a user."""
+    app, *_ = blocks("README.md", "python")
+    reports, tasks = blocks("docs/progress.md", "python")
+    programs = {"app": app, "reports": reports, "tasks": tasks, "use": USE}
+    for page, name in [
+        ("ban-a-user", "chat"),
+        ("private-rooms", "teams"),
+        ("who-is-there", "lobby"),
+    ]:
+        (programs[name],) = blocks(f"docs/{page}.md", "python")
+    for name, program in programs.items():
+        (tmp_path / f"{name}.py").write_text(program, encoding="utf-8")
+    return tmp_path
+
+
+def test_mypy(programs: Path) -> None:
+    options = ["--strict", "--ignore-missing-imports", "--allow-untyped-decorators"]
+    done = run([sys.executable, "-m", "mypy", *options, "."], programs)
+
+    assert "Success: no issues found" in done, done
+
+
+def test_pyright(programs: Path) -> None:
+    pyright = require_npm("pyright") / "pyright" / "index.js"
+    node = shutil.which("node")
+    assert node is not None
+    package = Path(flask_rooms.__file__).parents[1]
+    # Celery has no types, and what pyright infers of its decorator is not what that returns.
+    untyped = ["reports.py", "tasks.py"]
+    configuration = {
+        "typeCheckingMode": "standard",
+        "extraPaths": [str(package)],
+        "exclude": untyped,
+    }
+    (programs / "pyrightconfig.json").write_text(json.dumps(configuration), encoding="utf-8")
+
+    done = run([node, str(pyright), "--pythonpath", sys.executable], programs)
+
+    assert "0 errors, 0 warnings" in done, done
+
+
+def run(command: list[str], directory: Path) -> str:
+    return subprocess.run(
+        command, cwd=directory, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False
+    ).stdout
