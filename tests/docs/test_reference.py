@@ -97,4 +97,13 @@ def test_a_backend_of_four_methods_passes_the_five_line_test(tmp_path: Path) -> 
     )
 
     assert done.returncode == 0, done.stdout
-    assert re.search(r"^=+ \d+ passed in ", done.stdout, re.MULTILINE)
+    assert re.search(r"^=+ \d+ passed(, \d+ skipped)? in ", done.stdout, re.MULTILINE)
+
+
+def test_every_page_with_a_program_has_a_test_that_runs_it() -> None:
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    fence = re.compile(r"^```(python|html|javascript|typescript|diff)$", re.MULTILINE)
+    pages = [path for path in (ROOT / "docs").glob("*.md") if fence.search(path.read_text("utf-8"))]
+
+    assert len(pages) > 9
+    assert [one.name for one in pages if one.name not in tests] == []
