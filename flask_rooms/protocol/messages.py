@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+#: The stream start that a heartbeat states for a worker that its sender counts as dead.
+COUNTED_DEAD = 0
+
 
 @dataclass(frozen=True)
 class User:

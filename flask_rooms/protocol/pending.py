@@ -39,12 +39,14 @@ class Pending:
 
     Args:
         number: The operation's number.
+        began: When it was submitted.
         deadline: When it times out.
         for_all: Whether it is for every worker, instead of those that own its socket IDs.
         is_change: Whether it is a Change, not a Query.
     """
 
     number: int
+    began: float
     deadline: float
     for_all: bool = False
     is_change: bool = False

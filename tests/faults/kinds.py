@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flask_rooms.backends.sessions import TIMEOUT
-from flask_rooms.protocol.node import MAX_MISSED_BEATS
+from flask_rooms.protocol.clock import MAX_MISSED_BEATS
 from tests.faults.seats import Seat
 from tests.support.brokers import Broker
 from tests.support.proxy import DOWN, UP

@@ -10,10 +10,14 @@ import argparse
 import itertools
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
+from flask_rooms.protocol.calls import PendingCalls
+from flask_rooms.protocol.clock import SETTLED_ECHOES, EchoClock
+from flask_rooms.protocol.delivery import Delivery
+from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
     Change,
     Done,
@@ -22,15 +26,18 @@ from flask_rooms.protocol.messages import (
     Heartbeat,
     Operation,
 )
-from flask_rooms.protocol.node import SETTLED_ECHOES, Deliver, Event, Evicted, Node
+from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
+from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.stream import Limits, Stream
 from tests.simulation.cases import CASES
-from tests.simulation.changes import CONFIRM, HEARTBEAT, Call
+from tests.simulation.changes import HEARTBEAT, Call
 from tests.simulation.generator import generate
 from tests.simulation.play import failure, promise_of
-from tests.simulation.world import WIDE, Outcome, Worker, World
+from tests.simulation.world import WIDE, Outcome, Worker, World, make_node
 
-Mutant: TypeAlias = type[Node] | type[World]
+#: A Node, one of its parts, or a World whose drivers break a rule.
+Part: TypeAlias = Node | EchoClock | Membership | Delivery | PendingCalls | Quarantine | Stream
+Mutant: TypeAlias = type[Part] | type[World]
 M = TypeVar("M", bound=Mutant)
 
 #: Mutant -> the name in docs/protocol.md of the rule that it breaks, in the order of the table.
@@ -73,44 +80,44 @@ class NoNacks(Node):
     """A worker that misses something sends no nack."""
 
     def take(self, now: float) -> Frame | None:
-        self._nacks = {}
+        self._delivery._nacks = {}
         return super().take(now)
 
 
 @breaks("ordered-stream", quickly=True)
-class NoRetransmission(Node):
+class NoRetransmission(Delivery):
     """Nacks are ignored."""
 
-    def receive(self, frame: Frame, now: float) -> list[Event]:
-        return super().receive(replace(frame, nacks={}), now)
+    def on_nack(self, number: int) -> None:
+        pass
 
 
 @breaks("ordered-stream", quickly=True)
-class GapsSkipped(Node):
+class GapsSkipped(Delivery):
     """A gap is skipped."""
 
-    def _apply(self, frame: Frame, peer: Any, now: float) -> list[Event]:
-        if peer.expected is not None and frame.operations:
-            peer.expected = max(peer.expected, frame.first)
-        return super()._apply(frame, peer, now)
+    def accept(self, name: str, frame: Frame, now: float) -> Any:
+        if frame.operations:
+            self.link(name).expected = max(self.link(name).expected or 1, frame.first)
+        return super().accept(name, frame, now)
 
 
 @breaks("ordered-stream", quickly=True)
-class DuplicatesApplied(Node):
+class DuplicatesApplied(Delivery):
     """A duplicate is applied again."""
 
-    def _apply(self, frame: Frame, peer: Any, now: float) -> list[Event]:
-        if peer.expected is not None and frame.operations:
-            peer.expected = min(peer.expected, frame.first)
-        return super()._apply(frame, peer, now)
+    def accept(self, name: str, frame: Frame, now: float) -> Any:
+        if frame.operations:
+            self.link(name).expected = min(self.link(name).expected or 1, frame.first)
+        return super().accept(name, frame, now)
 
 
 @breaks("empty-frames-are-numbered")
-class TailLossUnseen(Node):
+class TailLossUnseen(Delivery):
     """A heartbeat does not show what was lost before it."""
 
-    def _apply(self, frame: Frame, peer: Any, now: float) -> list[Event]:
-        return super()._apply(frame, peer, now) if frame.operations else []
+    def accept(self, name: str, frame: Frame, now: float) -> Any:
+        return super().accept(name, frame, now) if frame.operations else (0, ())
 
 
 @breaks("evicted-start-over", quickly=True)
@@ -126,13 +133,14 @@ class FailedPublishDropped(Node):
     """What could not be published is dropped."""
 
     def give_back(self, frame: Frame, now: float) -> None:
-        self._beat_due = now
+        self._clock.due = now
         for number in range(frame.first, frame.first + len(frame.operations)):
-            self._stream.blank(number)
+            self._delivery.stream.blank(number)
 
 
-class ReorderingStream(Stream):
-    """The outbox of FailedPublishReordered."""
+@breaks("one-outbox-and-log")
+class FailedPublishReordered(Stream):
+    """What could not be published loses its place."""
 
     def give_back(self, number: int) -> None:
         super().give_back(number)
@@ -142,16 +150,8 @@ class ReorderingStream(Stream):
 
 
 @breaks("one-outbox-and-log")
-class FailedPublishReordered(Node):
-    """What could not be published loses its place."""
-
-    def __init__(self, name: str, now: float, *, limits: Limits, **times: Any) -> None:
-        super().__init__(name, now, limits=limits, **times)
-        self._stream = ReorderingStream(limits)
-
-
-class WaitingAgainStream(Stream):
-    """The outbox of RetransmissionWaits."""
+class RetransmissionWaits(Stream):
+    """A failed retransmission takes room in the outbox."""
 
     def give_back(self, number: int) -> None:
         self._fresh_before_take = number
@@ -159,36 +159,19 @@ class WaitingAgainStream(Stream):
 
 
 @breaks("one-outbox-and-log")
-class RetransmissionWaits(Node):
-    """A failed retransmission takes room in the outbox."""
-
-    def __init__(self, name: str, now: float, *, limits: Limits, **times: Any) -> None:
-        super().__init__(name, now, limits=limits, **times)
-        self._stream = WaitingAgainStream(limits)
-
-
-class TriedIsUntriedStream(Stream):
-    """The outbox of TriedSentByNextLife."""
+class TriedSentByNextLife(Stream):
+    """The next life sends what may have been published."""
 
     def untried(self) -> list[bytes]:
         self._first_untried = self.fresh
         return super().untried()
 
 
-@breaks("one-outbox-and-log")
-class TriedSentByNextLife(Node):
-    """The next life sends what may have been published."""
-
-    def __init__(self, name: str, now: float, *, limits: Limits, **times: Any) -> None:
-        super().__init__(name, now, limits=limits, **times)
-        self._stream = TriedIsUntriedStream(limits)
-
-
 @breaks("announce-to-unmet")
-class NoAnnouncement(Node):
+class NoAnnouncement(EchoClock):
     """A worker sends no heartbeat early."""
 
-    def _announce(self, now: float) -> None:
+    def announce(self, now: float) -> None:
         pass
 
 
@@ -197,7 +180,9 @@ class UnknownAtOnce(Node):
     """An unmet worker is unknown at once."""
 
     def _resolve(self, numbers: Any, now: float) -> list[Event]:
-        self._echo_count, self._first_unechoed, self._reported = sys.maxsize, sys.maxsize, {}
+        self._clock._count = self._delivery.first_unechoed = sys.maxsize
+        for peer in self._membership.peers.values():
+            peer.reports = frozenset()
         return super()._resolve(numbers, now)
 
 
@@ -206,11 +191,11 @@ class UnknownWithoutEcho(Node):
     """(a) The call need not have echoed."""
 
     def _resolve(self, numbers: Any, now: float) -> list[Event]:
-        first, self._first_unechoed = self._first_unechoed, sys.maxsize
+        first, self._delivery.first_unechoed = self._delivery.first_unechoed, sys.maxsize
         try:
             return super()._resolve(numbers, now)
         finally:
-            self._first_unechoed = first
+            self._delivery.first_unechoed = first
 
 
 @breaks("unknown-takes-knowing")
@@ -218,25 +203,25 @@ class UnknownUnsettled(Node):
     """(b) Two heartbeats need not have echoed."""
 
     def _resolve(self, numbers: Any, now: float) -> list[Event]:
-        echoes, self._echo_count = self._echo_count, SETTLED_ECHOES
+        echoes, self._clock._count = self._clock._count, SETTLED_ECHOES
         try:
             return super()._resolve(numbers, now)
         finally:
-            self._echo_count = echoes
+            self._clock._count = echoes
 
 
 @breaks("unknown-takes-knowing")
-class SettledThroughAbsence(Node):
+class SettledThroughAbsence(EchoClock):
     """(b) They need not echo again after an absence."""
 
     def on_reconnect(self, now: float) -> None:
-        echoes = self._echo_count
+        echoes = self._count
         super().on_reconnect(now)
-        self._echo_count = echoes
+        self._count = echoes
 
-    def _receive_echo(self, frame: Frame, now: float) -> list[Event]:
-        self._last_echo_at = now
-        return super()._receive_echo(frame, now)
+    def on_echo(self, now: float) -> None:
+        self._echoed_at = now
+        super().on_echo(now)
 
 
 @breaks("unknown-takes-knowing")
@@ -244,23 +229,24 @@ class UnknownThoughReported(Node):
     """(c) Other workers may name it."""
 
     def _resolve(self, numbers: Any, now: float) -> list[Event]:
-        self._reported.clear()
+        for peer in self._membership.peers.values():
+            peer.reports = frozenset()
         return super()._resolve(numbers, now)
 
 
 @breaks("dead-are-told-again")
-class RuledOutForgotten(Node):
+class RuledOutForgotten(Membership):
     """A worker that was called unknown is not told."""
 
-    def _rule_out(self, name: str, now: float) -> None:
+    def rule_out(self, names: Iterable[str], age: float) -> None:
         pass
 
 
 @breaks("dead-are-told-again")
-class OverlookedAccepted(Node):
+class OverlookedAccepted(Membership):
     """A worker that was overlooked by a call for all is not told."""
 
-    def _was_overlooked(self, beat: Heartbeat) -> bool:
+    def was_overlooked(self, beat: Heartbeat, echoed_age: float) -> bool:
         return False
 
 
@@ -268,9 +254,10 @@ class OverlookedAccepted(Node):
 class UnnamedApplied(Node):
     """A sender that has not named this worker is applied."""
 
-    def _apply(self, frame: Frame, peer: Any, now: float) -> list[Event]:
-        if peer.expected is None and frame.operations:
-            peer.expected = frame.first
+    def _apply(self, frame: Frame, peer: Peer, now: float) -> list[Event]:
+        if peer.state is State.JOINING and frame.operations:
+            peer.state = State.ALIVE
+            self._delivery.link(frame.sender).expected = frame.first
         return super()._apply(frame, peer, now)
 
 
@@ -278,10 +265,10 @@ class UnnamedApplied(Node):
 class NewcomerStartsTooLate(Node):
     """The stream starts too late for a newcomer."""
 
-    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Any:
+    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Peer:
         peer = super()._add_peer(name, beat, now)
         if beat.beat == 1:
-            peer.stream_start = self._stream.next
+            self._delivery.link(name).stream_start = self._delivery.stream.next
         return peer
 
 
@@ -289,68 +276,57 @@ class NewcomerStartsTooLate(Node):
 class StreamStartOffByOne(Node):
     """The stream starts one operation too late."""
 
-    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Any:
+    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Peer:
         peer = super()._add_peer(name, beat, now)
-        peer.stream_start += 1
+        self._delivery.link(name).stream_start += 1
         return peer
 
 
 @breaks("stream-start", quickly=True)
-class LostHelloStartsNow(Node):
+class LostHelloStartsNow(Delivery):
     """A worker whose hello was lost gets nothing sent since its birth."""
 
-    def _stream_start_by_age(self, age: float) -> int:
-        return self._stream.fresh
+    def _start_by_age(self, age: float) -> int:
+        return self.stream.fresh
 
 
 @breaks("stream-start")
 class PendingCallsLeftOut(Node):
     """A pending call for an unmet worker is not in its stream."""
 
-    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Any:
+    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Peer:
         peer = super()._add_peer(name, beat, now)
-        by_age = self._stream_start_by_age(beat.age)
-        peer.stream_start = self._first_unechoed if beat.beat == 1 else by_age
+        self._delivery.link(name).stream_start = self._delivery.start_for(beat)
         return peer
 
 
 @breaks("every-worker-answers")
-class NewcomersNotAwaited(Node):
+class NewcomersNotAwaited(PendingCalls):
     """A newcomer that gets a call for all is not awaited."""
 
-    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Any:
+    def on_peer(self, name: str, *where: int) -> int:
         closed = [p for p in self._pending.values() if p.for_all and not p.open_to_unmet]
-        peer = super()._add_peer(name, beat, now)
+        stream_start = super().on_peer(name, *where)
         for pending in closed:
             pending.awaited.pop(name, None)
-        return peer
+        return stream_start
 
 
 @breaks("every-worker-answers", quickly=True)
-class UnmetNotAwaited(Node):
+class UnmetNotAwaited(PendingCalls):
     """A call for all awaits only the workers that are met."""
 
-    def call(self, *args: Any) -> tuple[int, list[Event]]:
-        number, events = super().call(*args)
-        if number in self._pending:
-            self._pending[number].open_to_unmet = False
-        return number, events
-
-
-class NeverBlankStream(Stream):
-    """The log of CompletedRepeated."""
-
-    def blank(self, number: int) -> None:
-        pass
+    def begin(self, number: int, *what: Any) -> None:
+        super().begin(number, *what)
+        self._pending[number].open_to_unmet = False
 
 
 @breaks("completed-is-not-repeated")
-class CompletedRepeated(Node):
+class CompletedRepeated(Stream):
     """A completed change for all is retransmitted to newcomers."""
 
-    def __init__(self, name: str, now: float, *, limits: Limits, **times: Any) -> None:
-        super().__init__(name, now, limits=limits, **times)
-        self._stream = NeverBlankStream(limits)
+    def blank(self, number: int) -> None:
+        pass
 
 
 @breaks("own-echo-clock", quickly=True)
@@ -369,14 +345,11 @@ class DeathByClock(Node):
 
 
 @breaks("own-echo-clock")
-class MissedBeatsKept(Node):
+class MissedBeatsKept(Membership):
     """Missed heartbeats are counted across an absence."""
 
-    def on_reconnect(self, now: float) -> None:
-        missed = {name: peer.missed_beats for name, peer in self._peers.items()}
-        super().on_reconnect(now)
-        for name, peer in self._peers.items():
-            peer.missed_beats = missed[name]
+    def on_reconnect(self) -> None:
+        pass
 
 
 @breaks("dead-are-told-first")
@@ -385,20 +358,17 @@ class DeadNotToldFirst(Node):
 
     def _receive_echo(self, frame: Frame, now: float) -> list[Event]:
         events = super()._receive_echo(frame, now)
-        for name in list(self._suspects):
-            del self._suspects[name]
+        for name in self._membership.told_suspects(sys.maxsize):
             events += self._mark_dead(name, now)
         return events
 
 
 @breaks("dead-are-told-first")
-class SuspectsNotNamed(Node):
+class SuspectsNotNamed(Membership):
     """Suspects are left out, and not named with 0."""
 
-    def _heartbeat(self, now: float) -> Heartbeat:
-        beat = super()._heartbeat(now)
-        starts = {n: at for n, at in beat.stream_starts.items() if n not in self._suspects}
-        return replace(beat, stream_starts=starts)
+    def told(self) -> set[str]:
+        return super().told() - self._suspects.keys()
 
 
 @breaks("dead-are-told-again", quickly=True)
@@ -414,8 +384,7 @@ class DeadRevived(Node):
     """A dead worker that is heard counts as alive again."""
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
-        if frame.sender not in self._suspects:
-            self._dead.discard(frame.sender)
+        self._membership._dead.discard(frame.sender)
         return super().receive(frame, now)
 
 
@@ -428,21 +397,20 @@ class NeverEvicted(Node):
 
 
 @breaks("quarantine-after-absence")
-class NoQuarantine(Node):
+class NoQuarantine(Quarantine):
     """A worker that was away applies everything at once."""
 
-    def on_reconnect(self, now: float) -> None:
-        super().on_reconnect(now)
-        self._quarantine.clear()
+    def on_absence(self, peers: Iterable[str], beat: int, now: float) -> None:
+        pass
 
 
 @breaks("quarantine-after-absence")
-class UnmetNotHeardOut(Node):
+class UnmetNotHeardOut(Quarantine):
     """A worker that was away gives unmet workers no time to name it."""
 
-    def on_reconnect(self, now: float) -> None:
-        super().on_reconnect(now)
-        self._quarantine.discard(self.name)
+    def on_absence(self, peers: Iterable[str], beat: int, now: float) -> None:
+        super().on_absence(peers, beat, now)
+        self._awaited.discard(self._me)
 
 
 @breaks("quarantine-for-unmet")
@@ -457,9 +425,10 @@ class NoQuarantineForUnmet(Node):
 class LateHeartbeatsCount(Node):
     """A late heartbeat counts."""
 
-    def _receive_heartbeat(self, name: str, peer: Any, beat: Heartbeat, now: float) -> Any:
-        peer.beat = 0
-        return super()._receive_heartbeat(name, peer, beat, now)
+    def receive(self, frame: Frame, now: float) -> list[Event]:
+        if frame.sender in self._membership.peers:
+            self._membership.peers[frame.sender].beat = 0
+        return super().receive(frame, now)
 
 
 @breaks("owner-answers", quickly=True)
@@ -467,31 +436,27 @@ class AnyAnswerCounts(Node):
     """Any answer counts for all that are awaited."""
 
     def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:
-        if isinstance(operation, Done) and operation.number in self._pending:
-            pending = self._pending[operation.number]
-            pending.awaited.clear()
+        if isinstance(operation, Done) and operation.number in self._calls._pending:
+            self._calls._pending[operation.number].awaited.clear()
             return self._resolve([operation.number], now)
         return super()._dispatch(sender, number, operation, now)
 
 
 @breaks("dead-are-told-first")
-class DeadAwaited(Node):
+class DeadAwaited(PendingCalls):
     """A call awaits the dead."""
 
-    def _mark_dead(self, name: str, now: float, said_goodbye: bool = False) -> list[Event]:
-        self._remove_peer(name)
+    def mark_dead(self, name: str) -> list[int]:
         return []
 
 
 @breaks("unanswered-times-out", quickly=True)
-class NoDeadline(Node):
+class NoDeadline(PendingCalls):
     """A call never times out."""
 
-    def call(self, *args: Any) -> tuple[int, list[Event]]:
-        number, events = super().call(*args)
-        if number in self._pending:
-            self._pending[number].deadline = float("inf")
-        return number, events
+    def begin(self, number: int, *what: Any) -> None:
+        super().begin(number, *what)
+        self._pending[number].deadline = float("inf")
 
 
 @breaks("goodbye-ends-a-worker")
@@ -562,11 +527,20 @@ def world_without(mutant: Mutant | None, seed: int) -> World:
     """Return a new world in which the rule of *mutant* is broken, or none if it is None."""
 
     def make(worker: str, now: float, limits: Limits) -> Node:
-        node: type[Node] = mutant if mutant is not None and issubclass(mutant, Node) else Node
-        return node(worker, now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=limits)
+        node = make_node(worker, now, limits)
+        if mutant is not None:
+            _break(node, mutant)
+        return node
 
     world_of = mutant if mutant is not None and issubclass(mutant, World) else World
     return world_of(seed, make)
+
+
+def _break(node: Node, mutant: Mutant) -> None:
+    """Turn the part of a node whose rule is broken into the mutant."""
+    for part in (node, *vars(node).values(), node._delivery.stream):
+        if type(part) is mutant.__base__:
+            part.__class__ = mutant
 
 
 def first_failure(mutant: Mutant, steps: int) -> tuple[int, str] | None:

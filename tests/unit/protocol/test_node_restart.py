@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from flask_rooms.protocol.codec import encode_operation
+from flask_rooms.protocol.membership import MAX_RULED_OUT
 from flask_rooms.protocol.messages import Change, Frame, Goodbye, Heartbeat
-from flask_rooms.protocol.node import MAX_RULED_OUT, Evicted, PeerLeft
+from flask_rooms.protocol.node import Evicted, PeerLeft
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits
 from tests.support.network import HEARTBEAT, WIDE, Network, make_node

@@ -1,0 +1,152 @@
+"""The calls of this worker that await answers, and when each of them is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from flask_rooms.protocol.membership import Membership, State
+from flask_rooms.protocol.messages import Change, Done, Query, Reply
+from flask_rooms.protocol.pending import Completed, Pending, TimedOut
+
+
+class PendingCalls:
+    """
+    The operations of this worker that await answers, by their numbers.
+
+    Args:
+        membership: The states of the other workers.
+        timeout: Seconds after which an unanswered operation times out.
+        max_pages: How many Replies an answer may take.
+    """
+
+    def __init__(self, membership: Membership, timeout: float, max_pages: int) -> None:
+        self._membership = membership
+        self._timeout = timeout
+        self._max_pages = max_pages
+        self._pending: dict[int, Pending] = {}
+        self._awaiting_unmet: set[int] = set()  # numbers that may concern unmet workers
+
+    @property
+    def deadline(self) -> float:
+        """When the next operation times out."""
+        # All have the same timeout, so the first is the earliest.
+        return next((one.deadline for one in self._pending.values()), float("inf"))
+
+    @property
+    def awaiting_unmet(self) -> list[int]:
+        """The numbers of the operations that unmet workers may have to answer."""
+        return sorted(self._awaiting_unmet)
+
+    def begin(
+        self,
+        number: int,
+        operation: Change | Query,
+        targets: Mapping[str, tuple[str, ...]] | None,
+        now: float,
+    ) -> None:
+        """Await the answers to an operation of the workers that it is for."""
+        for_all = targets is None
+        deadline = now + self._timeout
+        pending = Pending(number, now, deadline, for_all, isinstance(operation, Change))
+        pending.open_to_unmet = for_all
+        if targets is None:  # Rule `every-worker-answers`
+            targets = dict.fromkeys(self._membership.awaited, ())
+        for name, sids in targets.items():
+            self._await(name, sids, pending)
+        self._pending[number] = pending
+        if pending.unmet or pending.open_to_unmet:
+            self._awaiting_unmet.add(number)
+
+    def _await(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
+        match self._membership.state_of(name):
+            case State.JOINING | State.ALIVE | State.SUSPECT:
+                pending.awaited[name] = sids
+            case State.DEAD | State.RULED_OUT:
+                pending.unknown += sids
+            case _:
+                pending.unmet[name] = sids
+
+    def unanswered_by(self, number: int) -> tuple[str, ...]:
+        """Return the workers that have not answered operation *number* yet."""
+        return self._pending[number].unanswered_by if number in self._pending else ()
+
+    # -- other workers --------------------------------------------------------------------
+
+    def on_peer(self, name: str, stream_start: int, echoed_before: int, oldest: int) -> int:
+        """
+        Await a worker that has just been met, where it may have to answer.
+
+        Args:
+            name: The worker.
+            stream_start: Where this worker's stream would start for it.
+            echoed_before: Operations before this number are not for it, unless they name it.
+            oldest: The first operation that can still be retransmitted.
+
+        Returns:
+            Where the stream has to start. Rule `stream-start`: not after a pending call that
+            the worker may have to answer.
+        """
+        for number, pending in self._pending.items():
+            is_open = pending.open_to_unmet and number >= echoed_before
+            if name in pending.unmet or is_open:
+                pending.awaited[name] = pending.unmet.pop(name, ())
+                if number >= oldest:
+                    stream_start = min(stream_start, number)
+            elif pending.for_all and number >= stream_start:
+                pending.awaited[name] = ()  # Rule `every-worker-answers`
+        return stream_start
+
+    def on_answer(self, sender: str, answer: Done | Reply) -> bool:
+        """
+        Record an answer; return whether it was awaited.
+
+        Rule `owner-answers`: it counts once, and from a worker that was asked.
+        """
+        pending = self._pending.get(answer.number)
+        if pending is None:
+            return False
+        if isinstance(answer, Done):
+            return pending.add_done(sender, answer)
+        return pending.add_reply(sender, answer, self._max_pages)
+
+    def mark_dead(self, name: str) -> list[int]:
+        """Await a worker no longer; return the numbers of the operations that did."""
+        return [number for number, one in self._pending.items() if one.mark_dead(name)]
+
+    # -- the end of a call ----------------------------------------------------------------
+
+    def rule_out(self, number: int, known: frozenset[str]) -> set[str]:
+        """
+        Report the unmet workers that an operation is for as unknown; return them.
+
+        Rule `unknown-takes-knowing`: everybody is known, and these workers by name.
+        """
+        pending = self._pending[number]
+        if pending.open_to_unmet:
+            pending.unmet |= dict.fromkeys(known, ())
+            pending.open_to_unmet = False
+        unknown = pending.unmet.keys() - known
+        for name in unknown:
+            pending.unknown += pending.unmet.pop(name)
+        if not pending.unmet:
+            # There may be thousands, and each frame looks at them.
+            self._awaiting_unmet.discard(number)
+        return set(unknown)
+
+    def complete(self, number: int) -> tuple[Pending, Completed | TimedOut] | None:
+        """End an operation that has all its answers; else return None."""
+        result = self._pending[number].result()
+        return None if result is None else (self._pop(number), result)
+
+    def time_out(self, number: int) -> list[TimedOut]:
+        """Stop waiting for the answers to operation *number*, as if its deadline had passed."""
+        return [self._pop(number).timed_out()] if number in self._pending else []
+
+    def overdue(self, now: float) -> Iterable[int]:
+        """Rule `unanswered-times-out`: yield the operations whose deadline has passed."""
+        while now >= self.deadline:
+            yield next(iter(self._pending))
+
+    def _pop(self, number: int) -> Pending:
+        self._awaiting_unmet.discard(number)
+        return self._pending.pop(number)

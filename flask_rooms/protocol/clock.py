@@ -1,0 +1,110 @@
+"""A worker's own heartbeats and their echoes: the clock of its failure detector."""
+
+from __future__ import annotations
+
+#: How many own heartbeats may echo without anything new from a peer before it is a suspect.
+MAX_MISSED_BEATS = 3
+#: How many own heartbeats have to echo before every live worker has been heard.
+SETTLED_ECHOES = 2
+#: How long the gap between two echoes may be, in heartbeat intervals. A longer one is an absence.
+MAX_ECHO_GAP = 1.5
+#: The least time between two echoes that count, in heartbeat intervals.
+_COUNT_INTERVAL = 0.9
+#: The least time between two heartbeats, in heartbeat intervals, even if many workers are new.
+ANNOUNCE_INTERVAL = 0.01
+
+
+class EchoClock:
+    """
+    When this worker's heartbeats are due, and which of them have echoed.
+
+    Rule `own-echo-clock`: it stands still while this worker is deaf or stopped, and messages that
+    arrived meanwhile are received before it goes on.
+
+    Args:
+        now: The time.
+        interval: Seconds between two heartbeats.
+
+    Attributes:
+        born: When this worker was born.
+        due: When the next heartbeat is due.
+        beat: The number of the latest heartbeat.
+        echoed_beat: The latest one that has echoed.
+        echoed_age: This worker's age in that heartbeat.
+    """
+
+    def __init__(self, now: float, interval: float) -> None:
+        self.interval = interval
+        self.born = now
+        self.due = now
+        self.beat = 0
+        self.echoed_beat = 0
+        self.echoed_age = 0.0
+        self._sent_at = float("-inf")
+        self._unechoed_since: float | None = None
+        self._echoed_at = now  # when any own frame came back
+        self._count = 0  # heartbeats that echoed since the last absence, an interval apart
+        self._counted_at = float("-inf")
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there was the time to hear every live worker."""
+        return self._count >= SETTLED_ECHOES
+
+    def next_beat(self, now: float) -> int:
+        """Return the number of the heartbeat that is sent now."""
+        self.beat += 1
+        self._sent_at = now
+        self.due = now + self.interval
+        if self._unechoed_since is None:
+            self._unechoed_since = now
+        return self.beat
+
+    def give_back(self, now: float) -> None:
+        """Record that the latest heartbeat could not be published."""
+        self.due = now
+        self._unechoed_since = None
+
+    def announce(self, now: float) -> None:
+        """Rule `announce-to-unmet`: send the next heartbeat early, but not too many of them."""
+        earliest = self._sent_at + ANNOUNCE_INTERVAL * self.interval
+        self.due = min(self.due, max(now, earliest))
+
+    def was_absent(self, now: float) -> bool:
+        """Whether nothing of this worker has echoed for too long."""
+        return now - self._echoed_at >= MAX_ECHO_GAP * self.interval
+
+    def is_deaf(self, now: float) -> bool:
+        """Rule `reconnect-when-deaf`: whether an own heartbeat should have echoed long ago."""
+        timeout = MAX_MISSED_BEATS * self.interval
+        return self._unechoed_since is not None and now - self._unechoed_since > timeout
+
+    def on_echo(self, now: float) -> None:
+        """Record that an own frame has come back."""
+        if self.was_absent(now):
+            self._count = 0  # Rule `unknown-takes-knowing`: others have to be heard again
+        self._echoed_at = now
+        self._unechoed_since = None
+
+    def on_beat_echo(self, beat: int, age: float) -> bool:
+        """Record that an own heartbeat has come back; False if it is late."""
+        if beat <= self.echoed_beat:
+            return False  # Rule `late-heartbeats-are-ignored`
+        self.echoed_beat = beat
+        self.echoed_age = max(self.echoed_age, age)
+        return True
+
+    def counts(self, now: float) -> bool:
+        """Count an echo, unless the last one that counts was less than an interval ago."""
+        if now - self._counted_at < _COUNT_INTERVAL * self.interval:
+            return False
+        self._counted_at = now
+        self._count += 1
+        return True
+
+    def on_reconnect(self, now: float) -> None:
+        """Record that the connection is back, and send a heartbeat with the next frame."""
+        # Rule `unknown-takes-knowing`: a hello may have been missed meanwhile.
+        self._count = 0
+        self._counted_at = self._sent_at = float("-inf")
+        self.give_back(now)

@@ -1,0 +1,73 @@
+"""A time in which a worker applies nothing of the others, as they may count it as dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flask_rooms.protocol.clock import MAX_ECHO_GAP
+
+#: How long a quarantine lasts at most, in heartbeat intervals.
+MAX_QUARANTINE = MAX_ECHO_GAP
+#: How many own heartbeats have to echo after an absence before unmet workers have had the time
+#: to answer.
+RELEASE_ECHOES = 3
+
+
+class Quarantine:
+    """
+    The workers that have to state how they count this one before anything is applied.
+
+    This worker's own name stands for those that it has not met.
+
+    Args:
+        me: This worker's name.
+        interval: Seconds between two heartbeats.
+
+    Attributes:
+        until: When it ends in any case.
+    """
+
+    def __init__(self, me: str, interval: float) -> None:
+        self._me = me
+        self._interval = interval
+        self._awaited: set[str] = set()
+        self._release_beat = 0  # the own heartbeat whose echo releases the unmet
+        self.until = float("inf")
+
+    def __bool__(self) -> bool:
+        return bool(self._awaited)
+
+    def on_absence(self, peers: Iterable[str], beat: int, now: float) -> None:
+        """Rule `quarantine-after-absence`: begin anew, after the own heartbeat number *beat*."""
+        self._awaited.clear()
+        self.hold([*peers, self._me], now)
+        self._release_beat = beat + RELEASE_ECHOES
+
+    def hold(self, names: Iterable[str], now: float) -> None:
+        """Await these workers, too."""
+        if not self._awaited:  # each worker that joins it later would prolong it
+            self.until = now + MAX_QUARANTINE * self._interval
+        self._awaited.update(names)
+
+    def release(self, *names: str) -> bool:
+        """Wait no longer for these workers; return whether that ends the quarantine."""
+        if not self._awaited.intersection(names):
+            return False
+        self._awaited.difference_update(names)
+        if self._awaited:
+            return False
+        self.until = float("inf")
+        return True
+
+    def release_at(self, now: float) -> bool:
+        """Let time pass; return whether that ends the quarantine."""
+        return now >= self.until and self.release(*self._awaited)
+
+    @property
+    def awaits_unmet(self) -> bool:
+        """Whether own heartbeats have to echo, one right after the other."""
+        return self._me in self._awaited
+
+    def on_beat_echo(self, beat: int) -> bool:
+        """Record that an own heartbeat has come back; return whether that ends the quarantine."""
+        return beat >= self._release_beat and self.release(self._me)
