@@ -264,7 +264,7 @@ def test_threads_leave_nothing_behind() -> None:
 
 def test_rooms_are_listed_by_their_prefix_and_without_those_of_ids() -> None:
     registry = Registry()
-    own = new_sid("worker123456")
+    own = new_sid("workerabcdefghij")
     for sid in ("a", own):
         admit(registry, "/", sid, session_of(sid))
         for room in ("team:1", "team:2", "other"):
@@ -278,7 +278,7 @@ def test_rooms_are_listed_by_their_prefix_and_without_those_of_ids() -> None:
 
 def test_the_room_of_an_id_is_for_its_socket_alone() -> None:
     registry = Registry()
-    one, other = new_sid("worker123456"), new_sid("worker123456")
+    one, other = new_sid("workerabcdefghij"), new_sid("workerabcdefghij")
     for sid in (one, other):
         admit(registry, "/", sid, session_of(sid))
 
