@@ -165,12 +165,20 @@ class Cluster:
             self._joined_in = os.getpid()
             self._sender.flush()
             if not self.backend.private:
-                worker.spawn(self.receiver.run)
+                self._start_receiver()
             self.wait_until_heard()
             with self._shared.lock:  # or the echo could come between the two
                 self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
             register_process()
+
+    def _start_receiver(self) -> None:
+        try:
+            self._worker.start(self.receiver.run)
+        except RuntimeError:  # a worker that does not receive is none
+            self._joined_in = 0
+            self.backend.close()
+            raise
 
     def wait_until_heard(self) -> None:
         """

@@ -59,5 +59,8 @@ class LocalWorker(Protocol):
     def disconnect_all(self) -> None:
         """End every membership of this worker's sockets, and disconnect them."""
 
+    def start(self, function: Callable[..., object], *args: object) -> object:
+        """Run *function* in the background; raises RuntimeError if no thread can be started."""
+
     def spawn(self, function: Callable[..., object], *args: object) -> object:
-        """Run *function* in the background."""
+        """Run *function* in the background, or in place if no thread can be started."""

@@ -37,6 +37,11 @@ class GuardedChanges:
         """Register a join before its guards are asked, so that its place in the order is kept."""
         return self._registry.prepare(change) if change.action == "join" else None
 
+    def withdraw(self, join: PendingJoin | None) -> None:
+        """Give up a join that was prepared, and about which no guard is asked."""
+        if join is not None:
+            self._registry.rollback(join)
+
     def join(self, join: PendingJoin, origin: Origin) -> Changed | tuple[str, ...]:
         """Ask the guards, and carry out a join; return what it did, or the refused sockets."""
         change = join.change

@@ -88,7 +88,7 @@ def may_join(
             call(lambda guard=guard, given=given: _ask(guard, given), namespace, sid)  # type: ignore[misc]
             for guard, given in guards
         )
-    except Exception:  # of the application: a socket that cannot be checked is refused
+    except BaseException:  # of the application, such as SystemExit: what is not checked is refused
         logger.exception("A guard has failed, and refused %s.", sid)
         return False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -108,7 +110,7 @@ class Namespace:
         sockets: By socket ID.
         by_eio_sid: The same by Engine.IO session, without those that are leaving.
         members: Room or user -> its sockets by ID; never empty.
-        pending_joins: (socket ID, room) -> the latest join that waits for a guard.
+        pending_joins: (socket ID, room) -> the joins that wait for a guard; never empty.
     """
 
     def __init__(self, name: str) -> None:
@@ -116,7 +118,7 @@ class Namespace:
         self.sockets: dict[str, Socket] = {}
         self.by_eio_sid: dict[str, Socket] = {}
         self.members: dict[Audience, dict[str, Socket]] = {}
-        self.pending_joins: dict[tuple[str, Room], PendingJoin] = {}
+        self.pending_joins: dict[tuple[str, Room], set[PendingJoin]] = {}
 
     def add(self, socket: Socket) -> None:
         """Register a socket, which is in the room of its own ID from the start."""
@@ -202,6 +204,24 @@ class Namespace:
             and str(room).startswith(prefix)
             and not is_own_room(room)
         }
+
+    def prepare(self, join: PendingJoin, sids: Iterable[str], rooms: Iterable[Room]) -> None:
+        """Register what of a join waits for a guard."""
+        for key in itertools.product(sids, rooms):
+            self.pending_joins.setdefault(key, set()).add(join)
+
+    def standing(self, join: PendingJoin) -> list[tuple[str, Room]]:
+        """Return what of a join has not been undone."""
+        return [key for key, joins in self.pending_joins.items() if join in joins]
+
+    def settle(self, join: PendingJoin) -> list[tuple[str, Room]]:
+        """Return what of a join has not been undone, and forget that it waits."""
+        standing = self.standing(join)
+        for key in standing:
+            self.pending_joins[key].remove(join)
+            if not self.pending_joins[key]:
+                del self.pending_joins[key]
+        return standing
 
     def members_of(self, source: Audience) -> list[str]:
         """Return the sockets that are in a room, and those whose join waits for a guard."""

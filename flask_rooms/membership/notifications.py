@@ -82,7 +82,7 @@ class SignalQueue:
         try:
             with self._app.app_context():
                 announce()
-        except Exception:  # of the application, in a teardown
+        except BaseException:  # of the application, in a teardown
             logger.exception("The context of a signal's receivers could not be torn down.")
 
     def _announce(self, event: MembershipEvent, origin: Origin) -> None:
@@ -109,7 +109,7 @@ class SignalQueue:
         for receiver in signal.receivers_for(self._app):
             try:
                 receiver(self._app, **about)
-            except Exception:  # of the application; the other receivers go on
+            except BaseException:  # of the application, such as SystemExit; the others go on
                 logger.exception("A receiver of the signal %r has failed.", signal.name)
 
     def _drop(self) -> None:

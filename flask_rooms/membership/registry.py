@@ -54,6 +54,7 @@ class Attempt:
         user: Its user, once that is loaded.
         sid: The ID of the socket, once it is admitted.
         missed: What was done to users meanwhile; where it is this user, it applies to the socket.
+        withdrawn: Whether the client has left meanwhile.
     """
 
     namespace: str
@@ -61,6 +62,7 @@ class Attempt:
     user: User | None = None
     sid: str = ""
     missed: list[Change] = field(default_factory=list)
+    withdrawn: bool = False
 
 
 class Registry:
@@ -113,20 +115,41 @@ class Registry:
             if self._attempts.get(key) is attempt:
                 del self._attempts[key]
 
+    def withdraw(self, namespace: str, eio_sid: str, origin: Origin = CALL) -> bool:
+        """
+        Record that a client has left while it is connecting; its socket has no rooms any more.
+
+        Returns:
+            Whether the client is connecting.
+        """
+        with self._lock:
+            attempt = self._attempts.get((namespace, eio_sid))
+            if attempt is None:
+                return False
+            attempt.withdrawn = True
+            here = self._namespace(namespace)
+            socket = here.live_socket(attempt.sid)
+            if socket is not None and not socket.accepted:
+                self._listener(here.end(socket), origin)
+            return True
+
     def admit(self, attempt: Attempt, sid: str) -> PendingJoin | None:
         """
         Register the socket of an attempt; the connect handler may still refuse it.
 
         Returns:
             The rooms that its user was put into since the attempt began, which it is still to
-            join; None when the client has a socket here already, or the user was disconnected.
+            join; None when the client has a socket here already or has left, or the user was
+            disconnected.
         """
         namespace, eio_sid, user = attempt.namespace, attempt.eio_sid, attempt.user
         with self._lock:
             missed = [change for change in attempt.missed if change.source == user]
             attempt.missed.clear()
             here = self._namespace(namespace)
-            if eio_sid in here.by_eio_sid or any(one.action == "disconnect" for one in missed):
+            if attempt.withdrawn or eio_sid in here.by_eio_sid:
+                return None
+            if any(one.action == "disconnect" for one in missed):
                 return None
             self._namespaces[namespace] = here
             attempt.sid = sid
@@ -135,10 +158,10 @@ class Registry:
             join = PendingJoin(Change("join", namespace, (sid,), ()), [sid])
             for change in missed:
                 if change.action == "join":
-                    here.pending_joins.update({(sid, room): join for room in change.rooms})
+                    here.prepare(join, [sid], change.rooms)
                 else:
                     here.apply(change.action, socket, change.rooms)
-            rooms = tuple(room for _, room in _standing(here, join))
+            rooms = tuple(room for _, room in here.standing(join))
             join.change = replace(join.change, rooms=rooms)
             return join
 
@@ -228,16 +251,13 @@ class Registry:
             here = self._namespace(change.namespace)
             sids = [sid for sid in self._sids_of(here, change) if here.live_socket(sid)]
             join = PendingJoin(change, sids)
-            for sid in sids:
-                here.pending_joins.update({(sid, room): join for room in change.rooms})
+            here.prepare(join, sids, change.rooms)
         return join
 
     def rollback(self, join: PendingJoin) -> None:
         """Give up a join that was prepared."""
         with self._lock:
-            here = self._namespace(join.change.namespace)
-            for key in _standing(here, join):
-                del here.pending_joins[key]
+            self._namespace(join.change.namespace).settle(join)
 
     def commit(self, join: PendingJoin, origin: Origin = CALL) -> Changed | None:
         """
@@ -252,9 +272,7 @@ class Registry:
                 join.stale = False
                 return None
             here = self._namespace(change.namespace)
-            standing = set(_standing(here, join))  # there may be thousands
-            for key in standing:
-                del here.pending_joins[key]
+            standing = set(here.settle(join))  # there may be thousands
             for sid in dict.fromkeys([*change.sids, *join.sids]):
                 socket = here.live_socket(sid)
                 if socket is None:
@@ -263,7 +281,7 @@ class Registry:
                 rooms = tuple(room for room in change.rooms if (sid, room) in standing)
                 events = here.apply("join", socket, rooms)
                 done.events += filter(None, events)
-                done.unchanged += events.count(None) + len(change.rooms) - len(rooms)
+                done.unchanged += events.count(None)  # what was undone counts as neither
             done.listened = self._listener(done.events, origin)
         return done
 
@@ -271,8 +289,10 @@ class Registry:
         """Return the members of a room, and have guards asked again about pending joins."""
         with self._lock:
             here = self._namespace(namespace)
-            for (_, joining), join in here.pending_joins.items():
-                join.stale |= joining == room
+            for (_, joining), joins in here.pending_joins.items():
+                if joining == room:
+                    for join in joins:
+                        join.stale = True
             return [*here.members.get(room, ())]
 
     # -- queries -------------------------------------------------------------------------------
@@ -337,8 +357,3 @@ class Registry:
 
     def _namespace(self, name: str) -> Namespace:
         return self._namespaces.get(name) or Namespace(name)
-
-
-def _standing(here: Namespace, join: PendingJoin) -> list[tuple[str, Room]]:
-    """Return what of a join has not been undone."""
-    return [key for key, one in here.pending_joins.items() if one is join]

@@ -46,8 +46,11 @@ class Connections(Protocol):
 class Tasks(Protocol):
     """Runs functions in the way of the asynchronous mode."""
 
+    def start(self, function: Callable[..., object], *args: object) -> object:
+        """Run a function in the background; raises RuntimeError if no thread can be started."""
+
     def spawn(self, function: Callable[..., object], *args: object) -> object:
-        """Run a function in the background."""
+        """Run a function in the background, or in place if no thread can be started."""
 
     def run_apart(self, function: Callable[[], Any]) -> Any:
         """Run a function in a thread and contexts of its own; wait, and return what it returns."""
@@ -81,7 +84,7 @@ class LocalWorker:
         self._events = events
         self._connections = connections
         self._tasks = tasks
-        self.spawn = tasks.spawn
+        self.start, self.spawn = tasks.start, tasks.spawn
 
     # -- changes --------------------------------------------------------------------------
 
@@ -114,7 +117,11 @@ class LocalWorker:
 
     def join_or_recheck(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
         """Carry out a join that was prepared, or a recheck, for a caller that waits for it."""
-        part: Part = self._tasks.run_apart(lambda: self._decide(change, join, origin))
+        try:
+            part: Part = self._tasks.run_apart(lambda: self._decide(change, join, origin))
+        except Exception:  # such as RecursionError, for guards that ask each other without end
+            self._guarded.withdraw(join)
+            raise
         return part
 
     def _decide(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:

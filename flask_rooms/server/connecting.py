@@ -97,7 +97,7 @@ class Connecting:
             return _UNABLE
         try:
             attempt.user = self._load_user(handshake, auth)
-        except Exception:  # of the application
+        except BaseException:  # of the application, such as SystemExit
             logger.exception("The user of a socket could not be loaded: it is refused.")
             return _UNABLE
         return None
@@ -137,8 +137,11 @@ class Connecting:
             return self._register_and_accept(sid, namespace)
         if socket is None:
             return None  # the client has left while the connect handler was running
-        if socket.ended:  # by a call, while the connect handler was running
-            self._disconnects.disconnect_in_background([socket], namespace)
+        if socket.ended:  # by a call or by the client, while the connect handler was running
+            attempt = self._registry.attempt(namespace, socket.eio_sid)
+            by_client = attempt is not None and attempt.withdrawn
+            reason = self._internals.reasons.CLIENT_DISCONNECT if by_client else None
+            self._disconnects.disconnect_in_background([socket], namespace, reason)
         return sid
 
     # -- python-socketio before 5.18 ------------------------------------------------------

@@ -135,10 +135,10 @@ class _Answer:
         self._outbox = outbox
 
     def __call__(self, *args: Any) -> None:
-        packet = encode_acknowledgement(self._internals.packet_class, args)
         try:
+            packet = encode_acknowledgement(self._internals.packet_class, args)
             self._outbox.publish(Acknowledged(self._worker, self._ack, packet))
-        except InvalidArgument:  # it is too large, so no answer will come
+        except InvalidArgument:  # it is too large or no data, so no answer will come
             self._outbox.publish(Acknowledged(self._worker, self._ack, ()))
 
     def cancel(self) -> None:

@@ -63,29 +63,32 @@ class Disconnects:
 
     # -- called by the application --------------------------------------------------------
 
-    def disconnect_in_background(self, sockets: list[Socket], namespace: str) -> None:
+    def disconnect_in_background(
+        self, sockets: list[Socket], namespace: str, reason: Any = None
+    ) -> None:
         """Disconnect sockets, each on its own: a handler may hang."""
-        self._internals.spawn(self._spawn_each, sockets, namespace)
+        self._internals.spawn(self._spawn_each, sockets, namespace, reason)
 
-    def _spawn_each(self, sockets: list[Socket], namespace: str) -> None:
+    def _spawn_each(self, sockets: list[Socket], namespace: str, reason: Any) -> None:
         for socket in sockets:
-            self._internals.spawn(self._disconnect_safely, socket, namespace)
+            self._internals.spawn(self._disconnect_safely, socket, namespace, reason)
 
-    def _disconnect_safely(self, socket: Socket, namespace: str) -> None:
+    def _disconnect_safely(self, socket: Socket, namespace: str, reason: Any) -> None:
         try:
-            self._disconnect(socket, namespace)
-        except Exception:  # of the application; the other sockets go on
+            self._disconnect(socket, namespace, reason)
+        except BaseException:  # of the application, such as SystemExit; the other sockets go on
             logger.exception("A disconnect handler has failed.")
 
     def disconnect(self, socket: Socket, namespace: str) -> None:
         """Tell the client that it is disconnected, then run the application's handler."""
         self._internals.run_apart(partial(self._disconnect, socket, namespace))
 
-    def _disconnect(self, socket: Socket, namespace: str) -> None:
+    def _disconnect(self, socket: Socket, namespace: str, reason: Any = None) -> None:
         if self._claim(socket, namespace):
             packet = self._internals.packet(DISCONNECT, namespace=namespace)
             self._delivery.send_packet(socket.eio_sid, packet)
-            self._run_handler(socket, namespace, self._internals.reasons.SERVER_DISCONNECT)
+            reason = reason or self._internals.reasons.SERVER_DISCONNECT
+            self._run_handler(socket, namespace, reason)
 
     def hang_up(self, eio_sid: str) -> None:
         """End a connection, so that its client may connect again."""
@@ -105,6 +108,8 @@ class Disconnects:
         if socket is not None and self._claim(socket, name):
             reason = reason or self._internals.reasons.CLIENT_DISCONNECT
             self._run_handler(socket, name, reason)
+        elif self._registry.withdraw(name, eio_sid, Origin("disconnect")):
+            self._signals.flush()  # the handler runs if the connect handler accepts the socket
 
     def on_session_end(self, eio_sid: str, reason: Any) -> None:
         """Run the handlers of the sockets, in all namespaces, of a connection that has ended."""

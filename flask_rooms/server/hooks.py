@@ -66,7 +66,7 @@ class HookRunner:
             return error.error_args
         except ConnectionRefusedError as error:  # Python's own
             return {"message": str(error)} if str(error) else _REFUSED
-        except Exception:  # of the application: a client that cannot be checked is refused
+        except BaseException:  # of the application, such as SystemExit: not checked is refused
             logger.exception("A before_connect hook has failed, and the client is refused.")
             return _REFUSED
         return _REFUSED if refused else None
@@ -82,13 +82,13 @@ class HookRunner:
                 for hook in self._hooks.after_disconnect:
                     self._call(hook, reason, rooms)
                 self._save_session()
-        except Exception:  # the store of the sessions may be down
+        except BaseException:  # of the application: the store of the sessions may be down
             logger.exception("The session could not be loaded or saved after a disconnect.")
 
     def _call(self, hook: AfterDisconnect, reason: str, rooms: frozenset[Room]) -> None:
         try:
             self._run(hook, reason, rooms)
-        except Exception:  # of the application; the other hooks go on
+        except BaseException:  # of the application, such as SystemExit; the other hooks go on
             logger.exception("An after_disconnect hook has failed.")
 
     def _run(self, hook: Callable[..., object], *args: Any) -> object:

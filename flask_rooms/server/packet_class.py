@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,12 @@ from flask import Flask
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
 
 from flask_rooms.server.json_provider import ProviderJSON, refuse_not_json, replaced
+
+logger = logging.getLogger("flask_rooms")
+
+#: What a client gets in place of an answer that cannot be sent, in the form of Sails.
+_FAILED = {"body": {"message": "Internal Server Error"}, "headers": {}, "statusCode": 500}
+_NOT_ENCODED = "An acknowledgement cannot be encoded, and is sent as an error."
 
 #: How many binary attachments an event may have, and how many bytes they may have together.
 ATTACHMENTS = 1000
@@ -34,6 +41,7 @@ class _Checked:
     """What comes before python-socketio's class: `super()` is that one."""
 
     is_request = False
+    failed = False
     json: Any
     namespace: str | None = None
     id: int | None = None
@@ -41,14 +49,33 @@ class _Checked:
     packet_type: int
     attachments: list[bytes]
 
+    def __init__(self, packet_type: int = EVENT, *args: Any, **fields: Any) -> None:
+        try:
+            super().__init__(packet_type, *args, **fields)  # type: ignore[call-arg]  # likewise
+        except RecursionError:  # it looks for bytes, also in what contains itself
+            if packet_type != ACK:
+                raise
+            logger.exception(_NOT_ENCODED)
+            self.failed = True
+            super().__init__(packet_type, *args, **fields | {"data": [_FAILED]})  # type: ignore[call-arg]
+
     def encode(self) -> Any:
-        """Encode the packet; a handler's answer is made JSON, as its caller waits for it."""
+        """Encode the packet; an acknowledgement is always sent, as a client waits for it."""
+        if self.packet_type not in (ACK, BINARY_ACK):
+            return self._encode()
+        try:
+            return self._encode_acknowledgement()
+        except Exception:  # of the application: an object, or what its JSON provider makes of it
+            logger.exception(_NOT_ENCODED)
+        self.failed = True
+        self.packet_type, self.data = ACK, [_FAILED]
+        return self._encode()
+
+    def _encode_acknowledgement(self) -> Any:
         try:
             return self._encode()
-        except ValueError:
-            if self.packet_type not in (ACK, BINARY_ACK):
-                raise
-        self.data = replaced(self.data, getattr(self.json, "default", None))
+        except ValueError:  # numbers or characters that JSON does not have
+            self.data = replaced(self.data, getattr(self.json, "default", None))
         return self._encode()
 
     def _encode(self) -> Any:

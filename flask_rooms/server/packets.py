@@ -36,8 +36,17 @@ def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> En
 
 
 def encode_acknowledgement(packet_class: Any, arguments: tuple[Any, ...]) -> Encoded:
-    """Return what a client has acknowledged, encoded for the worker that waits for it."""
-    return _parts(packet_class(ACK, namespace="/", data=list(arguments)).encode())
+    """
+    Return what a client has acknowledged, encoded for the worker that waits for it.
+
+    Raises:
+        InvalidData: It cannot be encoded, as by a JSON module that only decodes it.
+    """
+    packet = packet_class(ACK, namespace="/", data=list(arguments))
+    encoded = _parts(packet.encode())
+    if packet.failed:
+        raise InvalidData("What a client has acknowledged cannot be sent to another worker.")
+    return encoded
 
 
 def decode(packet_class: Any, encoded: Encoded) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class ServerInternals:
     """
 
     server: Any
+    _lacks_threads = False
 
     def bind(self, server: Any, handlers: Handlers) -> None:
         """Take a server, and put *handlers* in the place of its own methods."""
@@ -162,14 +164,29 @@ class ServerInternals:
 
     # -- tasks ----------------------------------------------------------------------------
 
-    def spawn(self, function: Callable[..., object], *args: object) -> object:
-        """Run a function in the background, in the way of the mode, and in an empty context."""
+    def start(self, function: Callable[..., object], *args: object) -> object:
+        """
+        Run a function in the background, in the way of the mode, and in an empty context.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
         # Green threads may inherit the context, and with it the application's request.
         run = contextvars.Context().run
+        return self.server.start_background_task(run, function, *args)
+
+    def spawn(self, function: Callable[..., object], *args: object) -> object:
+        """Run a function as start() does, or here and now where no thread can be started."""
         try:
-            return self.server.start_background_task(run, function, *args)
-        except RuntimeError:  # the interpreter is shutting down and starts no more threads
-            return run(function, *args)
+            task = self.start(function, *args)
+            self._lacks_threads = False
+            return task
+        except RuntimeError as error:
+            # At its exit the interpreter starts no thread, too; of that there is nothing to say.
+            if not self._lacks_threads and threading.main_thread().is_alive():
+                self._lacks_threads = True
+                logger.warning("Running in place what should run in the background: %s.", error)
+        return contextvars.Context().run(function, *args)
 
     def run_apart(self, function: Callable[[], Any]) -> Any:
         """
@@ -183,21 +200,24 @@ class ServerInternals:
 
         Raises:
             RecursionError: It is called from within too many others.
-            BaseException: What the function raises.
+            RuntimeError: The function has ended its thread, as by SystemExit.
+            Exception: What the function raises.
         """
         depth = _depth.get() + 1
         if depth > MAX_NESTED:
             raise RecursionError("Guards or receivers of signals call each other without end.")
         result: list[Any] = []
-        errors: list[BaseException] = []
+        errors: list[Exception] = []
         done = self.server.eio.create_event()
 
         def run() -> None:
             _depth.set(depth)
             try:
                 result.append(function())
-            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            except Exception as error:  # noqa: BLE001 - raised in the caller's thread
                 errors.append(error)
+            except BaseException as error:  # noqa: BLE001 - it is about this thread alone
+                errors.append(RuntimeError(f"The application has ended a thread by {error!r}."))
             finally:
                 done.set()
 

@@ -197,12 +197,8 @@ class SocketRequests:
     def _acknowledge(self, event: _Event, reply: dict[str, Any]) -> None:
         if event.id is None or not event.socket.connected:
             return
-        make = partial(self._internals.packet, ACK, namespace=event.namespace, id=event.id)
-        try:
-            self._send(event.socket, make(data=[reply]))
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            logger.exception("The response to a socket request cannot be sent.")
-            self._send(event.socket, make(data=[_error(500, "Internal Server Error")]))
+        packet = self._internals.packet(ACK, namespace=event.namespace, id=event.id, data=[reply])
+        self._send(event.socket, packet)
 
     # -- backpressure ---------------------------------------------------------------------
 

@@ -392,8 +392,8 @@ def test_what_comes_after_a_join_undoes_it_though_the_guard_is_slow(
     undone = undo(here.sockets, ann.sid)
     undone.result(PATIENCE)
     teams.may_answer.set()
-    join.result(PATIENCE)
 
+    assert join.result(PATIENCE) == Outcome()  # nothing has changed, and nothing was so already
     assert there.rooms_of(ann) == set()
 
 
@@ -405,10 +405,79 @@ def test_a_join_that_comes_again_stands(
     here.sockets.leave(ann.sid, "team:7").result(PATIENCE)
     again = here.sockets.join(ann.sid, "team:7")
     teams.may_answer.set()
-    join.result(PATIENCE)
-    again.result(PATIENCE)
 
+    assert join.result(PATIENCE) == Outcome()
+    assert again.result(PATIENCE) == Outcome(1)
     assert there.rooms_of(ann) == {"team:7"}
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_of_two_joins_each_has_the_answer_of_its_own_guard(
+    cluster: LocalCluster, here: Worker, second: bool
+) -> None:
+    """The first one lets the socket in, whatever becomes of the second."""
+    there = cluster.worker()
+    asked = [(threading.Event(), threading.Event()) for _ in range(2)]
+    answers = [True, second]
+
+    @there.rooms.guard("vip")
+    def guard() -> bool:
+        number = next(n for n, (asking, _) in enumerate(asked) if not asking.is_set())
+        asked[number][0].set()
+        assert asked[number][1].wait(PATIENCE)
+        return answers[number]
+
+    client = there.connect()
+    joins = []
+    for asking, _ in asked:
+        joins.append(here.sockets.join(client.sid, "vip"))
+        assert asking.wait(PATIENCE)
+
+    asked[0][1].set()
+    assert joins[0].result(PATIENCE) == Outcome(1)
+    assert there.rooms_of(client) == {"vip"}
+    asked[1][1].set()
+    if second:
+        assert joins[1].result(PATIENCE) == Outcome(unchanged=1)
+    else:
+        with pytest.raises(Refused):
+            joins[1].result(PATIENCE)
+    assert there.rooms_of(client) == {"vip"}
+
+
+@pytest.mark.parametrize("undo", ["leave", "leave_all", "disconnect"])
+@pytest.mark.parametrize("caller", ["here", "there"])
+@pytest.mark.parametrize("is_member", [True, False])
+def test_a_guard_may_undo_the_join_that_it_is_asked_about(
+    cluster: LocalCluster, here: Worker, undo: str, caller: str, is_member: bool
+) -> None:
+    """The outcome says that nothing has changed, and not that the socket was a member."""
+    there = cluster.worker()
+    client = there.connect()
+    undoes = not is_member
+    left: list[Outcome] = []
+
+    @there.rooms.guard("<name>")
+    def guard(name: str) -> bool:
+        if undoes:
+            target = [request] if undo != "leave" else [request, name]
+            left.append(getattr(sockets, undo)(*target).result(PATIENCE))
+        return True
+
+    if is_member:
+        there.sockets.join(client.sid, "red").result(PATIENCE)
+        undoes = True
+    calls = there.sockets if caller == "there" else here.sockets
+
+    joined = calls.join(client.sid, "red").result(PATIENCE)
+
+    assert joined == Outcome(unknown=(client.sid,) if undo == "disconnect" else ())
+    if undo == "disconnect":
+        assert left == [Outcome(1)]
+    else:
+        assert left[0].changed == is_member
+        assert there.rooms_of(client) == set()
+    assert there.sockets.count("red").value == 0
 
 
 def test_a_socket_that_goes_while_its_guard_is_asked_is_unknown(

@@ -337,7 +337,7 @@ def test_what_cannot_be_a_user_changes_nothing(cluster: LocalCluster, user: Any)
 
 def test_a_call_is_for_sockets_or_for_a_user(cluster: LocalCluster) -> None:
     sockets: Any = cluster.worker().sockets
-    sid = new_sid("worker123456")
+    sid = new_sid("workerabcdefghij")
 
     calls: list[Callable[[], object]] = [
         lambda: sockets.leave(sid, "red", user="ann"),

@@ -10,10 +10,11 @@ import pytest
 from engineio.exceptions import SocketIsClosedError
 from flask import request
 
-from flask_rooms import Outcome, sockets
+from flask_rooms import Outcome, signals, sockets
 from flask_rooms.globals import parts_of
 from flask_rooms.protocol.ids import new_sid
-from tests.support.apps import PATIENCE, LocalCluster, Worker, fence, in_thread
+from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence, in_thread
+from tests.support.polling import PollingClient
 
 pytestmark = pytest.mark.every_python
 
@@ -81,6 +82,95 @@ def test_a_client_that_leaves_while_it_connects_leaves_no_ghost(worker: Worker) 
 
     connection.result(PATIENCE)
     assert _members(worker, "red") == _members(worker, None) == []
+
+
+@pytest.mark.parametrize("stage", ["before_connect", "user_loader", "connect"])
+@pytest.mark.parametrize("namespace", ["/", "/chat"])
+def test_a_client_that_leaves_while_it_is_decided_about_is_not_connected(
+    worker: Worker, stage: str, namespace: str
+) -> None:
+    """Its DISCONNECT counts, though there is nothing yet to disconnect."""
+    deciding, go_on = threading.Event(), threading.Event()
+    gone: list[str] = []
+
+    def decide(*_: Any) -> None:
+        if not deciding.is_set():
+            deciding.set()
+            assert go_on.wait(PATIENCE)
+            if stage == "connect":
+                assert sockets.join(request, "red").result(0) == Outcome(unknown=(sid_of(),))
+
+    def sid_of() -> str:
+        return sockets.get_id(request)
+
+    worker.socketio.on("connect", namespace=namespace)(lambda: None)
+    worker.socketio.on("disconnect", namespace=namespace)(gone.append)
+    worker.rooms.after_disconnect(lambda reason, rooms: gone.append(reason))
+    if stage == "connect":
+        worker.socketio.on("connect", namespace=namespace)(decide)
+    else:
+        getattr(worker.rooms, stage)(decide)
+    client = PollingClient(worker.app)
+    suffix = "" if namespace == "/" else f"{namespace},"
+    connecting = in_thread(lambda: client.send(f"40{suffix}"))
+    assert deciding.wait(PATIENCE)
+
+    client.send(f"41{suffix}")
+    go_on.set()
+    connecting.result(PATIENCE)
+
+    if stage == "connect":  # the handler has accepted it, and its end is that of any other
+        assert client.receive().startswith(f'40{suffix}{{"sid"')
+        assert client.receive() == f"41{suffix}"
+        eventually(worker, lambda: gone == ["client disconnect"] * 2)
+    else:
+        assert client.receive().startswith(f"44{suffix}")
+        assert gone == []
+    eventually(worker, lambda: _members(worker, None, namespace) == [])
+    client.send(f"40{suffix}")
+    assert client.receive().startswith(f'40{suffix}{{"sid"')
+    assert len(_members(worker, None, namespace)) == 1
+
+
+def test_nor_is_one_that_leaves_and_is_refused(worker: Worker) -> None:
+    """It never was there, so its disconnect handler does not run."""
+    gone: list[str] = []
+    client = PollingClient(worker.app)
+
+    @worker.socketio.on("connect")
+    def connect() -> bool:
+        client.send("41")
+        return False
+
+    worker.socketio.on("disconnect")(gone.append)
+
+    client.send("40")
+
+    assert client.receive().startswith("44")
+    assert (gone, _members(worker, None)) == ([], [])
+
+
+@pytest.mark.parametrize("end", ["accepted", "refused"])
+def test_the_rooms_that_it_has_joined_meanwhile_end_with_signals(worker: Worker, end: str) -> None:
+    left: list[str] = []
+    client = PollingClient(worker.app)
+
+    @worker.socketio.on("connect")
+    def connect() -> bool:
+        assert sockets.join(request, "red").result(0) == Outcome(1)
+        client.send("41")
+        assert _members(worker, "red") == []
+        return end == "accepted"
+
+    def hear(app: Any, room: str, reason: str, **about: Any) -> None:
+        left.append(f"{room}: {reason}")
+
+    with signals.left.connected_to(hear, worker.app):
+        client.send("40")
+        eventually(worker, lambda: _members(worker, None) == [])
+        eventually(worker, lambda: "red: disconnect" in left)
+
+    assert left.count("red: disconnect") == 1
 
 
 def test_one_client_that_is_closed_takes_an_event_from_no_other(worker: Worker) -> None:

@@ -310,6 +310,77 @@ def test_it_becomes_null_where_the_provider_has_written_it(cluster: LocalCluster
     assert client.received() == []
 
 
+class Unknown:
+    """What no JSON provider knows."""
+
+
+class Odd:
+    """What an application's JSON provider fails on."""
+
+
+class OddProvider(DefaultJSONProvider):
+    """A provider with a bug."""
+
+    @staticmethod
+    def default(value: Any) -> Any:
+        """Return what a value is in JSON."""
+        if isinstance(value, Odd):
+            raise KeyError("a bug")
+        return DefaultJSONProvider.default(value)
+
+
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _itself() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+NO_ANSWERS: dict[str, Any] = {
+    "an object": Unknown(),
+    "a set of them": {Unknown()},
+    "beside bytes": [b"\x00", Unknown()],
+    "beside NaN": [math.nan, Unknown()],
+    "a key": {(1, 2): 3},
+    "what contains itself": _itself(),
+    "too deep": _nested(100_000),
+    "a bug": Odd(),
+}
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS)
+def test_an_answer_that_cannot_be_sent_is_a_500_and_one_line_of_the_log(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture, answer: str
+) -> None:
+    """Its client waits, and would wait for ever; the next event is answered as ever."""
+    worker = worker_with(cluster)
+    worker.app.json = OddProvider(worker.app)
+    worker.socketio.on("ask")(lambda: NO_ANSWERS[answer])
+    worker.socketio.on("two")(lambda: ("one", NO_ANSWERS[answer]))
+    worker.socketio.on("well")(lambda: "well")
+    client = worker.connect()
+
+    for event in ("ask", "two"):
+        caplog.clear()
+        got = client.emit(event)
+
+        assert got == {
+            "body": {"message": "Internal Server Error"},
+            "headers": {},
+            "statusCode": 500,
+        }
+        assert [record.getMessage() for record in caplog.records] == [
+            "An acknowledgement cannot be encoded, and is sent as an error."
+        ]
+    assert client.emit("well") == "well"
+
+
 LONE = ["\ud800", "a\udfff!", "\ude00\ud83d"]
 
 

@@ -1,0 +1,193 @@
+"""What would end a thread ends none of ours and no caller, and without threads work goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import flask_socketio
+import pytest
+from greenlet import GreenletExit
+
+from flask_rooms import Outcome, Refused, signals
+from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence
+
+errors = pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GreenletExit])
+
+
+@pytest.fixture(name="cluster")
+def _cluster() -> Iterator[LocalCluster]:
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(name="there")
+def _there(cluster: LocalCluster) -> Worker:
+    """The worker that has the sockets."""
+    return cluster.worker()
+
+
+@pytest.fixture(name="here", params=["the owner", "another worker"])
+def _here(cluster: LocalCluster, there: Worker, request: pytest.FixtureRequest) -> Worker:
+    """The worker of the caller."""
+    return there if request.param == "the owner" else cluster.worker()
+
+
+def ends_its_thread(error: type[BaseException], also: Callable[..., Any] = print) -> Any:
+    """Return a function of an application that raises what ends a thread."""
+
+    def end(*args: Any, **about: Any) -> None:
+        also()
+        raise error
+
+    return end
+
+
+# -- what ends a thread ---------------------------------------------------------------------------
+
+
+@errors
+def test_a_guard_that_ends_its_thread_refuses(
+    here: Worker, there: Worker, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    there.rooms.guard("team:<name>")(ends_its_thread(error))
+    client = there.connect()
+
+    with pytest.raises(Refused):
+        here.sockets.join(client.sid, "team:red").result(PATIENCE)
+
+    assert error.__name__ in caplog.text
+    assert here.sockets.join(client.sid, "open").result(PATIENCE) == Outcome(1)
+
+
+@errors
+def test_a_receiver_that_ends_its_thread_harms_no_other(
+    here: Worker, there: Worker, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = there.connect()
+    seen: list[str] = []
+    end = ends_its_thread(error)
+
+    def see(app: Any, room: str, **about: Any) -> None:
+        seen.append(room)
+
+    with (
+        signals.joined.connected_to(end, there.app),
+        signals.joined.connected_to(see, there.app),
+    ):
+        for room in ("red", "blue"):
+            assert here.sockets.join(client.sid, room).result(PATIENCE) == Outcome(1)
+        eventually(there, lambda: seen == ["red", "blue"])
+
+    assert caplog.text.count("A receiver of the signal") == 2
+    assert error.__name__ in caplog.text
+
+
+@errors
+@pytest.mark.parametrize("function", ["before_connect", "user_loader"])
+def test_a_hook_that_ends_its_thread_refuses(
+    there: Worker, error: type[BaseException], function: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    getattr(there.rooms, function)(ends_its_thread(error))
+
+    assert not there.connect().is_connected()
+
+    assert error.__name__ in caplog.text
+
+
+@errors
+@pytest.mark.parametrize("way", ["sockets", "flask_socketio", "the client"])
+@pytest.mark.parametrize("place", ["disconnect", "after_disconnect", "left"])
+def test_the_end_of_a_socket_ends_no_thread(
+    here: Worker, there: Worker, error: type[BaseException], way: str, place: str
+) -> None:
+    """A caller that waits for the disconnect handler is told by an error; the hooks run."""
+    called: list[str] = []
+    end = ends_its_thread(error, lambda: called.append(place))
+    if place == "disconnect":
+        there.socketio.on("disconnect")(end)
+    elif place == "left":
+        signals.left.connect(end, there.app)
+    else:
+        there.rooms.after_disconnect(end)
+    there.rooms.after_disconnect(lambda reason, rooms: called.append("last"))
+
+    for _ in range(2):
+        called.clear()
+        client = there.connect()
+        with suppress(RuntimeError):
+            if way == "sockets":
+                assert here.sockets.disconnect(client.sid).result(PATIENCE) == Outcome(1)
+            elif way == "flask_socketio":
+                with here.app.app_context():
+                    flask_socketio.disconnect(client.sid, "/")
+            else:
+                client.disconnect()
+        eventually(there, lambda: called[-1:] == ["last"])
+        assert place in called
+        assert not there.socketio.server.manager.rooms.get("/")
+
+
+def test_the_caller_of_a_handler_that_ends_its_thread_is_told(there: Worker) -> None:
+    """By an error that no server takes for a reason to end."""
+    there.socketio.on("disconnect")(ends_its_thread(SystemExit))
+    client = there.connect()
+
+    with there.app.app_context(), pytest.raises(RuntimeError, match="SystemExit"):
+        flask_socketio.disconnect(client.sid, "/")
+
+
+# -- without threads ------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Have the system refuse to start any thread: none has room for so large a stack."""
+    threading.stack_size(2**46)
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threading.Thread(target=print).start()
+        yield
+    finally:
+        threading.stack_size(0)
+
+
+@pytest.mark.mode_independent
+def test_without_threads_all_is_done_in_place(
+    here: Worker, there: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A socket that nobody tells of its end, or a receiver that is not called, were worse."""
+    called: list[str] = []
+    there.rooms.guard("team:<name>")(lambda name: name == "red")
+    there.socketio.on("disconnect")(lambda reason: called.append(reason))
+    receiver: Callable[..., None] = lambda app, room, **about: called.append(room)  # noqa: E731
+    there.app.put("/who")(lambda: "me")
+    client, fenced = there.connect(), there.connect()
+    fence(here, fenced)
+
+    with no_threads(), signals.joined.connected_to(receiver, there.app):
+        assert here.sockets.join(client.sid, "team:red").result(PATIENCE) == Outcome(1)
+        with pytest.raises(Refused):
+            here.sockets.join(client.sid, "team:blue").result(PATIENCE)
+        assert client.ask("put", "/who")["body"] == "me"
+        assert here.sockets.disconnect(client.sid).result(PATIENCE) == Outcome(1)
+        eventually(there, lambda: called == ["team:red", "server disconnect"])
+
+    assert caplog.text.count("Running in place what should run in the background") == 1
+    assert there.connect().is_connected()
+
+
+@pytest.mark.mode_independent
+def test_without_a_thread_that_receives_a_worker_does_not_start(cluster: LocalCluster) -> None:
+    """It would hang for ever, or be deaf; it starts as soon as there is one."""
+    worker = cluster.worker()
+    other = cluster.worker()
+    client = other.connect()
+
+    with no_threads(), pytest.raises(RuntimeError, match="can't start new thread"):
+        worker.cluster.start()
+
+    assert worker.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+    assert worker.connect().is_connected()
