@@ -14,8 +14,8 @@ class Backend(ABC):
     be lost or doubled: the cluster numbers, repairs and signs them.
     `flask_rooms.testing.BackendContract` tests a backend for this.
 
-    publish() may be called from several threads at once. receive() is called from one thread
-    only; publish() and close() may be called during it.
+    publish() and publish_to() may be called from several threads at once. receive() is called from
+    one thread only; the others may be called during it.
     """
 
     #: Whether this is certainly the only backend on the channel. A backend that cannot know, as
@@ -25,6 +25,10 @@ class Backend(ABC):
     #: Whether there can never be another one on the channel. Its worker then needs no thread to
     #: receive, as it receives nothing but what it has just published.
     private: bool = False
+
+    #: The name under which publish_to() of the others reaches this worker; a change takes effect
+    #: with the next open(). A backend that has no addresses ignores it.
+    address: str = ""
 
     @abstractmethod
     def open(self) -> None:
@@ -50,6 +54,22 @@ class Backend(ABC):
             BackendError: The payload may not have reached the broker, or the backend
                 is closed. Calling again reconnects.
         """
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        """
+        Hand *payload* to the broker for one worker, in a bounded time.
+
+        If no backend has that address the payload is lost. A backend without addresses inherits
+        this method, which publishes to every worker.
+
+        Args:
+            address: The worker's address.
+            payload: Any bytes; may be empty.
+
+        Raises:
+            BackendError: As publish().
+        """
+        self.publish(payload)
 
     @abstractmethod
     def receive(self, timeout: float) -> bytes | None:

@@ -74,7 +74,7 @@ class KombuBackend(Backend):
         """
         self.close()
         self._process = os.getpid()
-        self._subscriber = _Subscriber(self._connect, self._where)
+        self._subscriber = _Subscriber(self._connect, self._where, self.address)
         self._publisher = _Publisher(self._connect, self._where)
         try:
             self._subscriber.connect()
@@ -91,12 +91,25 @@ class KombuBackend(Backend):
             BackendError: The payload may not have reached the broker, or the backend is closed.
             TypeError: The payload is not bytes.
         """
+        self._publish(payload, None)
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        """
+        Hand *payload* to the broker for one worker, in a bounded time.
+
+        Raises:
+            BackendError: The payload may not have reached the broker, or the backend is closed.
+            TypeError: The payload is not bytes.
+        """
+        self._publish(payload, address)
+
+    def _publish(self, payload: bytes, address: str | None) -> None:
         if not isinstance(payload, bytes):
             raise TypeError(f"A payload must be bytes, not {type(payload).__name__}.")
         publisher = self._publisher
         if publisher is None or self._process != os.getpid():
             raise BackendError("The backend is closed, or was opened before a fork: call open().")
-        publisher.publish(payload)
+        publisher.publish(payload, address)
 
     def receive(self, timeout: float) -> bytes | None:
         """
@@ -207,9 +220,9 @@ class _Link:
 
 
 class _Publisher(_Link):
-    def publish(self, payload: bytes) -> None:
+    def publish(self, payload: bytes, address: str | None) -> None:
         with self._use() as session:
-            session.publish(payload)
+            session.publish(payload, address)
 
     def audience(self) -> int | None:
         try:
@@ -220,8 +233,9 @@ class _Publisher(_Link):
 
 
 class _Subscriber(_Link):
-    def __init__(self, connect: Callable[[], Session], where: str) -> None:
+    def __init__(self, connect: Callable[[], Session], where: str, address: str) -> None:
         super().__init__(connect, where)
+        self._address = address
         self._arrived: deque[bytes] = deque()
 
     def receive(self, timeout: float) -> bytes | None:
@@ -242,7 +256,7 @@ class _Subscriber(_Link):
 
     def _prepare(self, session: Session) -> Session:
         try:
-            session.subscribe(self._arrived.append)
+            session.subscribe(self._address, self._arrived.append)
         except BaseException:
             session.discard()
             raise

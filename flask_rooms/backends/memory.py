@@ -13,11 +13,11 @@ from flask_rooms.errors import BackendError
 # close() puts None into an inbox, to wake receive().
 _Inbox = queue.Queue["bytes | None"]
 
-# (process ID, hub, channel) -> the open inboxes, as an ordered set. It has no lock: one made at
-# import would stay a native lock where eventlet or gevent patch later, and each step below is a
-# single dict operation, which is atomic. The process ID is there because a forked child must not
-# fill copies of its parent's inboxes, which nothing reads.
-_hubs: dict[tuple[int, str, str], dict[_Inbox, None]] = {}
+# (process ID, hub, channel) -> the open inboxes and their addresses, in the order of opening. It
+# has no lock: one made at import would stay a native lock where eventlet or gevent patch later, and
+# each step below is a single dict operation, which is atomic. The process ID is there because a
+# forked child must not fill copies of its parent's inboxes, which nothing reads.
+_hubs: dict[tuple[int, str, str], dict[_Inbox, str]] = {}
 
 
 class MemoryBackend(Backend):
@@ -51,7 +51,7 @@ class MemoryBackend(Backend):
         self._publishing = threading.Lock()
         self._inboxes = _hubs.setdefault((os.getpid(), self._hub, self._channel), {})
         self._inbox = queue.Queue()
-        self._inboxes[self._inbox] = None
+        self._inboxes[self._inbox] = self.address
 
     def publish(self, payload: bytes) -> None:
         """
@@ -61,14 +61,28 @@ class MemoryBackend(Backend):
             BackendError: The backend is closed.
             TypeError: The payload is not bytes.
         """
+        self._put(payload, None)
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        """
+        Put *payload* into the inbox of the backend with that address.
+
+        Raises:
+            BackendError: The backend is closed.
+            TypeError: The payload is not bytes.
+        """
+        self._put(payload, address)
+
+    def _put(self, payload: bytes, address: str | None) -> None:
         if not isinstance(payload, bytes):
             raise TypeError(f"A payload must be bytes, not {type(payload).__name__}.")
         if self._inbox is None:
             raise BackendError("The backend is closed; call open() first.")
         # Without the lock, backends could receive the payloads of two threads in different orders.
         with self._publishing:
-            for inbox in list(self._inboxes):
-                inbox.put(payload)
+            for inbox, its_address in list(self._inboxes.items()):
+                if address is None or address == its_address:
+                    inbox.put(payload)
 
     def receive(self, timeout: float) -> bytes | None:
         """

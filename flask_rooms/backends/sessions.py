@@ -36,6 +36,13 @@ ROLLS = 3
 #: Milliseconds that RabbitMQ keeps such a queue after its last worker.
 ROLL_EXPIRES = 10_000
 
+#: The most bytes that wait at RabbitMQ for one worker. The oldest are dropped then, so that a
+#: worker that hangs does not fill the broker; the cluster repairs the gap.
+QUEUE_BYTES = 64 * 2**20
+
+#: The routing key of RabbitMQ with which all subscribers are bound.
+_EVERYONE = ""
+
 #: Called with each payload that arrives.
 Take = Callable[[bytes], object]
 
@@ -57,11 +64,11 @@ class Session(ABC):
         self._transport = connection.transport
 
     @abstractmethod
-    def publish(self, payload: bytes) -> None:
-        """Hand *payload* to the broker for every subscriber."""
+    def publish(self, payload: bytes, address: str | None) -> None:
+        """Hand *payload* to the broker for every subscriber, or for those of an address."""
 
     @abstractmethod
-    def subscribe(self, take: Take) -> None:
+    def subscribe(self, address: str, take: Take) -> None:
         """Subscribe: every payload published after the return is given to *take* by drain()."""
 
     def audience(self) -> int | None:
@@ -99,25 +106,31 @@ class RedisSession(Session):
         channel = connection.channel()
         # As Kombu names it: Redis has one set of channels for all its databases.
         prefix = channel.keyprefix_fanout.format(db=channel.pool.connection_kwargs["db"])
-        self._topic = f"{channel.global_keyprefix}{prefix}{name}".encode()
+        self._topic = f"{channel.global_keyprefix}{prefix}{name}"
         self._redis = channel.pool.make_connection()
         self._redis.connect()
         self._take: Take = lambda payload: None
 
-    def publish(self, payload: bytes) -> None:
-        self._send("PUBLISH", self._topic, payload)
+    def publish(self, payload: bytes, address: str | None) -> None:
+        topic = self._topic if address is None else self._topic_of(address)
+        self._send("PUBLISH", topic, payload)
         self._redis.read_response()
+
+    def _topic_of(self, address: str) -> str:
+        return f"{self._topic}/{address}"  # no name of a channel has a slash
 
     def audience(self) -> int | None:
         self._send("PUBSUB", "NUMSUB", self._topic)
         _, count = self._redis.read_response()
         return int(count)
 
-    def subscribe(self, take: Take) -> None:
+    def subscribe(self, address: str, take: Take) -> None:
         self._take = take
-        self._send("SUBSCRIBE", self._topic)
-        if not self.drain(TIMEOUT):
-            raise BackendError("Redis did not confirm the subscription.")
+        topics = [self._topic, self._topic_of(address)]
+        self._send("SUBSCRIBE", *topics)
+        for _ in topics:  # Redis confirms each, and sends nothing else before the last
+            if not self.drain(TIMEOUT):
+                raise BackendError("Redis did not confirm the subscription.")
 
     def drain(self, timeout: float) -> bool:
         if not self._redis.can_read(timeout):
@@ -161,16 +174,19 @@ class RabbitMQSession(Session):
         self._asking: Any = None
         # Not auto-deleted: an exchange that goes with its last queue could go between another
         # worker's declaration of it and that worker's binding.
-        self._channel.exchange_declare(name, "fanout", durable=False, auto_delete=False)
+        self._channel.exchange_declare(name, "direct", durable=False, auto_delete=False)
 
     def _open_channel(self) -> Any:
         channel = self._link.channel()
         channel.auto_decode = False  # which it would do by a header of the sender
         return channel
 
-    def publish(self, payload: bytes) -> None:
+    def publish(self, payload: bytes, address: str | None) -> None:
         self._channel.basic_publish(
-            Message(payload, delivery_mode=1), exchange=self._name, timeout=TIMEOUT
+            Message(payload, delivery_mode=1),
+            exchange=self._name,
+            routing_key=_EVERYONE if address is None else _key_of(address),
+            timeout=TIMEOUT,
         )
 
     def audience(self) -> int | None:
@@ -185,13 +201,18 @@ class RabbitMQSession(Session):
             self._asking = None
             return 0
 
-    def subscribe(self, take: Take) -> None:
+    def subscribe(self, address: str, take: Take) -> None:
         self._enrol()  # before the rest: what is subscribed is counted
         # Exclusive, because RabbitMQ 4.3 refuses transient queues that are not. No
         # acknowledgements, because the cluster retransmits by itself.
         queue = f"{self._name}.{uuid4().hex}"
-        self._channel.queue_declare(queue, exclusive=True)
-        self._channel.queue_bind(queue, self._name)
+        self._channel.queue_declare(
+            queue,
+            exclusive=True,
+            arguments={"x-max-length-bytes": QUEUE_BYTES, "x-overflow": "drop-head"},
+        )
+        for key in (_EVERYONE, _key_of(address)):
+            self._channel.queue_bind(queue, self._name, routing_key=key)
         self._channel.basic_consume(
             queue, no_ack=True, callback=lambda message: take(bytes(message.body or b""))
         )
@@ -214,8 +235,13 @@ class RabbitMQSession(Session):
         super().close()
 
 
+def _key_of(address: str) -> str:
+    """Return the routing key of a worker, which is never that of all."""
+    return f"@{address}"
+
+
 class VirtualSession(Session):
-    """A connection of another transport of Kombu."""
+    """A connection of another transport of Kombu, which has no addresses: all get everything."""
 
     def __init__(self, connection: Any, name: str) -> None:
         super().__init__(connection, name)
@@ -224,13 +250,13 @@ class VirtualSession(Session):
         self._exchange.declare()
         self._queue: Any = None
 
-    def publish(self, payload: bytes) -> None:
+    def publish(self, payload: bytes, address: str | None) -> None:
         message = self._channel.prepare_message(
             payload, content_type="application/octet-stream", content_encoding="binary"
         )
         self._channel.basic_publish(message, exchange=self._name, routing_key="", timeout=TIMEOUT)
 
-    def subscribe(self, take: Take) -> None:
+    def subscribe(self, address: str, take: Take) -> None:
         def on_message(message: Any) -> None:
             body = message.body or b""
             take(body.encode() if isinstance(body, str) else bytes(body))

@@ -152,11 +152,11 @@ class Cluster:
             self._unheard = False
             self._said_goodbye = False
             self._former_peers: frozenset[str] = frozenset()  # before restarts; not met again yet
-            opened = self._transport.open()
+            self._shared = LockedNode(self._timing, self._limits, self._version)
+            opened = self._transport.open(self._shared.node.name)
             # Well below the time after which workers that are back sooner count this one as dead.
             longest = self._timing.heartbeat / 2
             self.receiver = Receiver(self, self.backend, opened=opened, longest=longest)
-            self._shared = LockedNode(self._timing, self._limits, self._version)
             echo = self.receiver.drain if self.backend.private else None
             self._sender = Sender(self._shared, self._transport, self.receiver.stopping, echo)
             worker = self._worker
@@ -366,6 +366,7 @@ class Cluster:
             waiting = self._shared.node.waiting()
             self._former_peers |= self._shared.node.peers
             node = self._shared.renew()
+            self.backend.address = node.name
             self._listening.clear()
             self._unheard = True  # until its hello has come back, as at the start
             unanswered = self._calls.forget_all()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
@@ -50,8 +52,9 @@ class Transport:
         self.dropped: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
 
-    def open(self) -> bool:
-        """Connect; return False when the broker cannot be reached."""
+    def open(self, address: str) -> bool:
+        """Connect, to be reached at *address*; return False when the broker cannot be reached."""
+        self.backend.address = address
         self.down = False
         try:
             self.backend.open()
@@ -66,20 +69,33 @@ class Transport:
 
     def publish(self, frame: Frame) -> None:
         """
-        Send a frame to every worker.
+        Send a frame to every worker, or to the only one that it is for.
 
         Raises:
             BackendError: The broker cannot be reached.
         """
         payload = self.codec.encode(frame)
+        publish = self._publisher_for(frame)
         began = time.monotonic()
         try:
-            self.backend.publish(payload)
+            publish(payload)
         except BackendError:
             # A connection that went stale while idle fails at once; a second attempt may succeed.
             if time.monotonic() - began > AT_ONCE:
                 raise
-            self.backend.publish(payload)
+            publish(payload)
+
+    def _publisher_for(self, frame: Frame) -> Callable[[bytes], object]:
+        # A backend need have no more than the four methods.
+        publish_to = getattr(self.backend, "publish_to", None)
+        if not frame.to or publish_to is None:
+            return self.backend.publish
+        return partial(publish_to, frame.to)
+
+    def audience(self) -> int | None:
+        """Return how many workers are connected to the channel, or None if it is not known."""
+        audience = getattr(self.backend, "audience", None)
+        return None if audience is None else audience()
 
     def drop(self, reason: str) -> None:
         """Count a dropped payload, and log the remedy."""

@@ -199,6 +199,7 @@ class Frame:
         operations: Consecutive operations, each encoded by encode_operation().
         heartbeat: The sender's heartbeat, if one was due.
         nacks: Worker -> the number from which it is to retransmit its stream.
+        to: The only worker that it is for; empty for all. Not sent: the backend needs it.
     """
 
     sender: str
@@ -206,3 +207,4 @@ class Frame:
     operations: tuple[bytes, ...] = ()
     heartbeat: Heartbeat | None = None
     nacks: Mapping[str, int] = field(default_factory=dict)
+    to: str = ""

@@ -65,10 +65,10 @@ class Bus:
         for backend in list(self.listening):
             backend.lose_connection()
 
-    def send(self, sender: BusBackend, payload: bytes) -> None:
-        """Send *payload* to every open backend of the sender's channel."""
+    def send(self, sender: BusBackend, payload: bytes, address: str | None = None) -> None:
+        """Send *payload* to the open backends of the sender's channel, or to one address."""
         for receiver in self.listening:
-            if receiver.channel == sender.channel:
+            if receiver.channel == sender.channel and address in (None, receiver.address):
                 for _ in range(self._copies(sender, receiver)):
                     delay = self._random.uniform(0, self.faults.delay)
                     receiver.put(time.monotonic() + delay, payload)
@@ -164,13 +164,25 @@ class BusBackend(Backend):
         Raises:
             BackendError: The backend is closed or cut off, or the broker is down.
         """
+        self._send(payload, None)
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        """
+        Send *payload* to the open backend of the channel that has the address.
+
+        Raises:
+            BackendError: The backend is closed or cut off, or the broker is down.
+        """
+        self._send(payload, address)
+
+    def _send(self, payload: bytes, address: str | None) -> None:
         with self._bus.changed:
             if self._inbox is None:
                 raise BackendError("The backend is closed; call open() first.")
             if not self.reachable:
                 raise BackendError("The test has taken the broker away.")
             if not self.mute:
-                self._bus.send(self, payload)
+                self._bus.send(self, payload, address)
 
     def receive(self, timeout: float) -> bytes | None:
         """

@@ -95,6 +95,14 @@ class Workers:
             backend.open()
         return backends
 
+    def open_at(self, *addresses: str) -> list[Backend]:
+        """Return an opened backend for each address."""
+        backends = [self.make() for _ in addresses]
+        for backend, address in zip(backends, addresses, strict=True):
+            backend.address = address
+            backend.open()
+        return backends
+
     def next(self, worker: Backend) -> bytes:
         """Return the next payload of *worker*, or fail if none arrives."""
         payload = worker.receive(self.patience)
@@ -320,6 +328,33 @@ class BackendContract(_Suite):
             publisher.publish(b"still here")
             assert [workers.next(worker) for worker in staying] == [b"still here"] * 2
 
+    def test_payload_for_one_worker_reaches_it(self, workers: Workers) -> None:
+        """A payload for an address arrives there; without addresses, at every worker."""
+        one, other = workers.open_at("one", "other")
+        for publisher in (one, other):
+            publisher.publish_to("other", b"for the other")
+            assert workers.next(other) == b"for the other"
+
+    def test_payloads_for_one_and_for_all_are_in_order(self, workers: Workers) -> None:
+        """What one worker publishes for one and for all arrives in the order published."""
+        publisher, other = workers.open_at("publisher", "other")
+        for number in range(100):
+            publisher.publish(b"%d for all" % number)
+            publisher.publish_to("other", b"%d for one" % number)
+        sent = [b"%d for %s" % (n, whom) for n in range(100) for whom in (b"all", b"one")]
+        assert workers.take(other, len(sent)) == sent
+
+    def test_payload_for_an_unknown_address_is_lost(self, workers: Workers) -> None:
+        """An address that no worker has, or has no longer, is no error."""
+        (publisher,) = workers.open_at("publisher")
+        (gone,) = workers.open_at("gone")
+        gone.close()
+        publisher.publish_to("gone", b"lost")
+        publisher.publish_to("never there", b"lost, too")
+        publisher.publish(b"fence")
+        while (payload := workers.next(publisher)) != b"fence":
+            assert payload in (b"lost", b"lost, too")  # there are no addresses: all get everything
+
     def test_audience_counts_the_open_backends(self, workers: Workers) -> None:
         """audience() is the number of the channel's open backends, where it is known."""
         assert workers.make().audience() is None
@@ -396,6 +431,17 @@ class ReconnectContract(_Suite):
         finally:
             stop.set()
         assert workers.finish(listening)
+
+    def test_address_is_kept_over_a_cut(
+        self, workers: Workers, break_connection: BreakConnection
+    ) -> None:
+        """A backend that has reconnected is reached at its address, once."""
+        everyone = workers.open_at("one", "other")
+        break_connection(everyone[1])
+        self.recover(workers, everyone)
+        everyone[0].publish_to("other", b"for the other")
+        everyone[0].publish_to("other", b"fence")
+        assert self.take_after_probes(workers, everyone[1], 2) == [b"for the other", b"fence"]
 
     def test_audience_is_right_after_a_cut(
         self, workers: Workers, break_connection: BreakConnection

@@ -383,6 +383,48 @@ class ClosesForAll(Sound):
         super().close()
 
 
+class Addressed(Sound):
+    """Has addresses, and keeps the contract."""
+
+    its_address = ""
+
+    def open(self) -> None:
+        super().open()
+        self.its_address = self.address
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        for member in self.listeners():
+            if isinstance(member, Addressed) and member.its_address == address:
+                member.deliver(payload)
+
+
+class ReachesNoAddress(Addressed):
+    """Loses what is for one worker."""
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        pass
+
+
+class SendsToOneLater(Addressed):
+    """Keeps what is for one worker until there is something else for it."""
+
+    held: bytes | None = None
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        held, self.held = self.held, payload
+        if held is not None:
+            super().publish_to(address, held)
+
+
+class RefusesTheUnknown(Addressed):
+    """Raises an error when nobody has the address."""
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        if address not in [getattr(member, "its_address", "") for member in self.hub.members]:
+            raise BackendError("nobody there")
+        super().publish_to(address, payload)
+
+
 class CountsAllChannels(Sound):
     """Counts the subscribers of the whole broker."""
 
@@ -440,6 +482,9 @@ BROKEN: dict[type[Sound], str] = {
     PublishesWhenClosed: "closed_backend_refuses_to_publish",
     WrongError: "closed_backend_refuses_to_publish",
     ClosesForAll: "a_closed_worker_leaves_the_others_connected",
+    ReachesNoAddress: "payload_for_one_worker_reaches_it",
+    SendsToOneLater: "payloads_for_one_and_for_all_are_in_order",
+    RefusesTheUnknown: "payload_for_an_unknown_address_is_lost",
     CountsAllChannels: "audience_counts_the_open_backends",
     CountsWhenClosed: "audience_counts_the_open_backends",
     CountsTheClosed: "audience_shrinks_when_a_backend_closes",
@@ -494,6 +539,21 @@ class SubscribesTwice(Reconnects):
             raise BackendError("connection lost")
 
 
+class LosesItsAddress(Reconnects):
+    """Is reached by address until the first cut."""
+
+    cut_off = False
+
+    def reconnect(self) -> None:
+        self.cut_off |= self.inbox is not None and self not in self.hub.members
+        super().reconnect()
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        for member in self.listeners():
+            if member.address == address and not getattr(member, "cut_off", False):
+                member.deliver(payload)
+
+
 class CountsTheCut(Reconnects):
     """Counts its old connection, too."""
 
@@ -519,6 +579,7 @@ BROKEN_RECONNECTS: dict[type[Reconnects], str] = {
     StaysDeaf: "workers_recover_from_a_cut",
     SubscribesTwice: "workers_recover_from_a_cut",
     LeaksTheDriversError: "a_waiting_receive_survives_a_cut",
+    LosesItsAddress: "address_is_kept_over_a_cut",
     CountsTheCut: "audience_is_right_after_a_cut",
     CannotCloseAfterACut: "close_after_a_cut_is_harmless",
 }
@@ -579,6 +640,15 @@ class TestSound(BackendContract):
     def make_backend(self) -> MakeBackend:
         hub = Hub()
         return lambda channel: Sound(hub, channel)
+
+
+class TestAddressed(BackendContract):
+    """Nor with one that has addresses."""
+
+    @pytest.fixture
+    def make_backend(self) -> MakeBackend:
+        hub = Hub()
+        return lambda channel: Addressed(hub, channel)
 
 
 class TestReconnects(ReconnectContract):
