@@ -38,6 +38,8 @@ class Config:
         waiting_request_bytes: The total size of these, in bytes.
         waiting_timeout: Seconds for which a connection is not read while its queue is full; a
             request that still finds no room is answered with 429.
+        unread_bytes: How much one client may leave unread, in bytes; beyond it its connection is
+            ended.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
     """
 
@@ -55,6 +57,7 @@ class Config:
     waiting_requests: int = 100
     waiting_request_bytes: int = 4 * 2**20
     waiting_timeout: float = 5.0
+    unread_bytes: int = 16 * 2**20
     request_headers: Sequence[str] = ()
 
     @classmethod

@@ -38,6 +38,7 @@ from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.async_mode import choose_mode
 from flask_rooms.server.connecting import Connecting
+from flask_rooms.server.connections import Connections
 from flask_rooms.server.decoding import Decoder
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
@@ -307,7 +308,7 @@ class _Build:
         self._guards = guards
         self._users = users
         self._hooks = hooks
-        self._internals = ServerInternals()
+        self._internals = ServerInternals(config.unread_bytes)
         self._signals = SignalQueue(app)
         self._registry = Registry(self._signals.add)
         self._acknowledgements = Acknowledgements()
@@ -375,11 +376,9 @@ class _Build:
             self._app,
             self._registry,
             self._delivery,
-            disconnects,
             self._context,
             self._internals,
-            self._config.request_headers,
-            self._config.waiting_timeout,
+            self._config,
             self._refusals,
         )
         decoder = Decoder(self._registry, disconnects, self._internals, requests.refuse)
@@ -389,6 +388,7 @@ class _Build:
             message=decoder.handle,
             client_left=disconnects.on_client_left,
             session_ended=disconnects.on_session_end,
+            unread=Connections(self._refusals, self._internals).on_unread,
             http=guard_http,
             packet_class=partial(checked, self._app, lambda: socketio.server_options.get("json")),
         )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from engineio.payload import Payload
+
+from flask_rooms.server.output import Output
 
 #: Packets that one POST of a polling client may have. Clients send all that has queued up while
 #: they connected, and python-engineio refuses more than 16.
@@ -40,6 +46,7 @@ class Handlers:
         message: Handles a message of Engine.IO before it is decoded.
         client_left: Handles a DISCONNECT packet.
         session_ended: Handles the end of a connection.
+        unread: Called with a connection whose client leaves too much unread.
         http: Takes the server's WSGI application, and returns the one that replaces it.
         packet_class: Takes the server's class of packets, and returns the one that replaces it.
     """
@@ -49,6 +56,7 @@ class Handlers:
     message: Callable[[str, Any], None]
     client_left: Callable[[str, str | None, Any], None]
     session_ended: Callable[[str, Any], None]
+    unread: Callable[[str], object]
     http: Callable[[Callable[..., Any]], Callable[..., Any]]
     packet_class: Callable[[Any], Any]
 
@@ -60,25 +68,58 @@ class ServerInternals:
     Tested with python-socketio 5.15.0 to 5.18.1 and python-engineio 4.13.0 to 4.15.1. A server
     is made by Flask-SocketIO after the parts, and bound by the client manager: python-socketio
     hands it over in Manager.set_server().
+
+    Args:
+        unread_bytes: How much a client may leave unread, in bytes.
     """
 
     server: Any
     _lacks_threads = False
+    _handlers: Handlers
+
+    def __init__(self, unread_bytes: int) -> None:
+        self._unread_bytes = unread_bytes
 
     def bind(self, server: Any, handlers: Handlers) -> None:
         """Take a server, and put *handlers* in the place of its own methods."""
         self.server = server
+        self._handlers = handlers
         self.handle_connect, server._handle_connect = server._handle_connect, handlers.connect
         self.handle_event, server._handle_event = server._handle_event, handlers.event
         self.handle_message = server._handle_eio_message
         server._handle_eio_message = handlers.message
         server.eio.on("message", handlers.message)
         server._handle_disconnect = handlers.client_left
-        server._handle_eio_disconnect = handlers.session_ended  # what instrument() restores
-        server.eio.on("disconnect", handlers.session_ended)
+        server._handle_eio_disconnect = self._session_ended  # what instrument() restores
+        server.eio.on("disconnect", self._session_ended)
+        self._session_begun, server._handle_eio_connect = (
+            server._handle_eio_connect,
+            self._begin_session,
+        )
+        server.eio.on("connect", self._begin_session)
+        self._replace_queues(server.eio)
         server.handle_request = handlers.http(server.handle_request)
         server.packet_class = handlers.packet_class(server.packet_class)
         Payload.max_decode_packets = max(Payload.max_decode_packets, MAX_POLLED_PACKETS)
+
+    def _replace_queues(self, eio: Any) -> None:
+        """Have each connection know what waits for its client, and over which WebSocket."""
+        drivers = eio._async  # of the mode, and shared by all servers of the process
+        make, empty, limit = drivers["queue"], drivers["queue_empty"], self._unread_bytes
+        eio._async = drivers | {"queue": lambda: Output(make(), empty, limit)}
+        if drivers["websocket"] is not None:
+            eio._async["websocket"] = partial(_make_websocket, drivers["websocket"])
+
+    def _begin_session(self, eio_sid: str, environ: dict[str, Any]) -> Any:
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is not None:
+            session.queue.on_full = partial(self._handlers.unread, eio_sid)
+        return self._session_begun(eio_sid, environ)
+
+    def _session_ended(self, eio_sid: str, reason: Any) -> None:
+        session = self.server.eio.sockets.get(eio_sid)
+        own = "" if session is None else session.queue.reason
+        self._handlers.session_ended(eio_sid, own or reason)
 
     # -- connections ----------------------------------------------------------------------
 
@@ -88,9 +129,9 @@ class ServerInternals:
         return environ
 
     def unread(self, eio_sid: str) -> int:
-        """Return how many packets wait for a client to read them."""
+        """Return how much waits for a client to read it, in bytes."""
         session = self.server.eio.sockets.get(eio_sid)
-        return 0 if session is None else int(session.queue.qsize())
+        return 0 if session is None else int(session.queue.unread)
 
     def note_life(self, eio_sid: str) -> None:
         """Count a client as alive although its answer to the last ping was not read yet."""
@@ -109,7 +150,9 @@ class ServerInternals:
             for packet in packets:
                 self.server._send_eio_packet(eio_sid, packet)
         except SocketIsClosedError:
-            pass
+            return
+        if session is not None and session.queue.unread > self._unread_bytes // 2:
+            self.sleep(0)  # its writer may be a green thread that our caller has not let run
 
     def close(self, eio_sid: str) -> bool:
         """Close a connection; return False when it is closed already."""
@@ -117,6 +160,24 @@ class ServerInternals:
         if session is not None:
             session.close(wait=False)  # the client may never read what waits for it
         return session is not None
+
+    def end(self, eio_sid: str, reason: str) -> None:
+        """
+        End a connection, although its client may not read: what waits for it is dropped.
+
+        Args:
+            eio_sid: The connection.
+            reason: What disconnect handlers are told.
+        """
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is None:
+            return
+        session.queue.reason = reason
+        # Else the thread that sends would stay for as long as the client does not read. The one
+        # that receives may now be the first to close the connection.
+        _shut_down(session.queue.transport)
+        session.queue.discard()
+        session.close(wait=False, abort=True)
 
     def forget_attachments(self, eio_sid: str) -> None:
         """Forget the event of a client that waits for its binary attachments."""
@@ -246,6 +307,36 @@ class ServerInternals:
 def engine_packets(parts: tuple[str | bytes, ...] | list[str | bytes]) -> list[EnginePacket]:
     """Return the parts of an encoded packet as packets of Engine.IO."""
     return [EnginePacket(MESSAGE, part) for part in parts]
+
+
+def _make_websocket(make: Callable[..., Any], handler: Any, server: Any) -> Any:
+    """Return a WebSocket of python-engineio that its connection knows of while it is open."""
+    output = handler.__self__.queue
+
+    def handle(websocket: Any) -> Any:
+        output.transport = websocket
+        try:
+            return handler(websocket)
+        finally:
+            output.transport = None
+
+    return make(handle, server)
+
+
+def _shut_down(websocket: Any) -> None:
+    """Shut down the TCP connection below a WebSocket of python-engineio, if there is one."""
+    with contextlib.suppress(AttributeError, OSError):  # it is closed already
+        if hasattr(websocket, "ws"):  # simple-websocket
+            tcp = websocket.ws.sock
+        elif hasattr(websocket, "socket"):  # eventlet
+            tcp = websocket.socket
+        elif isinstance(websocket._sock, int):  # uWSGI has the number of the file
+            with socket.socket(fileno=os.dup(websocket._sock)) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+            return
+        else:  # gevent-websocket
+            tcp = websocket._sock.stream.handler.socket
+        tcp.shutdown(socket.SHUT_RDWR)
 
 
 def _timed_out(session: Any, ping_timeout: float) -> bool:

@@ -13,12 +13,12 @@ from flask import Flask
 from socketio.packet import ACK, EVENT
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from flask_rooms.config import Config
 from flask_rooms.membership.names import RESERVED_EVENTS
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.delivery import Delivery
-from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.environ import (
@@ -39,10 +39,9 @@ logger = logging.getLogger("flask_rooms")
 RESERVED = RESERVED_EVENTS | {"*", "error", "__disconnect_final"}
 #: The events that are socket requests, as in Sails.
 VERBS = ("get", "post", "put", "patch", "delete", "options", "head")
-#: How many unread packets of a client delay its next request.
-UNREAD = 32
-#: How many unread packets disconnect a client: refusals are packets too.
-UNREAD_AT_ALL = 1000
+#: The part of ROOMS_UNREAD_BYTES that delays the next request of a client; the rest is for what
+#: it has not asked for.
+UNREAD = 1 / 4
 
 # https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
 _OTHER_SITES = ("cross-site", "same-site")
@@ -67,11 +66,9 @@ class SocketRequests:
         app: The application.
         registry: The sockets of this worker.
         delivery: Sends acknowledgements.
-        disconnects: Ends the connection of a client that does not read.
         context: Has the queue and the cookies of each socket.
         internals: The server.
-        headers: The names of further headers that clients may set.
-        waiting_timeout: Seconds for which a connection is not read while its queue is full.
+        config: The headers that clients may set, and the limits.
         refusals: Counts the requests for which there is no room.
     """
 
@@ -80,21 +77,19 @@ class SocketRequests:
         app: Flask,
         registry: Registry,
         delivery: Delivery,
-        disconnects: Disconnects,
         context: SocketContext,
         internals: ServerInternals,
-        headers: Iterable[str],
-        waiting_timeout: float,
+        config: Config,
         refusals: Refusals,
     ) -> None:
         self._app = app
         self._registry = registry
         self._delivery = delivery
-        self._disconnects = disconnects
         self._context = context
         self._internals = internals
-        self._headers = frozenset(name.lower() for name in headers)
-        self._waiting_timeout = waiting_timeout
+        self._headers = frozenset(name.lower() for name in config.request_headers)
+        self._waiting_timeout = config.waiting_timeout
+        self._unread_bytes = config.unread_bytes * UNREAD
         self._refusals = refusals
 
     def handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
@@ -200,6 +195,9 @@ class SocketRequests:
         packet = self._internals.packet(ACK, namespace=event.namespace, id=event.id, data=[reply])
         self._send(event.socket, packet)
 
+    def _send(self, socket: Socket, packet: Any) -> None:
+        self._delivery.send_packet(socket.eio_sid, packet)
+
     # -- backpressure ---------------------------------------------------------------------
 
     def _hold_reader(self, socket: Socket) -> bool:
@@ -210,14 +208,8 @@ class SocketRequests:
 
     def _wait_for_reader(self, socket: Socket) -> None:
         # Unread responses take memory; over HTTP a client that does not read is kept waiting, too.
-        while socket.connected and self._internals.unread(socket.eio_sid) > UNREAD:
+        while socket.connected and self._internals.unread(socket.eio_sid) > self._unread_bytes:
             self._internals.sleep(0.05)
-
-    def _send(self, socket: Socket, packet: Any) -> None:
-        if self._internals.unread(socket.eio_sid) <= UNREAD_AT_ALL:
-            self._delivery.send_packet(socket.eio_sid, packet)
-        else:  # the client keeps sending and reads no refusals
-            self._disconnects.hang_up(socket.eio_sid)
 
     def _pause(self) -> None:
         self._internals.sleep(0)

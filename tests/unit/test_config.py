@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "ROOMS_OUTBOX_BYTES": 16 * 2**20,
     "ROOMS_REPAIR_LOG_BYTES": 16 * 2**20,
     "ROOMS_MESSAGE_BYTES": 2**20,
+    "ROOMS_UNREAD_BYTES": 16 * 2**20,
 }
 
 NO_SECONDS = [0, -1, 0.0, -0.5, "5", "", None, True, math.inf, math.nan, [], 5j]
@@ -36,6 +37,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "outbox_bytes": NO_BYTES,
     "repair_log_bytes": NO_BYTES,
     "message_bytes": NO_BYTES,
+    "unread_bytes": NO_BYTES,
     "channel": ["", None, 42, b"channel", ["channel"], True],
     "secret_keys": ["", "key", b"key", [], (), [""], [b""], [None], ["key", None], [42], 42, True],
     "backend_options": ["option", [1], 42, True, [("a", 1)]],

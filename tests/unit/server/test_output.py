@@ -1,0 +1,119 @@
+"""The queue of what a client has not read is bounded, and counts right whoever fills it."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+
+import pytest
+from engineio.packet import MESSAGE, Packet
+
+from flask_rooms.server.output import Output
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+#: A packet, and its size.
+SMALL = Packet(MESSAGE, "x" * 1000)
+SIZE = sys.getsizeof(SMALL.data)
+
+
+class Outputs:
+    """An output of ten small packets, and how often it was full."""
+
+    def __init__(self) -> None:
+        self.times_full = 0
+        self.output = Output(queue.Queue(), queue.Empty, 10 * SIZE)
+        self.output.on_full = self._on_full
+
+    def _on_full(self) -> None:
+        self.times_full += 1
+
+    def put(self, *packets: Packet) -> None:
+        for packet in packets:
+            self.output.put(packet)
+
+    def send(self) -> str:
+        """Do as python-engineio does with the next packet."""
+        waiting = self.output.get(block=False)
+        self.output.task_done()
+        return str(waiting.encode())
+
+
+@pytest.fixture
+def full() -> Outputs:
+    outputs = Outputs()
+    outputs.put(*[SMALL] * 10)
+    return outputs
+
+
+def test_what_is_being_sent_waits_no_more(full: Outputs) -> None:
+    assert full.output.unread == 10 * SIZE
+    assert full.send() == f"4{SMALL.data}"
+    assert full.output.unread == 9 * SIZE
+
+    full.put(SMALL)
+    assert (full.output.unread, full.times_full) == (10 * SIZE, 0)
+
+
+def test_beyond_the_limit_nothing_is_added_and_that_is_said_once(full: Outputs) -> None:
+    full.put(SMALL, SMALL)
+    full.send()
+    full.put(SMALL)
+
+    assert (full.output.unread, full.times_full) == (9 * SIZE, 1)
+
+
+def test_one_packet_may_be_larger_than_the_limit(full: Outputs) -> None:
+    larger = Packet(MESSAGE, "x" * 20 * SIZE)
+    full.put(larger)
+    assert full.output.unread > 30 * SIZE
+
+    for _ in range(11):
+        full.send()
+    assert full.output.unread == 0
+
+    full.put(larger, larger)
+    assert full.times_full == 1
+
+
+def test_what_is_discarded_is_gone(full: Outputs) -> None:
+    full.output.discard()
+    full.put(SMALL)
+
+    assert full.output.get(block=False) is None
+    with pytest.raises(queue.Empty):
+        full.output.get(block=False)
+    assert full.times_full == 0
+
+
+def test_threads_that_put_and_send_at_once_leave_nothing_counted() -> None:
+    output = Output(queue.Queue(), queue.Empty, 10**9)
+
+    def put() -> None:
+        for _ in range(2000):
+            output.put(SMALL)
+
+    def send() -> None:
+        for _ in range(4000):
+            output.get(timeout=20).encode()
+
+    threads = [threading.Thread(target=target) for target in (put, send, put, send, put, put)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert output.unread == 0
+
+
+def test_a_binary_packet_is_encoded_for_each_transport() -> None:
+    """python-engineio keeps the first encoding, and other clients may wait for the same packet."""
+    packet = Packet(MESSAGE, b"\x01\x02")
+    output = Output(queue.Queue(), queue.Empty, 1000)
+    for _ in range(3):
+        output.put(packet)
+
+    encoded = [output.get(block=False).encode(b64=b64) for b64 in (False, True, False)]
+
+    assert encoded == [b"\x01\x02", "bAQI=", b"\x01\x02"]
