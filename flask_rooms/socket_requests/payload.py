@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
@@ -25,6 +26,12 @@ _NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\]")
 # Forbidden in a decoded path, because servers and browsers interpret these differently.
 _ENCODED_SLASH = re.compile(r"%2f|%5c", re.IGNORECASE)
 _NOT_IN_A_PATH = re.compile(rb"[\x00-\x1f\x7f]|(?:^|/)\.\.?(?:/|$)")
+
+_encode = json.JSONEncoder(allow_nan=False).encode
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+# How much deeper each bracket goes, by its byte.
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 class Malformed(Exception):
@@ -96,9 +103,10 @@ def parse(verb: str, args: tuple[Any, ...]) -> Payload:
 def _url(url: Any) -> tuple[str, str]:
     if not isinstance(url, str):
         raise Malformed("`url` is required and has to be a string.")
+    path, _, query = url.partition("#")[0].partition("?")
+    _refuse_long(path, query)  # at once: encoding makes it longer
     if not url.startswith("/") or url.startswith("//") or _NOT_IN_A_URL.search(url):
         raise Malformed('`url` has to be a path that starts with one "/".')
-    path, _, query = url.partition("#")[0].partition("?")
     if _ENCODED_SLASH.search(path) or _NOT_IN_A_PATH.search(unquote_to_bytes(path)):
         raise Malformed("The path of `url` may not have `.`, `..` or encoded slashes in it.")
     # Encode non-ASCII characters as browsers do.
@@ -108,7 +116,11 @@ def _url(url: Any) -> tuple[str, str]:
 
 
 def _refuse_long(path: str, query: str) -> None:
-    if len(path) + len(query) > URL_BYTES:
+    _refuse_over(len(path) + len(query))
+
+
+def _refuse_over(size: int) -> None:
+    if size > URL_BYTES:
         raise Malformed(f"A URL has {URL_BYTES} bytes at most, its query string included.", 414)
 
 
@@ -117,7 +129,8 @@ def _headers(given: Any) -> dict[str, str]:
         return {}
     if not isinstance(given, dict):
         raise Malformed("`headers` has to be an object.")
-    headers = {}
+    headers: dict[str, str] = {}
+    size = 0
     for name, value in given.items():
         named = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
         if not named or not isinstance(value, str | int | float):
@@ -125,17 +138,16 @@ def _headers(given: Any) -> dict[str, str]:
         headers[name] = text = str(value)
         if _CONTROL.search(text) or not text.isascii():
             raise Malformed("A header has to be a single line of ASCII.")
-    if sum(len(name) + len(value) for name, value in headers.items()) > HEADER_BYTES:
-        raise Malformed(f"The headers have {HEADER_BYTES} bytes at most, all together.", 431)
+        size += len(name) + len(text)
+        if size > HEADER_BYTES:
+            raise Malformed(f"The headers have {HEADER_BYTES} bytes at most, all together.", 431)
     return headers
 
 
 def _body(data: Any) -> tuple[bytes, str]:
     if isinstance(data, bytes):
         return data, "application/octet-stream"
-    text = json.dumps(data, allow_nan=False)
-    _refuse_deep(data, text)
-    return text.encode(), "application/json"
+    return _json(data).encode(), "application/json"
 
 
 def _query(data: Any) -> str:
@@ -143,29 +155,26 @@ def _query(data: Any) -> str:
         return ""
     if not isinstance(data, dict):
         raise Malformed("`data` of this verb goes to the query string and has to be an object.")
-    pairs = []
+    pairs, size = [], 0
     for name, value in data.items():
-        many = value if isinstance(value, list) else [value]
-        pairs += [(name, one if isinstance(one, str) else _text(one)) for one in many]
+        for one in value if isinstance(value, list) else [value]:
+            text = one if isinstance(one, str) else _text(one)
+            pairs.append((name, text))
+            # Counted as it grows, as it may be many times longer than the data.
+            size += len(str(name)) + len(text) + len("=&")
+            _refuse_over(size - len("&"))
     return urlencode(pairs)
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    text = json.dumps(value, allow_nan=False)
-    _refuse_deep(value, text)
-    return text
+    return "" if value is None else _json(value)
 
 
-def _refuse_deep(data: Any, text: str) -> None:
-    """Refuse *data*, whose JSON is *text*, if it is nested deeply enough to exhaust a parser."""
-    if text.count("[") + text.count("{") <= DEPTH:
-        return  # it cannot be nested deeper than it has brackets
-    level, depth = [data], 0
-    while level:
-        depth += 1
-        if depth > DEPTH:
+def _json(data: Any) -> str:
+    """Return *data* as JSON, or refuse it if its depth could exhaust a parser."""
+    text = _encode(data)
+    if text.count("[") + text.count("{") > DEPTH:  # else it cannot be deeper
+        brackets = _STRING.sub("", text).encode().translate(None, _NO_BRACKETS)
+        if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > DEPTH:
             raise Malformed(f"`data` may be nested {DEPTH} levels deep at most.", 413)
-        inner = (one.values() if isinstance(one, dict) else one for one in level)
-        level = [one for many in inner for one in many if isinstance(one, dict | list | tuple)]
+    return text
