@@ -381,7 +381,9 @@ class _Build:
             self._config,
             self._refusals,
         )
-        decoder = Decoder(self._registry, disconnects, self._internals, requests.refuse)
+        decoder = Decoder(
+            self._registry, disconnects, self._internals, requests.refuse, self._refusals
+        )
         return Handlers(
             connect=connecting.handle,
             event=requests.handle,

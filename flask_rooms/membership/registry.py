@@ -355,5 +355,10 @@ class Registry:
         with self._lock:
             return self._namespace(namespace).by_eio_sid.get(eio_sid)
 
+    def has_socket(self, eio_sid: str) -> bool:
+        """Whether this Engine.IO session has a socket, in any namespace."""
+        with self._lock:
+            return any(eio_sid in one.by_eio_sid for one in self._namespaces.values())
+
     def _namespace(self, name: str) -> Namespace:
         return self._namespaces.get(name) or Namespace(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from engineio import json as default_json
 from flask import Flask
-from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packet
 
 from flask_rooms.server.json_provider import ProviderJSON, refuse_not_json, replaced
 
@@ -22,10 +22,13 @@ _NOT_ENCODED = "An acknowledgement cannot be encoded, and is sent as an error."
 #: How many binary attachments an event may have, and how many bytes they may have together.
 ATTACHMENTS = 1000
 ATTACHMENT_BYTES = 16 * 2**20
+#: How many characters the name of a namespace may have.
+NAMESPACE_LENGTH = 1024
 
 # By which a socket request is recognised that is not JSON.
 _REQUEST = re.compile(r'\["(get|post|put|patch|delete|options|head)"')
 _WITH_DATA = (EVENT, ACK, BINARY_EVENT, BINARY_ACK)
+_FROM_CLIENTS = (CONNECT, DISCONNECT, *_WITH_DATA)
 
 
 class MalformedPacket(Exception):
@@ -95,12 +98,25 @@ class _Checked:
             count = super().decode(encoded_packet)  # type: ignore[misc]  # likewise
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise MalformedPacket(self, 400) from error
+        if not self._is_sound():
+            raise MalformedPacket(self, 400)
         if count and count > ATTACHMENTS:
             raise MalformedPacket(self, 413)
         return count
 
+    def _is_sound(self) -> bool:
+        """Whether the parts of a packet are what they have to be, whatever the serializer."""
+        return (
+            self.packet_type in _FROM_CLIENTS
+            and isinstance(self.namespace, str | None)
+            and len(self.namespace or "") <= NAMESPACE_LENGTH
+            and isinstance(self.id, int | None)
+        )
+
     def add_attachment(self, attachment: Any) -> bool:
         """Add a binary attachment, within bounds."""
+        if not isinstance(attachment, bytes):
+            raise MalformedPacket(self, 400)
         size = len(attachment) + sum(map(len, self.attachments))
         if size > ATTACHMENT_BYTES:
             raise MalformedPacket(self, 413)
@@ -108,6 +124,26 @@ class _Checked:
             return bool(super().add_attachment(attachment))  # type: ignore[misc]  # likewise
         except (LookupError, RecursionError, TypeError, ValueError) as error:
             raise MalformedPacket(self, 400) from error
+
+    @classmethod
+    def reconstruct_binary(cls, data: Any, attachments: list[bytes]) -> Any:
+        """
+        Return *data* with its attachments in the place of what stands for them.
+
+        Each stands in one place, as in what clients send: in many, a small event would become a
+        large one where it is sent on.
+        """
+        return _restored(data, dict(enumerate(attachments)))
+
+
+def _restored(data: Any, attachments: dict[int, bytes]) -> Any:
+    if isinstance(data, list):
+        return [_restored(one, attachments) for one in data]
+    if not isinstance(data, dict):
+        return data
+    if data.get("_placeholder") and "num" in data:
+        return attachments.pop(data["num"])
+    return {key: _restored(one, attachments) for key, one in data.items()}
 
 
 def checked(app: Flask, own_json: Callable[[], Any], packet_class: Any) -> Any:

@@ -18,6 +18,7 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from engineio.payload import Payload
+from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
 from flask_rooms.server.output import Output
 
@@ -86,7 +87,6 @@ class ServerInternals:
         self._handlers = handlers
         self.handle_connect, server._handle_connect = server._handle_connect, handlers.connect
         self.handle_event, server._handle_event = server._handle_event, handlers.event
-        self.handle_message = server._handle_eio_message
         server._handle_eio_message = handlers.message
         server.eio.on("message", handlers.message)
         server._handle_disconnect = handlers.client_left
@@ -179,13 +179,15 @@ class ServerInternals:
         session.queue.discard()
         session.close(wait=False, abort=True)
 
-    def forget_attachments(self, eio_sid: str) -> None:
-        """Forget the event of a client that waits for its binary attachments."""
-        self.server._binary_packet.pop(eio_sid, None)
+    @property
+    def unfinished(self) -> dict[str, Any]:
+        """The packets of clients that wait for their binary attachments, by connection."""
+        unfinished: dict[str, Any] = self.server._binary_packet
+        return unfinished
 
     def forget_connection(self, eio_sid: str) -> None:
         """Forget everything about a connection."""
-        self.forget_attachments(eio_sid)
+        self.unfinished.pop(eio_sid, None)
         self.server.environ.pop(eio_sid, None)
 
     # -- packets and handlers -------------------------------------------------------------
@@ -193,6 +195,18 @@ class ServerInternals:
     def packet(self, kind: int, **fields: Any) -> Any:
         """Return a new packet of Socket.IO."""
         return self.server.packet_class(kind, **fields)
+
+    def handle_packet(self, eio_sid: str, packet: Any) -> None:
+        """Hand the packet of a client to the handler of its type."""
+        kind, namespace = packet.packet_type, packet.namespace
+        if kind == CONNECT:
+            self.server._handle_connect(eio_sid, namespace, packet.data)
+        elif kind == DISCONNECT:
+            self.server._handle_disconnect(eio_sid, namespace, self.reasons.CLIENT_DISCONNECT)
+        elif kind in (EVENT, BINARY_EVENT):
+            self.server._handle_event(eio_sid, namespace, packet.id, packet.data)
+        else:
+            self.server._handle_ack(eio_sid, namespace, packet.id, packet.data)
 
     @property
     def packet_class(self) -> Any:

@@ -24,6 +24,7 @@ class RawClient:
     Args:
         url: The worker.
         auth: What to send with the connection.
+        connect: Whether to connect to the namespace.
         options: As websocket-client takes them: `header`, `origin`, `cookie`.
 
     Attributes:
@@ -33,13 +34,14 @@ class RawClient:
         Refused: The worker does not want this client.
     """
 
-    def __init__(self, url: str, auth: Any = None, **options: Any) -> None:
+    def __init__(self, url: str, auth: Any = None, *, connect: bool = True, **options: Any) -> None:
         address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
         self._websocket: WebSocket = create_connection(address, timeout=TIMEOUT, **options)
         self._last_id = 10**6  # lower ones are the tests' own
         self._answers: dict[int, Any] = {}
         try:
-            self.sid = self._connect(auth)
+            assert self.receive()[0] == "0"
+            self.sid = self._connect(auth) if connect else ""
         except BaseException:
             self.close()
             raise
@@ -60,7 +62,6 @@ class RawClient:
         self._websocket.shutdown()  # type: ignore[no-untyped-call]
 
     def _connect(self, auth: Any) -> str:
-        assert self.receive()[0] == "0"
         self.send("40" if auth is None else f"40{json.dumps(auth)}")
         answer = self.receive()
         handshake = json.loads(answer[2:])

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_rooms.server.packet_class import ATTACHMENT_BYTES, ATTACHMENTS
+from flask_rooms.server.decoding import BEFORE_CONNECT_BYTES
+from flask_rooms.server.packet_class import ATTACHMENT_BYTES, ATTACHMENTS, NAMESPACE_LENGTH
 from flask_rooms.socket_requests.handler import VERBS
 from flask_rooms.socket_requests.payload import DEPTH
 from tests.support.raw import RawClient
@@ -37,6 +38,11 @@ def client(worker: Worker) -> Iterator[RawClient]:
 def goes_on(client: RawClient) -> bool:
     """Whether the socket still serves requests."""
     return bool(client.request("put", "/echo", "still")["body"]["json"] == "still")
+
+
+def refusals(client: RawClient, limit: str) -> int:
+    """Return how often clients of the worker have reached a limit."""
+    return int(client.request("get", "/refusals")["body"].get(limit, 0))
 
 
 def refused(answer: Any) -> bool:
@@ -279,6 +285,76 @@ def test_pieces_are_bounded_in_size(worker: Worker) -> None:
 
         assert client.answer(7)["statusCode"] == 413
         assert not client.survives()
+
+
+@pytest.mark.parametrize("event", ["put", "echo", "nothing"])
+def test_an_attachment_stands_in_one_place(client: RawClient, event: str) -> None:
+    """An echo of this would be as many times larger as there are placeholders."""
+    places = ",".join(['{"_placeholder":true,"num":0}'] * 300)
+    before = refusals(client, "malformed_packets")
+    client.send(f'451-7["{event}",{{"url":"/echo","data":[{places}]}}]')
+    client.send(b"bytes")
+
+    if event == "put":
+        assert client.answer(7)["statusCode"] == 400
+    assert refusals(client, "malformed_packets") == before + 1
+
+
+def test_each_attachment_comes_back_in_its_place(client: RawClient) -> None:
+    client.send('452-7["echo",{"_placeholder":true,"num":1},[{"_placeholder":true,"num":0}]]')
+    client.send(b"first")
+    client.send(b"second")
+
+    assert client.receive().startswith("462-7[")
+    assert [client.receive_binary(), client.receive_binary()] == [b"second", b"first"]
+
+
+def test_an_event_with_no_attachments_is_complete(client: RawClient) -> None:
+    client.send('450-7["put",{"url":"/echo","data":1}]')
+
+    assert client.answer(7)["body"]["json"] == 1
+
+
+def test_attachments_of_a_namespace_that_the_client_is_not_in_are_not_kept(
+    client: RawClient,
+) -> None:
+    before = refusals(client, "malformed_packets")
+    client.send('451-/chat,7["put",{"url":"/echo"}]')
+
+    assert goes_on(client)
+    assert refusals(client, "malformed_packets") == before + 1
+
+
+# -- before a limit can be known --------------------------------------------------------------
+
+
+def test_before_it_connects_a_client_sends_nothing_large(worker: Worker) -> None:
+    with RawClient(worker.url) as other, RawClient(worker.url, connect=False) as client:
+        before = refusals(other, "before_connect_bytes")
+        client.send("40" + json.dumps({"token": "x" * (BEFORE_CONNECT_BYTES - 1000)}))
+        assert client.receive().startswith("40")
+        client.send("41")
+        client.try_to_send('42["put",' + json.dumps("x" * BEFORE_CONNECT_BYTES) + "]")
+
+        assert not client.survives()
+        assert refusals(other, "before_connect_bytes") == before + 1
+
+
+def test_a_namespace_has_a_name_of_bounded_length(client: RawClient) -> None:
+    before = refusals(client, "malformed_packets")
+    client.send("40/" + "n" * NAMESPACE_LENGTH + ",")
+
+    assert goes_on(client)
+    assert refusals(client, "malformed_packets") == before + 1
+
+
+@pytest.mark.parametrize("packet", ["44", "47", "48[]", "49", "4true", "4null", '4{"a":1}'])
+def test_packets_that_no_client_sends_do_nothing(client: RawClient, packet: str) -> None:
+    before = refusals(client, "malformed_packets")
+    client.send(packet)
+
+    assert goes_on(client)
+    assert refusals(client, "malformed_packets") == before + 1
 
 
 # -- clients that do not read -----------------------------------------------------------------
