@@ -31,14 +31,14 @@ CALLS: dict[str, Callable[[Worker, Any], object]] = {
 calls = pytest.mark.parametrize("call", CALLS)
 
 
-@pytest.fixture(params=["memory", "memory alone", "redis"])
+@pytest.fixture(params=["memory", "memory alone", "redis", "amqp"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
     """What workers of this process are connected by; "memory alone" never connects any."""
     with LocalCluster() as cluster:
         if request.param == "memory alone":
             cluster.hub = "memory://"
-        elif request.param == "redis":
-            broker: Broker = request.getfixturevalue("redis_broker")
+        elif request.param in ("redis", "amqp"):
+            broker: Broker = request.getfixturevalue(f"{request.param}_broker")
             cluster.hub = broker.url
         yield cluster
 
@@ -69,7 +69,7 @@ def test_alone_a_worker_delivers_it(new_worker: Callable[[], Worker], call: str)
     assert client.received() == [("said", [LARGE]), ("said", [{"binary": LARGE.encode()}])]
 
 
-@pytest.mark.parametrize("cluster", ["memory", "redis"], indirect=True)
+@pytest.mark.parametrize("cluster", ["memory", "redis", "amqp"], indirect=True)
 @pytest.mark.parametrize("when", ["long ago", "just now"])
 @calls
 def test_with_another_worker_nobody_gets_it(
@@ -94,7 +94,7 @@ def test_with_another_worker_nobody_gets_it(
     assert client.received() == [("said", ["small"])]
 
 
-@pytest.mark.parametrize("cluster", ["memory", "redis"], indirect=True)
+@pytest.mark.parametrize("cluster", ["memory", "redis", "amqp"], indirect=True)
 def test_to_its_own_socket_any_worker_delivers_it(new_worker: Callable[[], Worker]) -> None:
     """By its ID, which says whose it is: no message is needed."""
     here, there = new_worker(), new_worker()
