@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from flask import Flask
@@ -43,12 +43,13 @@ class Config:
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
     """
 
-    backend_url: str | Sequence[str] = "memory://"
-    backend_options: Mapping[str, Any] | None = None
+    # Passwords and keys are in no representation.
+    backend_url: str | Sequence[str] = field(default="memory://", repr=False)
+    backend_options: Mapping[str, Any] | None = field(default=None, repr=False)
     channel: str = "flask-rooms"
     confirm_timeout: float = 5.0
     heartbeat_interval: float = 2.0
-    secret_keys: Sequence[str | bytes] | None = None
+    secret_keys: Sequence[str | bytes] | None = field(default=None, repr=False)
     outbox_bytes: int = 16 * 2**20
     repair_log_bytes: int = 16 * 2**20
     message_bytes: int = 2**20

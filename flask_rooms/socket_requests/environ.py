@@ -50,6 +50,9 @@ class Arrival(NamedTuple):
     entry: Callable[..., Any]
     environ: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        return f"<Arrival at {self.app}>"  # cookies stay out of it
+
 
 class _Body(io.BytesIO):
     """The body of a socket request, which carries its socket through any middleware."""

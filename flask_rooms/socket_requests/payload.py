@@ -65,6 +65,9 @@ class Payload:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: tuple[bytes, str] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Payload {self.path!r}>"  # tokens and data stay out of it
+
     @property
     def size(self) -> int:
         """The approximate memory that it takes, in bytes."""
