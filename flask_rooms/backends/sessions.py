@@ -1,8 +1,9 @@
 """
 Live connections to a broker: Kombu connects, and bytes go straight through its driver.
 
-Kombu's own messages are not used on Redis and RabbitMQ. Kombu would decode and decompress what
-arrives as its headers say, before anyone has checked who sent it.
+Kombu's own messages are not used on Redis and RabbitMQ, nor are the properties of messages read.
+Kombu would decode and decompress what arrives as its sender says, before anyone has checked who
+that is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from amqp import Message, NotFound
+from amqp.method_framing import frame_handler
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer
@@ -42,6 +44,10 @@ QUEUE_BYTES = 64 * 2**20
 
 #: The routing key of RabbitMQ with which all subscribers are bound.
 _EVERYONE = ""
+
+#: In AMQP: the kind of the frame that describes a message, and where the properties begin in it.
+_HEADER_FRAME, _PROPERTIES_AT = 2, 12
+_NO_PROPERTIES = bytes(2)
 
 #: Called with each payload that arrives.
 Take = Callable[[bytes], object]
@@ -235,6 +241,24 @@ class RabbitMQSession(Session):
         super().close()
 
 
+def opaque_frames(connection: Any, callback: Callable[..., object]) -> Callable[[Any], bool]:
+    """
+    Return a handler of AMQP frames that leaves out the properties of messages.
+
+    RabbitMQ passes on some that py-amqp cannot decode, such as a date in the year 300,000. One
+    message would end the connections of all workers.
+    """
+    handle = frame_handler(connection, callback)
+
+    def on_frame(frame: tuple[int, int, Any]) -> bool:
+        kind, channel, data = frame
+        if kind == _HEADER_FRAME:
+            data = bytes(data[:_PROPERTIES_AT]) + _NO_PROPERTIES
+        return bool(handle((kind, channel, data)))
+
+    return on_frame
+
+
 def _key_of(address: str) -> str:
     """Return the routing key of a worker, which is never that of all."""
     return f"@{address}"
@@ -315,7 +339,10 @@ def prepare(urls: str, options: Mapping[str, Any]) -> Any:
         # sets TCP keepalive and user timeout.
         heartbeat=0,
     )
-    if getattr(connection.get_transport_cls(), "polling_interval", None):
+    transport = connection.get_transport_cls()
+    if transport.driver_type == "amqp":
+        options["frame_handler"] = opaque_frames
+    if getattr(transport, "polling_interval", None):
         options.setdefault("polling_interval", POLLING_INTERVAL)
     return connection
 

@@ -259,17 +259,6 @@ def test_the_next_url_is_tried(redis_broker: Broker, separator: str | None) -> N
     backend.close()
 
 
-def test_garbage_on_the_channel_is_survived(redis_broker: Broker) -> None:
-    """What others put on a Redis channel costs a reconnection at worst."""
-    with Workers(opener(redis_broker.url), patience=10) as workers:
-        (worker,) = workers.open()
-        topic = f"/{urlsplit(redis_broker.url).path[1:] or 0}.{workers.channel}"
-        with redis.Redis.from_url(redis_broker.url) as client:
-            for garbage in (b"\xff", b"{", b"[]", b'"x"', b"{}", b'{"body": 1, "properties": {}}'):
-                assert client.publish(topic, garbage) == 1
-                eventually(lambda: heard(worker, b"fence"))
-
-
 def heard(worker: Backend, payload: bytes) -> bool:
     """Publish *payload* and return whether it came back."""
     try:
