@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from flask_rooms.testing import (
     ReconnectContract,
     Workers,
 )
+from tests.support.apps import in_thread
 from tests.support.brokers import Broker, RabbitMQ, Redis, free_port
 
 pytestmark = pytest.mark.oldest_dependencies
@@ -118,6 +120,47 @@ def test_hubs_do_not_hear_each_other() -> None:
     assert (one.receive(5), two.receive(5)) == (b"one", b"two")
     one.close()
     two.close()
+
+
+def test_memory_knows_whether_it_is_alone() -> None:
+    one, two, elsewhere = (MemoryBackend("tests", hub=hub) for hub in ("alone", "alone", "other"))
+    assert not one.alone  # it is not there itself
+
+    one.open()
+    elsewhere.open()
+    assert one.alone
+    two.open()
+    assert not one.alone
+    assert not two.alone
+    two.close()
+    assert one.alone
+    assert not two.alone
+    one.close()
+    elsewhere.close()
+
+
+@pytest.mark.parametrize("timeout", [0.5, 30.0])
+def test_memory_waits_for_a_payload(timeout: float) -> None:
+    """It does not ask again and again, which would take a whole processor."""
+    backend = MemoryBackend("tests", private=True)
+    backend.open()
+    turns = 0
+
+    def receive() -> bytes | None:
+        nonlocal turns
+        while (payload := backend.receive(timeout)) is None:
+            turns += 1
+        return payload
+
+    received = in_thread(receive)
+    with pytest.raises(FutureTimeout):
+        received.result(0.1)
+    backend.publish(b"payload")
+
+    assert received.result(30.0) == b"payload"
+    assert turns < 100  # on a busy machine the timeout may be over before
+    assert backend.receive(0) is None
+    backend.close()
 
 
 def test_memory_leaves_nothing_behind() -> None:

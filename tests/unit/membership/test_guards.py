@@ -525,13 +525,13 @@ def test_a_recheck_removes_members_that_no_longer_may_join(
     caller: str, there: Worker, teams: Teams, request: pytest.FixtureRequest
 ) -> None:
     worker: Worker = request.getfixturevalue(caller)
-    ann, bob = there.connect(), there.connect()
-    for client in (ann, bob):
+    ann, bob, cid = (there.connect() for _ in range(3))
+    for client in (ann, bob, cid):
         teams.put(client, 7)
-    worker.sockets.join([ann.sid, bob.sid], ["team:7", "red"]).result(PATIENCE)
+    worker.sockets.join([ann.sid, bob.sid, cid.sid], ["team:7", "red"]).result(PATIENCE)
     teams.put(bob)
 
-    assert worker.rooms.recheck("team:7").result(PATIENCE) == Outcome(changed=1, unchanged=1)
+    assert worker.rooms.recheck("team:7").result(PATIENCE) == Outcome(changed=1, unchanged=2)
 
     assert there.rooms_of(ann) == {"team:7", "red"}
     assert there.rooms_of(bob) == {"red"}

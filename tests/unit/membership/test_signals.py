@@ -8,10 +8,13 @@ from queue import Queue
 from typing import Any
 
 import pytest
-from flask import current_app, request
+from flask import Flask, current_app, request
 from flask_socketio import join_room
 
 from flask_rooms import Outcome, Rooms, signals, sockets
+from flask_rooms.membership import notifications
+from flask_rooms.membership.namespace import MembershipEvent, Origin
+from flask_rooms.membership.notifications import SignalQueue
 from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, make_app
 
 pytestmark = pytest.mark.every_python
@@ -258,3 +261,34 @@ def test_without_receivers_nothing_is_kept(here: Worker) -> None:
     ear, last = Ear(here), here.connect()
 
     assert ear.heard(last) == []
+
+
+def test_what_waits_for_receivers_that_do_not_return_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beyond that, signals are dropped, which is said once; what waits is sent in order."""
+    monkeypatch.setattr(notifications, "WAITING", 3)
+    app = Flask("application")
+    queue = SignalQueue(app)
+    heard: list[str] = []
+
+    def events(*rooms: str) -> list[MembershipEvent]:
+        return [MembershipEvent("/", "a", None, room, joined=True, edge=False) for room in rooms]
+
+    def hear(app: Any, room: str, **about: Any) -> None:
+        heard.append(room)
+
+    with signals.joined.connected_to(hear, app):
+        assert not queue.add([], Origin("call"))
+        assert queue.add(events("1", "2"), Origin("call"))
+        assert queue.add(events("3", "4"), Origin("call"))
+        assert queue.add(events("5"), Origin("call"))
+        queue.flush()
+        assert queue.add(events("6"), Origin("call"))
+        queue.flush()
+
+    assert heard == ["1", "2", "3", "6"]
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "3 changes wait for receivers of signals that do not return: dropping signals."
+    )

@@ -1,0 +1,108 @@
+"""The class of packets: how much a client's event may have, and whose JSON it is in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from engineio import json as default_json
+from flask import Flask
+from socketio.msgpack_packet import MsgPackPacket
+from socketio.packet import Packet
+
+from flask_rooms.server.json_provider import ProviderJSON
+from flask_rooms.server.packet_class import (
+    ATTACHMENT_BYTES,
+    ATTACHMENTS,
+    MalformedPacket,
+    checked,
+)
+
+pytestmark = pytest.mark.mode_independent
+
+
+class OwnJSON:
+    """A JSON module of an application."""
+
+    dumps, loads = staticmethod(json.dumps), staticmethod(json.loads)
+
+
+class Derived(Packet):
+    """A class of an application that has JSON as python-socketio has it."""
+
+
+class WithOwnJSON(Packet):
+    """A class of an application with JSON of its own."""
+
+    json = OwnJSON
+
+
+def make(packet_class: Any = Packet, own_json: Any = None) -> Any:
+    return checked(Flask("application"), lambda: own_json, packet_class)
+
+
+def awaiting(count: int) -> Any:
+    """Return a packet that waits for so many attachments."""
+    places = [{"_placeholder": True, "num": number} for number in range(count)]
+    return make()(encoded_packet=f"5{count}-{json.dumps(['event', *places])}")
+
+
+# -- how much -------------------------------------------------------------------------------------
+
+
+def test_an_event_may_have_so_many_attachments_and_no_more() -> None:
+    packet = awaiting(ATTACHMENTS)
+
+    complete = [packet.add_attachment(b"x") for _ in range(ATTACHMENTS)]
+
+    assert complete == [False] * (ATTACHMENTS - 1) + [True]
+    assert packet.data == ["event", *[b"x"] * ATTACHMENTS]
+    with pytest.raises(MalformedPacket) as caught:
+        awaiting(ATTACHMENTS + 1)
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+@pytest.mark.parametrize("over", [0, 1])
+def test_they_may_have_so_many_bytes_together_and_no_more(pieces: int, over: int) -> None:
+    packet = awaiting(pieces)
+    sizes = [100] * (pieces - 1)
+    for size in sizes:
+        assert not packet.add_attachment(b"x" * size)
+    last = b"x" * (ATTACHMENT_BYTES - sum(sizes) + over)
+
+    if not over:
+        assert packet.add_attachment(last)
+        return
+    with pytest.raises(MalformedPacket) as caught:
+        packet.add_attachment(last)
+    assert caught.value.status == 413
+
+
+def test_the_bound_is_that_of_the_documentation() -> None:
+    assert (ATTACHMENTS, ATTACHMENT_BYTES) == (1000, 16 * 1024 * 1024)
+
+
+# -- whose JSON -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packet_class", [Packet, Derived])
+def test_events_are_in_the_json_of_the_provider(packet_class: Any) -> None:
+    assert isinstance(make(packet_class).json, ProviderJSON)
+    assert packet_class.json is default_json  # for the other servers of the process
+
+
+@pytest.mark.parametrize(
+    ("packet_class", "own"), [(Packet, OwnJSON), (Derived, OwnJSON), (WithOwnJSON, None)]
+)
+def test_unless_the_application_has_chosen_a_module(packet_class: Any, own: Any) -> None:
+    assert make(packet_class, own).json is OwnJSON
+
+
+def test_what_msgpack_cannot_encode_goes_to_the_provider_unless_it_has_a_default() -> None:
+    configured = MsgPackPacket.configure(dumps_default=repr)
+
+    assert make(MsgPackPacket).dumps_default is not None
+    assert MsgPackPacket.dumps_default is None
+    assert make(configured).dumps_default is repr
