@@ -38,6 +38,8 @@ class Config:
         waiting_request_bytes: The total size of these, in bytes.
         waiting_timeout: Seconds for which a connection is not read while its queue is full; a
             request that still finds no room is answered with 429.
+        connect_timeout: Seconds after which a connection ends that has no socket yet.
+        concurrent_events: How many event handlers of one connection may run at once.
         unread_bytes: How much one client may leave unread, in bytes; beyond it its connection is
             ended.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
@@ -58,6 +60,8 @@ class Config:
     waiting_requests: int = 100
     waiting_request_bytes: int = 4 * 2**20
     waiting_timeout: float = 5.0
+    connect_timeout: float = 20.0
+    concurrent_events: int = 32
     unread_bytes: int = 16 * 2**20
     request_headers: Sequence[str] = ()
 
@@ -113,7 +117,7 @@ class Config:
         )
 
     def _check(self) -> None:
-        for name in ("confirm_timeout", "heartbeat_interval"):
+        for name in ("confirm_timeout", "heartbeat_interval", "connect_timeout"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 < value < math.inf:
                 raise _wrong(name, "a number of seconds greater than 0", value)
@@ -122,8 +126,8 @@ class Config:
         for one in fields(self):
             value = getattr(self, one.name)
             if one.type == "int" and (type(value) is not int or value < 1):
-                what = "bytes" if one.name.endswith("bytes") else "requests"
-                raise _wrong(one.name, f"a number of {what} greater than 0", value)
+                unit = " of bytes" if one.name.endswith("bytes") else ""
+                raise _wrong(one.name, f"a whole number{unit} greater than 0", value)
         for name in ("scripts_url", "cookie_url"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value.startswith("/")):

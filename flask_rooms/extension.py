@@ -313,6 +313,7 @@ class _Build:
         self._registry = Registry(self._signals.add)
         self._acknowledgements = Acknowledgements()
         self._refusals = Refusals()
+        self._connections = Connections(config, self._registry, self._refusals, self._internals)
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
         self._context = SocketContext(app, self._registry, self._internals, config)
 
@@ -339,6 +340,7 @@ class _Build:
             disconnects,
             runner,
             partial(self._users.load, self._app),
+            self._connections,
             internals,
         )
         manager = RoomsManager(
@@ -380,6 +382,7 @@ class _Build:
             self._internals,
             self._config,
             self._refusals,
+            self._connections,
         )
         decoder = Decoder(
             self._registry, disconnects, self._internals, requests.refuse, self._refusals
@@ -389,8 +392,10 @@ class _Build:
             event=requests.handle,
             message=decoder.handle,
             client_left=disconnects.on_client_left,
+            session_begun=self._connections.on_begin,
             session_ended=disconnects.on_session_end,
-            unread=Connections(self._refusals, self._internals).on_unread,
+            session_closed=self._connections.on_end,
+            unread=self._connections.on_unread,
             http=guard_http,
             packet_class=partial(checked, self._app, lambda: socketio.server_options.get("json")),
         )

@@ -340,6 +340,14 @@ class Registry:
             socket = self._namespace(namespace).sockets.get(sid)
             return frozenset(socket.rooms) if socket else frozenset()
 
+    def sessions(self) -> set[str]:
+        """Return the Engine.IO sessions that have a socket here, or one that is connecting."""
+        with self._lock:
+            found = {eio_sid for _, eio_sid in self._attempts}
+            for here in self._namespaces.values():
+                found.update(socket.eio_sid for socket in here.sockets.values())
+            return found
+
     def namespaces(self) -> list[str]:
         """Return the namespaces that have a socket here."""
         with self._lock:

@@ -14,6 +14,7 @@ from flask_rooms.membership.registry import Attempt, Registry
 from flask_rooms.membership.worker import LocalWorker
 from flask_rooms.protocol.ids import is_sid, new_sid
 from flask_rooms.protocol.messages import User
+from flask_rooms.server.connections import Connections
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.hooks import HookRunner
@@ -40,6 +41,7 @@ class Connecting:
         disconnects: Ends what is refused.
         hooks: The application's `before_connect` functions.
         load_user: The application's user loader.
+        connections: Ends the connection of a client that is refused everywhere.
         internals: The server.
     """
 
@@ -52,6 +54,7 @@ class Connecting:
         disconnects: Disconnects,
         hooks: HookRunner,
         load_user: LoadUser,
+        connections: Connections,
         internals: ServerInternals,
     ) -> None:
         self._registry = registry
@@ -61,10 +64,18 @@ class Connecting:
         self._disconnects = disconnects
         self._hooks = hooks
         self._load_user = load_user
+        self._connections = connections
         self._internals = internals
 
     def handle(self, eio_sid: str, namespace: str | None, auth: Any) -> None:
         """Handle a CONNECT packet, in place of python-socketio."""
+        try:
+            self._handle(eio_sid, namespace, auth)
+        finally:
+            if self._registry.get_by_eio_sid(namespace or "/", eio_sid) is None:
+                self._connections.on_refused(eio_sid)
+
+    def _handle(self, eio_sid: str, namespace: str | None, auth: Any) -> None:
         if not (namespace or "/").startswith("/"):  # such as "*", its handler for all of them
             self._refuse(eio_sid, namespace, _UNABLE)
             return

@@ -1,26 +1,103 @@
-"""Ends the connections of clients that take more than they may."""
+"""The connections of this worker, and the ends of those that take more than they may."""
 
 from __future__ import annotations
 
-from flask_rooms.membership.refusals import Refusals
-from flask_rooms.server.private import ServerInternals
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-#: The reason of a disconnect because of ROOMS_UNREAD_BYTES.
+from flask_rooms.config import Config
+from flask_rooms.membership.refusals import Refusals
+from flask_rooms.membership.registry import Registry
+from flask_rooms.server.output import Output
+from flask_rooms.server.private import ServerInternals
+from flask_rooms.server.slots import Slots
+
+logger = logging.getLogger("flask_rooms")
+
+#: The reasons of disconnects because of a limit.
 UNREAD = "too much unread"
+NO_SOCKET = "no socket"
+
+#: Seconds between two looks at all connections.
+TICK = 0.5
+#: Seconds for which a connection may stay when its last socket has ended, or was refused: its
+#: client may be about to connect in another namespace.
+LINGER = 2.0
+#: Seconds after which the WebSocket of a connection that has ended is cut, if it is still there.
+CLOSING = 10.0
+
+
+@dataclass(eq=False)
+class _Connection:
+    """
+    One Engine.IO session, which may carry sockets of several namespaces.
+
+    Args:
+        output: What its client has not read.
+        slots: Those of its event handlers.
+        deadline: When it ends if it has no socket by then; None while it has one.
+        fresh: Whether it has neither had a socket nor been refused one.
+        ended: When it ended; None as long as it has not.
+    """
+
+    output: Output
+    slots: Slots
+    deadline: float | None
+    fresh: bool = True
+    ended: float | None = None
 
 
 class Connections:
     """
-    The Engine.IO sessions of this worker, each of which may carry sockets of several namespaces.
+    Watches the Engine.IO sessions of this worker, all of them in one task.
+
+    What is called for a connection that is not known, such as that of a test client, does nothing.
 
     Args:
-        refusals: Counts the limits that they reach.
+        config: The limits.
+        registry: The sockets of this worker.
+        refusals: Counts the limits that are reached.
         internals: The server.
     """
 
-    def __init__(self, refusals: Refusals, internals: ServerInternals) -> None:
+    def __init__(
+        self, config: Config, registry: Registry, refusals: Refusals, internals: ServerInternals
+    ) -> None:
+        self._config = config
+        self._registry = registry
         self._refusals = refusals
         self._internals = internals
+        # Without a lock, which a forked child might inherit: each step on it is one operation.
+        self._connections: dict[str, _Connection] = {}
+        self._watched_in = 0  # the process that has the task
+
+    # -- begin and end --------------------------------------------------------------------
+
+    def on_begin(self, eio_sid: str, output: Output) -> None:
+        """Watch a connection, which has no socket yet."""
+        deadline = time.monotonic() + self._config.connect_timeout
+        slots = Slots(self._config.concurrent_events)
+        self._connections[eio_sid] = _Connection(output, slots, deadline)
+        if self._watched_in != os.getpid():
+            self._watched_in = os.getpid()
+            self._internals.spawn(self._watch)
+
+    def on_end(self, eio_sid: str) -> None:
+        """Take a connection for ended; its WebSocket may still be there."""
+        connection = self._connections.get(eio_sid)
+        if connection is not None:
+            connection.ended = time.monotonic()
+
+    def on_refused(self, eio_sid: str) -> None:
+        """End a connection soon, unless its client connects in another namespace."""
+        connection = self._connections.get(eio_sid)
+        if connection is not None and connection.deadline is not None:
+            connection.deadline = min(connection.deadline, time.monotonic() + LINGER)
+            connection.fresh = False
 
     def on_unread(self, eio_sid: str) -> None:
         """End a connection whose client does not read; called by whoever sends to it."""
@@ -28,5 +105,71 @@ class Connections:
 
     def _refuse(self, eio_sid: str, limit: str, reason: str) -> None:
         self._refusals.count(limit)
+        self._end(eio_sid, reason)
+
+    def _end(self, eio_sid: str, reason: str) -> None:
         # In the background: disconnect handlers run, and may take their time.
         self._internals.spawn(self._internals.end, eio_sid, reason)
+
+    # -- event handlers -------------------------------------------------------------------
+
+    def begin_handler(self, eio_sid: str, wait: Callable[[], bool]) -> Callable[[], object] | None:
+        """
+        Wait until another event handler of a connection may run.
+
+        Args:
+            eio_sid: The connection.
+            wait: Waits for a moment; False ends the wait.
+
+        Returns:
+            What to call when the handler has returned; None if it must not run.
+        """
+        connection = self._connections.get(eio_sid)
+        if connection is None:
+            return _nothing
+        if connection.slots.take_patiently(self._config.waiting_timeout, wait):
+            return connection.slots.release
+        self._refusals.count("concurrent_events")
+        return None
+
+    # -- the task that watches ------------------------------------------------------------
+
+    def _watch(self) -> None:
+        while self._connections:
+            self._internals.sleep(TICK)
+            try:
+                self._look()
+            except Exception:  # the next look may succeed
+                logger.exception("The connections could not be checked.")
+        self._watched_in = 0
+        if self._connections:  # one has begun meanwhile, and has found the task at work
+            self._watched_in = os.getpid()
+            self._internals.spawn(self._watch)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        busy = self._registry.sessions()
+        for eio_sid, connection in list(self._connections.items()):
+            if connection.ended is not None:
+                self._clear(eio_sid, connection, now)
+            elif eio_sid in busy:
+                connection.deadline, connection.fresh = None, False
+            elif connection.deadline is None:
+                connection.deadline = now + LINGER
+            elif connection.deadline <= now:
+                if connection.fresh:
+                    self._refusals.count("connect_timeout")
+                self._end(eio_sid, NO_SOCKET)
+                connection.ended = now
+
+    def _clear(self, eio_sid: str, connection: _Connection, now: float) -> None:
+        """Forget a connection that has ended, and cut what its client keeps open."""
+        if connection.output.transport is not None:
+            if connection.ended is None or now - connection.ended < CLOSING:
+                return
+            self._internals.cut(connection.output)
+        self._connections.pop(eio_sid, None)
+
+
+def _nothing() -> Any:
+    return None

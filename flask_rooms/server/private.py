@@ -27,6 +27,8 @@ from flask_rooms.server.output import Output
 MAX_POLLED_PACKETS = 5000
 #: Seconds after which a caller that waits for the application's own code is reported.
 SLOW = 5.0
+#: How many bytes of a client's messages may wait to be handled, besides one message.
+INPUT_BYTES = 2**16
 #: How many threads of run_apart() may wait for each other, as of a guard that joins a room.
 MAX_NESTED = 20
 
@@ -46,7 +48,9 @@ class Handlers:
         event: Handles an event.
         message: Handles a message of Engine.IO before it is decoded.
         client_left: Handles a DISCONNECT packet.
+        session_begun: Called with a connection that begins, and what waits for its client.
         session_ended: Handles the end of a connection.
+        session_closed: Called before that.
         unread: Called with a connection whose client leaves too much unread.
         http: Takes the server's WSGI application, and returns the one that replaces it.
         packet_class: Takes the server's class of packets, and returns the one that replaces it.
@@ -56,7 +60,9 @@ class Handlers:
     event: Callable[[str, str | None, int | None, Any], None]
     message: Callable[[str, Any], None]
     client_left: Callable[[str, str | None, Any], None]
+    session_begun: Callable[[str, Output], object]
     session_ended: Callable[[str, Any], None]
+    session_closed: Callable[[str], object]
     unread: Callable[[str], object]
     http: Callable[[Callable[..., Any]], Callable[..., Any]]
     packet_class: Callable[[Any], Any]
@@ -86,7 +92,7 @@ class ServerInternals:
         self.server = server
         self._handlers = handlers
         self.handle_connect, server._handle_connect = server._handle_connect, handlers.connect
-        self.handle_event, server._handle_event = server._handle_event, handlers.event
+        server._handle_event = handlers.event
         server._handle_eio_message = handlers.message
         server.eio.on("message", handlers.message)
         server._handle_disconnect = handlers.client_left
@@ -114,11 +120,13 @@ class ServerInternals:
         session = self.server.eio.sockets.get(eio_sid)
         if session is not None:
             session.queue.on_full = partial(self._handlers.unread, eio_sid)
+            self._handlers.session_begun(eio_sid, session.queue)
         return self._session_begun(eio_sid, environ)
 
     def _session_ended(self, eio_sid: str, reason: Any) -> None:
         session = self.server.eio.sockets.get(eio_sid)
         own = "" if session is None else session.queue.reason
+        self._handlers.session_closed(eio_sid)
         self._handlers.session_ended(eio_sid, own or reason)
 
     # -- connections ----------------------------------------------------------------------
@@ -185,6 +193,10 @@ class ServerInternals:
         unfinished: dict[str, Any] = self.server._binary_packet
         return unfinished
 
+    def cut(self, output: Output) -> None:
+        """Shut down the WebSocket of a connection, which its client would keep open."""
+        _shut_down(output.transport)
+
     def forget_connection(self, eio_sid: str) -> None:
         """Forget everything about a connection."""
         self.unfinished.pop(eio_sid, None)
@@ -232,6 +244,12 @@ class ServerInternals:
             self.server._get_event_handler(event, namespace, ())[0]
             or self.server._get_namespace_handler(namespace, ())[0]
         )
+
+    def run_event_handler(
+        self, sid: str, eio_sid: str, namespace: str, id: int | None, data: Any
+    ) -> None:
+        """Run the application's handler of an event, and acknowledge what it returns."""
+        self.server._handle_event_internal(self.server, sid, eio_sid, data, namespace, id)
 
     def run_disconnect_handler(self, namespace: str, sid: str, reason: Any) -> None:
         """Run the application's disconnect handler for a socket."""
@@ -329,12 +347,44 @@ def _make_websocket(make: Callable[..., Any], handler: Any, server: Any) -> Any:
 
     def handle(websocket: Any) -> Any:
         output.transport = websocket
+        if hasattr(websocket, "ws"):
+            websocket.ws.sock = _Patient(websocket.ws, server.sleep)
         try:
             return handler(websocket)
         finally:
             output.transport = None
 
     return make(handle, server)
+
+
+class _Patient:
+    """
+    The TCP connection of a WebSocket of simple-websocket, not read while enough waits.
+
+    simple-websocket has a thread that reads on whether anything is done with it or not.
+
+    Args:
+        websocket: The WebSocket.
+        sleep: Waits, in the way of the mode.
+    """
+
+    def __init__(self, websocket: Any, sleep: Callable[[float], object]) -> None:
+        self._websocket = websocket
+        self._sock = websocket.sock
+        self._sleep = sleep
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, size: int) -> Any:
+        """Receive, once the messages that were received before are being handled."""
+        while self._websocket.connected and self._is_full():
+            self._sleep(0.01)
+        return self._sock.recv(size)
+
+    def _is_full(self) -> bool:
+        waiting = self._websocket.input_buffer
+        return len(waiting) > 1 and sum(map(len, waiting.copy())) > INPUT_BYTES
 
 
 def _shut_down(websocket: Any) -> None:

@@ -18,6 +18,7 @@ from flask_rooms.membership.names import RESERVED_EVENTS
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
+from flask_rooms.server.connections import Connections
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
@@ -70,6 +71,7 @@ class SocketRequests:
         internals: The server.
         config: The headers that clients may set, and the limits.
         refusals: Counts the requests for which there is no room.
+        connections: Bounds how many event handlers run at once.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class SocketRequests:
         internals: ServerInternals,
         config: Config,
         refusals: Refusals,
+        connections: Connections,
     ) -> None:
         self._app = app
         self._registry = registry
@@ -91,6 +94,7 @@ class SocketRequests:
         self._waiting_timeout = config.waiting_timeout
         self._unread_bytes = config.unread_bytes * UNREAD
         self._refusals = refusals
+        self._connections = connections
 
     def handle(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         """Handle an event in place of python-socketio; events arrive here in the order sent."""
@@ -111,7 +115,28 @@ class SocketRequests:
             refusal = _error(405, f"The verbs of socket requests are {verbs}.")
             self._acknowledge(event, refusal | {"headers": {"allow": verbs.upper()}})
         else:
-            self._internals.handle_event(eio_sid, namespace, id, data)
+            self._handle_event(event, data)
+
+    def _handle_event(self, event: _Event, data: list[Any]) -> None:
+        """Run the application's handler of an event, or acknowledge why not."""
+        eio_sid = event.socket.eio_sid
+        done = self._connections.begin_handler(eio_sid, partial(self._hold_reader, event.socket))
+        if done is None:
+            self._acknowledge(event, _error(429, "Too many events of this client are handled."))
+            return
+
+        def run() -> None:
+            try:
+                self._internals.run_event_handler(
+                    event.socket.sid, eio_sid, event.namespace, event.id, data
+                )
+            finally:
+                done()
+
+        if self._internals.runs_events_in_background:
+            self._internals.spawn(run)
+        else:
+            run()
 
     def _is_unknown_verb(self, name: str, namespace: str, data: list[Any]) -> bool:
         """Whether an event has the form of a socket request and the application has no handler."""
@@ -202,7 +227,8 @@ class SocketRequests:
 
     def _hold_reader(self, socket: Socket) -> bool:
         """Let the queue of a connection run on before more is read; False if it has ended."""
-        self._internals.note_life(socket.eio_sid)  # its answer to a ping is not read, either
+        if self._internals.unread(socket.eio_sid) <= self._unread_bytes:  # else it may be dead
+            self._internals.note_life(socket.eio_sid)  # its answer to a ping is not read, either
         self._internals.sleep(0.01)
         return socket.connected
 

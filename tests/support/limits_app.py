@@ -11,8 +11,8 @@ from flask import Blueprint, Flask, current_app, request
 
 from flask_rooms import Rooms, signals, sockets
 
-#: Seconds between two pings; python-engineio keeps a thread for the next one.
-PING = 2
+#: Seconds between two pings, for which python-engineio keeps a thread, and until one is overdue.
+PING, PING_TIMEOUT = 2, 5
 
 #: Seconds until what is held goes on by itself.
 HELD = 60.0
@@ -30,11 +30,16 @@ def create_app(**config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update(SECRET_KEY="of the tests", **config)
     app.register_blueprint(bp)
-    rooms = Rooms(app, flask_socketio.SocketIO(max_http_buffer_size=10**7, ping_interval=PING))
+    rooms = Rooms(
+        app,
+        flask_socketio.SocketIO(
+            max_http_buffer_size=10**7, ping_interval=PING, ping_timeout=PING_TIMEOUT
+        ),
+    )
     rooms.after_disconnect(lambda reason, left: _gone.append({"sid": _sid(), "reason": reason}))
     signals.left.connect(_note, app)
     for namespace in ("/", "/chat", "/news"):
-        rooms.socketio.on("connect", namespace=namespace)(lambda: None)
+        rooms.socketio.on("connect", namespace=namespace)(_connect)
         rooms.socketio.on("disconnect", namespace=namespace)(_say_goodbye)
     rooms.socketio.on("large")(lambda size: "x" * size)
     rooms.socketio.on("hold")(_hold)
@@ -44,6 +49,12 @@ def create_app(**config: Any) -> Flask:
 
 def _sid() -> str:
     return str(request.sid)  # type: ignore[attr-defined]  # in the context of a socket
+
+
+def _connect(auth: Any = None) -> bool:
+    if isinstance(auth, dict) and "hold" in auth:
+        _hold(auth["hold"])
+    return not (isinstance(auth, dict) and auth.get("refuse"))
 
 
 def _say_goodbye(reason: str) -> None:

@@ -74,6 +74,23 @@ class RawClient:
         code = ABNF.OPCODE_TEXT if isinstance(frame, str) else ABNF.OPCODE_BINARY
         self._websocket.send(frame, code)
 
+    def try_to_send_now(self, data: memoryview) -> int:
+        """Send as many bytes as the network takes, and return how many that were."""
+        sock = self._websocket.sock
+        assert sock is not None
+        sock.settimeout(0)
+        try:
+            return sock.send(data)
+        except BlockingIOError:
+            return 0
+        finally:
+            sock.settimeout(TIMEOUT)
+
+    def send_rest(self, data: memoryview) -> None:
+        """Send the rest of a frame."""
+        assert self._websocket.sock is not None
+        self._websocket.sock.sendall(data)
+
     def send_as_text(self, frame: bytes) -> None:
         """Send bytes as a text frame, whether they are UTF-8 or not."""
         self._websocket.send_frame(ABNF.create_frame(frame, ABNF.OPCODE_TEXT))

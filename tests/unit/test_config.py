@@ -25,6 +25,8 @@ DEFAULTS: dict[str, Any] = {
     "ROOMS_OUTBOX_BYTES": 16 * 2**20,
     "ROOMS_REPAIR_LOG_BYTES": 16 * 2**20,
     "ROOMS_MESSAGE_BYTES": 2**20,
+    "ROOMS_CONNECT_TIMEOUT": 20.0,
+    "ROOMS_CONCURRENT_EVENTS": 32,
     "ROOMS_UNREAD_BYTES": 16 * 2**20,
 }
 
@@ -37,6 +39,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     "outbox_bytes": NO_BYTES,
     "repair_log_bytes": NO_BYTES,
     "message_bytes": NO_BYTES,
+    "connect_timeout": NO_SECONDS,
+    "concurrent_events": NO_BYTES,
     "unread_bytes": NO_BYTES,
     "channel": ["", None, 42, b"channel", ["channel"], True],
     "secret_keys": ["", "key", b"key", [], (), [""], [b""], [None], ["key", None], [42], 42, True],

@@ -1,0 +1,58 @@
+"""A bounded number of event handlers that run at once, for one connection."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Slots:
+    """
+    Places for so many at once.
+
+    Args:
+        limit: How many there are.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._lock = threading.Lock()
+        self._blocking = threading.Lock()  # held by the reader that waits for a place
+
+    def take_patiently(self, timeout: float, wait: Callable[[], bool]) -> bool:
+        """
+        Take a place; return False if there is none in time.
+
+        The caller is the reader of a connection, which reads no more meanwhile. Only one waits:
+        else a client that sends in parallel would hold many threads.
+
+        Args:
+            timeout: Seconds to wait at most.
+            wait: Waits for a moment; False ends the wait.
+        """
+        if self._take():
+            return True
+        if not self._blocking.acquire(blocking=False):
+            return False
+        try:
+            deadline = time.monotonic() + timeout
+            while time.monotonic() < deadline and wait():
+                if self._take():
+                    return True
+            return False
+        finally:
+            self._blocking.release()
+
+    def _take(self) -> bool:
+        with self._lock:
+            if self._taken >= self._limit:
+                return False
+            self._taken += 1
+            return True
+
+    def release(self) -> None:
+        """Give a place back."""
+        with self._lock:
+            self._taken -= 1
