@@ -183,13 +183,17 @@ def count() -> dict[str, int]:
 
 
 @bp.get("/objects")
-def objects() -> dict[str, int]:
+def objects() -> dict[str, Any]:
     """Count what is in memory."""
     gc.collect()
     everything = gc.get_objects()
     return {
         "all": len(everything),
-        "ours": sum(str(type(one).__module__).startswith(STACK) for one in everything),
+        "ours": Counter(
+            f"{type(one).__module__}.{type(one).__qualname__}"
+            for one in everything
+            if str(type(one).__module__).startswith(STACK)
+        ),
         "queues": sum(isinstance(one, SerialQueue) for one in everything),
         "sockets": sum(isinstance(one, Socket) for one in everything),
         "kilobytes": _resident() // 1024,

@@ -78,9 +78,8 @@ def with_eventlet(app: Flask) -> Server:
 def with_gevent(app: Flask) -> Server:
     """Listen with gevent's server."""
     from gevent import pywsgi
-    from geventwebsocket.handler import WebSocketHandler
 
-    server = pywsgi.WSGIServer((HOST, 0), app, handler_class=WebSocketHandler, log=None)
+    server = pywsgi.WSGIServer((HOST, 0), app, log=None)
     server.start()
     return server.server_port, server.serve_forever
 
