@@ -21,6 +21,7 @@ from engineio.payload import Payload
 from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
 from flask_rooms.server.output import Output
+from flask_rooms.server.websockets import websocket_of
 
 #: Packets that one POST of a polling client may have. Clients send all that has queued up while
 #: they connected, and python-engineio refuses more than 16.
@@ -113,8 +114,8 @@ class ServerInternals:
         drivers = eio._async  # of the mode, and shared by all servers of the process
         make, empty, limit = drivers["queue"], drivers["queue_empty"], self._unread_bytes
         eio._async = drivers | {"queue": lambda: Output(make(), empty, limit)}
-        if drivers["websocket"] is not None:
-            eio._async["websocket"] = partial(_make_websocket, drivers["websocket"])
+        make_websocket = websocket_of(eio.async_mode, drivers["websocket"])
+        eio._async["websocket"] = partial(_make_websocket, make_websocket)
 
     def _begin_session(self, eio_sid: str, environ: dict[str, Any]) -> Any:
         session = self.server.eio.sockets.get(eio_sid)

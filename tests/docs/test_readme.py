@@ -40,6 +40,17 @@ def test_one_worker_prints_what_you_will_see(tmp_path: Path) -> None:
         assert run_client(tmp_path, port) == WHAT_YOU_WILL_SEE
 
 
+def test_the_server_logs_no_errors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Such as the rest of a WebSocket, taken for a request."""
+    with serving(tmp_path, APP) as port:
+        run_client(tmp_path, port)
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 404")
+
+    assert " 400 " not in capfd.readouterr().err
+
+
 def test_with_gevent_it_prints_the_same(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")

@@ -69,6 +69,10 @@ class RawClient:
             raise Refused(handshake)
         return str(handshake["sid"])
 
+    def give_up_after(self, seconds: float) -> None:
+        """Have a send fail that takes longer."""
+        self._websocket.settimeout(seconds)
+
     def send(self, frame: str | bytes) -> None:
         """Send a frame: text or binary, as the type says."""
         code = ABNF.OPCODE_TEXT if isinstance(frame, str) else ABNF.OPCODE_BINARY
