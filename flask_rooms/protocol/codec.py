@@ -7,13 +7,11 @@ well-formed raises BadMessage, before any of it is used.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import msgpack
-from itsdangerous import BadSignature, Signer, want_bytes
 
 from flask_rooms.protocol.messages import (
     NOWHERE,
@@ -30,6 +28,7 @@ from flask_rooms.protocol.messages import (
     Reply,
     User,
 )
+from flask_rooms.protocol.signing import BadSignature, Signer
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
 VERSION = 1
@@ -197,19 +196,14 @@ class Codec:
     Turns frames into signed bytes and back, and rejects those of senders without a key.
 
     Args:
-        secret_keys: Newest first. The first one signs, and all of them are accepted.
+        secret_keys: Newest first. Each of them signs, and each is accepted.
         channel: Part of the key, so that frames of another channel are rejected.
         max_size: The most bytes that a frame may have.
     """
 
     def __init__(self, secret_keys: Iterable[str | bytes], channel: str, max_size: int) -> None:
         self._max_size = max_size
-        self._signer = Signer(
-            [want_bytes(key) for key in secret_keys][::-1],  # itsdangerous wants the newest last
-            salt=f"flask-rooms.frame.{channel}",
-            key_derivation="hmac",
-            digest_method=hashlib.sha256,
-        )
+        self._signer = Signer(secret_keys, f"flask-rooms.frame.{channel}")
 
     def encode(self, frame: Frame) -> bytes:
         """Return *frame* as signed bytes."""
@@ -254,7 +248,7 @@ class Codec:
         )
 
 
-def _unpack(data: bytes, min_length: int) -> list[Any]:
+def _unpack(data: bytes | memoryview, min_length: int) -> list[Any]:
     try:
         value = msgpack.unpackb(data, raw=False, strict_map_key=True)
     except (ValueError, RecursionError, msgpack.UnpackException):

@@ -424,8 +424,9 @@ class ReconnectContract(_Suite):
 
         listening = workers.start(listen)
         break_connection(everyone[1])
+        deadline = self.deadline(workers)
         try:
-            while not listening.done() and time.monotonic() < self.deadline(workers):
+            while not listening.done() and time.monotonic() < deadline:
                 self.publish(everyone[0], b"fence")
                 wait([listening], timeout=0.1)
         finally:
@@ -469,12 +470,9 @@ class ReconnectContract(_Suite):
 
     # Helpers of the tests, which retry at once after a lost connection.
 
-    _deadline = 0.0
-
     def deadline(self, workers: Workers) -> float:
-        """Return when the broker must be back, on the monotonic clock."""
-        self._deadline = self._deadline or time.monotonic() + 3 * workers.patience
-        return self._deadline
+        """Return when a broker that was cut off now must be back, on the monotonic clock."""
+        return time.monotonic() + 3 * workers.patience
 
     def publish(self, worker: Backend, payload: bytes) -> bool:
         try:
@@ -491,12 +489,13 @@ class ReconnectContract(_Suite):
 
     def recover(self, workers: Workers, everyone: list[Backend]) -> None:
         """Return when every worker has received a new probe of every worker."""
+        deadline = self.deadline(workers)
         for listener in everyone:
             for speaker in everyone:
                 probe = b"probe %s" % uuid4().hex.encode()
                 heard: bytes | None = None
                 while heard != probe:
-                    assert time.monotonic() < self.deadline(workers), "a worker has not reconnected"
+                    assert time.monotonic() < deadline, "a worker has not reconnected"
                     if heard is None:
                         self.publish(speaker, probe)
                     heard = self.receive(listener, 0.2)

@@ -24,7 +24,7 @@ bp = Blueprint("rooms", __name__)
 def create_app(**config: Any) -> Flask:
     """Return the application."""
     app = Flask(__name__)
-    app.config.update(SECRET_KEY="of the tests", **config)
+    app.config.update({"SECRET_KEY": "of the tests", **config})
     app.register_blueprint(bp)
     rooms = Rooms(app)
     # A namespace is there only when it has a handler.

@@ -35,6 +35,7 @@ from flask_rooms.protocol.messages import (
     Reply,
     User,
 )
+from flask_rooms.protocol.signing import MAX_SIGNATURES
 from tests.support import signing
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
@@ -152,7 +153,7 @@ def test_a_flipped_bit_never_changes_a_frame(frame: Frame, data: st.DataObject) 
     bit = data.draw(st.integers(0, 8 * len(payload) - 1))
     payload[bit // 8] ^= 1 << bit % 8
 
-    # The last character of a signature in base64 has two unused bits.
+    # One of the two signatures is enough.
     assert tried(CODEC.decode, bytes(payload)) in (frame, "unsigned")
 
 
@@ -168,7 +169,7 @@ def test_a_frame_of_another_key_or_channel_is_unsigned(keys: list[str], channel:
 
 def test_a_frame_may_have_its_maximum_size_and_no_byte_more() -> None:
     def padded(size: int) -> bytes:
-        empty = len(Codec(["new"], "channel", size).encode(Frame("", 1, (bytes(300),))))
+        empty = len(Codec(["new", "old"], "channel", size).encode(Frame("", 1, (bytes(300),))))
         return CODEC.encode(Frame("", 1, (bytes(300 + size - empty),)))
 
     assert len(padded(MAX_SIZE)) == MAX_SIZE
@@ -182,9 +183,34 @@ def test_while_keys_rotate_old_and_new_workers_decode_each_other() -> None:
     old, new = Codec(["old"], "channel", MAX_SIZE), Codec(["new"], "channel", MAX_SIZE)
 
     assert CODEC.decode(old.encode(frame)) == frame
+    assert old.decode(CODEC.encode(frame)) == frame
+    assert CODEC.decode(new.encode(frame)) == frame
     assert new.decode(CODEC.encode(frame)) == frame
     with pytest.raises(BadMessage):
-        old.decode(CODEC.encode(frame))
+        old.decode(new.encode(frame))
+
+
+def test_of_very_many_keys_the_newest_sign_and_all_are_accepted() -> None:
+    frame = Frame("worker", 1)
+    keys = [f"key {number}" for number in range(MAX_SIGNATURES + 2)]
+    codec = Codec(keys, "channel", MAX_SIZE)
+    newest, oldest = (Codec([key], "channel", MAX_SIZE) for key in (keys[0], keys[-1]))
+
+    assert newest.decode(codec.encode(frame)) == frame
+    assert codec.decode(oldest.encode(frame)) == frame
+    with pytest.raises(BadMessage):
+        oldest.decode(codec.encode(frame))
+
+
+def test_a_key_that_is_given_twice_signs_once() -> None:
+    twice, once = (Codec(keys, "channel", MAX_SIZE) for keys in (["new", "new"], ["new"]))
+
+    assert twice.encode(Frame("worker", 1)) == once.encode(Frame("worker", 1))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\0" + bytes(99), b"\x01", b"\xff" * 9000])
+def test_a_payload_without_its_signatures_is_unsigned(payload: bytes) -> None:
+    assert tried(Codec(["new"], "channel", 2**20).decode, payload) == "unsigned"
 
 
 @frequently

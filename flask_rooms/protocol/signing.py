@@ -1,0 +1,66 @@
+"""Signs payloads with every key that is configured, and verifies those of any."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+#: How many keys sign, the newest ones; all of them are accepted.
+MAX_SIGNATURES = 16
+
+_SIZE = hashlib.sha256().digest_size
+
+
+class BadSignature(Exception):
+    """None of the signatures of a payload is of one of the keys."""
+
+
+class Signer:
+    """
+    Puts signatures before a body: their number, one for each key, and the body.
+
+    A worker that has only the old key of two accepts what a worker signs that has both. So keys
+    can be rotated worker by worker.
+
+    Args:
+        secret_keys: Newest first.
+        purpose: What is signed; a signature for another purpose is not accepted.
+    """
+
+    def __init__(self, secret_keys: Iterable[str | bytes], purpose: str) -> None:
+        keys = dict.fromkeys(key.encode() if isinstance(key, str) else key for key in secret_keys)
+        derived = [hmac.digest(key, purpose.encode(), "sha256") for key in keys]
+        # Prepared: for each payload a copy takes in its digest.
+        self._macs = [hmac.new(key, digestmod="sha256") for key in derived]
+
+    def sign(self, body: bytes) -> bytes:
+        """Return *body* with its signatures."""
+        digest = hashlib.sha256(body).digest()
+        signatures = [_signature(mac, digest) for mac in self._macs[:MAX_SIGNATURES]]
+        return b"".join([bytes([len(signatures)]), *signatures, body])
+
+    def unsign(self, payload: bytes) -> memoryview:
+        """
+        Return the body of a signed payload.
+
+        Raises:
+            BadSignature: It is signed with none of the keys.
+        """
+        count = payload[0] if payload else 0
+        start = 1 + count * _SIZE
+        if 0 < count <= MAX_SIGNATURES and len(payload) >= start:
+            body = memoryview(payload)[start:]
+            digest = hashlib.sha256(body).digest()
+            theirs = [payload[at : at + _SIZE] for at in range(1, start, _SIZE)]
+            for mac in self._macs:
+                ours = _signature(mac, digest)
+                if any(hmac.compare_digest(ours, one) for one in theirs):
+                    return body
+        raise BadSignature
+
+
+def _signature(mac: hmac.HMAC, digest: bytes) -> bytes:
+    mac = mac.copy()
+    mac.update(digest)
+    return mac.digest()
