@@ -1,32 +1,57 @@
 """
-The example application: people join, speak in, leave and are banned from rooms.
+The example application: a chat with rooms, people and moderators.
 
-`python -m example_app` serves it; `python -m example_app.demo` demonstrates it.
+`flask --app example_app run` serves it; `python -m example_app.demo` shows it, also on several
+workers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from flask import Flask
+from flask import Flask
+
+from example_app import (
+    access,
+    chat,
+    controls,
+    errors,
+    fun_rooms,
+    moderation,
+    pages,
+    presence,
+    store,
+    underneath,
+)
 
 
-def create_app(backend_url: str = "memory://", database: str | None = None, **config: Any) -> Flask:
+def create_app(**config: Any) -> Flask:
     """
     Create the example application.
 
     Args:
-        backend_url: The value of ROOMS_BACKEND_URL.
-        database: The path of the SQLite file that all workers share; by default
-            `people.sqlite` in the application's instance folder.
-        config: Further Flask configuration, which takes precedence.
-
-    Returns:
-        The application; `app.extensions["rooms"].socketio.run(app)` serves it.
+        config: Flask's configuration. It takes precedence over the variables `FLASK_...` of the
+            environment, such as FLASK_ROOMS_BACKEND_URL. `DATABASE` is the path of the SQLite
+            file that all workers share.
     """
-    # Imported here, because `python -m example_app` imports this file before __main__.py can
-    # monkey-patch, and modules imported before that keep the blocking standard library.
-    from example_app.factory import make
-
-    return make(backend_url, database, config)
+    app = Flask(__name__)
+    app.config.update(
+        # Signs the sessions, and the messages between workers, so all of them need the same key.
+        SECRET_KEY="known to all: good for an example only",
+        SESSION_COOKIE_SAMESITE="Lax",
+        DATABASE=str(Path(app.instance_path, "chat.sqlite")),
+        NODE_MODULES=os.environ.get("ROOMS_NODE_MODULES", pages.OF_DEV),
+    )
+    app.config.from_prefixed_env()
+    app.config.update(config)
+    store.init_app(app)
+    access.rooms.init_app(app)
+    presence.init_app(app)
+    errors.init_app(app)
+    for part in (pages, fun_rooms, chat, presence, moderation, underneath):
+        app.register_blueprint(part.bp)
+    if "CONTROLS" in app.config:
+        app.register_blueprint(controls.bp)
+    return app

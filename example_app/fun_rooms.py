@@ -1,5 +1,5 @@
 """
-The routes that join and leave rooms, and speak in them.
+The routes that join and leave rooms.
 
 `leave_fun_room` is the example in the documentation of Sails' sails.sockets.leave().
 """
@@ -11,7 +11,6 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from example_app import people
 from flask_rooms import request, sockets
 
 bp = Blueprint("fun_rooms", __name__)
@@ -37,7 +36,7 @@ def join_fun_room() -> ResponseReturnValue:
         return {"message": "`roomName` is required."}, 400
     if not request.is_socket:
         return {"message": "This endpoints only supports socket requests."}, 400
-    people.enter(request, room)
+    sockets.join(request, room).result()
     return {"message": f"Joined a fun room called {room}!"}
 
 
@@ -50,21 +49,7 @@ def leave_fun_room_by_id() -> ResponseReturnValue:
     if socket_ids is None:
         return {"message": "`socketIds` is required."}, 400
     outcome = sockets.leave(socket_ids, room).result()
-    people.forget(outcome.unknown)
     return {"message": f"{outcome.changed} left a fun room called {room}!"}
-
-
-@bp.post("/speak")
-def speak() -> ResponseReturnValue:
-    """Send a text to the members of a room, or to one socket by its ID."""
-    room, text = param("roomName"), param("text")
-    if room is None:
-        return {"message": "`roomName` is required."}, 400
-    if not request.is_socket:
-        return {"message": "This endpoints only supports socket requests."}, 400
-    speaker = people.allowed_user(sockets.get_id(request))
-    sockets.broadcast(room, {"from": speaker.name, "room": room, "text": str(text or "")})
-    return {"message": f"Said it in a fun room called {room}!"}
 
 
 def param(name: str) -> Any:

@@ -1,52 +1,63 @@
-"""Handlers that record connected sockets in the database."""
+"""Who is in a room: asked of all workers, and again when a signal says that it has changed."""
 
 from __future__ import annotations
 
-from flask import Flask
-from flask_socketio import ConnectionRefusedError, SocketIO
+from typing import Any
 
-from example_app import people
-from flask_rooms import request, sockets
+from flask import Blueprint, Flask
+from flask.typing import ResponseReturnValue
 
-LONGEST_NAME = 40  # characters
+from example_app import underneath
+from example_app.access import require_member
+from example_app.store import sql
+from flask_rooms import sockets
+from flask_rooms.signals import joined, left, worker_gone
+
+TIMEOUT = 1.0  # seconds to wait for the other workers
+#: Why a socket leaves a room by itself; for other reasons its page is told.
+OF_ITSELF = ("request", "disconnect", "expelled")
+
+bp = Blueprint("presence", __name__)
+
+
+@bp.get("/rooms/<room>/people")
+def people(room: str) -> ResponseReturnValue:
+    """Return the people in a room, each once, however many tabs they have open; and the banned."""
+    require_member(room)
+    answer = sockets.members(room, by="user", timeout=TIMEOUT)
+    banned = sql("SELECT user FROM bans WHERE room = ? ORDER BY user", room)
+    return {
+        "people": sorted(answer.value),
+        "banned": [user for (user,) in banned],
+        "complete": answer.complete,
+    }
 
 
 def init_app(app: Flask) -> None:
-    """Register the handlers."""
-    socketio: SocketIO = app.extensions["rooms"].socketio
-
-    @socketio.on("connect")
-    def connect(auth: object = None) -> None:
-        user = people.add_connection(name_in(auth), sockets.get_id(request))
-        people.announce()
-        if len(user.connections) > 1:
-            # In the background: a worker that does not respond would delay the new socket.
-            socketio.start_background_task(forget_lost, app, user.id)
-
-    @socketio.on("disconnect")
-    def disconnect(*reason: object) -> None:
-        people.forget([sockets.get_id(request)])
-        people.announce()
+    """Receive the signals of one application."""
+    joined.connect(on_joined, app)
+    left.connect(on_left, app)
+    worker_gone.connect(on_worker_gone, app)
 
 
-def name_in(auth: object) -> str:
-    """
-    Return the name in the `auth` of a client; the example has no passwords.
-
-    Args:
-        auth: `{"name": ...}`, or anything else for a guest.
-
-    Raises:
-        ConnectionRefusedError: The name is not valid.
-    """
-    name = auth.get("name", "guest") if isinstance(auth, dict) else "guest"
-    if not isinstance(name, str) or not 1 <= len(name.strip()) <= LONGEST_NAME:
-        raise ConnectionRefusedError(f"A name has 1 to {LONGEST_NAME} characters.")
-    return name.strip()
+def on_joined(app: Flask, sid: str, room: str, user: str | None, **about: Any) -> None:
+    """Tell the room that its people have changed."""
+    if room not in (sid, underneath.ROOM):
+        sockets.broadcast(room, "people", {"room": room})
+        underneath.show(f"{user or 'Someone'} joined {room}")
 
 
-def forget_lost(app: Flask, user_id: int) -> None:
-    """Delete the lost sockets of a user, in the background."""
-    with app.app_context():
-        people.forget_lost(user_id)
-        people.announce()
+def on_left(app: Flask, sid: str, room: str, user: str | None, reason: str, **about: Any) -> None:
+    """Tell the room that its people have changed, and the page why it is out."""
+    if room in (sid, underneath.ROOM):
+        return
+    if reason not in OF_ITSELF:
+        sockets.broadcast(sid, "removed", {"room": room})
+    sockets.broadcast(room, "people", {"room": room})
+    underneath.show(f"{user or 'Someone'} left {room} ({reason})")
+
+
+def on_worker_gone(app: Flask, worker: str, reason: str, **about: Any) -> None:
+    """Tell all pages that people may be gone with a worker, which sends no signals for them."""
+    sockets.blast("people", {})
+    underneath.show(f"Worker {worker} is gone ({reason})")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import secrets
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import engineio
+import requests
 import socketio
 
 TIMEOUT = 10.0  # seconds, for each wait
@@ -39,27 +41,29 @@ class Answer(NamedTuple):
 
 class Visitor:
     """
-    One Socket.IO client over a WebSocket, as a context manager.
+    A person who signs in over HTTP and then connects over a WebSocket, as a context manager.
 
     Args:
         name: The person's name.
         url: The worker to connect to.
+        form: Further fields of the form, such as `moderator`.
     """
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, **form: str) -> None:
         self.name = name
         self.url = url
+        self._form = {"name": name, **form}
         self._heard: queue.Queue[str] = queue.Queue()
-        self._client = OrderedClient(handle_sigint=False, reconnection=False)
+        self._http = requests.Session()
+        self._client = OrderedClient(
+            handle_sigint=False, reconnection=False, http_session=self._http
+        )
         self._client.on("message", lambda said: self._heard.put(said["text"]))
 
     def __enter__(self) -> Visitor:
-        self._client.connect(
-            self.url,
-            auth={"name": self.name},
-            transports=["websocket"],
-            wait_timeout=TIMEOUT,
-        )
+        answer = self._http.post(f"{self.url}/sign-in", self._form, timeout=TIMEOUT)
+        answer.raise_for_status()
+        self._client.connect(self.url, transports=["websocket"], wait_timeout=TIMEOUT)
         return self
 
     def __exit__(
@@ -69,6 +73,7 @@ class Visitor:
         traceback: TracebackType | None,
     ) -> None:
         self._client.disconnect()
+        self._http.close()
 
     @property
     def socket_id(self) -> str:
@@ -79,6 +84,11 @@ class Visitor:
         """Make a socket request, and return the response."""
         answer = self._client.call(verb, {"url": url, "data": data}, timeout=TIMEOUT)
         return Answer(answer["statusCode"], answer["body"])
+
+    def says(self, room: str, text: str) -> Answer:
+        """Send a message to a room."""
+        key = secrets.token_hex(8)
+        return self.request("post", f"/rooms/{room}/messages", text=text, key=key)
 
     def hears(self) -> str:
         """Return the next text that arrives; raise queue.Empty after TIMEOUT seconds."""

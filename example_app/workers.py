@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 
 START_TIMEOUT = 30.0  # seconds until a worker listens
@@ -22,35 +23,20 @@ class Worker:
     A process that runs `python -m example_app`, as a context manager.
 
     Args:
-        backend_url: The value of ROOMS_BACKEND_URL.
-        database: The SQLite file that all workers share.
-        secret_key: The SECRET_KEY, which all workers share.
+        config: Flask's configuration, as texts.
         host: The address to listen on.
-        port: The port to listen on; 0 for a free one.
+        port: The port to listen on; 0 for a free one, which it keeps.
     """
 
-    def __init__(
-        self,
-        backend_url: str,
-        database: str,
-        secret_key: str,
-        host: str = "127.0.0.1",
-        port: int = 0,
-    ) -> None:
-        self._command = [sys.executable, "-m", "example_app", "--until-eof"]
-        self._command += ["--backend", backend_url, "--database", database]
-        self._command += ["--host", host, "--port", str(port)]
-        self._environment = {**os.environ, "SECRET_KEY": secret_key}
+    def __init__(self, config: Mapping[str, str], host: str = "127.0.0.1", port: int = 0) -> None:
+        self._command = [sys.executable, "-m", "example_app", "--until-eof", "--host", host]
+        self.port = port
+        variables = {f"FLASK_{name}": value for name, value in config.items()}
+        self._environment = {**os.environ, **variables}
         self.url = ""
 
     def __enter__(self) -> Worker:
-        self.process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdin=subprocess.PIPE,  # never written to: the child exits at its end
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.start()
         return self
 
     def __exit__(
@@ -60,6 +46,16 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def start(self) -> None:
+        """Start the process, for the first time or again."""
+        self.process = subprocess.Popen(
+            [*self._command, "--port", str(self.port)],
+            env=self._environment,
+            stdin=subprocess.PIPE,  # never written to: the child exits at its end
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def wait_until_listening(self) -> None:
         """
@@ -72,6 +68,7 @@ class Worker:
         if not line.startswith("Listening on "):
             raise WorkerFailed(f"A worker did not start: {' '.join(self._command)}")
         self.url = line.removeprefix("Listening on ").strip()
+        self.port = int(self.url.rpartition(":")[2])
 
     def stop(self) -> None:
         """Terminate the process, and kill it after STOP_TIMEOUT seconds."""

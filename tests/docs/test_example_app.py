@@ -1,59 +1,78 @@
-"""The example: its documented answers word for word, its people, and its bans."""
+"""The example: its documented answers word for word, its people, its private rooms and its bans."""
 
 from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
-from flask_socketio import SocketIOTestClient
-from sqlalchemy import event
 
-from example_app import create_app, people
-from example_app.models import Connection, User, db
+from example_app import controls, create_app
 from example_app.visitor import Answer, Visitor
 from example_app.workers import Worker
+from flask_rooms.testing import Client, LocalCluster, cluster
 from tests.support.brokers import Broker
 
 pytestmark = pytest.mark.mode_independent
 
 SECRET_KEY = secrets.token_hex()
 ROOM = "kitchen"
+MODERATOR = {"moderator": "yes"}
+NOT_ALLOWED = "You may not join this room: it is private, or you are banned from it."
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    """One worker, on the memory backend."""
-    with running(database=str(tmp_path / "people.sqlite")) as app:
-        yield app
+def make_app(tmp_path: Path) -> Callable[[], Flask]:
+    """The factory of workers that share a database."""
+    database = str(tmp_path / "chat.sqlite")
+    return lambda: create_app(TESTING=True, SECRET_KEY=SECRET_KEY, DATABASE=database)
 
 
-@contextmanager
-def running(*arguments: Any, **config: Any) -> Iterator[Flask]:
-    app = create_app(*arguments, TESTING=True, SECRET_KEY=SECRET_KEY, **config)
-    try:
-        yield app
-    finally:
-        app.extensions["rooms_parts"].cluster.stop()
+@pytest.fixture
+def workers(make_app: Callable[[], Flask]) -> Iterator[LocalCluster]:
+    """Two workers."""
+    with cluster(make_app) as workers:
+        yield workers
 
 
-def connect(app: Flask, auth: object = None) -> SocketIOTestClient:
-    return app.extensions["rooms"].socketio.test_client(app, auth=auth)
+@pytest.fixture
+def app(workers: LocalCluster) -> Flask:
+    """One of them."""
+    return workers[0].app
 
 
-def ask(client: SocketIOTestClient, verb: str, url: str, **data: Any) -> Answer:
-    answer = client.emit(verb, {"url": url, "data": data, "headers": {}}, callback=True)
-    return Answer(answer["statusCode"], answer["body"])
+def connect(worker: Any, name: str | None = None, **form: str) -> Client:
+    """Connect to a worker; sign in first, unless the name is None."""
+    browser = worker.app.test_client()
+    if name is not None:
+        assert browser.post("/sign-in", data={"name": name, **form}).status_code == 302
+    client: Client = worker.connect(flask_test_client=browser)
+    return client
 
 
-def texts(client: SocketIOTestClient) -> list[str]:
-    """What a client has been sent in its rooms so far."""
-    return [said["args"]["text"] for said in client.get_received() if said["name"] == "message"]
+def ask(client: Client, verb: str, url: str, **data: Any) -> Answer:
+    response = client.request(verb, url, data)
+    return Answer(response.status_code, response.body)
+
+
+def join(client: Client, room: str = ROOM) -> Answer:
+    return ask(client, "put", "/join-fun-room", roomName=room)
+
+
+def say(client: Client, text: str, room: str = ROOM, key: str | None = None) -> Answer:
+    key = key or secrets.token_hex(8)
+    answer = ask(client, "post", f"/rooms/{room}/messages", text=text, key=key)
+    assert answer.status == 201, answer
+    return answer
+
+
+def texts(client: Client) -> list[str]:
+    """What a client has been sent in its rooms since the last call."""
+    return [data["text"] for event, data in client.received() if event == "message"]
 
 
 def message(status: int, text: str) -> Answer:
@@ -64,12 +83,12 @@ def message(status: int, text: str) -> Answer:
 
 
 @pytest.mark.parametrize("url", ["/leave-fun-room", "/join-fun-room"])
-def test_without_a_room_name_the_request_is_refused(app: Flask, url: str) -> None:
+def test_without_a_room_name_the_request_is_refused(workers: LocalCluster, url: str) -> None:
     expected = message(400, "`roomName` is required.")
-    over_http = app.test_client().put(url, json={})
+    over_http = workers[0].app.test_client().put(url, json={})
     assert (over_http.status_code, over_http.json) == expected
-    assert ask(connect(app), "put", url) == expected
-    assert ask(connect(app), "put", url, roomName=None) == expected
+    assert ask(connect(workers[0]), "put", url) == expected
+    assert ask(connect(workers[0]), "put", url, roomName=None) == expected
 
 
 @pytest.mark.parametrize("url", ["/leave-fun-room", "/join-fun-room"])
@@ -90,31 +109,31 @@ def test_a_body_that_is_no_object_names_no_room(app: Flask, body: str) -> None:
     assert (answer.status_code, answer.json) == message(400, "`roomName` is required.")
 
 
-def test_a_socket_joins_and_leaves(app: Flask) -> None:
-    ada, bob = connect(app, {"name": "Ada"}), connect(app, {"name": "Bob"})
-    joined = ask(ada, "put", "/join-fun-room", roomName=ROOM)
-    assert joined == message(200, f"Joined a fun room called {ROOM}!")
-    ask(bob, "post", "/speak", roomName=ROOM, text="one")
+def test_a_socket_joins_and_leaves(workers: LocalCluster) -> None:
+    ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob")
+    assert join(ada) == message(200, f"Joined a fun room called {ROOM}!")
+    join(bob)
+    say(bob, "one")
+    assert texts(ada) == ["one"]
 
     left = ask(ada, "put", "/leave-fun-room", roomName=ROOM)
 
     assert left == message(200, f"Left a fun room called {ROOM}!")
-    ask(bob, "post", "/speak", roomName=ROOM, text="two")
-    ask(bob, "post", "/speak", roomName=socket_id(ada), text="fence")
-    assert texts(ada) == ["one", "fence"]
+    say(bob, "two")
+    assert (texts(ada), texts(bob)) == ([], ["one", "two"])
 
 
-def test_leaving_a_room_that_one_is_not_in_is_no_failure(app: Flask) -> None:
-    left = ask(connect(app), "put", "/leave-fun-room", roomName=ROOM)
+def test_leaving_a_room_that_one_is_not_in_is_no_failure(workers: LocalCluster) -> None:
+    left = ask(connect(workers[0]), "put", "/leave-fun-room", roomName=ROOM)
     assert left == message(200, f"Left a fun room called {ROOM}!")
 
 
 @pytest.mark.parametrize("url", ["/leave-fun-room", "/join-fun-room"])
 @pytest.mark.parametrize("room", ["", 3, {"a": 1}])
 def test_a_room_name_that_is_none_is_refused_with_a_message(
-    app: Flask, url: str, room: object
+    workers: LocalCluster, url: str, room: object
 ) -> None:
-    answer = ask(connect(app), "put", url, roomName=room)
+    answer = ask(connect(workers[0]), "put", url, roomName=room)
     assert answer.status == 400
     assert "room" in answer.body["message"]
 
@@ -122,16 +141,17 @@ def test_a_room_name_that_is_none_is_refused_with_a_message(
 # ---- leaving other sockets by ID
 
 
-def test_sockets_are_taken_out_of_a_room_by_their_ids_over_http(app: Flask) -> None:
-    tabs = [connect(app, {"name": name}) for name in ("Ada", "Ada", "Bob")]
+def test_sockets_are_taken_out_of_a_room_by_their_ids_over_http(workers: LocalCluster) -> None:
+    here, there = workers
+    tabs = [connect(here, "Ada"), connect(there, "Ada"), connect(there, "Bob")]
     for tab in tabs:
-        ask(tab, "put", "/join-fun-room", roomName=ROOM)
-    left = app.test_client().put(
+        join(tab)
+    left = here.app.test_client().put(
         "/leave-fun-room-by-id",
-        json={"roomName": ROOM, "socketIds": [socket_id(tab) for tab in tabs[:2]]},
+        json={"roomName": ROOM, "socketIds": [tab.sid for tab in tabs[:2]]},
     )
     assert (left.status_code, left.json) == message(200, f"2 left a fun room called {ROOM}!")
-    ask(tabs[2], "post", "/speak", roomName=ROOM, text="Who is left?")
+    say(tabs[2], "Who is left?")
     assert [texts(tab) for tab in tabs] == [[], [], ["Who is left?"]]
 
 
@@ -143,216 +163,248 @@ def test_what_leaving_by_id_needs_is_named(app: Flask, data: dict[str, Any], mis
     assert (answer.status_code, answer.json) == message(400, f"`{missing}` is required.")
 
 
+def test_a_worker_that_does_not_answer_makes_the_leave_fail_with_500(
+    redis_broker: Broker, tmp_path: Path
+) -> None:
+    config = {
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE": str(tmp_path / "chat.sqlite"),
+        "ROOMS_BACKEND_URL": redis_broker.url,
+        "ROOMS_CHANNEL": secrets.token_hex(),
+    }
+    app = create_app(**config, TESTING=True, ROOMS_CONFIRM_TIMEOUT=0.2)
+    with Worker(config) as mute:
+        mute.wait_until_listening()
+        with Visitor("Ada", mute.url) as ada:
+            ada.request("put", "/join-fun-room", roomName=ROOM)
+            ids = {"roomName": ROOM, "socketIds": [ada.socket_id]}
+            mute.process.send_signal(signal.SIGSTOP)
+            try:
+                failed = app.test_client().put("/leave-fun-room-by-id", json=ids)
+            finally:
+                mute.process.send_signal(signal.SIGCONT)
+    app.extensions["rooms_parts"].cluster.stop()
+    assert failed.status_code == 500
+    assert failed.get_json()["message"].startswith("No confirmation within 0.2 seconds")
+
+
 # ---- people
 
 
-def test_sockets_of_a_person_are_kept_up(app: Flask) -> None:
-    tabs = [connect(app, {"name": "Ada"}), connect(app, {"name": " Ada "}), connect(app)]
-    assert named(app) == {"Ada": 2, "guest": 1}
-    assert ask(tabs[0], "get", "/me").body["name"] == "Ada"
-    tabs[0].disconnect()
-    assert named(app) == {"Ada": 1, "guest": 1}
-    tabs[1].disconnect()
-    assert named(app) == {"Ada": 0, "guest": 1}
+@pytest.mark.parametrize("name", ["", "  ", " .", "x" * 31, "<b>", "a/b", "a\nb"])
+def test_a_name_that_is_none_is_refused(app: Flask, name: str) -> None:
+    refused = app.test_client().post("/sign-in", data={"name": name})
+    assert refused.status_code == 400
+    assert "A name has 1 to 30 letters, digits and spaces." in refused.text
 
 
-@pytest.mark.parametrize("name", ["", "  ", 3, None, "x" * 41])
-def test_a_name_that_is_none_is_refused(app: Flask, name: object) -> None:
-    assert not connect(app, {"name": name}).is_connected()
-    assert named(app) == {}
+def test_a_person_is_there_once_until_the_last_tab_is_closed(workers: LocalCluster) -> None:
+    here, there = workers
+    tabs, bob = [connect(here, "Ada"), connect(there, "Ada")], connect(there, "Bob")
+    for client in (*tabs, bob):
+        join(client)
+    people = [{"people": ["Ada", "Bob"], "banned": [], "complete": True}] * 2
+    people.append({"people": ["Bob"], "banned": [], "complete": True})
+    for expected, tab in zip(people, (None, *tabs), strict=True):
+        if tab is not None:
+            bob.received()
+            tab.disconnect()
+            assert ("people", {"room": ROOM}) in bob.received()
+        assert ask(bob, "get", f"/rooms/{ROOM}/people") == Answer(200, expected)
 
 
-def test_every_user_receives_the_list_of_users(app: Flask) -> None:
-    ada = connect(app, {"name": "Ada"})
-    ada.get_received()
-    connect(app, {"name": "Bob"})
-    people_seen = [e["args"][0] for e in ada.get_received() if e["name"] == "people"]
-    assert [person["name"] for person in people_seen[-1]] == ["Ada", "Bob"]
+def test_the_people_of_a_killed_worker_go_with_it(workers: LocalCluster) -> None:
+    here, there = workers
+    ada, bob = connect(here, "Ada"), connect(there, "Bob")
+    for client in (ada, bob):
+        join(client)
+    here.crash()
+    while ("people", {}) not in bob.received():
+        pass
+    assert ask(bob, "get", f"/rooms/{ROOM}/people").body["people"] == ["Bob"]
 
 
-# ---- bans
+def test_typing_is_told_to_the_others(workers: LocalCluster) -> None:
+    ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob")
+    for client in (ada, bob):
+        join(client)
+    ask(ada, "post", f"/rooms/{ROOM}/typing")
+    assert ("typing", {"room": ROOM, "user": "Ada"}) in bob.received()
+    assert "typing" not in dict(ada.received())
 
 
-def test_banning_without_a_name_is_a_clear_error(app: Flask) -> None:
-    with app.app_context(), pytest.raises(people.UnknownUser, match="no user with the ID 7"):
-        people.ban_user(7)
-    for verb in ("put", "delete"):
-        answer = app.test_client().open("/users/7/ban", method=verb)
-        assert (answer.status_code, answer.json) == message(404, "There is no user with the ID 7.")
+# ---- messages
 
 
-def test_banning_a_user_without_a_live_socket_holds_for_later_ones(app: Flask) -> None:
-    connect(app, {"name": "Ada"}).disconnect()
-    with app.app_context():
-        assert people.ban_user(id_of("Ada")) == 0
-    ada = connect(app, {"name": "Ada"})
-    assert ask(ada, "put", "/join-fun-room", roomName=ROOM) == message(403, "Ada is banned.")
-    assert ask(ada, "post", "/speak", roomName=ROOM, text="x") == message(403, "Ada is banned.")
+def test_a_message_that_is_sent_again_is_stored_once(workers: LocalCluster) -> None:
+    ada = connect(workers[0], "Ada")
+    join(ada)
+    first, again = say(ada, "Hello", key="k"), say(ada, "Hello", key="k")
+    assert first == again
+    assert say(ada, "Anyone?").body["number"] > first.body["number"]
+    url = f"/rooms/{ROOM}/messages"
+    everything = ask(ada, "get", url).body["messages"]
+    assert [one["text"] for one in everything] == ["Hello", "Anyone?"]
+    after = ask(ada, "get", url, after=first.body["number"]).body["messages"]
+    assert after == everything[1:]
 
 
-def test_a_ban_takes_all_of_a_persons_sockets_out_of_all_rooms(app: Flask) -> None:
-    tabs, bob = [connect(app, {"name": "Ada"}) for _ in range(2)], connect(app)
-    for tab, room in zip(tabs, ("kitchen", "cellar"), strict=True):
-        ask(tab, "put", "/join-fun-room", roomName=room)
-    with app.app_context():
-        answer = app.test_client().put(f"/users/{id_of('Ada')}/ban")
-    assert (answer.status_code, answer.json) == message(
-        200, "Banned, and taken out of all rooms in 2 tabs."
-    )
-    for room in ("kitchen", "cellar", *map(socket_id, tabs)):
-        ask(bob, "post", "/speak", roomName=room, text=room)
-    assert [texts(tab) for tab in tabs] == [[socket_id(tab)] for tab in tabs]
+@pytest.mark.parametrize("text", ["", "  ", "x" * 2001, None, 3, {"a": 1}])
+def test_a_message_that_is_none_is_refused(workers: LocalCluster, text: Any) -> None:
+    ada = connect(workers[0], "Ada")
+    join(ada)
+    url = f"/rooms/{ROOM}/messages"
+    assert ask(ada, "post", url, text=text, key="k").status == 400
+    for key in (None, "", ["x"], "x" * 41):
+        assert ask(ada, "post", url, text="x", key=key).status == 400
+    assert texts(ada) == []
 
 
-def test_the_forgiven_may_join_again(app: Flask) -> None:
-    ada = connect(app, {"name": "Ada"})
-    with app.app_context():
-        people.ban_user(id_of("Ada"))
-        answer = app.test_client().delete(f"/users/{id_of('Ada')}/ban")
-    assert (answer.status_code, answer.json) == message(200, "No longer banned.")
-    assert ask(ada, "put", "/join-fun-room", roomName=ROOM).status == 200
+@pytest.mark.parametrize(
+    ("verb", "url"),
+    [("get", "messages"), ("post", "messages"), ("get", "people"), ("post", "typing")],
+)
+def test_a_room_is_for_those_who_are_in_it(workers: LocalCluster, verb: str, url: str) -> None:
+    stranger = connect(workers[0], "Ada")
+    refused = ask(stranger, verb, f"/rooms/{ROOM}/{url}", text="x", key="x")
+    assert refused == message(403, "You are not in this room.")
+    assert ask(connect(workers[0]), verb, f"/rooms/{ROOM}/{url}").status == 401
+    over_http = workers[0].app.test_client()
+    over_http.post("/sign-in", data={"name": "Ada"})
+    assert over_http.open(f"/rooms/{ROOM}/{url}", method=verb).status_code == 400
 
 
-def test_many_are_banned_at_once_or_none(app: Flask) -> None:
-    tabs = [connect(app, {"name": name}) for name in ("Ada", "Bob", "Cleo")]
+# ---- moderators
+
+
+def test_who_is_kicked_may_come_back(workers: LocalCluster) -> None:
+    here, there = workers
+    tabs, bob = [connect(here, "Ada"), connect(there, "Ada")], connect(there, "Bob", **MODERATOR)
+    for client in (*tabs, bob):
+        join(client)
+    kicked = ask(bob, "delete", f"/rooms/{ROOM}/people/Ada")
+    assert kicked == message(200, f"Ada is out of {ROOM}: 2 tabs.")
+    say(bob, "Who is left?")
     for tab in tabs:
-        ask(tab, "put", "/join-fun-room", roomName=ROOM)
-    with app.app_context():
-        ada, bob = map(id_of, ("Ada", "Bob"))
-    bans = app.test_client().put("/users/ban", json={"userIds": [ada, 99, bob]})
-    assert (bans.status_code, bans.json) == message(404, "There is no user with the ID 99.")
-    bans = app.test_client().put("/users/ban", json={"userIds": [ada, bob]})
-    assert (bans.status_code, bans.json) == message(
-        200, "Banned, and taken out of all rooms in 2 tabs."
-    )
-    ask(tabs[2], "post", "/speak", roomName=ROOM, text="Who is left?")
-    assert [texts(tab) for tab in tabs] == [[], [], ["Who is left?"]]
+        events = tab.received()
+        assert ("removed", {"room": ROOM}) in events
+        assert "message" not in dict(events)
+        assert join(tab).status == 200
 
 
-def test_a_ban_that_comes_while_its_person_joins_wins(app: Flask) -> None:
-    """The ban comes when the socket has joined, and just before a ban could know the room."""
-    ada, bob = connect(app, {"name": "Ada"}), connect(app)
-    with app.app_context():
-        engine, ada_id = db.engine, id_of("Ada")
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def ban(connection: object, cursor: object, statement: str, *rest: object) -> None:
-        if statement.startswith("INSERT INTO visit"):
-            with app.app_context():
-                people.ban_user(ada_id)
-
-    assert ask(ada, "put", "/join-fun-room", roomName=ROOM) == message(403, "Ada is banned.")
-    ask(bob, "post", "/speak", roomName=ROOM, text="x")
-    ask(bob, "post", "/speak", roomName=socket_id(ada), text="fence")
-    assert texts(ada) == ["fence"]
+def test_who_is_banned_may_not_until_forgiven(workers: LocalCluster) -> None:
+    ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob", **MODERATOR)
+    join(ada), join(bob)
+    banned = ask(bob, "put", f"/rooms/{ROOM}/bans/Ada")
+    assert banned == message(200, f"Ada is banned from {ROOM}: 1 tab left.")
+    say(bob, "Who is left?")
+    assert texts(ada) == []
+    assert join(ada) == message(403, NOT_ALLOWED)
+    assert join(ada, "garden").status == 200
+    assert ask(bob, "get", f"/rooms/{ROOM}/people").body["banned"] == ["Ada"]
+    forgiven = ask(bob, "delete", f"/rooms/{ROOM}/bans/Ada")
+    assert forgiven == message(200, f"Ada may join {ROOM} again.")
+    assert join(ada).status == 200
 
 
-# ---- several workers that share a database
+def test_a_ban_holds_also_while_the_broker_is_down(make_app: Callable[[], Flask]) -> None:
+    with cluster(make_app, confirm_timeout=0.2) as workers:
+        ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob", **MODERATOR)
+        join(ada), join(bob)
+        workers.down()
+        failed = ask(bob, "put", f"/rooms/{ROOM}/bans/Ada")
+        assert failed.status == 500
+        assert failed.body["message"].startswith("No confirmation within 0.2 seconds")
+        workers.up()
+        say(bob, "Who is left?")
+        assert texts(ada) == []
+        assert join(ada) == message(403, NOT_ALLOWED)
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> str:
-    return str(tmp_path / "people.sqlite")
+@pytest.mark.parametrize(
+    ("verb", "url"), [("delete", "people"), ("put", "bans"), ("delete", "bans")]
+)
+def test_only_moderators_moderate(workers: LocalCluster, verb: str, url: str) -> None:
+    ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob")
+    join(bob)
+    refused = ask(ada, verb, f"/rooms/{ROOM}/{url}/Bob")
+    assert refused == message(403, "Only moderators may do that.")
+    assert ask(connect(workers[0]), verb, f"/rooms/{ROOM}/{url}/Bob").status == 401
+    assert ask(bob, "get", f"/rooms/{ROOM}/people").body["people"] == ["Bob"]
 
 
-@contextmanager
-def worker(broker: Broker, database: str) -> Iterator[Worker]:
-    with Worker(broker.url, database, SECRET_KEY) as started:
-        started.wait_until_listening()
-        yield started
+# ---- rooms
 
 
-def test_a_ban_is_confirmed_by_the_worker_that_holds_the_socket(
-    redis_broker: Broker, database: str
+def test_a_new_room_is_listed_for_all(workers: LocalCluster) -> None:
+    ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob")
+    assert ask(ada, "post", "/rooms", name="attic") == Answer(201, {"room": "attic"})
+    assert ("rooms", {}) in bob.received()
+    assert "attic" in ask(bob, "get", "/rooms").body["rooms"]
+    again = ask(bob, "post", "/rooms", name="attic")
+    assert again == message(409, "There is a room called attic already.")
+
+
+@pytest.mark.parametrize("name", [None, "", "a/b", "private:x", "<b>", 3, ["x"], "x" * 31])
+def test_a_room_name_that_is_none_makes_no_room(workers: LocalCluster, name: object) -> None:
+    ada = connect(workers[0], "Ada")
+    before = ask(ada, "get", "/rooms")
+    assert ask(ada, "post", "/rooms", name=name).status == 400
+    assert ask(ada, "get", "/rooms") == before
+
+
+def test_a_private_room_is_for_its_guests(workers: LocalCluster) -> None:
+    ada, bob = connect(workers[0], "Ada", **MODERATOR), connect(workers[1], "Bob")
+    room = ask(ada, "post", "/rooms", name="den", private=True).body["room"]
+    assert join(ada, room).status == 200
+    assert room not in ask(bob, "get", "/rooms").body["rooms"]
+    assert join(bob, room) == message(403, NOT_ALLOWED)
+    assert ask(bob, "put", f"/rooms/{room}/guests/Bob").status == 403
+
+    assert ask(ada, "put", f"/rooms/{room}/guests/Bob") == message(200, f"Bob may join {room}.")
+    assert ("rooms", {}) in bob.received()
+    assert room in ask(bob, "get", "/rooms").body["rooms"]
+    assert join(bob, room).status == 200
+
+    kicked = ask(ada, "delete", f"/rooms/{room}/people/Bob")
+    assert kicked == message(200, f"Bob is out of {room}: 1 tab.")
+    assert join(bob, room) == message(403, NOT_ALLOWED)
+
+
+# ---- underneath
+
+
+def test_the_panel_shows_workers_and_how_long_a_confirmation_took(workers: LocalCluster) -> None:
+    ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob", **MODERATOR)
+    shown = ask(ada, "get", "/underneath").body
+    assert {one["name"] for one in shown["workers"]} == {worker.name for worker in workers}
+    assert (shown["complete"], shown["controls"]) == (True, False)
+    join(ada)
+    ask(bob, "delete", f"/rooms/{ROOM}/people/Ada")
+    lines = [data for event, data in ada.received() if event == "underneath"]
+    (kick,) = [line for line in lines if line["text"] == "Kick Ada: 1 removed, confirmed"]
+    assert kick["milliseconds"] > 0
+    assert f"Ada left {ROOM} (remote)" in [line["text"] for line in lines]
+
+
+def test_nothing_can_be_killed_where_the_demonstration_did_not_start_it(
+    workers: LocalCluster,
 ) -> None:
-    with (
-        worker(redis_broker, database) as one,
-        worker(redis_broker, database) as two,
-        Visitor("Ada", one.url) as ada,
-        Visitor("Bob", two.url) as bob,
-    ):
-        ada.request("put", "/join-fun-room", roomName=ROOM)
-        ada_id = {u["name"]: u["id"] for u in bob.request("get", "/users").body}["Ada"]
-        assert bob.request("put", f"/users/{ada_id}/ban") == message(
-            200, "Banned, and taken out of all rooms in 1 tab."
-        )
-        bob.request("post", "/speak", roomName=ROOM, text="not for Ada")
-        bob.request("post", "/speak", roomName=ada.socket_id, text="fence")
-        assert ada.hears() == "fence"
+    bob = connect(workers[0], "Bob", **MODERATOR)
+    assert ask(bob, "delete", "/controls/broker").status == 404
+    assert ask(bob, "delete", "/controls/workers/1").status == 404
 
 
-def test_a_worker_that_does_not_answer_makes_the_leave_fail_with_500(
-    redis_broker: Broker, database: str
+def test_only_moderators_kill_and_only_over_the_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (
-        worker(redis_broker, database) as mute,
-        Visitor("Ada", mute.url) as ada,
-        running(redis_broker.url, database, ROOMS_CONFIRM_TIMEOUT=0.2) as app,
-    ):
-        ada.request("put", "/join-fun-room", roomName=ROOM)
-        ids = {"roomName": ROOM, "socketIds": [ada.socket_id]}
-        assert app.test_client().put("/leave-fun-room-by-id", json=ids).status_code == 200
-        with app.app_context():
-            ban = f"/users/{id_of('Ada')}/ban"
-        mute.process.send_signal(signal.SIGSTOP)
-        try:
-            failed = app.test_client().put("/leave-fun-room-by-id", json=ids)
-            ban_failed = app.test_client().put(ban)
-        finally:
-            mute.process.send_signal(signal.SIGCONT)
-        for answer in (failed, ban_failed):
-            assert answer.status_code == 500
-            assert answer.get_json()["message"].startswith(
-                "No confirmation within 0.2 seconds from"
-            )
-        with app.app_context():
-            assert db.session.scalars(db.select(User.banned).filter_by(name="Ada")).one()
-
-
-@pytest.mark.parametrize("rooms", [[], [ROOM]])
-def test_sockets_of_a_killed_worker_are_forgotten_by_a_ban(
-    redis_broker: Broker, database: str, rooms: list[str]
-) -> None:
-    with (
-        worker(redis_broker, database) as killed,
-        Visitor("Ada", killed.url) as ada,
-        running(redis_broker.url, database, ROOMS_CONFIRM_TIMEOUT=60.0) as app,
-    ):
-        for room in rooms:
-            ada.request("put", "/join-fun-room", roomName=room)
-        killed.process.kill()
-        with app.app_context():
-            assert people.ban_user(id_of("Ada")) == 0
-            assert db.session.query(Connection).count() == 0
-
-
-def test_sockets_of_a_killed_worker_are_forgotten_when_their_person_comes_back(
-    redis_broker: Broker, database: str
-) -> None:
-    with (
-        worker(redis_broker, database) as killed,
-        Visitor("Ada", killed.url),
-        running(redis_broker.url, database, ROOMS_CONFIRM_TIMEOUT=60.0) as app,
-    ):
-        killed.process.kill()
-        ada = connect(app, {"name": "Ada"})
-        with app.app_context():
-            people.forget_lost(id_of("Ada"))
-            left = db.session.scalars(db.select(Connection.socket_id)).all()
-        assert left == [socket_id(ada)]
-
-
-# ---- helpers that look inside
-
-
-def socket_id(client: SocketIOTestClient) -> str:
-    return str(ask(client, "get", "/me").body["socketId"])
-
-
-def named(app: Flask) -> dict[str, int]:
-    """How many sockets each person has."""
-    return {p["name"]: p["tabs"] for p in app.test_client().get("/users").get_json()}
-
-
-def id_of(name: str) -> int:
-    return int(db.session.scalars(db.select(User.id).filter_by(name=name)).one())
+    monkeypatch.setattr(controls, "tell", lambda *command: pytest.fail(str(command)))
+    database = str(tmp_path / "chat.sqlite")
+    app = create_app(TESTING=True, DATABASE=database, CONTROLS="nowhere")
+    browser = app.test_client()
+    assert browser.delete("/controls/workers/1").status_code == 401
+    browser.post("/sign-in", data={"name": "Ada"})
+    assert browser.delete("/controls/workers/1").status_code == 403
+    browser.post("/sign-in", data={"name": "Ada", **MODERATOR})
+    refused = browser.delete("/controls/workers/1")
+    assert (refused.status_code, refused.json) == message(400, "Only over the socket.")

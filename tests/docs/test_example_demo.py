@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from example_app import create_app
-from example_app.models import Connection, db
 from example_app.visitor import Visitor
 from example_app.workers import Worker
 
@@ -50,8 +48,16 @@ def test_the_story_comes_true_across_workers(broker: str, request: pytest.Fixtur
     assert set(steps(shown.stdout)) == {"\N{CHECK MARK}"}
 
 
-def test_several_workers_need_a_broker() -> None:
+@pytest.mark.usefixtures("redis_broker")  # so that there is a redis-server
+def test_several_workers_get_a_broker_of_their_own() -> None:
     shown = demo("--once", "--workers", "2")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Starting 2 workers on redis://127.0.0.1:" in shown.stdout
+    assert set(steps(shown.stdout)) == {"\N{CHECK MARK}"}
+
+
+def test_memory_does_not_connect_several_workers() -> None:
+    shown = demo("--once", "--workers", "2", "--backend", "memory://")
     assert shown.returncode == 2
     assert "--backend redis://" in shown.stderr
 
@@ -91,22 +97,39 @@ def test_workers_do_not_outlive_the_demonstration(end: signal.Signals) -> None:
 
 
 def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    with Worker("memory://", str(tmp_path / "people.sqlite"), "secret") as worker:
+    with Worker({"DATABASE": str(tmp_path / "chat.sqlite")}) as worker:
         worker.wait_until_listening()
         assert worker.process.stdin is not None
         worker.process.stdin.close()
-        assert worker.process.wait(PATIENCE) == 0
+        assert worker.process.wait(PATIENCE) == -signal.SIGTERM
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_a_worker_ends_cleanly_while_a_client_is_connected(
-    end: signal.Signals, tmp_path: Path
+def test_a_worker_ends_quietly_while_a_client_is_connected(
+    end: signal.Signals, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    database = str(tmp_path / "people.sqlite")
-    with Worker("memory://", database, "secret") as worker:
+    with Worker({"DATABASE": str(tmp_path / "chat.sqlite")}) as worker:
         worker.wait_until_listening()
         with Visitor("Ada", worker.url):
             worker.process.send_signal(end)
-            assert worker.process.wait(PATIENCE) == 0
-    with create_app(database=database).app_context():
-        assert db.session.query(Connection).count() == 0
+            worker.process.wait(PATIENCE)
+    assert capfd.readouterr().err == ""
+
+
+def test_nothing_can_be_killed_where_others_reach_the_workers(tmp_path: Path) -> None:
+    """The demonstration on another address than this machine's own has no controls."""
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "example_app.demo", "--host", "0.0.0.0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert shown.stdout is not None
+        url = next(line.strip() for line in shown.stdout if line.startswith("  http://"))
+        with Visitor("Ada", url, moderator="yes") as ada:
+            assert ada.request("get", "/underneath").body["controls"] is False
+            assert ada.request("delete", "/controls/workers/1").status == 404
+    finally:
+        shown.terminate()
+        shown.communicate(timeout=PATIENCE)

@@ -1,0 +1,55 @@
+"""Who a socket belongs to, and which rooms it may join: the user loader and the guard."""
+
+from __future__ import annotations
+
+from flask import abort, session
+
+from example_app.store import sql
+from flask_rooms import Rooms, request, sockets
+
+#: How the names of private rooms begin.
+PRIVATE = "private:"
+
+rooms = Rooms(scripts_url="/js")
+
+
+@rooms.user_loader
+def load_user(auth: object) -> str | None:
+    """Return the name that the visitor has signed in with."""
+    name: str | None = session.get("user")
+    return name
+
+
+@rooms.guard("*")
+def may_join(room: str) -> bool:
+    """Let only guests into a private room, and no one into a room who is banned from it."""
+    user = session.get("user")
+    if room.startswith(PRIVATE) and not is_guest(room, user):
+        return False
+    return not sql("SELECT 1 FROM bans WHERE room = ? AND user = ?", room, user)
+
+
+def is_guest(room: str, user: str | None) -> bool:
+    """Return whether a user is on the list of a private room."""
+    return bool(sql("SELECT 1 FROM guests WHERE room = ? AND user = ?", room, user))
+
+
+def current_user() -> str:
+    """Return the user of the request, who has to be signed in."""
+    name: str = session.get("user") or abort(401, "Please sign in first.")
+    return name
+
+
+def require_member(room: str) -> str:
+    """Return the user of the request, whose socket has to be in the room."""
+    user = current_user()
+    if room not in sockets.rooms_of(request).value:
+        abort(403, "You are not in this room.")
+    return user
+
+
+def require_moderator() -> None:
+    """Abort the request unless its user is a moderator."""
+    current_user()
+    if not session.get("moderator"):
+        abort(403, "Only moderators may do that.")
