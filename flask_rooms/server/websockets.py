@@ -180,11 +180,14 @@ class _Server(simple_websocket.Server):  # type: ignore[misc]  # it is not typed
         return len(waiting) > RECEIVED_MESSAGES or sum(map(len, waiting)) > RECEIVED_BYTES
 
     def end(self) -> None:
-        """Have the web server find the end of the connection, and not what was not read."""
+        """
+        Have the web server find the end of the connection, and not what was not read.
+
+        It would take that for the next request, or reset the connection because of it.
+        """
         self._ended = True
         self._room.set()
-        if self.mode == "werkzeug":  # which would take it for the next request
-            self.sock.drain()
+        self.sock.drain()
 
 
 class _Paced:
