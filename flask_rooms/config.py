@@ -42,6 +42,8 @@ class Config:
         concurrent_events: How many event handlers of one connection may run at once.
         unread_bytes: How much one client may leave unread, in bytes; beyond it its connection is
             ended.
+        drain_timeout: Seconds that a worker which ends, or is drained, waits for the disconnect
+            handlers of its clients.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
     """
 
@@ -63,6 +65,7 @@ class Config:
     connect_timeout: float = 20.0
     concurrent_events: int = 32
     unread_bytes: int = 16 * 2**20
+    drain_timeout: float = 5.0
     request_headers: Sequence[str] = ()
 
     @classmethod
@@ -117,12 +120,7 @@ class Config:
         )
 
     def _check(self) -> None:
-        for name in ("confirm_timeout", "heartbeat_interval", "connect_timeout"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 < value < math.inf:
-                raise _wrong(name, "a number of seconds greater than 0", value)
-        if not _is_number(self.waiting_timeout) or not 0 <= self.waiting_timeout < math.inf:
-            raise _wrong("waiting_timeout", "a number of seconds, 0 or more", self.waiting_timeout)
+        self._check_seconds()
         for one in fields(self):
             value = getattr(self, one.name)
             if one.type == "int" and (type(value) is not int or value < 1):
@@ -137,6 +135,16 @@ class Config:
         if not _is_list(self.request_headers, str):
             raise _wrong("request_headers", "a list of names", self.request_headers)
         self._check_secrets()
+
+    def _check_seconds(self) -> None:
+        for name in ("confirm_timeout", "heartbeat_interval", "connect_timeout"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 < value < math.inf:
+                raise _wrong(name, "a number of seconds greater than 0", value)
+        for name in ("waiting_timeout", "drain_timeout"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value < math.inf:
+                raise _wrong(name, "a number of seconds, 0 or more", value)
 
     def _check_secrets(self) -> None:
         # Not in the error messages: these values may contain passwords.

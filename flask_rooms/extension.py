@@ -13,6 +13,7 @@ from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
 
 import flask_rooms
+from flask_rooms.api.arguments import finite_seconds
 from flask_rooms.api.sockets import Callback, Sockets
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
@@ -42,12 +43,15 @@ from flask_rooms.server.connections import Connections
 from flask_rooms.server.decoding import Decoder
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.drain import Drain
 from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, HookRunner, Hooks
 from flask_rooms.server.manager import RoomsManager
 from flask_rooms.server.packet_class import checked
 from flask_rooms.server.private import Handlers, ServerInternals
 from flask_rooms.server.reusable import ReusableSocketIO
+from flask_rooms.server.serving import Serving
+from flask_rooms.server.web_servers import attach
 from flask_rooms.socket_requests.application import adapt
 from flask_rooms.socket_requests.assets import serve
 from flask_rooms.socket_requests.context import SocketContext
@@ -104,8 +108,9 @@ class Rooms:
         """
         Set up an application; its configuration is read now, and not again.
 
-        The worker joins the cluster later, with the first request or call, so that servers
-        may fork after this.
+        The worker joins the cluster later, so that servers may fork after this: when
+        Flask-SocketIO's run(), `flask run`, gunicorn or uWSGI begins to serve, else with start(),
+        the first request or the first call.
 
         Raises:
             ConfigurationError: Something is not set up right; the message says what to change.
@@ -128,7 +133,8 @@ class Rooms:
         self._latest = weakref.ref(app)
         self._side_by_side = current_overrides.get() is not None
         add_commands(app)
-        register(parts.cluster)
+        register(parts.serving)
+        attach(parts.socketio, parts.serving)
 
     def user_loader(self, loader: L) -> L:
         """
@@ -223,6 +229,35 @@ class Rooms:
             BackendUnavailable: The outbox for the other workers is full.
         """
         return self.sockets._recheck(room, callback, namespace)
+
+    def start(self) -> None:
+        """
+        Join the cluster, and move the clients when a signal asks this process to end.
+
+        To be called by a process that serves, after all forks, under a web server that is not
+        supported by itself. Returns when the other workers can hear this one, or at once if the
+        broker is down. Calling it again has no effect.
+        """
+        self._parts().serving.begin()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """
+        Move all clients of this worker to other workers, and leave the cluster.
+
+        New connections are refused with status 503. The clients are disconnected a few at a time,
+        in a way that lets them connect again, and their disconnect handlers run. Afterwards the
+        worker says goodbye to the others and cannot come back: end the process.
+
+        Args:
+            timeout: Seconds to wait for the handlers; by default `ROOMS_DRAIN_TIMEOUT`.
+
+        Returns:
+            Whether all handlers have returned in time.
+
+        Raises:
+            InvalidArgument: *timeout* is not a number of seconds.
+        """
+        return self._parts().serving.drain(finite_seconds(timeout))
 
     @property
     def socketio(self) -> SocketIO:
@@ -343,6 +378,8 @@ class _Build:
             self._connections,
             internals,
         )
+        drain = Drain(internals, disconnects, self._signals)
+        serving = Serving(cluster, drain, internals, config.drain_timeout)
         manager = RoomsManager(
             self._registry,
             worker,
@@ -351,7 +388,7 @@ class _Build:
             self._acknowledgements,
             connecting,
             disconnects,
-            self._handlers(socketio, connecting, disconnects),
+            self._handlers(socketio, connecting, disconnects, drain),
             internals,
         )
         _warn_of_any_origin(socketio)
@@ -368,10 +405,11 @@ class _Build:
             disconnects,
             self._acknowledgements,
             self._refusals,
+            serving,
         )
 
     def _handlers(
-        self, socketio: SocketIO, connecting: Connecting, disconnects: Disconnects
+        self, socketio: SocketIO, connecting: Connecting, disconnects: Disconnects, drain: Drain
     ) -> Handlers:
         """Return what takes the place of the server's own methods."""
         requests = SocketRequests(
@@ -388,7 +426,7 @@ class _Build:
             self._registry, disconnects, self._internals, requests.refuse, self._refusals
         )
         return Handlers(
-            connect=connecting.handle,
+            connect=drain.guard_connect(connecting.handle),
             event=requests.handle,
             message=decoder.handle,
             client_left=disconnects.on_client_left,
@@ -396,7 +434,7 @@ class _Build:
             session_ended=disconnects.on_session_end,
             session_closed=self._connections.on_end,
             unread=self._connections.on_unread,
-            http=guard_http,
+            http=lambda handle_request: drain.guard_http(guard_http(handle_request)),
             packet_class=partial(checked, self._app, lambda: socketio.server_options.get("json")),
         )
 

@@ -16,6 +16,7 @@ from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.serving import Serving
 from flask_rooms.socket_requests.application import SocketRequest
 
 # The key in app.extensions.
@@ -33,6 +34,7 @@ class Parts:
     disconnects: Disconnects
     acknowledgements: Acknowledgements
     refusals: Refusals
+    serving: Serving
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -97,6 +98,13 @@ def seconds(timeout: Any) -> float | None:
     if timeout is not None and not (number and timeout >= 0):
         raise InvalidArgument("A timeout is a number of seconds, 0 or more, or None.")
     return timeout  # type: ignore[no-any-return]  # checked above
+
+
+def finite_seconds(timeout: Any) -> float | None:
+    """Return *timeout* as seconds() does, and raise InvalidArgument also if it has no end."""
+    if seconds(timeout) == math.inf:
+        raise InvalidArgument("This timeout is a finite number of seconds.")
+    return seconds(timeout)
 
 
 def namespace_of_call(namespace: Any) -> str:

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -199,21 +198,6 @@ class Cluster:
     def is_member(self) -> bool:
         """Whether this process has joined, and has not left again."""
         return self._ready_in == os.getpid() and not self.receiver.stopping.is_set()
-
-    def leave_soon(self, then: Callable[[], object]) -> None:
-        """Make the receiver leave, within a heartbeat, and then call *then*."""
-        if self.backend.private:  # there is no receiver, and no worker to leave
-            then()
-        else:
-            self.receiver.leaving = then
-
-    def leave(self, then: Callable[[], object]) -> None:
-        """Leave in the background, then call *then*."""
-        self._worker.spawn(self._leave, then)
-
-    def _leave(self, then: Callable[[], object]) -> None:
-        self.stop()
-        then()
 
     def reset_after_fork(self) -> None:
         """Start again in a forked child, which is not a member until it joins by itself."""

@@ -8,7 +8,6 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from typing import Protocol
 
 from flask_rooms.backends.base import Backend
@@ -35,9 +34,6 @@ class Handler(Protocol):
     def on_idle(self) -> None:
         """Let time pass while nothing can be received."""
 
-    def leave(self, then: Callable[[], object]) -> None:
-        """Leave the cluster in the background, then call *then*."""
-
 
 class Receiver:
     """
@@ -52,7 +48,6 @@ class Receiver:
     Attributes:
         stopping: Set to make run() return.
         stopped: Set when run() has returned.
-        leaving: Called after a goodbye that has to be sent now; set by a signal handler.
     """
 
     def __init__(
@@ -66,16 +61,13 @@ class Receiver:
         self._failures = 0
         self._process = os.getpid()
         self._draining = threading.Lock()
-        self._has_begun_to_leave = False
         self.stopping = threading.Event()
         self.stopped = threading.Event()
-        self.leaving: Callable[[], object] | None = None
 
     def run(self) -> None:
         """Receive and pass on; returns after `stopping` is set."""
         # A green thread survives in a forked child, where it must not run.
         while not self.stopping.is_set() and self._process == os.getpid():
-            self._begin_to_leave()
             timeout = self._poll_timeout()
             if timeout is None:
                 break
@@ -103,12 +95,6 @@ class Receiver:
                 self._pass_on(payload)
             finally:
                 self._draining.release()
-
-    def _begin_to_leave(self) -> None:
-        handler = self._handler()
-        if self.leaving is not None and handler is not None and not self._has_begun_to_leave:
-            self._has_begun_to_leave = True
-            handler.leave(self.leaving)  # in the background: the last answers must be received
 
     def _poll_timeout(self) -> float | None:
         handler = self._handler()

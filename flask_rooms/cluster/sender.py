@@ -83,7 +83,10 @@ class Sender:
         for _ in range(_FRAMES_AT_ONCE):  # then the receiver continues
             if time.monotonic() - began > AT_ONCE:  # the broker is slow: let no caller wait
                 return
-            if self._transport.down or self.stopping.is_set() or self._awaits_echo():
+            if self.stopping.is_set():
+                self._warn_if_unsent()
+                return
+            if self._transport.down or self._awaits_echo():
                 return
             if not self._publishing.acquire(blocking=False):
                 return
@@ -92,6 +95,14 @@ class Sender:
                     return
             finally:
                 self._publishing.release()
+
+    def _warn_if_unsent(self) -> None:
+        with self._shared.lock:
+            unsent = self._shared.node.has_unsent
+        if unsent:
+            self._transport.warn(
+                "left", "This worker has left the cluster: what it sends reaches no other worker."
+            )
 
     def send_last(self, deadline: float) -> None:
         """Empty the outbox before *deadline* where possible: this is the last chance."""

@@ -1,24 +1,32 @@
-"""Leaves the cluster before the process exits, by itself or on SIGTERM."""
+"""Leaves the cluster before the process ends: by itself, or because of a signal."""
 
 from __future__ import annotations
 
+import _thread
 import atexit
+import logging
 import os
 import signal
 import sys
+import time
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import suppress
+from functools import partial
+from types import FrameType
+from typing import Any, NoReturn, Protocol
+
+logger = logging.getLogger("flask_rooms")
 
 
 class Leavable(Protocol):
     """A member of a cluster that has to leave it in good order."""
 
-    def stop(self) -> None:
-        """Leave now, in bounded time."""
+    def move_clients(self) -> None:
+        """Have the clients connect to other workers, in bounded time."""
 
-    def leave_soon(self, then: Callable[[], object]) -> None:
-        """Make the receiver leave and call *then*; called by a signal handler."""
+    def stop(self) -> None:
+        """Move the clients, and leave; in bounded time."""
 
     @property
     def is_member(self) -> bool:
@@ -30,8 +38,8 @@ _registered: weakref.WeakSet[Leavable] = weakref.WeakSet()
 _hooked_in = 0
 #: Priority among the finalizers of multiprocessing: after those of the application.
 _LAST = -1000
-#: One entry for each member that SIGTERM waits for; a list, since its pop() is atomic.
-_awaited: list[None] = []
+#: The signals that ask a server to end; gunicorn ends at once on SIGQUIT.
+_ENDING = ("SIGTERM", "SIGINT", "SIGQUIT")
 
 
 def register(member: Leavable) -> None:
@@ -39,17 +47,26 @@ def register(member: Leavable) -> None:
     Leave the cluster before the process exits. Holds *member* weakly.
 
     SIGTERM ends a process without any clean-up unless it has a handler. It gets one that leaves
-    first and then ends the process as before. Where there is a handler already, as in gunicorn
-    and Celery, that stays, and leads to an ordinary exit.
+    first and then ends the process as before.
     """
     if not _registered:
         atexit.register(_stop_all)
     _registered.add(member)
-    try:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _terminate)
-    except ValueError:
-        pass  # only the main thread may set handlers
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        _handle(signal.SIGTERM)
+
+
+def handle_signals() -> None:
+    """
+    Move the clients away as soon as a signal asks this server to end.
+
+    The handlers that there are, as those of gunicorn, are called as before. A signal without a
+    handler, and one that is ignored, stay so, except for SIGTERM; see register().
+    """
+    for name in _ENDING:
+        number = getattr(signal, name, None)  # there is no SIGQUIT on Windows
+        if number is not None and callable(signal.getsignal(number)):
+            _handle(number)
 
 
 def register_process() -> None:
@@ -57,7 +74,8 @@ def register_process() -> None:
     Leave also where a process exits without `atexit`; called in each process that joins.
 
     The children of multiprocessing and of Celery's prefork pool end with os._exit(), after hooks
-    of their own. A module that brings such hooks is imported already where it is used.
+    of their own. A module that brings such hooks is imported already where it is used. RQ's end
+    in the same way, without hooks.
     """
     global _hooked_in
     if _hooked_in == os.getpid():
@@ -67,6 +85,8 @@ def register_process() -> None:
         util.Finalize(None, _stop_all, exitpriority=_LAST)
     if (signals := sys.modules.get("celery.signals")) is not None:
         signals.worker_process_shutdown.connect(_celery_child_ends, weak=False)
+    if "RQ_JOB_ID" in os.environ:
+        _leave_before_os_exit()
 
 
 def _celery_child_ends(**_: object) -> None:
@@ -78,24 +98,99 @@ def _stop_all() -> None:
         member.stop()
 
 
-def _terminate(number: int, frame: object) -> None:
-    # The interrupted thread may hold any lock, so this only sets flags.
-    members = [] if _awaited else [one for one in list(_registered) if one.is_member]
-    if not members:
-        _die()
-    _awaited.extend([None] * len(members))
-    for member in members:
-        member.leave_soon(_has_left)
+# -- signals ----------------------------------------------------------------------------------
 
 
-def _has_left() -> None:
-    if len(_awaited) > 1:
-        _awaited.pop()
-    else:
-        # While an entry is left, the handler takes this for a second signal and exits.
-        os.kill(os.getpid(), signal.SIGTERM)
+def _handle(number: int) -> None:
+    former = signal.getsignal(number)
+    if not isinstance(former, _Handler):
+        with suppress(ValueError):  # only the main thread may set handlers
+            signal.signal(number, _Handler(former))
 
 
-def _die() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
+class _Handler:
+    """
+    The handler of a signal that asks the process to end.
+
+    A second signal waits for nothing.
+
+    Args:
+        former: What handled the signal before.
+    """
+
+    #: The process that was asked to end.
+    _ending_in = 0
+    #: The process whose workers have left, so that it can end.
+    _left_in = 0
+    #: Whether a former handler is being called, which may call another one of these.
+    _in_former = False
+
+    def __init__(self, former: Any) -> None:
+        self._former = former
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if _Handler._left_in == os.getpid():
+            _end_by(number)
+        again = _Handler._ending_in == os.getpid() and not _Handler._in_former
+        members = [] if again else [one for one in list(_registered) if one.is_member]
+        _Handler._ending_in = os.getpid()
+        if callable(self._former):
+            _in_threads([partial(_safely, one.move_clients) for one in members])
+            _Handler._in_former = True
+            try:
+                self._former(number, frame)
+            finally:
+                _Handler._in_former = False
+        elif members:
+            _in_threads([partial(_end, members, number)])
+        else:
+            _end_by(number)
+
+
+def _end_by(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _in_threads(functions: list[Callable[[], object]]) -> None:
+    # The interrupted thread may hold any lock, also those of `threading` and `logging`, and may be
+    # the hub of the green threads. This starts a thread without a lock; in a patched process it
+    # is a green one.
+    for function in functions:
+        _thread.start_new_thread(function, ())
+
+
+def _end(members: list[Leavable], number: int) -> None:
+    left: list[None] = []
+    _in_threads([partial(_note_when_left, one, left) for one in members])
+    while len(left) < len(members):
+        time.sleep(0.01)
+    _Handler._left_in = os.getpid()
+    os.kill(os.getpid(), number)  # in the main thread, which alone may restore the default
+
+
+def _note_when_left(member: Leavable, left: list[None]) -> None:
+    _safely(member.stop)
+    left.append(None)
+
+
+def _safely(function: Callable[[], None]) -> None:
+    try:
+        function()
+    except Exception:  # the process has to end all the same
+        logger.exception("A worker that ends could not leave the cluster in good order.")
+
+
+# -- RQ ---------------------------------------------------------------------------------------
+
+
+def _leave_before_os_exit() -> None:
+    """RQ ends the process of a job with os._exit(), and has no hook for that."""
+    exit_now = os._exit
+
+    def leave_and_exit(status: int) -> NoReturn:
+        os._exit = exit_now
+        _safely(_stop_all)
+        exit_now(status)
+
+    os._exit = leave_and_exit

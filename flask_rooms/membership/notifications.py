@@ -63,6 +63,11 @@ class SignalQueue:
         else:
             self._drop()
 
+    @property
+    def are_sent(self) -> bool:
+        """Whether nothing waits, and no receiver is running."""
+        return not self._waiting and not self._sending.locked()
+
     def flush(self) -> None:
         """Send what waits, unless another thread is sending."""
         while self._waiting and self._sending.acquire(blocking=False):

@@ -61,6 +61,11 @@ class Disconnects:
         self._users: Counter[str] = Counter()  # Engine.IO session -> handlers that need it
         self._ended: set[str] = set()  # sessions that have ended, and are still needed
 
+    @property
+    def are_done(self) -> bool:
+        """Whether no handler is running, and no socket is waiting for one."""
+        return not self._users
+
     # -- called by the application --------------------------------------------------------
 
     def disconnect_in_background(

@@ -164,11 +164,35 @@ class ServerInternals:
             self.sleep(0)  # its writer may be a green thread that our caller has not let run
 
     def close(self, eio_sid: str) -> bool:
-        """Close a connection; return False when it is closed already."""
+        """
+        Close a connection, and run the handlers; return False when it is closed already.
+
+        The client may never read what waits for it, and a handler may hang: neither keeps the
+        connection. It ends without a CLOSE packet, after which python-socketio's own client would
+        not connect again.
+        """
         session = self.server.eio.sockets.get(eio_sid)
-        if session is not None:
-            session.close(wait=False)  # the client may never read what waits for it
-        return session is not None
+        if session is None:
+            return False
+        if not session.closing and not session.closed:
+            session.closing = session.closed = True
+            session.queue.put(None)  # ends the transport, after what waits
+            reason = self.reasons.SERVER_DISCONNECT
+            self.server.eio._trigger_event("disconnect", eio_sid, reason, run_async=False)
+        return True
+
+    @property
+    def has_served(self) -> bool:
+        """Whether there are connections over the network, not only those of test clients."""
+        return bool(self.server.eio.sockets)
+
+    def connections(self) -> list[str]:
+        """Return the connections that are not closed."""
+        sessions = list(self.server.eio.sockets.items())
+        closed = {eio_sid for eio_sid, session in sessions if session.closed}
+        # One without a handshake has not come as far as python-socketio.
+        known = dict.fromkeys([*list(self.server.environ), *dict(sessions)])
+        return [eio_sid for eio_sid in known if eio_sid not in closed]
 
     def end(self, eio_sid: str, reason: str) -> None:
         """

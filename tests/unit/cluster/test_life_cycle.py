@@ -53,9 +53,8 @@ SIGTERM = """
             if self.slow:
                 self.slow = False
                 self.sending.set()
-                while cluster.is_member and cluster.receiver.leaving is None:
+                while not leaving.is_set():
                     threading.Event().wait(0.01)
-                threading.Event().wait(1.5)  # the receiver sees within one that it is to leave
             super().publish(payload)
 
     backend = Telling("flask-rooms")
@@ -63,6 +62,14 @@ SIGTERM = """
     rooms = Rooms(app, backend=backend, heartbeat_interval=60, secret_keys=["key"])
     cluster = app.extensions["rooms_parts"].cluster
     cluster.start()
+    leaving = threading.Event()
+    stop = cluster.stop
+
+    def note_and_stop(*args):
+        leaving.set()
+        stop(*args)
+
+    cluster.stop = note_and_stop
 """
 
 
@@ -100,6 +107,46 @@ def test_a_handler_that_the_application_has_for_sigterm_stays() -> None:
 
         Rooms(Flask("application"))
         print(signal.getsignal(signal.SIGTERM) is mine)
+    """
+
+    assert run(program) == ["True"]
+
+
+def test_handlers_that_call_each_other_all_run_and_the_process_ends() -> None:
+    """An application's handler may have called ours, which then calls that one."""
+    program = dedent(SIGTERM) + dedent("""
+        ours = signal.getsignal(signal.SIGTERM)
+
+        def theirs(*args):
+            print("theirs", flush=True)
+            ours(*args)
+
+        signal.signal(signal.SIGTERM, theirs)
+        rooms.start()
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(20)
+    """)
+
+    lines = run(program, returns=-signal.SIGTERM)
+
+    assert sorted(lines) == ["Goodbye", "theirs"]
+
+
+def test_a_signal_handler_is_not_set_outside_of_the_main_thread() -> None:
+    program = """
+        import signal, threading
+        from flask import Flask
+        from flask_rooms import Rooms
+
+        rooms = Rooms()
+        def work():
+            rooms.init_app(Flask("application"))
+            rooms.start()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
     """
 
     assert run(program) == ["True"]
