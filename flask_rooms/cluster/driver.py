@@ -22,7 +22,7 @@ from flask_rooms.cluster.shutdown import register_process
 from flask_rooms.cluster.transport import Transport
 from flask_rooms.errors import BackendError, RoomsError
 from flask_rooms.protocol.codec import BadMessage, Codec
-from flask_rooms.protocol.messages import Change, Emit, Frame, Goodbye, Query
+from flask_rooms.protocol.messages import Frame, Goodbye, Query
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node, PeerLeft
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
@@ -34,6 +34,8 @@ logger = logging.getLogger("flask_rooms")
 _LONGEST = 1.0
 #: Seconds between two checks for other workers while leaving.
 _LEAVE_INTERVAL = 0.01
+#: Heartbeat intervals between two times at which the broker is asked how many workers there are.
+_COUNT_INTERVAL = 0.05
 #: A query that costs next to nothing.
 FENCE = Query("count", "/", "")
 
@@ -153,6 +155,8 @@ class Cluster:
             self._former_peers: frozenset[str] = frozenset()  # before restarts; not met again yet
             self._shared = LockedNode(self._timing, self._limits, self._version)
             opened = self._transport.open(self._shared.node.name)
+            self._shared.node.on_reconnect(time.monotonic())
+            self._count_due = 0.0
             # Well below the time after which workers that are back sooner count this one as dead.
             longest = self._timing.heartbeat / 2
             self.receiver = Receiver(self, self.backend, opened=opened, longest=longest)
@@ -283,6 +287,7 @@ class Cluster:
             events = [] if frame is None else node.receive(frame, now)
             events += node.tick(now) + self._lost_in_restart(node)
             deaf = payload is None and node.is_deaf(now)
+        self._count_audience(node)
         if frame is not None and frame.sender == node.name:
             self._heard_itself()
         self._handle(events, node)
@@ -294,6 +299,19 @@ class Cluster:
             return False
         self._sender.flush()
         return True
+
+    def _count_audience(self, node: Node) -> None:
+        """Rule `everybody-is-known`: a broker may know how many workers there are."""
+        now = time.monotonic()
+        if node.is_settled or now < self._count_due:
+            return
+        self._count_due = now + _COUNT_INTERVAL * self._timing.heartbeat
+        try:
+            count = self._transport.audience()
+        except BackendError:
+            count = None
+        with self._shared.lock:
+            node.note_audience(count, now)
 
     def _heard_itself(self) -> None:
         if self._unheard:
@@ -347,7 +365,7 @@ class Cluster:
             if self._said_goodbye:
                 return  # the others rightly count it as dead, and it must not join again
             logger.warning("Disconnecting all sockets of this worker: %s.", reason)
-            waiting = self._shared.node.waiting()
+            waiting = self._shared.node.carried_over()
             self._former_peers |= self._shared.node.peers
             node = self._shared.renew()
             self.backend.address = node.name
@@ -355,7 +373,6 @@ class Cluster:
             self._unheard = True  # until its hello has come back, as at the start
             unanswered = self._calls.forget_all()
             for operation in waiting:
-                if isinstance(operation, Change | Emit):
-                    node.submit(operation, bounded=False)
+                node.submit(operation, bounded=False)
         unanswered.fail(self._timing.confirm)
         self._worker.disconnect_all()

@@ -25,6 +25,7 @@ class PendingCalls:
         self._max_pages = max_pages
         self._pending: dict[int, Pending] = {}
         self._awaiting_unmet: set[int] = set()  # numbers that may concern unmet workers
+        self._unconfirmed: set[int] = set()  # changes that may not have happened
 
     @property
     def deadline(self) -> float:
@@ -49,6 +50,7 @@ class PendingCalls:
         deadline = now + self._timeout
         pending = Pending(number, now, deadline, for_all, isinstance(operation, Change))
         pending.open_to_unmet = for_all
+        pending.audience = self._membership.audience
         if targets is None:  # Rule `every-worker-answers`
             targets = dict.fromkeys(self._membership.awaited, ())
         for name, sids in targets.items():
@@ -56,6 +58,18 @@ class PendingCalls:
         self._pending[number] = pending
         if pending.unmet or pending.open_to_unmet:
             self._awaiting_unmet.add(number)
+
+    def note_change(self, number: int) -> None:
+        """Record that an operation is a change, which may not have happened until it completes."""
+        self._unconfirmed.add(number)
+
+    def forget_before(self, number: int) -> None:
+        """Forget the changes that every live worker has received."""
+        self._unconfirmed = {one for one in self._unconfirmed if one >= number}
+
+    def has_unconfirmed(self, before: int) -> bool:
+        """Whether a change with a number *before* this one may not have happened."""
+        return any(number < before for number in self._unconfirmed)
 
     def _await(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
         match self._membership.state_of(name):
@@ -88,6 +102,8 @@ class PendingCalls:
         """
         for number, pending in self._pending.items():
             is_open = pending.open_to_unmet and number >= echoed_before
+            if pending.open_to_unmet and not is_open:
+                pending.unverified.add(name)
             if name in pending.unmet or is_open:
                 pending.awaited[name] = pending.unmet.pop(name, ())
                 if number >= oldest:
@@ -95,6 +111,24 @@ class PendingCalls:
             elif pending.for_all and number >= stream_start:
                 pending.awaited[name] = ()  # Rule `every-worker-answers`
         return stream_start
+
+    def on_absence(self) -> None:
+        """Rule `everybody-is-known`: workers that were connected meanwhile were not counted."""
+        for pending in self._pending.values():
+            pending.audience = None
+
+    def verify(self, name: str, is_newcomer: bool) -> None:
+        """
+        Record whether a worker was born when its hello was received.
+
+        Rule `hello-is-verified`: otherwise the hello was a copy, and operations before it are for
+        that worker, which can no longer get them.
+        """
+        for pending in self._pending.values():
+            if name in pending.unverified:
+                pending.unverified.remove(name)
+                if not is_newcomer:
+                    pending.awaited[name] = ()
 
     def on_answer(self, sender: str, answer: Done | Reply) -> bool:
         """
@@ -106,8 +140,22 @@ class PendingCalls:
         if pending is None:
             return False
         if isinstance(answer, Done):
-            return pending.add_done(sender, answer)
-        return pending.add_reply(sender, answer, self._max_pages)
+            counts = pending.add_done(sender, answer)
+        else:
+            counts = pending.add_reply(sender, answer, self._max_pages)
+        if counts and sender not in pending.awaited and pending.audience is not None:
+            peer = self._membership.peers.get(sender)
+            pending.present += peer is not None and peer.born_by < pending.audience[1]
+        return counts
+
+    def has_reached_all(self, number: int) -> bool:
+        """
+        Whether as many workers have answered an operation as were connected before it.
+
+        Rule `everybody-is-known`: those that connected later have no socket that it is for.
+        """
+        pending = self._pending[number]
+        return pending.audience is not None and pending.present + 1 >= pending.audience[0]
 
     def mark_dead(self, name: str) -> list[int]:
         """Await a worker no longer; return the numbers of the operations that did."""
@@ -128,7 +176,7 @@ class PendingCalls:
         unknown = pending.unmet.keys() - known
         for name in unknown:
             pending.unknown += pending.unmet.pop(name)
-        if not pending.unmet:
+        if not pending.unmet and not pending.unverified:
             # There may be thousands, and each frame looks at them.
             self._awaiting_unmet.discard(number)
         return set(unknown)
@@ -136,6 +184,8 @@ class PendingCalls:
     def complete(self, number: int) -> tuple[Pending, Completed | TimedOut] | None:
         """End an operation that has all its answers; else return None."""
         result = self._pending[number].result()
+        if isinstance(result, Completed):
+            self._unconfirmed.discard(number)
         return None if result is None else (self._pop(number), result)
 
     def time_out(self, number: int) -> list[TimedOut]:

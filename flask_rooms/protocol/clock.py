@@ -4,8 +4,9 @@ from __future__ import annotations
 
 #: How many own heartbeats may echo without anything new from a peer before it is a suspect.
 MAX_MISSED_BEATS = 3
-#: How many own heartbeats have to echo before every live worker has been heard.
-SETTLED_ECHOES = 2
+#: How many own heartbeats have to echo before every live worker has been heard: as many as it
+#: takes to count one as dead.
+SETTLED_ECHOES = MAX_MISSED_BEATS + 1
 #: How long the gap between two echoes may be, in heartbeat intervals. A longer one is an absence.
 MAX_ECHO_GAP = 1.5
 #: The least time between two echoes that count, in heartbeat intervals.
@@ -26,7 +27,7 @@ class EchoClock:
         interval: Seconds between two heartbeats.
 
     Attributes:
-        born: When this worker was born.
+        born: When this worker was born, or first connected.
         due: When the next heartbeat is due.
         beat: The number of the latest heartbeat.
         echoed_beat: The latest one that has echoed.
@@ -43,13 +44,29 @@ class EchoClock:
         self._sent_at = float("-inf")
         self._unechoed_since: float | None = None
         self._echoed_at = now  # when any own frame came back
+        self._first_beat = 1  # the first one since the last absence
+        self._vouched_beat = 0  # the latest one that a worker which knows all others has answered
         self._count = 0  # heartbeats that echoed since the last absence, an interval apart
         self._counted_at = float("-inf")
 
     @property
-    def is_settled(self) -> bool:
-        """Whether there was the time to hear every live worker."""
+    def has_heard_all(self) -> bool:
+        """Whether every live worker has been heard since the last absence."""
         return self._count >= SETTLED_ECHOES
+
+    @property
+    def is_settled(self) -> bool:
+        """Rule `everybody-is-known`: whether each live worker is known, by itself or another."""
+        return self.has_heard_all or self._vouched_beat >= self._first_beat
+
+    def on_voucher(self, beat: int) -> None:
+        """Record that a worker which knows all others has answered own heartbeat *beat*."""
+        self._vouched_beat = max(self._vouched_beat, beat)
+
+    def _unsettle(self) -> None:
+        """Rule `everybody-is-known`: a hello may have been missed in an absence."""
+        self._count = 0
+        self._first_beat = self.beat + 1
 
     def next_beat(self, now: float) -> int:
         """Return the number of the heartbeat that is sent now."""
@@ -82,7 +99,7 @@ class EchoClock:
     def on_echo(self, now: float) -> None:
         """Record that an own frame has come back."""
         if self.was_absent(now):
-            self._count = 0  # Rule `unknown-takes-knowing`: others have to be heard again
+            self._unsettle()
         self._echoed_at = now
         self._unechoed_since = None
 
@@ -104,7 +121,8 @@ class EchoClock:
 
     def on_reconnect(self, now: float) -> None:
         """Record that the connection is back, and send a heartbeat with the next frame."""
-        # Rule `unknown-takes-knowing`: a hello may have been missed meanwhile.
-        self._count = 0
+        if self.beat == 0:
+            self.born = now  # Rule `everybody-is-known`: nothing could reach it before
+        self._unsettle()
         self._counted_at = self._sent_at = float("-inf")
         self.give_back(now)

@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 import msgpack
 
 from flask_rooms.protocol.messages import (
-    NOWHERE,
     About,
     Acknowledged,
     Change,
@@ -31,7 +30,7 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.signing import BadSignature, Signer
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
-VERSION = 1
+VERSION = 2
 #: The bound of every number: no stream reaches it, and sums of two smaller ones can be encoded.
 _NUMBER_BOUND = 2**63
 
@@ -157,11 +156,20 @@ def decode_operation(data: bytes) -> Operation | None:
 
 
 def _heartbeat(value: Any) -> Heartbeat:
-    if type(value) is not list or len(value) < 5:
+    if type(value) is not list or len(value) < 9:
         raise BadMessage("malformed")
     beat, oldest, fresh = (_number(one) for one in value[:3])
-    about = _about(value[5]) if len(value) > 5 else NOWHERE
-    return Heartbeat(beat, _seconds(value[3]), oldest, fresh, _table(_number)(value[4]), about)
+    return Heartbeat(
+        beat,
+        _seconds(value[3]),
+        oldest,
+        fresh,
+        _table(_number)(value[4]),
+        _about(value[5]),
+        asks=_exactly(bool)(value[6]),
+        vouches=_exactly(bool)(value[7]),
+        heard=_table(_number)(value[8]),
+    )
 
 
 def _about(value: Any) -> About:
@@ -218,7 +226,11 @@ class Codec:
                 float(beat.age),
                 dict(beat.stream_starts),
                 [about.host, about.pid, about.version, float(about.interval)],
+                beat.asks,
+                beat.vouches,
+                dict(beat.heard),
             ]
+        body.append(frame.serial)
         return self._signer.sign(_pack(body))
 
     def decode(self, payload: bytes) -> Frame:
@@ -237,7 +249,7 @@ class Codec:
         if type(body[0]) is not int or body[0] != VERSION:
             sender = body[1] if len(body) > 1 and type(body[1]) is str else ""
             raise BadMessage("version", sender)
-        if len(body) < 6:
+        if len(body) < 7:
             raise BadMessage("malformed")
         return Frame(
             sender=_text(body[1]),
@@ -245,6 +257,7 @@ class Codec:
             operations=_many(_exactly(bytes))(body[3]),
             heartbeat=_optional(_heartbeat)(body[4]),
             nacks=_table(_number)(body[5]),
+            serial=_number(body[6]),
         )
 
 

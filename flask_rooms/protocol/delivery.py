@@ -27,12 +27,14 @@ class Link:
         stream_start: The first own operation that is meant for it.
         expected: Its next operation; None until it has stated where its stream starts.
         next_number: The number after its last known operation.
+        serial: That of its latest frame with nacks.
         nacked_at: When it was last asked to retransmit the present gap.
     """
 
     stream_start: int
     expected: int | None = None
     next_number: int = 0
+    serial: int = 0
     nacked_at: float = float("-inf")
 
     def observe(self, frame: Frame) -> bool:
@@ -63,6 +65,7 @@ class Delivery:
         self._echo_history: deque[int] = deque()  # first_unechoed at each counted echo
         self._sent_by_age: deque[tuple[float, int]] = deque()  # own age -> first number not sent
         self._nacks: dict[str, int] = {}
+        self._serial = 0  # of the latest own frame with nacks
         self._retransmit_from: int | None = None  # the lowest own number that was nacked
         self._retransmitted_at = float("-inf")
 
@@ -113,19 +116,27 @@ class Delivery:
 
     # -- outbound -------------------------------------------------------------------------
 
-    def take(self) -> tuple[int, tuple[bytes, ...], dict[str, int]]:
-        """Return what to publish next: the first number, the operations, and nacks."""
+    def take(self, sender: str, beat: Heartbeat | None) -> Frame | None:
+        """Return the next frame to publish, or None when nothing waits."""
         nacks, self._nacks = self._nacks, {}
-        return *self.stream.take(), nacks
+        first, operations = self.stream.take()
+        if not (beat or nacks or operations):
+            return None
+        self._serial += bool(nacks)
+        # Rule `empty-frames-are-numbered`: a frame without operations carries the next number.
+        return Frame(sender, first, operations, beat, nacks, self._serial)
 
     def give_back(self, frame: Frame) -> None:
         """Take back a frame that could not be published; it goes out again later."""
         self.stream.give_back(frame.first)
         self._nacks = {**frame.nacks, **self._nacks}
 
-    def on_nack(self, number: int) -> None:
+    def on_nack(self, name: str, number: int, serial: int) -> None:
         """Record from which number on a peer has missed this worker's stream."""
-        self._retransmit_from = min(number, self._retransmit_from or number)
+        link = self._links[name]
+        if serial > link.serial:  # Rule `nacks-count-once`
+            link.serial = serial
+            self._retransmit_from = min(number, self._retransmit_from or number)
 
     @property
     def retransmit_due(self) -> float:

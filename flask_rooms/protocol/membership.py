@@ -54,8 +54,10 @@ class Peer:
         beat: Its latest heartbeat.
         reports: The workers that it counts as alive, and that this one had not met.
         has_held: Whether it has caused a quarantine; it may do so once.
+        born_by: The latest time at which it can have been born.
     """
 
+    born_by: float
     state: State = State.JOINING
     missed_beats: int = 0
     beat: int = 0
@@ -69,6 +71,7 @@ class Membership:
 
     Attributes:
         peers: Those that are joining or alive.
+        audience: How many workers were connected to the broker, and when that was; or None.
     """
 
     def __init__(self) -> None:
@@ -77,6 +80,9 @@ class Membership:
         self._dead: set[str] = set()  # never forgotten, or recorded copies would be applied again
         self._ruled_out: dict[str, float] = {}  # -> own age when it was
         self._foreign: dict[str, int] = {}  # -> own echoes since it was heard
+        self._orphans: dict[str, int] = {}  # reported by one that has ended -> own echoes since
+        self._asked: dict[str, int] = {}  # worker that asks -> its heartbeat to be answered
+        self.audience: tuple[int, float] | None = None
         self._heard_after_death: set[str] = set()  # since the last own heartbeat
         self._overlooked_until = float("-inf")  # own age; a worker born earlier was overlooked
 
@@ -102,7 +108,7 @@ class Membership:
     @property
     def known_by_name(self) -> frozenset[str]:
         """The workers that are reported or foreign."""
-        known = self._reports().union(self._foreign) - self.peers.keys()
+        known = self._reports().union(self._foreign, self._orphans) - self.peers.keys()
         return frozenset(filterfalse(self.is_ruled_out, known))
 
     def _reports(self) -> frozenset[str]:
@@ -124,10 +130,19 @@ class Membership:
         self._heard_after_death.clear()
         return told
 
-    def add(self, name: str) -> Peer:
+    def add(self, name: str, born_by: float) -> Peer:
         """Count a worker as alive, whose heartbeat has been received."""
-        peer = self.peers[name] = Peer()
+        peer = self.peers[name] = Peer(born_by)
         return peer
+
+    def ask(self, name: str, beat: int) -> None:
+        """Rule `everybody-is-known`: answer a worker that asks with the next heartbeat."""
+        self._asked[name] = beat
+
+    def take_asked(self) -> dict[str, int]:
+        """Return the workers that ask, with the heartbeats to be answered; and forget them."""
+        asked, self._asked = self._asked, {}
+        return asked
 
     def on_heartbeat(self, me: str, peer: Peer, beat: Heartbeat) -> bool | None:
         """
@@ -167,11 +182,17 @@ class Membership:
             if peer.missed_beats > MAX_MISSED_BEATS:
                 silent.append(name)
         for name in silent:
-            del self.peers[name]
+            self._remove(name)
             self._suspects[name] = next_beat
-        foreign = self._foreign.items()
-        self._foreign = {name: beats + 1 for name, beats in foreign if beats < MAX_MISSED_BEATS}
+        self._foreign = _older(self._foreign)
+        self._orphans = _older(self._orphans)
         return silent
+
+    def _remove(self, name: str) -> None:
+        peer = self.peers.pop(name, None)
+        if peer is not None:
+            # Rule `everybody-is-known`: it may have vouched that these are all.
+            self._orphans |= dict.fromkeys(peer.reports, 0)
 
     def on_reconnect(self) -> None:
         """Rule `own-echo-clock`: count no echoes across an absence."""
@@ -184,7 +205,7 @@ class Membership:
 
     def mark_dead(self, name: str) -> None:
         """Count a worker as dead."""
-        self.peers.pop(name, None)
+        self._remove(name)
         self._suspects.pop(name, None)
         self._dead.add(name)
 
@@ -213,3 +234,8 @@ class Membership:
         name that is forgotten.
         """
         return beat.beat > 1 and echoed_age - beat.age <= self._overlooked_until
+
+
+def _older(by_echoes: dict[str, int]) -> dict[str, int]:
+    """Return the workers known by name that have not been silent for too many own echoes."""
+    return {name: echoes + 1 for name, echoes in by_echoes.items() if echoes < MAX_MISSED_BEATS}

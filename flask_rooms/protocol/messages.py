@@ -178,6 +178,9 @@ class Heartbeat:
         stream_starts: Worker -> the sender's first operation that is meant for it, or 0 if the
             sender counts it as dead and tells it so.
         about: Where the sender runs.
+        asks: Whether the sender does not know every live worker yet.
+        vouches: Whether *stream_starts* has every live worker, as the sender has heard them all.
+        heard: Worker that asks -> the heartbeat of it that this one answers.
     """
 
     beat: int
@@ -186,6 +189,9 @@ class Heartbeat:
     fresh: int
     stream_starts: Mapping[str, int]
     about: About = NOWHERE
+    asks: bool = False
+    vouches: bool = False
+    heard: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,7 @@ class Frame:
         operations: Consecutive operations, each encoded by encode_operation().
         heartbeat: The sender's heartbeat, if one was due.
         nacks: Worker -> the number from which it is to retransmit its stream.
+        serial: Rises with each frame of the sender that has nacks.
         to: The only worker that it is for; empty for all. Not sent: the backend needs it.
     """
 
@@ -207,4 +214,5 @@ class Frame:
     operations: tuple[bytes, ...] = ()
     heartbeat: Heartbeat | None = None
     nacks: Mapping[str, int] = field(default_factory=dict)
+    serial: int = 0
     to: str = ""

@@ -32,6 +32,7 @@ from flask_rooms.protocol.messages import (
     Acknowledged,
     Change,
     Done,
+    Emit,
     Frame,
     Goodbye,
     Heartbeat,
@@ -137,7 +138,7 @@ class Node:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every live worker has been heard."""
+        """Whether every live worker is known."""
         return self._clock.is_settled or self.alone
 
     @property
@@ -191,7 +192,11 @@ class Node:
         allowance = DONE_ALLOWANCE if isinstance(operation, Done) else 0
         never_refused = Done | Reply | Acknowledged | Goodbye
         bounded = bounded and not isinstance(operation, never_refused)
-        return self._delivery.stream.append(encode_operation(operation), allowance, bounded=bounded)
+        data = encode_operation(operation)
+        number = self._delivery.stream.append(data, allowance, bounded=bounded)
+        if isinstance(operation, Change):
+            self._calls.note_change(number)
+        return number
 
     def call(
         self,
@@ -236,6 +241,16 @@ class Node:
         decoded = [decode_operation(data) for data in self._delivery.stream.untried()]
         return [operation for operation in decoded if operation is not None]
 
+    def carried_over(self) -> list[Operation]:
+        """
+        Return what the next life of this worker sends in place of this one, in order.
+
+        Rule `order-across-lives`: nothing, if it stands behind a change that may not have happened.
+        """
+        if self._calls.has_unconfirmed(before=self._delivery.stream.first_untried):
+            return []
+        return [one for one in self.waiting() if isinstance(one, Change | Emit)]
+
     # -- what the broker brings -----------------------------------------------------------
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
@@ -264,8 +279,22 @@ class Node:
             if evicted is not None:
                 return [evicted]
         if self.name in frame.nacks:
-            self._delivery.on_nack(frame.nacks[self.name])
+            self._delivery.on_nack(name, frame.nacks[self.name], frame.serial)
         return [] if self._quarantine else self._apply(frame, peer, now)
+
+    def note_audience(self, count: int | None, now: float) -> None:
+        """
+        Record how many workers were connected to the broker, this one included.
+
+        Args:
+            count: How many; None if the backend cannot know.
+            now: A time not after that at which they were counted.
+        """
+        self._membership.audience = None if count is None else (count, now)
+
+    def _forget_audience(self) -> None:
+        self._membership.audience = None
+        self._calls.on_absence()
 
     def note_foreign_version(self, name: str) -> None:
         """Rule `foreign-version-exists`: record a worker whose messages cannot be read."""
@@ -283,6 +312,7 @@ class Node:
     def on_reconnect(self, now: float) -> None:
         """Record that the connection is back, and send a heartbeat with the next frame."""
         self._membership.on_reconnect()
+        self._forget_audience()
         if self._clock.was_absent(now):
             self._quarantine.on_absence(self._membership.peers, self._clock.beat, now)
         self._clock.on_reconnect(now)
@@ -298,18 +328,29 @@ class Node:
         if now >= self._delivery.retransmit_due:
             self._delivery.retransmit(now)
         beat = self._heartbeat(now) if now >= self._clock.due else None
-        first, operations, nacks = self._delivery.take()
-        if not (beat or nacks or operations):
-            return None
-        # Rule `empty-frames-are-numbered`: a frame without operations carries the next number.
-        return Frame(self.name, first, operations, beat, nacks)
+        return self._delivery.take(self.name, beat)
 
     def _heartbeat(self, now: float) -> Heartbeat:
         number, stream = self._clock.next_beat(now), self._delivery.stream
         dead = dict.fromkeys(self._membership.told(), COUNTED_DEAD)
         starts = self._delivery.stream_starts | dead
-        age = now - self._clock.born
-        return Heartbeat(number, age, stream.oldest, stream.fresh, starts, self._about)
+        vouches, heard = self._vouches(now), self._membership.take_asked()
+        return Heartbeat(
+            number,
+            now - self._clock.born,
+            stream.oldest,
+            stream.fresh,
+            starts,
+            self._about,
+            asks=not self.is_settled,
+            vouches=vouches,
+            heard=heard if vouches else {},
+        )
+
+    def _vouches(self, now: float) -> bool:
+        """Rule `everybody-is-known`: whether the peers of this worker are all live workers."""
+        has_heard_all = self._clock.has_heard_all and not self._clock.was_absent(now)
+        return has_heard_all and not self._membership.known_by_name
 
     def give_back(self, frame: Frame, now: float) -> None:
         """Take back a frame that could not be published; it goes out again later."""
@@ -321,6 +362,8 @@ class Node:
 
     def _receive_echo(self, frame: Frame, now: float) -> list[Event]:
         """Process an own frame: broker and connection work."""
+        if self._clock.was_absent(now):
+            self._forget_audience()
         self._clock.on_echo(now)
         self._delivery.on_echo(frame)
         events: list[Event] = []
@@ -333,6 +376,7 @@ class Node:
             if self._clock.counts(now):
                 self._count_missed_beats(now)
                 self._delivery.trim()
+                self._calls.forget_before(self._delivery.stream.oldest)
         return events + self._resolve(self._calls.awaiting_unmet, now)
 
     def _echo_in_quarantine(self, now: float) -> None:
@@ -359,7 +403,7 @@ class Node:
         )
         delivery.add(name, start)
         self._clock.announce(now)  # the heartbeat states where the stream starts
-        return self._membership.add(name)
+        return self._membership.add(name, now - beat.age)
 
     def _note_sign_of_life(self, peer: Peer, now: float) -> None:
         if peer.missed_beats > 1:
@@ -379,6 +423,13 @@ class Node:
     def _receive_heartbeat(
         self, name: str, peer: Peer, beat: Heartbeat, now: float
     ) -> Evicted | None:
+        if beat.beat > 1:
+            # Rule `hello-is-verified`: one that was received late, or copied, is no news.
+            is_newcomer = now - beat.age > peer.born_by - self._clock.interval
+            self._calls.verify(name, is_newcomer)
+        if beat.asks and self._vouches(now):
+            self._membership.ask(name, beat.beat)
+            self._clock.announce(now)
         names_me = self._membership.on_heartbeat(self.name, peer, beat)
         if names_me is None:
             return Evicted(name, counted_dead=True)
@@ -390,6 +441,8 @@ class Node:
             link.expected = beat.stream_starts[self.name]  # Rule `stream-start`
         if link.expected < beat.oldest:  # Rule `evicted-start-over`
             return Evicted(name, counted_dead=False)
+        if beat.vouches:
+            self._clock.on_voucher(beat.heard.get(self.name, 0))
         self._release(name)
         return None
 
@@ -450,13 +503,14 @@ class Node:
         """
         Complete the operations that have all their answers.
 
-        Rule `unknown-takes-knowing`: an unmet worker does not exist if this worker is settled,
-        the operation has echoed, and no other worker reports it.
+        Rule `unknown-takes-knowing`: an unmet worker does not exist if everybody is known, the
+        operation has echoed, and no other worker reports it.
         """
         events: list[Event] = []
         known = self._membership.known_by_name if numbers else frozenset()
         for number in numbers:
-            if self.is_settled and number < self._delivery.first_unechoed:
+            is_known = self.is_settled or self._calls.has_reached_all(number)
+            if is_known and number < self._delivery.first_unechoed:
                 unknown = self._calls.rule_out(number, known)
                 self._membership.rule_out(unknown, now - self._clock.born)
             completed = self._calls.complete(number)

@@ -54,6 +54,9 @@ class Pending:
     awaited: dict[str, tuple[str, ...]] = field(default_factory=dict)  # worker -> its socket IDs
     unmet: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the same of unmet workers
     unknown: list[str] = field(default_factory=list)
+    unverified: set[str] = field(default_factory=set)  # workers whose hello may be a copy
+    audience: tuple[int, float] | None = None  # workers that were connected, and when
+    present: int = 0  # those that have answered, and were connected then
     _changed: int = 0
     _unchanged: int = 0
     _refused: list[str] = field(default_factory=list)
@@ -63,7 +66,7 @@ class Pending:
     @property
     def unanswered_by(self) -> tuple[str, ...]:
         """The workers that have not answered."""
-        return (*self.awaited, *self.unmet)
+        return (*self.awaited, *self.unmet, *self.unverified)
 
     def add_done(self, sender: str, answer: Done) -> bool:
         """Record what a worker has done; False when its answer is not awaited."""
@@ -91,15 +94,17 @@ class Pending:
 
     def mark_dead(self, worker: str) -> bool:
         """Report a dead worker's sockets as unknown; False when its answer is not awaited."""
+        is_verified = worker not in self.unverified
+        self.unverified.discard(worker)
         if worker not in self.awaited:
-            return False
+            return not is_verified
         self.unknown += self.awaited.pop(worker)
         self._replies.pop(worker, None)
         return True
 
     def result(self) -> Completed | TimedOut | None:
         """Return the result once all have answered: TimedOut where one cannot. Else None."""
-        if self.awaited or self.unmet or self.open_to_unmet:
+        if self.unanswered_by or self.open_to_unmet:
             return None
         if self._unable:
             return self.timed_out()

@@ -49,7 +49,7 @@ class Stream:
         self._waiting_bytes = 0
         self._cursor = 1
         self._fresh_before_take = 1
-        self._first_untried = 1  # the first that take() has never returned
+        self.first_untried = 1  # the first that take() has never returned
         self.next = 1  # the number that append() gives next
         self.fresh = 1  # the first that has not been sent
 
@@ -114,7 +114,7 @@ class Stream:
                 break
             taken.append(data)
             self._advance(len(data))
-        self._first_untried = max(self._first_untried, self._cursor)
+        self.first_untried = max(self.first_untried, self._cursor)
         return first, tuple(taken)
 
     def give_back(self, number: int) -> None:
@@ -146,7 +146,7 @@ class Stream:
 
     def untried(self) -> list[bytes]:
         """Return what take() has never returned, in order: no worker can have received it."""
-        return [self._entries[n - self.oldest] for n in range(self._first_untried, self.next)]
+        return [self._entries[n - self.oldest] for n in range(self.first_untried, self.next)]
 
     def _advance(self, size: int) -> None:
         if self._cursor == self.fresh:

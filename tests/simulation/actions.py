@@ -126,6 +126,17 @@ class Broadcast(Action):
 
 
 @dataclass(frozen=True)
+class Ask(Action):
+    """A worker asks all workers how many members a room has."""
+
+    worker: str
+    room: str
+
+    def act(self, world: World) -> None:
+        world.ask(self.worker, self.room)
+
+
+@dataclass(frozen=True)
 class Pause(Action):
     """A worker is stopped."""
 

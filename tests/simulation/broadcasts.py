@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask_rooms.protocol.ids import owner_of
 from tests.simulation.demands import demand
 from tests.simulation.model import Memberships
+from tests.simulation.names import host_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -24,12 +25,14 @@ class Message:
         caller: The name of the worker that sent it.
         room: Its room.
         began: The moment at which it was sent.
+        before: The names of the caller's earlier lives that had it in their outboxes.
     """
 
     tag: int
     caller: str
     room: str
     began: int
+    before: tuple[str, ...] = ()
 
 
 class Broadcasts:
@@ -72,8 +75,10 @@ class Broadcasts:
         """A socket receives a broadcast."""
         message = self._sent[tag]
         # The sender's earlier calls have been carried out by now.
-        possible = self._memberships.get(sid, message.room).possible(message.caller, message.began)
-        demand("fence", "join" in possible, f"{sid} got {tag}, and is not in {message.room}")
+        membership = self._memberships.get(sid, message.room)
+        for caller in (message.caller, *message.before):
+            possible = membership.possible(caller, message.began)
+            demand("fence", "join" in possible, f"{sid} got {tag}, and is not in {message.room}")
         demand("no duplicates", (sid, tag) not in self._received, f"{sid} got {tag} twice")
         demand("in order", self._latest.get((sid, sender), -1) < tag, f"{sid} got {tag} too late")
         self._received.add((sid, tag))
@@ -91,5 +96,9 @@ class Broadcasts:
         """Check that no certain member misses a broadcast whose sender and owner live."""
         for (sid, room), tags in self._due.items():
             if self._world.holder(sid):
-                missed = [tag for tag in sorted(tags) if self._world.lives(self._sent[tag].caller)]
+                missed = [tag for tag in sorted(tags) if self._must_reach(sid, self._sent[tag])]
                 demand("nothing lost", not missed, f"{sid} in {room} misses {missed}")
+
+    def _must_reach(self, sid: str, message: Message) -> bool:
+        ways = host_of(message.caller), host_of(owner_of(sid))
+        return self._world.lives(message.caller) and ways not in self._world.bus.copied

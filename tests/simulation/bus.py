@@ -13,6 +13,8 @@ from flask_rooms.protocol.messages import Frame
 REMEMBERED = 1000
 #: Seconds after which a frame is late: calls may have timed out without it.
 LATE = 1.0
+#: Seconds for which the broker counts the connection of a worker that has ended.
+LINGERS = 0.3
 
 _MASK = 2**64 - 1
 
@@ -101,9 +103,12 @@ class Bus:
         self.deaf: dict[str, float] = {}  # receives nothing, and is not aware of it
         self.mute: dict[str, float] = {}  # no other worker receives it, and it is not aware of it
         self.cuts: dict[tuple[str, str], float] = {}  # the second does not receive the first
+        self._ended: deque[float] = deque(maxlen=10)  # when workers ended
         self.torn: set[str] = set()  # the next publish fails, and is carried all the same
         #: (sender, receiver) -> when a frame was last lost or late, and neither was aware of it.
         self.hurt: defaultdict[tuple[str, str], float] = defaultdict(lambda: float("-inf"))
+        #: A worker, and another one of which it may have received the copy of a hello.
+        self.copied: set[tuple[str, str]] = set()
         #: The same for what was lost because the receiver was away.
         self.missed: defaultdict[tuple[str, str], float] = defaultdict(lambda: float("-inf"))
 
@@ -114,6 +119,17 @@ class Bus:
     def unsubscribe(self, worker: str) -> None:
         """Deliver no more frames to a worker."""
         del self._receivers[worker]
+        self._ended.append(self._clock())
+
+    def audience(self) -> int:
+        """
+        Return how many workers are connected, as a broker would.
+
+        A worker that has just ended counts for a moment, because the broker has not noticed.
+        """
+        now = self._clock()
+        ending = sum(now - when < LINGERS for when in self._ended)
+        return ending + sum(self.away.get(worker, 0.0) <= now for worker in self._receivers)
 
     def is_away(self, worker: str) -> bool:
         """Whether a worker is cut off from the broker, and aware of it."""
@@ -141,14 +157,16 @@ class Bus:
         """
         Deliver again what was published *back* frames ago, as an attacker could.
 
-        A hello is left out: a worker that has just started, and has not met its sender, cannot
-        tell the copy from the original (docs/protocol.md, "What is not promised").
+        What a newcomer has broadcast before it met the sender of a copied hello may not reach
+        that worker (docs/protocol.md, "What is not promised"): for these two it is a loss.
         """
         if back >= len(self._remembered):
             return
         sender, frame = self._remembered[-1 - back]
-        if frame.heartbeat is None or frame.heartbeat.beat > 1:
-            self._fan_out(sender, frame, hash((self._seed, back)))
+        if frame.heartbeat is not None and frame.heartbeat.beat == 1:
+            for receiver in self._receivers:
+                self.copied.add((receiver, frame.sender))
+        self._fan_out(sender, frame, hash((self._seed, back)))
 
     def _fan_out(self, sender: str, frame: Frame, key: int) -> None:
         now = self._clock()

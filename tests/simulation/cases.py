@@ -16,6 +16,7 @@ from tests.simulation.actions import (
     Schedule,
     Slow,
     Start,
+    Stop,
 )
 from tests.simulation.bus import chances, number_of
 
@@ -48,12 +49,25 @@ CASES: dict[str, Schedule] = {
         Broadcast(5.1, "w0", "r0"),
         Start(7.3, "w2"),  # so w1 sends a heartbeat at 15.32
     ],
-    # w0 is away whenever w1 sends a heartbeat, and receives its own echoes between.
-    "MissedBeatsKept": [
+    # w1 vouches for w0, which is stopped, and leaves; w2 has never heard w0.
+    "VouchedNamesForgotten": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
-        away("w0", 22.5, 23.6),
-        *(away("w0", 23.9 + 2 * at, 25.4 + 2 * at) for at in range(5)),
+        Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
+        Pause(10.0, "w0", 4.5),
+        Start(10.1, "w2"),
+        Stop(10.5, "w1"),
+        Move(10.6, "w2", "leave", ("s0",), "r0"),
+    ],
+    # w0 leaves s0 and then broadcasts, is evicted, and may have published the leave.
+    "CarriedBehindUnconfirmed": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Connect(3.0, "s0", "w1", (Move(3.0, "w1", "join", ("s0",), "r0"),)),
+        away("w0", 5.0, 15.29),
+        Move(5.1, "w0", "leave", ("s0",), "r0"),
+        Broadcast(5.2, "w0", "r0"),
+        Start(7.3, "w2"),
     ],
     # w1 reports s0 of w0 as unknown while w0 and w2 are away; both come back at once.
     "NoQuarantine": [
@@ -84,8 +98,8 @@ CASES: dict[str, Schedule] = {
         Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
         Pause(7.5, "w0", 15.0),
         away("w2", 10.0, 19.9),
-        Start(14.5, "w3"),
-        Move(17.2, "w3", "leave", ("s0",), "r0"),
-        Broadcast(17.3, "w2", "r0"),
+        Start(13.0, "w3"),
+        Move(16.0, "w3", "leave", ("s0",), "r0"),
+        Broadcast(19.5, "w2", "r0"),
     ],
 }

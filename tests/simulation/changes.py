@@ -23,6 +23,8 @@ SLACK = 0.5
 CALM = 3.5
 #: Seconds without trouble after which a crashed worker is counted as dead.
 NOTICED = 11.0
+#: Seconds within which an outcome comes while there is no trouble at all.
+AT_ONCE = 0.5
 
 
 @dataclass(eq=False)
@@ -47,9 +49,39 @@ class Call:
     lingers: bool = False
 
     @property
+    def is_over(self) -> bool:
+        """Whether it was for all workers, and has completed."""
+        return self.change.source is not None and isinstance(self.outcome, Completed)
+
+    @property
     def room(self) -> str:
         """The room that is joined or left."""
         return str(self.change.rooms[0])
+
+
+@dataclass(eq=False)
+class Question:
+    """
+    A worker's query, for all workers.
+
+    Args:
+        caller: The name of the calling worker.
+        at: The time of the call, in seconds.
+        asked: The workers that had to be asked.
+        answered: Those that were.
+        outcome: Completed or TimedOut; None while it is pending.
+    """
+
+    caller: str
+    at: float
+    asked: frozenset[str]
+    answered: set[str] = field(default_factory=set)
+    outcome: Completed | TimedOut | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has completed."""
+        return isinstance(self.outcome, Completed)
 
 
 class Changes:
@@ -130,6 +162,7 @@ class Changes:
     def completes(self, call: Call, outcome: Completed) -> list[str]:
         """A call has completed; return the sockets for which it was not carried out."""
         call.outcome = outcome
+        check_time(self._world, call)
         certain = uncertain = 0
         for sid, part in call.parts.items():
             if part.carried_out:
@@ -160,12 +193,7 @@ class Changes:
         """A call has timed out."""
         call.outcome = outcome
         self.gives_up(call)
-        for name in outcome.missing or ("",):
-            demand(
-                "confirmed when all is well",
-                self._world.calm_for(name) < (CALM if self._world.can_answer(name) else NOTICED),
-                f"{call.caller} timed out on {name} without any trouble: {outcome}",
-            )
+        check_missing(self._world, call.caller, outcome)
 
     def gives_up(self, call: Call) -> None:
         """The outcome of a call is no longer awaited."""
@@ -195,3 +223,22 @@ class Changes:
                 part.carried_out or part.optional or owner is None,
                 f"{call.change} of {call.caller} at {sid}",
             )
+
+
+def check_time(world: World, call: Call | Question) -> None:
+    """Check that a call has not taken long, if there was no trouble for long before it."""
+    takes = world.now - call.at
+    well = world.well_for() > NOTICED + takes and call.at > NOTICED
+    demand("answered at once", takes < AT_ONCE or not well, f"{call} took {takes:.1f} s")
+
+
+def check_missing(world: World, caller: str, outcome: TimedOut) -> None:
+    """Check that there was a reason for a call to time out."""
+    is_settled = world.nodes[caller].is_settled and world.now > NOTICED
+    for name in outcome.missing or ("",):
+        needed = CALM if is_settled and world.can_answer(name) else NOTICED
+        demand(
+            "confirmed when all is well",
+            world.calm_for(name) < needed or world.now < NOTICED,
+            f"{caller} timed out on {name} without any trouble: {outcome}",
+        )

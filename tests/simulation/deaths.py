@@ -10,12 +10,17 @@ from flask_rooms.protocol.messages import Heartbeat
 from flask_rooms.protocol.node import Evicted
 from tests.simulation.broadcasts import Message
 from tests.simulation.demands import demand
+from tests.simulation.names import host_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import Worker, World
 
 #: Seconds for which a trouble excuses that a worker is counted as dead.
 FORGIVEN = 20.0
+#: Seconds of silence after which a worker may be counted as dead.
+PATIENCE = 3.4
+#: The same where no worker has counted it as dead: who is new has to count from the beginning.
+PATIENCE_OF_NEWCOMERS = 5.0
 #: Seconds in which every worker sends a heartbeat.
 SPOKEN = 3.0
 
@@ -47,17 +52,32 @@ class Deaths:
     def overlooks(self, caller: Worker, sid: str) -> None:
         """A call has completed, and the owner of a socket has not carried it out."""
         owner = self._world.holder(sid)
-        if owner is None or owner.unheard:  # it closes its connections when it is heard
+        if owner is None:
+            return
+        if owner.unheard:  # it closes its connections when it is heard; its name stays ruled out
+            self._left_out[caller.name, owner.name] = self._world.now
             return
         if (caller.name, owner.name) not in self._left_out:
-            self._check_cause(owner, caller)
+            self.check_asked(owner, caller)
         # The owner must be told before it receives any later broadcast.
         self._doomed.setdefault(owner.name, (self._world.moment(), self._world.now, caller))
 
-    def _check_cause(self, owner: Worker, other: Worker) -> None:
-        ways = (owner.host, other.host), (other.host, owner.host)
-        hurt = max(self._world.bus.hurt[way] for way in ways)
-        ill = self._world.now - max(hurt, self._world.trouble_of(owner.host)) < FORGIVEN
+    def check_asked(self, owner: Worker, caller: Worker) -> None:
+        """A call has completed, and a live worker has not been asked."""
+        world = self._world
+        # A broker does not count a worker that is away, and may count others in its place.
+        uncounted = not caller.node.is_settled and world.now - world.away_of(owner.host) < FORGIVEN
+        is_left_out = any(name == owner.name for _, name in self._left_out)
+        if not uncounted:
+            patience = PATIENCE if is_left_out else PATIENCE_OF_NEWCOMERS
+            self._check_cause(owner, caller, patience)
+
+    def _check_cause(self, owner: Worker, other: Worker, patience: float = PATIENCE) -> None:
+        # Another one that has not heard the owner may have vouched for the rest.
+        now, hurt = self._world.now, self._world.bus.hurt
+        hurt_at = max((at for way, at in hurt.items() if owner.host in way), default=-FORGIVEN)
+        silent = self._world.was_silent(owner.host, patience, FORGIVEN)
+        ill = now - hurt_at < FORGIVEN or silent
         slow = self._world.is_slow(other.host)
         demand("no death without cause", ill or slow, f"{owner.name} by {other.name}")
 
@@ -106,8 +126,3 @@ class Deaths:
                 away = world.bus.is_away(host)
                 until = max(until, world.now if away else world.back_at[host])
         return until
-
-
-def host_of(name: str) -> str:
-    """Return the part that all names of a worker have in common."""
-    return name.partition("+")[0]

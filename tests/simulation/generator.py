@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tests.simulation.actions import (
     Action,
+    Ask,
     Away,
     Broadcast,
     Connect,
@@ -104,6 +105,7 @@ class Generator:
             self._replay,
         ]
         self._kinds = [*rng.sample(kinds, rng.randint(1, 5)), self._birth, self._death]
+        self._kinds += rng.sample([self._visit], rng.randint(0, 1))
 
     def generate(self) -> list[Action]:
         """Return the actions in the order of their times."""
@@ -132,6 +134,8 @@ class Generator:
         elif chance < 0.11:
             room = self._room()
             self._actions.append(Empty(at, self._worker(), room, self._then(at, room)))
+        elif chance < 0.14:
+            self._actions.append(Ask(at, self._worker(), self._room()))
         elif chance < 0.35:
             self._actions.append(Broadcast(at, self._worker(), self._room()))
         else:
@@ -211,6 +215,22 @@ class Generator:
         worker = self._start()
         for _ in range(self._rng.randint(0, 2)):
             self._connect(worker)
+
+    def _visit(self) -> None:
+        """Let a worker start, ask or change something, and leave, as a script does."""
+        worker = f"w{self._started}"
+        self._started += 1
+        self._actions.append(Start(self._now, worker, self._tight))
+        at = round(self._now + self._rng.choice([0.0, 0.05, 0.5]), 3)
+        room = self._room()
+        wish: list[Action] = [
+            Ask(at, worker, room),
+            Empty(at, worker, room),
+            Move(at, worker, "leave", self._sockets_to_move(), room),
+        ]
+        self._actions.append(self._rng.choice(wish))
+        end = round(at + self._rng.choice([0.5, 3.0, 5.5]), 3)
+        self._actions.append(self._rng.choice([Crash, Stop])(end, worker))
 
     def _death(self) -> None:
         if len(self._workers) > 2:

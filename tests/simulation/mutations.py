@@ -25,6 +25,7 @@ from flask_rooms.protocol.messages import (
     Goodbye,
     Heartbeat,
     Operation,
+    Reply,
 )
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.quarantine import Quarantine
@@ -51,6 +52,7 @@ WITHOUT_MUTANT = {
     "answers-never-refused": "outboxes fill up only in trouble, when the model lets calls time out",
     "bad-messages-are-dropped": "the simulation passes frames as objects, not as bytes",
     "bounded-repair-log": "a log that is never trimmed breaks no promise, it only takes memory",
+    "nacks-count-once": "a copy costs a retransmission, and breaks no promise",
     "foreign-version-exists": "the simulation has one version",
     "heard-before-leaving": "simulated workers leave without it, and the model allows for that",
     "reconnect-when-deaf": "every simulated deafness ends by itself",
@@ -88,7 +90,7 @@ class NoNacks(Node):
 class NoRetransmission(Delivery):
     """Nacks are ignored."""
 
-    def on_nack(self, number: int) -> None:
+    def on_nack(self, name: str, number: int, serial: int) -> None:
         pass
 
 
@@ -163,7 +165,7 @@ class TriedSentByNextLife(Stream):
     """The next life sends what may have been published."""
 
     def untried(self) -> list[bytes]:
-        self._first_untried = self.fresh
+        self.first_untried = self.fresh
         return super().untried()
 
 
@@ -181,6 +183,7 @@ class UnknownAtOnce(Node):
 
     def _resolve(self, numbers: Any, now: float) -> list[Event]:
         self._clock._count = self._delivery.first_unechoed = sys.maxsize
+        self._membership._orphans.clear()
         for peer in self._membership.peers.values():
             peer.reports = frozenset()
         return super()._resolve(numbers, now)
@@ -200,7 +203,7 @@ class UnknownWithoutEcho(Node):
 
 @breaks("unknown-takes-knowing")
 class UnknownUnsettled(Node):
-    """(b) Two heartbeats need not have echoed."""
+    """(b) Other live workers need not be known."""
 
     def _resolve(self, numbers: Any, now: float) -> list[Event]:
         echoes, self._clock._count = self._clock._count, SETTLED_ECHOES
@@ -210,18 +213,83 @@ class UnknownUnsettled(Node):
             self._clock._count = echoes
 
 
-@breaks("unknown-takes-knowing")
+@breaks("everybody-is-known")
+class SettledAfterTwoEchoes(EchoClock):
+    """A newcomer knows everybody after one interval."""
+
+    @property
+    def has_heard_all(self) -> bool:
+        return self._count >= SETTLED_ECHOES - 2
+
+
+@breaks("everybody-is-known")
 class SettledThroughAbsence(EchoClock):
-    """(b) They need not echo again after an absence."""
+    """A worker that was away knows everybody at once."""
 
-    def on_reconnect(self, now: float) -> None:
-        echoes = self._count
-        super().on_reconnect(now)
-        self._count = echoes
+    def _unsettle(self) -> None:
+        pass
 
-    def on_echo(self, now: float) -> None:
-        self._echoed_at = now
-        super().on_echo(now)
+
+@breaks("everybody-is-known")
+class NewcomersVouch(Node):
+    """A worker vouches before it has heard everybody."""
+
+    def _vouches(self, now: float) -> bool:
+        return True
+
+
+@breaks("everybody-is-known")
+class NobodyVouches(Node):
+    """No worker vouches."""
+
+    def _vouches(self, now: float) -> bool:
+        return False
+
+
+@breaks("everybody-is-known")
+class VouchedNamesForgotten(Membership):
+    """The workers that one has reported are forgotten when it leaves."""
+
+    def _remove(self, name: str) -> None:
+        self.peers.pop(name, None)
+
+
+@breaks("everybody-is-known")
+class EverybodyAnswersForOthers(PendingCalls):
+    """Workers that connected after the broker has counted are counted in the place of others."""
+
+    def on_answer(self, sender: str, answer: Done | Reply) -> bool:
+        counts = super().on_answer(sender, answer)
+        if answer.number in self._pending:
+            self._pending[answer.number].present += counts
+        return counts
+
+
+@breaks("everybody-is-known")
+class CountedBeforeAbsence(PendingCalls):
+    """What the broker has counted before an absence counts."""
+
+    def on_absence(self) -> None:
+        pass
+
+
+@breaks("hello-is-verified")
+class HelloBelieved(PendingCalls):
+    """The copy of a hello counts."""
+
+    def on_peer(self, name: str, *where: int) -> int:
+        stream_start = super().on_peer(name, *where)
+        for pending in self._pending.values():
+            pending.unverified.discard(name)
+        return stream_start
+
+
+@breaks("order-across-lives")
+class CarriedBehindUnconfirmed(PendingCalls):
+    """An evicted worker carries over what stood behind a change that may not have happened."""
+
+    def has_unconfirmed(self, before: int) -> bool:
+        return False
 
 
 @breaks("unknown-takes-knowing")

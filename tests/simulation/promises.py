@@ -9,11 +9,12 @@ from flask_rooms.protocol.messages import (
     Emit,
     Frame,
     Operation,
+    Query,
 )
 from flask_rooms.protocol.node import Deliver, Evicted
 from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.simulation.broadcasts import Broadcasts, Message
-from tests.simulation.changes import Call, Changes
+from tests.simulation.changes import Call, Changes, Question, check_missing, check_time
 from tests.simulation.deaths import Deaths
 from tests.simulation.demands import demand
 from tests.simulation.model import Memberships
@@ -34,7 +35,7 @@ class Promises:
     def __init__(self, world: World) -> None:
         self._world = world
         memberships = Memberships()
-        self._streams: Streams[Call | Message] = Streams(is_over)
+        self._streams: Streams[Call | Message | Question] = Streams(is_over)
         self._changes = Changes(world, memberships)
         self._broadcasts = Broadcasts(world, memberships)
         self._deaths = Deaths(world)
@@ -105,7 +106,7 @@ class Promises:
         if frame.heartbeat is not None:
             self._deaths.beats(worker, frame.heartbeat)
 
-    def delivers(self, worker: Worker, event: Deliver) -> Call | Message:
+    def delivers(self, worker: Worker, event: Deliver) -> Call | Message | Question:
         """A worker is about to apply an operation of another one; return what it belongs to."""
         return self._streams.delivers(worker.name, event)
 
@@ -127,9 +128,29 @@ class Promises:
         for sid in self._changes.completes(call, outcome):
             self._deaths.overlooks(worker, sid)
 
-    def times_out(self, call: Call, outcome: TimedOut) -> None:
+    def times_out(self, call: Call | Question, outcome: TimedOut) -> None:
         """A call has timed out."""
-        self._changes.times_out(call, outcome)
+        if isinstance(call, Call):
+            self._changes.times_out(call, outcome)
+        else:
+            call.outcome = outcome
+            check_missing(self._world, call.caller, outcome)
+
+    def asks(self, worker: Worker, number: int, query: Query) -> Question:
+        """A worker has asked all workers."""
+        others = (one for one in self._world.workers.values() if one is not worker)
+        asked = frozenset(one.name for one in others if one.accepts and not one.unheard)
+        question = Question(worker.name, self._world.now, asked)
+        self._streams.submits(worker.name, number, query, question)
+        return question
+
+    def is_answered(self, worker: Worker, question: Question, outcome: Completed) -> None:
+        """A query has completed, so every live worker has answered."""
+        question.outcome = outcome
+        check_time(self._world, question)
+        for owner in self._world.workers.values():
+            if owner.name in question.asked - question.answered and not owner.unheard:
+                self._deaths.check_asked(owner, worker)
 
     def evicts(self, worker: Worker, event: Evicted) -> None:
         """A worker is evicted."""
@@ -138,16 +159,28 @@ class Promises:
 
     def moves_on(self, old: Worker, new: Worker, waiting: list[tuple[int, Operation]]) -> None:
         """An evicted worker has put what still waited into its new outbox."""
-        for what in self._streams.moves_on(old.name, new.name, waiting):
+        may_drop = self._has_unconfirmed(old.name)
+        for what in self._streams.moves_on(old.name, new.name, waiting, may_drop=may_drop):
+            if isinstance(what, Message):
+                what.before += (what.caller,)
             what.caller = new.name
             if isinstance(what, Call):
                 for part in what.parts.values():
                     part.caller = new.name
 
+    def _has_unconfirmed(self, name: str) -> bool:
+        calls = self._streams.submitted.items()
+        return any(
+            isinstance(what, Call) and not isinstance(what.outcome, Completed)
+            for (sender, _), (_, what) in calls
+            if sender == name
+        )
+
     def dies(self, worker: Worker) -> None:
         """A life of a worker has ended."""
         for call, _ in worker.calls.values():
-            self._changes.gives_up(call)
+            if isinstance(call, Call):
+                self._changes.gives_up(call)
 
     # -- time -----------------------------------------------------------------------------
 
@@ -166,10 +199,6 @@ class Promises:
             demand("all meet", worker.node.peers == names - {worker.name}, worker.name)
 
 
-def is_over(what: Call | Message) -> bool:
+def is_over(what: Call | Message | Question) -> bool:
     """Whether it is a call for all that has completed."""
-    return (
-        isinstance(what, Call)
-        and what.change.source is not None
-        and isinstance(what.outcome, Completed)
-    )
+    return not isinstance(what, Message) and what.is_over

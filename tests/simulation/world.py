@@ -20,19 +20,27 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Operation,
+    Query,
+    Reply,
 )
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
 from tests.simulation.broadcasts import Message
 from tests.simulation.bus import CALM, Bus, Weather, chances, number_of
-from tests.simulation.changes import CONFIRM, HEARTBEAT, NOTICED, Call
+from tests.simulation.changes import CONFIRM, HEARTBEAT, NOTICED, Call, Question
 from tests.simulation.promises import Promises
 
 WIDE = Limits(outbox=64 * 1024, log=64 * 1024, frame=4 * 1024)
 TIGHT = Limits(outbox=600, log=400, frame=200)
 #: The most seconds between two attempts to receive while the broker is away.
 RETRY = 0.05
+#: Seconds that a worker needs to be heard again after a silence.
+RECOVERS = 1.0
+#: Seconds between two times at which a worker asks how many are connected.
+COUNT_INTERVAL = 0.1
+#: Decides, with the seed, whether the broker can tell.
+COUNTS = 77
 
 Outcome = tuple[int, int, tuple[str, ...]]  # changed, unchanged, unknown
 NodeFactory = Callable[[str, float, Limits], Node]
@@ -70,6 +78,7 @@ class Worker:
         busy_until: The time at which it has handled the last frame, if it is slow.
         wakes_at: The time of the next tick.
         calls: Number -> the pending call, and what follows on the outcome.
+        counted_at: When it has last asked the broker how many workers are connected.
     """
 
     host: str
@@ -86,7 +95,8 @@ class Worker:
     inbox: deque[Frame] = field(default_factory=deque)
     busy_until: float = 0.0
     wakes_at: float = float("inf")
-    calls: dict[int, tuple[Call, Then]] = field(default_factory=dict)
+    calls: dict[int, tuple[Call | Question, Then]] = field(default_factory=dict)
+    counted_at: float = float("-inf")
 
     @property
     def name(self) -> str:
@@ -126,6 +136,10 @@ class World:
         #: Host -> when it was last cut off from the broker.
         self.left_at: defaultdict[str, float] = defaultdict(lambda: float("-inf"))
         self._troubles: defaultdict[str, float] = defaultdict(float)  # host -> until when
+        # Host -> when it could not send, from and until
+        self._silences: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        #: Whether the broker can count the workers.
+        self.counts = chances(seed, COUNTS)[0] < 0.5
         self.promises = Promises(self)
 
     # -- the application ---------------------------------------------------------
@@ -260,6 +274,20 @@ class World:
         self.promises.has_sent(message)
         self._flush(worker)
 
+    def ask(self, host: str, room: str) -> None:
+        """Let a worker ask all workers about a room."""
+        worker = self._active(host)
+        if worker is None:
+            return
+        query = Query("count", "/", room)
+        make_call = partial(worker.node.call, query, None, self._clock(worker))
+        done = self._put(worker, query, make_call)
+        if done is not None:
+            number, events = done
+            worker.calls[number] = self.promises.asks(worker, number, query), nothing
+            self._handle(worker, events)
+            self._flush(worker)
+
     def stop(self, host: str) -> None:
         """Let a worker leave in good order."""
         worker = self._active(host)
@@ -309,9 +337,32 @@ class World:
             ended = max(when for when, goodbye in self._ended.values() if not goodbye)
         return self.now - max(self.trouble_until(), ended)
 
+    def well_for(self) -> float:
+        """Return for how many seconds there was no trouble, and no worker has crashed."""
+        crashed = (when for when, goodbye in self._ended.values() if not goodbye)
+        return self.now - max(self.trouble_until(), *crashed, 0.0)
+
     def trouble_of(self, host: str) -> float:
         """Return the end of this worker's own latest trouble."""
         return self._troubles[host]
+
+    def was_silent(self, host: str, seconds: float, lately: float) -> bool:
+        """Whether a worker could not send for so many seconds, and that has ended lately."""
+        return any(
+            min(end, self.now) - start >= seconds and self.now - end < lately
+            for start, end in self._silences[host]
+        )
+
+    def away_of(self, host: str) -> float:
+        """Return until when a worker was cut off from the broker, and aware of it."""
+        return self.now if self.bus.is_away(host) else self.back_at[host]
+
+    def _silence(self, host: str, seconds: float) -> None:
+        start, end = self.now, self.now + seconds
+        spans = self._silences[host]
+        if spans and start - spans[-1][1] < RECOVERS:  # it had no time to be heard between
+            start, end = spans[-1][0], max(end, spans.pop()[1])
+        spans.append((start, end))
 
     def trouble_until(self) -> float:
         """Return the end of the latest trouble of any kind."""
@@ -333,12 +384,14 @@ class World:
     def pause(self, host: str, seconds: float) -> None:
         """Stop a worker as SIGSTOP does; its frames wait."""
         self._paused[host] = max(self._paused.get(host, 0.0), self.now + seconds)
+        self._silence(host, seconds)
         self._at(self._paused[host], self._resume, host)
         self.trouble(host, seconds)
 
     def slow_down(self, host: str, seconds: float, pace: float) -> None:
         """Let a worker take *pace* seconds for each frame."""
         self._slow[host] = (self.now + seconds, pace)
+        self._silence(host, seconds + 10 * pace)
         self.trouble(host, seconds + 10 * pace)
 
     def cut_off(self, hosts: tuple[str, ...], seconds: float, *, torn: bool) -> None:
@@ -363,6 +416,7 @@ class World:
     def _cut_off(self, host: str, seconds: float) -> None:
         # Workers do not come back all at once.
         seconds += chances(self._seed, number_of(host), int(self.now * 1000))[0]
+        self._silence(host, seconds)
         if not self.bus.is_away(host):
             self.left_at[host] = self.now
         until = self.bus.away[host] = max(self.bus.away.get(host, 0.0), self.now + seconds)
@@ -371,11 +425,13 @@ class World:
     def make_deaf(self, host: str, seconds: float) -> None:
         """Let a worker receive nothing, without its knowing."""
         self.bus.deaf[host] = self.now + seconds
+        self._silence(host, seconds)
         self.trouble(host, seconds)
 
     def make_mute(self, host: str, seconds: float) -> None:
         """Let no other worker receive a worker's frames, without its knowing."""
         self.bus.mute[host] = self.now + seconds
+        self._silence(host, seconds)
         self.trouble(host, seconds)
 
     def cut(self, senders: tuple[str, ...], receivers: tuple[str, ...], seconds: float) -> None:
@@ -491,8 +547,7 @@ class World:
         self._at(until, self._subscribed, host)
 
     def _waiting(self, worker: Worker) -> list[Operation]:
-        waiting = worker.node.waiting()
-        return [operation for operation in waiting if isinstance(operation, Change | Emit)]
+        return worker.node.carried_over()
 
     def _move_sockets(self, old: Worker, new: Worker) -> None:
         """Disconnect all sockets of a worker; their clients connect again."""
@@ -527,7 +582,15 @@ class World:
         if frame and frame.sender == worker.name:
             self._heard_itself(worker)
         self._handle(worker, events)
-        self._flush(self.workers[worker.host])
+        worker = self.workers[worker.host]
+        self._count_audience(worker)
+        self._flush(worker)
+
+    def _count_audience(self, worker: Worker) -> None:
+        due = self.now - worker.counted_at >= COUNT_INTERVAL
+        if self.counts and due and not (worker.down or worker.node.is_settled):
+            worker.counted_at = self.now
+            worker.node.note_audience(self.bus.audience(), self._clock(worker))
 
     def _tick(self, worker: Worker) -> None:
         worker.wakes_at = float("inf")
@@ -597,16 +660,21 @@ class World:
         if event.number not in worker.calls:
             return
         call, then = worker.calls.pop(event.number)
-        if isinstance(event, Completed):
+        if isinstance(event, TimedOut):
+            self.promises.times_out(call, event)
+        elif isinstance(call, Question):
+            self.promises.is_answered(worker, call, event)
+        else:
             self.promises.completes(worker, call, event)
             then()
-        else:
-            self.promises.times_out(call, event)
 
     def _deliver(self, worker: Worker, event: Deliver) -> None:
         what = self.promises.delivers(worker, event)
         if isinstance(what, Message):
             self._receive(worker, event.operation, event.sender)
+        elif isinstance(what, Question):
+            what.answered.add(worker.name)
+            self._submit(worker, Reply(event.sender, event.number, (), (0,), last=True))
         elif self._meant(worker, what.change) or what.change.source is not None:
             self._carry_out(worker, event, what)
 

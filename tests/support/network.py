@@ -8,6 +8,8 @@ from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
 
 HEARTBEAT, CONFIRM = 2.0, 5.0
+#: Seconds after which a node knows every other one without being told.
+SETTLING = 4 * HEARTBEAT
 SMALL = Limits(outbox=10_000, log=10_000, frame=1_000)
 WIDE = Limits(outbox=10_000, log=100_000, frame=1_000)
 

@@ -70,7 +70,9 @@ operations = st.one_of(
 ages = st.floats(0, allow_infinity=False)
 abouts = st.builds(About, texts, numbers, texts, ages)
 starts = st.dictionaries(texts, numbers, max_size=3)
-heartbeats = st.builds(Heartbeat, numbers, ages, numbers, numbers, starts, abouts)
+heartbeats = st.builds(
+    Heartbeat, numbers, ages, numbers, numbers, starts, abouts, st.booleans(), st.booleans(), starts
+)
 frames = st.builds(
     Frame,
     texts,
@@ -78,6 +80,7 @@ frames = st.builds(
     some(operations.map(encode_operation)),
     st.none() | heartbeats,
     st.dictionaries(texts, numbers, max_size=3),
+    numbers,
 )
 
 #: Anything that msgpack can express.
@@ -266,36 +269,46 @@ GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
         pytest.param({"version": VERSION}, id="a dict"),
         pytest.param(None, id="nil"),
         pytest.param([VERSION, "worker", 1, [], None], id="a field too few"),
-        pytest.param([VERSION, b"worker", 1, [], None, {}], id="sender in bytes"),
-        pytest.param([VERSION, None, 1, [], None, {}], id="no sender"),
-        pytest.param([VERSION, "worker", -1, [], None, {}], id="a negative number"),
-        pytest.param([VERSION, "worker", 2**63, [], None, {}], id="more than a stream can have"),
-        pytest.param([VERSION, "worker", True, [], None, {}], id="a bool for a number"),
-        pytest.param([VERSION, "worker", 1.0, [], None, {}], id="a float for a number"),
-        pytest.param([VERSION, "worker", "1", [], None, {}], id="a string for a number"),
-        pytest.param([VERSION, "worker", 1, b"", None, {}], id="bytes for operations"),
-        pytest.param([VERSION, "worker", 1, ["text"], None, {}], id="an operation in text"),
-        pytest.param([VERSION, "worker", 1, [[7]], None, {}], id="an operation not encoded"),
-        pytest.param([VERSION, "worker", 1, [], [], {}], id="an empty heartbeat"),
-        pytest.param([VERSION, "worker", 1, [], GOOD_BEAT[:4], {}], id="a short heartbeat"),
-        pytest.param([VERSION, "worker", 1, [], [-1, *GOOD_BEAT[1:]], {}], id="a negative beat"),
-        pytest.param([VERSION, "worker", 1, [], [*GOOD_BEAT[:4], []], {}], id="starts: a list"),
+        pytest.param([VERSION, b"worker", 1, [], None, {}, 0], id="sender in bytes"),
+        pytest.param([VERSION, None, 1, [], None, {}, 0], id="no sender"),
+        pytest.param([VERSION, "worker", -1, [], None, {}, 0], id="a negative number"),
+        pytest.param([VERSION, "worker", 2**63, [], None, {}, 0], id="more than a stream can have"),
+        pytest.param([VERSION, "worker", True, [], None, {}, 0], id="a bool for a number"),
+        pytest.param([VERSION, "worker", 1.0, [], None, {}, 0], id="a float for a number"),
+        pytest.param([VERSION, "worker", "1", [], None, {}, 0], id="a string for a number"),
+        pytest.param([VERSION, "worker", 1, b"", None, {}, 0], id="bytes for operations"),
+        pytest.param([VERSION, "worker", 1, ["text"], None, {}, 0], id="an operation in text"),
+        pytest.param([VERSION, "worker", 1, [[7]], None, {}, 0], id="an operation not encoded"),
+        pytest.param([VERSION, "worker", 1, [], [], {}, 0], id="an empty heartbeat"),
+        pytest.param([VERSION, "worker", 1, [], GOOD_BEAT[:4], {}, 0], id="a short heartbeat"),
+        pytest.param([VERSION, "worker", 1, [], [-1, *GOOD_BEAT[1:]], {}, 0], id="a negative beat"),
         pytest.param(
-            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": [1]}], {}],
+            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], [], *GOOD_BEAT[5:]], {}, 0],
+            id="starts: a list",
+        ),
+        pytest.param(
+            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": [1]}, *GOOD_BEAT[5:]], {}, 0],
             id="starts: of lists",
         ),
         pytest.param(
-            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": -1}], {}],
+            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": -1}, *GOOD_BEAT[5:]], {}, 0],
             id="starts: below 0",
         ),
-        pytest.param([VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {b"x": 1}], {}], id="bytes name"),
+        pytest.param(
+            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {b"x": 1}, *GOOD_BEAT[5:]], {}, 0],
+            id="bytes name",
+        ),
         *[
-            pytest.param([VERSION, "worker", 1, [], [1, 1, 1, age, {}], {}], id=f"age {age}")
+            pytest.param(
+                [VERSION, "worker", 1, [], [1, 1, 1, age, *GOOD_BEAT[4:]], {}, 0], id=f"age {age}"
+            )
             for age in (-1.0, math.nan, math.inf, -math.inf, True, "1.0", None)
         ],
-        pytest.param([VERSION, "worker", 1, [], False, {}], id="false for a heartbeat"),
-        pytest.param([VERSION, "worker", 1, [], None, None], id="nil for nacks"),
-        pytest.param([VERSION, "worker", 1, [], None, {"x": -1}], id="a nack of a negative number"),
+        pytest.param([VERSION, "worker", 1, [], False, {}, 0], id="false for a heartbeat"),
+        pytest.param([VERSION, "worker", 1, [], None, None, 0], id="nil for nacks"),
+        pytest.param(
+            [VERSION, "worker", 1, [], None, {"x": -1}, 0], id="a nack of a negative number"
+        ),
         pytest.param([VERSION, "worker", 1, [], None, {"x": None}], id="a nack of nil"),
         pytest.param([VERSION, msgpack.Timestamp(1), 1, [], None, {}], id="a timestamp"),
         pytest.param([VERSION, msgpack.ExtType(5, b""), 1, [], None, {}], id="an extension"),
@@ -311,13 +324,12 @@ def test_a_signed_body_of_another_form_is_malformed(body: Any) -> None:
     ids=["too short", "bytes", "a negative number", "an integer for seconds"],
 )
 def test_a_worker_that_tells_nonsense_about_itself_is_malformed(about: Any) -> None:
-    assert refused(signed([VERSION, "worker", 1, [], [1, 1, 1, 0.0, {}, about], {}])) == "malformed"
-
-
-def test_an_older_version_tells_nothing_about_itself() -> None:
-    frame = CODEC.decode(signed([VERSION, "worker", 1, [], [1, 1, 1, 0.0, {}], {}]))
-
-    assert frame.heartbeat == Heartbeat(1, 0.0, 1, 1, {})
+    assert (
+        refused(
+            signed([VERSION, "worker", 1, [], [1, 1, 1, 0.0, {}, about, False, False, {}], {}, 0])
+        )
+        == "malformed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -373,12 +385,15 @@ def test_fields_that_a_later_version_added_to_an_operation_are_ignored(operation
 
 
 def test_fields_that_a_later_version_added_to_a_frame_are_ignored() -> None:
-    beat = [1, 2, 3, 1.5, {"other": 4}, ["host", 5, "1.0", 6.0, "later"], "later"]
+    about = ["host", 5, "1.0", 6.0, "later"]
+    beat = [1, 2, 3, 1.5, {"other": 4}, about, True, False, {"other": 8}, "later"]
 
-    frame = CODEC.decode(signed([VERSION, "worker", 6, [], beat, {"other": 7}, "later"]))
+    frame = CODEC.decode(signed([VERSION, "worker", 6, [], beat, {"other": 7}, 9, "later"]))
 
-    expected = Heartbeat(1, 1.5, 2, 3, {"other": 4}, About("host", 5, "1.0", 6.0))
-    assert frame == Frame("worker", 6, (), expected, {"other": 7})
+    expected = Heartbeat(
+        1, 1.5, 2, 3, {"other": 4}, About("host", 5, "1.0", 6.0), True, False, {"other": 8}
+    )
+    assert frame == Frame("worker", 6, (), expected, {"other": 7}, 9)
 
 
 def test_keys_may_be_bytes_or_text() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from flask_rooms.protocol.messages import Done, Goodbye
 from flask_rooms.protocol.pending import Completed, TimedOut
-from tests.support.network import CONFIRM, HEARTBEAT, Network
+from tests.support.network import CONFIRM, HEARTBEAT, SETTLING, Network
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -144,7 +144,7 @@ def test_a_call_for_all_awaits_a_newcomer_that_will_receive_it() -> None:
 def test_a_query_is_answered_by_all_pages_of_all_workers() -> None:
     """Rule `every-worker-answers`."""
     network = Network("a", "b", "c")
-    network.advance(2 * HEARTBEAT)
+    network.advance(SETTLING)
 
     number = network.query("a")
     network.exchange()
@@ -176,7 +176,7 @@ def test_a_worker_that_has_not_sent_its_last_page_is_missing() -> None:
 def test_the_pages_of_a_worker_that_has_died_do_not_count() -> None:
     """Rule `every-worker-answers`."""
     network = Network("a", "b", "c")
-    network.advance(2 * HEARTBEAT)
+    network.advance(SETTLING)
 
     network.query("a")
     network.send("a")
@@ -211,6 +211,7 @@ def test_a_query_that_times_out_keeps_the_answers_that_are_whole() -> None:
 def test_a_socket_of_an_unmet_worker_is_unknown_once_that_is_certain() -> None:
     """Rule `unknown-takes-knowing`."""
     network = Network("a", "b")
+    network.advance(2 * HEARTBEAT)
 
     number = network.call("a", "unmet")
     network.exchange()

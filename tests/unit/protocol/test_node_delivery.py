@@ -13,7 +13,7 @@ from flask_rooms.protocol.messages import Change, Done, Frame, Goodbye, Heartbea
 from flask_rooms.protocol.node import Deliver, Node, PeerLeft
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits
-from tests.support.network import CONFIRM, HEARTBEAT, Network, make_node
+from tests.support.network import CONFIRM, HEARTBEAT, SETTLING, Network, make_node
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -236,9 +236,10 @@ def test_a_full_outbox_refuses_no_answer_and_no_goodbye() -> None:
 def test_a_completed_call_for_all_is_nothing_to_a_newcomer() -> None:
     """Rule `completed-is-not-repeated`: its sockets have joined after the call."""
     network = Network("a", "b")
-    network.advance(3 * HEARTBEAT)
+    network.advance(SETTLING)
     network.call_all("a")
-    network.advance(HEARTBEAT)
+    network.exchange()
+    assert network.has_completed("a")
     network.add("c")
     network.send("c", deaf=("a",))
 

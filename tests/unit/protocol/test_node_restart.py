@@ -12,14 +12,14 @@ from flask_rooms.protocol.messages import Change, Frame, Goodbye, Heartbeat
 from flask_rooms.protocol.node import Evicted, PeerLeft
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits
-from tests.support.network import HEARTBEAT, WIDE, Network, make_node
+from tests.support.network import HEARTBEAT, SETTLING, WIDE, Network, make_node
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
 
 def call_unknown(network: Network) -> None:
     """Let "a" call a socket of "b" unknown, because it receives nothing from "b"."""
-    network.advance(2 * HEARTBEAT)
+    network.advance(SETTLING)
     network.add("b")
     network.exchange(mute=("b",))
     network.call("a", "b")
@@ -83,7 +83,7 @@ def test_a_worker_that_was_called_unknown_is_evicted_when_it_turns_up() -> None:
 def test_the_number_of_ruled_out_names_is_bounded() -> None:
     """Rule `dead-are-told-again`."""
     network = Network("a")
-    network.advance(2 * HEARTBEAT)
+    network.advance(SETTLING)
 
     rule_out_many(network)
 
@@ -138,10 +138,9 @@ def test_a_worker_born_after_the_forgotten_names_were_ruled_out_is_met() -> None
 def test_a_worker_that_a_confirmed_call_for_all_has_overlooked_is_evicted() -> None:
     """Rule `dead-are-told-again`."""
     network = Network("a")
-    network.advance(2 * HEARTBEAT)
+    network.advance(SETTLING)
     network.add("b")
     network.exchange(mute=("b",))
-    network.advance(HEARTBEAT, mute=("b",))
     number = network.call_all("a")
     network.exchange(mute=("b",))
     assert network.outcome("a") == Completed(number, 0, 0, ())
@@ -186,7 +185,7 @@ def test_a_worker_that_an_unmet_one_calls_awaits_its_heartbeat() -> None:
     hello = network.take("newcomer")
     network.deliver("newcomer", hello)
     alone = {"deaf": ("a", "owner"), "mute": ("a", "owner")}
-    network.advance(2 * HEARTBEAT, **alone)
+    network.advance(SETTLING, **alone)
     number = network.call("newcomer", "owner")
     call = network.take("newcomer")
     network.deliver("newcomer", call)

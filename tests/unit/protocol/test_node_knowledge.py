@@ -1,0 +1,214 @@
+"""When a worker knows every other live one: nothing false is said before that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flask_rooms.protocol.messages import Change, Emit, Frame, Heartbeat
+from flask_rooms.protocol.node import Node
+from flask_rooms.protocol.pending import Completed, TimedOut
+from tests.support.network import CONFIRM, HEARTBEAT, SETTLING, Network
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+
+def hello_of(network: Network, name: str) -> Frame:
+    """Add a node, and return its hello, which no other node has received."""
+    network.add(name)
+    hello = network.take(name)
+    network.deliver(name, hello)
+    return hello
+
+
+def test_a_script_calls_no_worker_unknown_that_is_stopped() -> None:
+    """Rule `everybody-is-known`: it takes as long as to count a worker as dead."""
+    network = Network("owner")
+    network.advance(SETTLING)
+    network.add("script")
+
+    network.call("script", "owner")
+    network.query("script")
+    network.advance(CONFIRM, deaf=("owner",), mute=("owner",))
+
+    outcomes = [e for e in network.events["script"] if isinstance(e, Completed | TimedOut)]
+    assert [type(one) for one in outcomes] == [TimedOut, TimedOut]
+
+
+def test_a_script_knows_everybody_as_soon_as_one_vouches() -> None:
+    """Rule `everybody-is-known`: another worker has heard them all."""
+    network = Network("a", "b")
+    network.advance(SETTLING)
+    network.add("script")
+
+    network.call("script", "ended")
+    network.exchange()
+
+    assert network.has_completed("script")
+
+
+def test_a_stopped_worker_that_one_vouches_for_is_awaited() -> None:
+    """Rule `everybody-is-known`: also when the one that has reported it leaves."""
+    network = Network("a", "stopped")
+    network.advance(SETTLING)
+    network.add("script")
+    number = network.query("script")
+    network.exchange(deaf=("stopped",), mute=("stopped",))
+    assert network.nodes["script"].is_settled
+
+    del network.nodes["a"]
+    network.advance(CONFIRM, deaf=("stopped",), mute=("stopped",))
+
+    assert "stopped" in network.nodes["script"].known_workers
+    outcome = network.outcome("script")
+    assert isinstance(outcome, TimedOut)
+    assert (outcome.number, "stopped" in outcome.missing) == (number, True)
+
+
+def test_a_worker_that_was_away_has_to_be_told_again() -> None:
+    """Rule `everybody-is-known`: it may have missed a hello."""
+    network = Network("a", "b")
+    network.advance(SETTLING)
+
+    network.nodes["a"].on_reconnect(network.now)
+    assert not network.nodes["a"].is_settled
+    network.exchange()
+
+    assert network.nodes["a"].is_settled
+
+
+def test_a_worker_that_is_counted_by_the_broker_is_awaited() -> None:
+    """Rule `everybody-is-known`: the broker counts one that is stopped."""
+    network = Network("a")
+    network.add("stopped")
+    network.add("script")
+    network.now += 0.1
+    network.nodes["script"].note_audience(3, network.now)
+
+    network.query("script")
+    network.exchange(deaf=("stopped",), mute=("stopped",))
+    assert not network.has_completed("script")
+
+
+def test_everybody_is_known_when_as_many_have_answered_as_the_broker_counts() -> None:
+    """Rule `everybody-is-known`: nothing else has to be waited for."""
+    network = Network("a", "b")
+    network.add("script")
+    network.now += 0.1
+    network.nodes["script"].note_audience(3, network.now)
+
+    network.query("script")
+    network.exchange()
+
+    assert network.has_completed("script")
+
+
+def test_a_worker_that_connects_after_the_count_does_not_stand_for_another_one() -> None:
+    """Rule `everybody-is-known`."""
+    network = Network("script")
+    network.add("stopped")
+    network.nodes["script"].note_audience(2, network.now)
+    network.now += 0.1
+    network.query("script")
+    network.add("late")
+
+    network.exchange(deaf=("stopped",), mute=("stopped",))
+
+    assert not network.has_completed("script")
+
+
+def test_a_count_from_before_an_absence_is_no_count() -> None:
+    """Rule `everybody-is-known`: another worker may have connected meanwhile."""
+    network = Network("script")
+    network.nodes["script"].note_audience(1, network.now)
+    network.query("script")
+    network.nodes["script"].on_reconnect(network.now)
+
+    network.exchange()
+
+    assert not network.has_completed("script")
+
+
+def test_the_copy_of_a_hello_confirms_nothing() -> None:
+    """Rule `hello-is-verified`: its sender has not been asked."""
+    network = Network()
+    recorded = hello_of(network, "owner")
+    network.advance(SETTLING)
+    network.add("script")
+    number = network.call_all("script")
+    network.send("script", deaf=("owner",))
+    network.deliver("script", recorded)
+
+    network.advance(CONFIRM)
+
+    assert network.outcome("script") == TimedOut(number, ("owner",))
+
+
+def test_a_newcomer_after_the_call_is_not_asked() -> None:
+    """Rule `hello-is-verified`: its next heartbeat proves its age."""
+    network = Network("a")
+    network.advance(SETTLING)
+    network.add("script")
+    number = network.call_all("script")
+    network.send("script")
+    network.add("newcomer")
+
+    network.exchange()
+
+    assert network.outcome("script") == Completed(number, 1, 0, ())
+
+
+def test_a_nack_is_obeyed_once() -> None:
+    """Rule `nacks-count-once`: an attacker may repeat it."""
+    network = Network("a", "b")
+    network.nodes["a"].submit(Emit("/", ("x",), None, (), 0))
+    network.exchange()
+    nack = Frame("b", 1, (), None, {"a": 1}, serial=7)
+
+    network.deliver("a", nack)
+    assert network.take("a").operations
+    network.now += HEARTBEAT / 10
+    for copy in (nack, replace(nack, serial=6)):
+        network.deliver("a", copy)
+
+    assert not network.nodes["a"].has_unsent
+    assert network.nodes["a"].wakes_at > network.now
+
+
+def carried_over(node: Node) -> list[type]:
+    """Return the kinds of what a node's next life sends."""
+    return [type(operation) for operation in node.carried_over()]
+
+
+def test_nothing_is_carried_over_behind_a_change_that_may_not_have_happened() -> None:
+    """Rule `order-across-lives`: the leave is lost, and the broadcast would reach the socket."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    number = network.call("a", "b")
+    node.give_back(network.take("a"), network.now)
+    node.submit(Emit("/", ("x",), ("room",), (), 0))
+    assert carried_over(node) == []
+
+    node.time_out(number)
+    assert carried_over(node) == []
+
+
+def test_what_stands_behind_a_confirmed_change_is_carried_over() -> None:
+    """Rule `order-across-lives`."""
+    network = Network("a", "b")
+    network.call("a", "b")
+    network.exchange()
+    node = network.nodes["a"]
+    node.call(Change("leave", "/", ("b_s",), ("room",)), {"b": ("b_s",)}, network.now)
+    node.submit(Emit("/", ("x",), ("room",), (), 0))
+
+    assert carried_over(node) == [Change, Emit]
+
+
+def test_a_heartbeat_says_whether_its_sender_knows_everybody() -> None:
+    """Rule `everybody-is-known`."""
+    network = Network("a")
+    hello = hello_of(network, "b").heartbeat
+    assert isinstance(hello, Heartbeat)
+    assert (hello.asks, hello.vouches) == (True, False)
