@@ -115,10 +115,10 @@ class Calls:
                 number, events = node.call(remote, targets, time.monotonic())
                 self._unanswered.changes[number] = future
             self._resolve_all(events, node)
+            # Before the own part: guards may take their time there, and the others have a deadline.
+            self._send(lambda: future.fail(Unconfirmed(self._infos(targets or ()), 0.0)))
         if own is not None:
             future.contribute(self._worker.change(own, self._shared.node.name))
-        if remote is not None:
-            self._send(lambda: future.fail(Unconfirmed(self._infos(targets or ()), 0.0)))
         return future
 
     def _split(self, change: Change) -> tuple[Change | None, Change | None, Targets]:

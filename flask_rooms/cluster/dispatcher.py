@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import replace
 
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import Change, Done, Query
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.paging import replies
@@ -31,18 +33,59 @@ class Dispatcher:
         sender: Sends answers that are given later.
         worker: Carries out the operations.
         limits: How long an answer may be.
+        confirm: Seconds that a guarded join of another worker may hold up what follows it.
     """
 
     def __init__(
-        self, shared: LockedNode, sender: Sender, worker: LocalWorker, limits: Limits
+        self,
+        shared: LockedNode,
+        sender: Sender,
+        worker: LocalWorker,
+        limits: Limits,
+        confirm: float,
     ) -> None:
         self._shared = shared
         self._sender = sender
         self._worker = worker
         self._limits = limits
+        self._confirm = confirm
+        self._lanes = Lanes()
+        self._lock = threading.Lock()
 
     def dispatch(self, event: Deliver) -> None:
         """Carry out one operation; called by the receiver, which then sends the answers."""
+        with self._lock:
+            waits = self._lanes.hold(event)
+        if not waits:
+            self._carry_out(event)
+
+    def release_overdue(self) -> None:
+        """Carry out what has waited for guards of another operation for too long."""
+        with self._lock:
+            overdue = self._lanes.overdue(time.monotonic())
+        for join in overdue:
+            self._end(join)
+
+    def forget_held(self) -> None:
+        """Drop what waits for guards: this worker has restarted, and has no sockets."""
+        with self._lock:
+            self._lanes = Lanes()
+
+    def _end(self, join: WaitingJoin) -> None:
+        """Rule `guarded-joins-keep-order`: carry out what has waited for a join."""
+        with self._lock:
+            lanes = self._lanes
+            lanes.end(join)
+            if not lanes.begin_drain(join.sender):
+                return  # the thread that is draining looks again
+        while True:
+            with self._lock:
+                event = lanes.next(join.sender)
+            if event is None:
+                return
+            self._carry_out(event)
+
+    def _carry_out(self, event: Deliver) -> None:
         operation = event.operation
         try:
             if isinstance(operation, Query):
@@ -62,6 +105,7 @@ class Dispatcher:
                 return
             change = replace(change, sids=own)
         receiver = threading.get_ident()
+        join = self._begin(event, change)
 
         def confirm(part: Part) -> None:
             did, refused = part.outcome, part.refused
@@ -71,11 +115,21 @@ class Dispatcher:
                 event.sender, event.number, did.changed, did.unchanged, did.unknown, refused
             )
             self._shared.submit(answer)
+            if join is not None:
+                self._end(join)
             if threading.get_ident() != receiver:  # which sends after the whole frame
                 self._sender.flush()
 
         # If this raises there is no answer, and the caller gets Unconfirmed.
         self._worker.change_for(change, event.sender, confirm)
+
+    def _begin(self, event: Deliver, change: Change) -> WaitingJoin | None:
+        if change.action != "join":
+            return None
+        join = WaitingJoin(event.sender, change, time.monotonic() + self._confirm)
+        with self._lock:
+            self._lanes.begin(join)
+        return join
 
     def reply(self, event: Deliver, query: Query) -> None:
         """Answer a query, unless it is for the owner of a socket of another worker."""

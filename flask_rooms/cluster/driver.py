@@ -164,7 +164,9 @@ class Cluster:
             self._sender = Sender(self._shared, self._transport, self.receiver.stopping, echo)
             worker = self._worker
             self._calls = Calls(self._shared, self._sender, worker, self._timing.confirm)
-            self.dispatcher = Dispatcher(self._shared, self._sender, worker, self._limits)
+            self.dispatcher = Dispatcher(
+                self._shared, self._sender, worker, self._limits, self._timing.confirm
+            )
             self._joined_in = os.getpid()
             self._sender.flush()
             if not self.backend.private:
@@ -291,6 +293,7 @@ class Cluster:
         if frame is not None and frame.sender == node.name:
             self._heard_itself()
         self._handle(events, node)
+        self.dispatcher.release_overdue()
         if deaf:
             # Rule `reconnect-when-deaf`
             message = "This worker does not receive its own messages any more, reconnecting."
@@ -372,6 +375,7 @@ class Cluster:
             self._listening.clear()
             self._unheard = True  # until its hello has come back, as at the start
             unanswered = self._calls.forget_all()
+            self.dispatcher.forget_held()
             for operation in waiting:
                 node.submit(operation, bounded=False)
         unanswered.fail(self._timing.confirm)

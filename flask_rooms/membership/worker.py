@@ -108,12 +108,22 @@ class LocalWorker:
         origin = Origin("remote", sender, change.by)
         if change.action in _GUARDED and self._guarded.concern(change):
             join = self._guarded.prepare(change)
-            self.spawn(lambda: reply(self._decide(change, join, origin)))
+            self.spawn(self._decide_for, change, join, origin, reply)
             return
         part, listened = self._apply(change, origin)
         reply(part)
         if listened:
             self.spawn(self._signals.flush)
+
+    def _decide_for(
+        self,
+        change: Change,
+        join: PendingJoin | None,
+        origin: Origin,
+        reply: Callable[[Part], object],
+    ) -> None:
+        reply(self._ask_guards(change, join, origin))
+        self._signals.flush()  # a receiver that hangs holds up no answer
 
     def join_or_recheck(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
         """Carry out a join that was prepared, or a recheck, for a caller that waits for it."""

@@ -96,10 +96,11 @@ class Move(Action):
     sockets: tuple[str, ...]
     room: str
     then: Schedule = ()
+    thinks: float = 0.0  # seconds that guards of other workers take
 
     def act(self, world: World) -> None:
         then = partial(play_now, world, self.then)
-        world.move(self.worker, self.what, self.sockets, self.room, then)
+        world.move(self.worker, self.what, self.sockets, self.room, then, self.thinks)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Call:
         parts: The parts by socket ID.
         outcome: Completed or TimedOut; None while it is pending.
         lingers: Whether it may be carried out at any later time, because it timed out.
+        thinks: Seconds that guards of other workers take.
     """
 
     caller: str
@@ -47,6 +48,7 @@ class Call:
     parts: dict[str, Part] = field(default_factory=dict)
     outcome: Completed | TimedOut | None = None
     lingers: bool = False
+    thinks: float = 0.0
 
     @property
     def is_over(self) -> bool:

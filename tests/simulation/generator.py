@@ -88,6 +88,7 @@ class Generator:
         self._sockets: list[str] = []
         self._victims: list[str] = []  # the workers that were in trouble most recently
         self._tight = rng.random() < 0.3
+        self._guards = rng.random() < 0.3
         self._gap = rng.choice(size.gaps)
         self._trouble = rng.choice([0.05, 0.1, 0.2])
         kinds: list[Callable[[], None]] = [
@@ -143,7 +144,9 @@ class Generator:
 
     def _move(self, at: float, sockets: tuple[str, ...], room: str) -> Move:
         what: Literal["join", "leave"] = self._rng.choice(["join", "leave"])
-        return Move(at, self._worker(), what, sockets, room, self._then(at, room))
+        guarded = what == "join" and self._guards and self._rng.random() < 0.5
+        thinks = self._rng.choice([0.05, 0.5, 2.0]) if guarded else 0.0
+        return Move(at, self._worker(), what, sockets, room, self._then(at, room), thinks)
 
     def _then(self, at: float, room: str) -> Schedule:
         """Return what follows on an outcome."""

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import SETTLED_ECHOES, EchoClock
 from flask_rooms.protocol.delivery import Delivery
+from flask_rooms.protocol.lanes import Lanes
 from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
     Change,
@@ -122,7 +123,7 @@ class TailLossUnseen(Delivery):
         return super().accept(name, frame, now) if frame.operations else (0, ())
 
 
-@breaks("evicted-start-over", quickly=True)
+@breaks("evicted-start-over")
 class LossHidden(Node):
     """A worker hides what it can no longer retransmit."""
 
@@ -189,7 +190,7 @@ class UnknownAtOnce(Node):
         return super()._resolve(numbers, now)
 
 
-@breaks("unknown-takes-knowing", quickly=True)
+@breaks("unknown-takes-knowing")
 class UnknownWithoutEcho(Node):
     """(a) The call need not have echoed."""
 
@@ -397,7 +398,7 @@ class CompletedRepeated(Stream):
         pass
 
 
-@breaks("own-echo-clock", quickly=True)
+@breaks("own-echo-clock")
 class DeathByClock(Node):
     """Missed heartbeats are counted by the clock."""
 
@@ -447,7 +448,7 @@ class DeadNotToldAgain(Node):
         return []
 
 
-@breaks("dead-are-told-again", quickly=True)
+@breaks("dead-are-told-again")
 class DeadRevived(Node):
     """A dead worker that is heard counts as alive again."""
 
@@ -489,7 +490,7 @@ class NoQuarantineForUnmet(Node):
         return False
 
 
-@breaks("late-heartbeats-are-ignored", quickly=True)
+@breaks("late-heartbeats-are-ignored")
 class LateHeartbeatsCount(Node):
     """A late heartbeat counts."""
 
@@ -554,6 +555,15 @@ class AnswersFirst(World):
         room = str(change.rooms[0])
         moved = [(room in worker.memberships[s]) != (change.action == "join") for s in here]
         return moved.count(True), moved.count(False) if change.source is None else 0, unknown
+
+
+@breaks("guarded-joins-keep-order")
+class GuardsOvertaken(World):
+    """What follows a guarded join does not wait for it."""
+
+    def _think(self, worker: Worker, event: Deliver, call: Call) -> None:
+        super()._think(worker, event, call)
+        worker.lanes = Lanes()
 
 
 @breaks("hello-before-sockets")

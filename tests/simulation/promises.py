@@ -110,6 +110,10 @@ class Promises:
         """A worker is about to apply an operation of another one; return what it belongs to."""
         return self._streams.delivers(worker.name, event)
 
+    def what(self, event: Deliver) -> Call | Message | Question:
+        """Return what an operation belongs to."""
+        return self._streams.submitted[event.sender, event.number][1]
+
     def carries_out(self, call: Call, sids: tuple[str, ...]) -> None:
         """A worker is about to change its sockets for another one."""
         self._changes.carries_out(call, sids)

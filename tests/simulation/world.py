@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from flask_rooms.errors import BackendUnavailable
 from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import (
     Change,
     Done,
@@ -78,6 +79,8 @@ class Worker:
         busy_until: The time at which it has handled the last frame, if it is slow.
         wakes_at: The time of the next tick.
         calls: Number -> the pending call, and what follows on the outcome.
+        lanes: What waits for guards.
+        thinking: The joins that wait for guards, with what has brought them.
         counted_at: When it has last asked the broker how many workers are connected.
     """
 
@@ -96,6 +99,8 @@ class Worker:
     busy_until: float = 0.0
     wakes_at: float = float("inf")
     calls: dict[int, tuple[Call | Question, Then]] = field(default_factory=dict)
+    lanes: Lanes = field(default_factory=Lanes)
+    thinking: dict[WaitingJoin, tuple[Deliver, Call]] = field(default_factory=dict)
     counted_at: float = float("-inf")
 
     @property
@@ -123,6 +128,7 @@ class World:
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._weather: list[Weather] = []
         self._down_until = 0.0
+        self._thinks_until = 0.0
         self.bus = Bus(seed, lambda: self.now, self._at, self._arrive)
         self.workers: dict[str, Worker] = {}  # host -> its present life
         self.nodes: dict[str, Node] = {}  # of all lives
@@ -188,6 +194,7 @@ class World:
         clients: tuple[str, ...],
         room: str,
         then: Then = nothing,
+        thinks: float = 0.0,
     ) -> None:
         """Let a worker change sockets: its own at once, and those of others by a call."""
         worker = self._active(host)
@@ -201,7 +208,7 @@ class World:
                 owners[owner_of(sid)] += (sid,)
         rest = tuple(sid for theirs in owners.values() for sid in theirs)
         if rest and not self._call(
-            worker, Change(action, "/", rest, (room,)), dict(owners), rest, then
+            worker, Change(action, "/", rest, (room,)), dict(owners), rest, then, thinks
         ):
             return
         self._change_here(worker, Change(action, "/", own, (room,)))
@@ -229,13 +236,16 @@ class World:
         owners: dict[str, tuple[str, ...]] | None,
         sids: tuple[str, ...],
         then: Then,
+        thinks: float = 0.0,
     ) -> bool:
         make_call = partial(worker.node.call, change, owners, self._clock(worker))
         done = self._put(worker, change, make_call)
         if done is None:
             return False  # the outbox was full, and nothing has changed
         number, events = done
-        worker.calls[number] = self.promises.calls(worker, number, change, sids), then
+        call = self.promises.calls(worker, number, change, sids)
+        call.thinks = thinks
+        worker.calls[number] = call, then
         self._handle(worker, events)
         return True
 
@@ -338,9 +348,9 @@ class World:
         return self.now - max(self.trouble_until(), ended)
 
     def well_for(self) -> float:
-        """Return for how many seconds there was no trouble, and no worker has crashed."""
+        """Return for how many seconds no trouble, crash or guard has held anybody up."""
         crashed = (when for when, goodbye in self._ended.values() if not goodbye)
-        return self.now - max(self.trouble_until(), *crashed, 0.0)
+        return self.now - max(self.trouble_until(), self._thinks_until, *crashed)
 
     def trouble_of(self, host: str) -> float:
         """Return the end of this worker's own latest trouble."""
@@ -669,14 +679,51 @@ class World:
             then()
 
     def _deliver(self, worker: Worker, event: Deliver) -> None:
-        what = self.promises.delivers(worker, event)
+        self.promises.delivers(worker, event)
+        if not worker.lanes.hold(event):
+            self._apply(worker, event)
+
+    def _apply(self, worker: Worker, event: Deliver) -> None:
+        what = self.promises.what(event)
         if isinstance(what, Message):
             self._receive(worker, event.operation, event.sender)
         elif isinstance(what, Question):
             what.answered.add(worker.name)
             self._submit(worker, Reply(event.sender, event.number, (), (0,), last=True))
-        elif self._meant(worker, what.change) or what.change.source is not None:
+        elif what.change.source is not None:
+            self._hurry(worker, what)
             self._carry_out(worker, event, what)
+        elif self._meant(worker, what.change):
+            self._hurry(worker, what)
+            if what.thinks > 0 and what.change.action == "join":
+                self._think(worker, event, what)
+            else:
+                self._carry_out(worker, event, what)
+
+    def _think(self, worker: Worker, event: Deliver, call: Call) -> None:
+        """Let a join wait for its guards."""
+        self._thinks_until = max(self._thinks_until, self.now + call.thinks)
+        join = WaitingJoin(event.sender, call.change, self.now + CONFIRM)
+        worker.lanes.begin(join)
+        worker.thinking[join] = event, call
+        self._at(self.now + call.thinks, self._decide, worker, join)
+
+    def _hurry(self, worker: Worker, call: Call) -> None:
+        """Decide about the joins that a change would undo; the model has no joins undone."""
+        for join, (_, waiting) in list(worker.thinking.items()):
+            if waiting.room == call.room:
+                self._decide(worker, join)
+
+    def _decide(self, worker: Worker, join: WaitingJoin) -> None:
+        if join not in worker.thinking or not self.lives(worker.name):
+            return
+        event, call = worker.thinking.pop(join)
+        self._carry_out(worker, event, call)
+        worker.lanes.end(join)
+        if worker.lanes.begin_drain(join.sender):
+            while (held := worker.lanes.next(join.sender)) is not None:
+                self._apply(worker, held)
+        self._flush(worker)
 
     def _carry_out(self, worker: Worker, event: Deliver, call: Call) -> None:
         self._answer(worker, event, self._do(worker, call))

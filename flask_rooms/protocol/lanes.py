@@ -1,0 +1,107 @@
+"""Keeps the operations of each sender in order while a join of it waits for guards."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from flask_rooms.protocol.messages import Change, Emit, Operation, Query
+from flask_rooms.protocol.node import Deliver
+
+
+@dataclass(eq=False)
+class WaitingJoin:
+    """
+    A join of another worker that guards have to decide about.
+
+    Args:
+        sender: The name of that worker.
+        change: The join.
+        until: When it holds up nothing any more, as its caller waits no longer.
+    """
+
+    sender: str
+    change: Change
+    until: float
+
+    def concerns(self, operation: Operation) -> bool:
+        """Whether what *operation* does or finds depends on the join."""
+        if not isinstance(operation, Change | Emit | Query):
+            return False
+        if operation.namespace != self.change.namespace:
+            return False
+        rooms = self.change.rooms
+        if isinstance(operation, Emit):
+            return operation.rooms is not None and not set(rooms).isdisjoint(operation.rooms)
+        if isinstance(operation, Change):
+            # All others undo the join where it concerns them, and need not wait.
+            return operation.action == "join" and operation.source in rooms
+        if operation.kind == "rooms_of":
+            return operation.about in self.change.sids or self.change.source is not None
+        return operation.kind == "rooms" or operation.about in rooms
+
+
+@dataclass
+class _Lane:
+    joins: list[WaitingJoin] = field(default_factory=list)
+    held: deque[Deliver] = field(default_factory=deque)
+    is_draining: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        return not self.held or not any(one.concerns(self.held[0].operation) for one in self.joins)
+
+
+class Lanes:
+    """
+    What waits behind the guarded joins of each sender; not for several threads at once.
+
+    Rule `guarded-joins-keep-order`: the first operation that a join concerns waits for it, and
+    all that follow wait behind that one.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _Lane] = {}
+
+    def begin(self, join: WaitingJoin) -> None:
+        """Record that a join waits for its guards."""
+        self._lanes.setdefault(join.sender, _Lane()).joins.append(join)
+
+    def end(self, join: WaitingJoin) -> None:
+        """Record that a join is decided; ending it twice has no effect."""
+        lane = self._lanes.get(join.sender)
+        if lane is not None and join in lane.joins:
+            lane.joins.remove(join)
+
+    def hold(self, event: Deliver) -> bool:
+        """Return whether an operation has to wait; drain() returns it later."""
+        lane = self._lanes.get(event.sender)
+        if lane is None:
+            return False
+        waits = lane.is_draining or bool(lane.held)
+        if waits or any(join.concerns(event.operation) for join in lane.joins):
+            lane.held.append(event)
+            return True
+        return False
+
+    def begin_drain(self, sender: str) -> bool:
+        """Return whether the caller is to carry out what next() returns; one does so at a time."""
+        lane = self._lanes.get(sender)
+        if lane is None or lane.is_draining:
+            return False
+        lane.is_draining = True
+        return True
+
+    def next(self, sender: str) -> Deliver | None:
+        """Return the next operation that need not wait any more; None ends the draining."""
+        lane = self._lanes[sender]
+        if lane.held and lane.is_free:
+            return lane.held.popleft()
+        lane.is_draining = False
+        if not lane.held and not lane.joins:
+            del self._lanes[sender]
+        return None
+
+    def overdue(self, now: float) -> list[WaitingJoin]:
+        """Return the joins that hold up others for too long."""
+        return [join for lane in self._lanes.values() for join in lane.joins if now >= join.until]
