@@ -304,7 +304,11 @@ class ServerInternals:
             if not self._lacks_threads and threading.main_thread().is_alive():
                 self._lacks_threads = True
                 logger.warning("Running in place what should run in the background: %s.", error)
-        return contextvars.Context().run(function, *args)
+        try:
+            return contextvars.Context().run(function, *args)
+        except BaseException:  # as in a thread of its own, it reaches no caller
+            logger.exception("What should run in the background has failed.")
+            return None
 
     def run_apart(self, function: Callable[[], Any]) -> Any:
         """

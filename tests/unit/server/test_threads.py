@@ -13,6 +13,7 @@ from greenlet import GreenletExit
 
 from flask_rooms import Outcome, Refused, signals
 from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence
+from tests.support.polling import PollingClient
 
 errors = pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GreenletExit])
 
@@ -177,6 +178,27 @@ def test_without_threads_all_is_done_in_place(
 
     assert caplog.text.count("Running in place what should run in the background") == 1
     assert there.connect().is_connected()
+
+
+@pytest.mark.mode_independent
+@errors
+def test_what_fails_in_place_ends_no_thread_that_receives(
+    cluster: LocalCluster, there: Worker, error: type[BaseException]
+) -> None:
+    """Such as a callback for the answer of a client of another worker."""
+    here = cluster.worker()
+    called: list[str] = []
+    client = PollingClient(there.app).connect()
+    assert here.sockets.join(client.sid, "blue").result(PATIENCE) == Outcome(1)
+    callback = ends_its_thread(error, lambda: called.append("called"))
+
+    here.socketio.emit("ask", to=client.sid, callback=callback)
+    number = client.receive().removeprefix("42").partition("[")[0]
+    with no_threads():
+        client.send(f"43{number}[]")
+        eventually(here, lambda: called)
+
+        assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
 
 
 @pytest.mark.mode_independent
