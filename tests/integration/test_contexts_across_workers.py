@@ -72,8 +72,7 @@ class Site:
             _, (name, sid, *about) = self._watcher.receive()
             # Before it is accepted, a socket has no ID yet.
             if sid == client.sid or (sid is None and name in names):
-                assert name not in found
-                found[name] = about
+                assert found.setdefault(name, about) == about
         return found
 
 

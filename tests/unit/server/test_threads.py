@@ -12,7 +12,8 @@ import pytest
 from greenlet import GreenletExit
 
 from flask_rooms import Outcome, Refused, signals
-from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence
+from flask_rooms.server import private
+from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence, in_thread
 from tests.support.polling import PollingClient
 
 errors = pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GreenletExit])
@@ -126,9 +127,8 @@ def test_the_end_of_a_socket_ends_no_thread(
                     flask_socketio.disconnect(client.sid, "/")
             else:
                 client.disconnect()
-        eventually(there, lambda: called[-1:] == ["last"])
-        assert place in called
-        assert not there.socketio.server.manager.rooms.get("/")
+        eventually(there, lambda: {place, "last"} <= set(called))  # another thread may tell signals
+        eventually(there, lambda: not there.socketio.server.manager.rooms.get("/"))
 
 
 def test_the_caller_of_a_handler_that_ends_its_thread_is_told(there: Worker) -> None:
@@ -138,6 +138,31 @@ def test_the_caller_of_a_handler_that_ends_its_thread_is_told(there: Worker) -> 
 
     with there.app.app_context(), pytest.raises(RuntimeError, match="SystemExit"):
         flask_socketio.disconnect(client.sid, "/")
+
+
+# -- what takes long ------------------------------------------------------------------------------
+
+
+def test_a_caller_that_waits_for_long_is_warned_of_and_one_that_does_not_is_not(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The guard may wait for what its caller holds, and then it would do so for ever."""
+    said = "has run for"
+    worker = cluster.worker()
+    may_answer = threading.Event()
+    worker.rooms.guard("quick")(lambda: True)
+    worker.rooms.guard("slow")(lambda: may_answer.wait(PATIENCE))
+    client = worker.connect()
+    assert worker.sockets.join(client.sid, "quick").result(PATIENCE) == Outcome(1)
+    assert said not in caplog.text
+
+    monkeypatch.setattr(private, "SLOW", 0.1)
+    joining = in_thread(lambda: worker.rooms.sockets.join(client.sid, "slow").result(PATIENCE))
+    eventually(worker, lambda: said in caplog.text)
+    may_answer.set()
+
+    assert joining.result(PATIENCE) == Outcome(1)
+    assert caplog.text.count(said) == 1
 
 
 # -- without threads ------------------------------------------------------------------------------
@@ -176,7 +201,13 @@ def test_without_threads_all_is_done_in_place(
         assert here.sockets.disconnect(client.sid).result(PATIENCE) == Outcome(1)
         eventually(there, lambda: called == ["team:red", "server disconnect"])
 
-    assert caplog.text.count("Running in place what should run in the background") == 1
+    said = "Running in place what should run in the background"
+    assert caplog.text.count(said) == 1
+    assert there.sockets.join(fenced.sid, "team:red").result(PATIENCE) == Outcome(1)
+    with no_threads():
+        assert here.sockets.leave(fenced.sid, "team:red").result(PATIENCE) == Outcome(1)
+        assert there.sockets.join(fenced.sid, "team:red").result(PATIENCE) == Outcome(1)
+    assert caplog.text.count(said) == 2
     assert there.connect().is_connected()
 
 
