@@ -40,6 +40,12 @@ class Config:
             request that still finds no room is answered with 429.
         connect_timeout: Seconds after which a connection ends that has no socket yet.
         concurrent_events: How many event handlers of one connection may run at once.
+        packets_per_second: How many packets of one connection are handled in a second; as many may
+            come at once. One that sends more is read more slowly.
+        sockets_per_connection: How many namespaces one connection may have a socket in.
+        rooms_per_socket: How many rooms one socket may be in.
+        connections_per_user: How many connections one user may have on this worker; None for any.
+        connections: How many connections this worker may have; None for any.
         unread_bytes: How much one client may leave unread, in bytes; beyond it its connection is
             ended.
         drain_timeout: Seconds that a worker which ends, or is drained, waits for the disconnect
@@ -64,6 +70,11 @@ class Config:
     waiting_timeout: float = 5.0
     connect_timeout: float = 20.0
     concurrent_events: int = 32
+    packets_per_second: int = 1000
+    sockets_per_connection: int = 20
+    rooms_per_socket: int = 10_000
+    connections_per_user: int | None = None
+    connections: int | None = None
     unread_bytes: int = 16 * 2**20
     drain_timeout: float = 5.0
     request_headers: Sequence[str] = ()
@@ -123,7 +134,9 @@ class Config:
         self._check_seconds()
         for one in fields(self):
             value = getattr(self, one.name)
-            if one.type == "int" and (type(value) is not int or value < 1):
+            optional = one.type == "int | None" and value is None
+            is_count = str(one.type).startswith("int") and not optional
+            if is_count and (type(value) is not int or value < 1):
                 unit = " of bytes" if one.name.endswith("bytes") else ""
                 raise _wrong(one.name, f"a whole number{unit} greater than 0", value)
         for name in ("scripts_url", "cookie_url"):

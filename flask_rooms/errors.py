@@ -40,7 +40,7 @@ class NotASocketRequest(InvalidArgument):
 
 class Refused(RoomsError):
     """
-    A guard has refused sockets; no membership has changed.
+    A guard, or the limit of rooms, has refused sockets; no membership has changed.
 
     Args:
         sids: The IDs of the refused sockets; of each worker only as many as fit into a message.
@@ -50,7 +50,8 @@ class Refused(RoomsError):
         self.sids = tuple(sids)
         super().__init__(
             f"A guard has refused {', '.join(self.sids)}: who may join is decided by the functions "
-            "that the application has registered with rooms.guard()."
+            "that the application has registered with rooms.guard(), and how many rooms a socket "
+            "may be in by ROOMS_ROOMS_PER_SOCKET."
         )
 
     def __reduce__(self) -> tuple[object, ...]:

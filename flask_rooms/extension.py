@@ -6,6 +6,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -46,6 +47,7 @@ from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.drain import Drain
 from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, HookRunner, Hooks
+from flask_rooms.server.logins import Logins
 from flask_rooms.server.manager import RoomsManager
 from flask_rooms.server.packet_class import checked
 from flask_rooms.server.private import Handlers, ServerInternals
@@ -271,6 +273,24 @@ class Rooms:
             raise ConfigurationError("Rooms has no application yet: call init_app(app) first.")
         return self._parts().sockets
 
+    def login_expires(self, when: float | datetime | None) -> None:
+        """
+        Set when the login of the current socket expires; then it is disconnected.
+
+        It is the socket that is connecting, in `before_connect`, `user_loader` or a `connect`
+        handler, or the one whose request or event is handled: a later time renews the login.
+        `disconnect` handlers get the reason `login expired`, within a second of that time.
+
+        Args:
+            when: Seconds since 1970, as `exp` of a JWT; or a datetime with a time zone; or None
+                for never.
+
+        Raises:
+            InvalidArgument: *when* is none of these.
+            NotASocketRequest: There is no current socket.
+        """
+        self._parts().logins.expire(when)
+
     @property
     def refusals(self) -> Mapping[str, int]:
         """How often clients have reached each limit, by its name, on this worker; read-only."""
@@ -345,10 +365,9 @@ class _Build:
         self._hooks = hooks
         self._internals = ServerInternals(config.unread_bytes)
         self._signals = SignalQueue(app)
-        self._registry = Registry(self._signals.add)
+        self._registry = Registry(self._signals.add, config.rooms_per_socket)
         self._acknowledgements = Acknowledgements()
         self._refusals = Refusals()
-        self._connections = Connections(config, self._registry, self._refusals, self._internals)
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
         self._context = SocketContext(app, self._registry, self._internals, config)
 
@@ -359,9 +378,22 @@ class _Build:
         disconnects = Disconnects(
             self._registry, self._signals, delivery, internals, runner.after_disconnect
         )
+        connections = Connections(
+            config,
+            self._registry,
+            self._refusals,
+            internals,
+            disconnects.disconnect_in_background,
+        )
         guarded = GuardedChanges(self._registry, self._guards, self._context.call)
         worker = LocalWorker(
-            self._registry, guarded, self._signals, delivery, disconnects, internals
+            self._registry,
+            guarded,
+            self._signals,
+            delivery,
+            disconnects,
+            self._refusals,
+            internals,
         )
         timing = Timing(config.heartbeat_interval, config.confirm_timeout)
         limits = Limits(config.outbox_bytes, config.repair_log_bytes, config.message_bytes)
@@ -375,7 +407,7 @@ class _Build:
             disconnects,
             runner,
             partial(self._users.load, self._app),
-            self._connections,
+            connections,
             internals,
         )
         drain = Drain(internals, disconnects, self._signals)
@@ -388,7 +420,7 @@ class _Build:
             self._acknowledgements,
             connecting,
             disconnects,
-            self._handlers(socketio, connecting, disconnects, drain),
+            self._handlers(socketio, connecting, disconnects, connections, drain),
             internals,
         )
         _warn_of_any_origin(socketio)
@@ -406,10 +438,16 @@ class _Build:
             self._acknowledgements,
             self._refusals,
             serving,
+            Logins(self._registry),
         )
 
     def _handlers(
-        self, socketio: SocketIO, connecting: Connecting, disconnects: Disconnects, drain: Drain
+        self,
+        socketio: SocketIO,
+        connecting: Connecting,
+        disconnects: Disconnects,
+        connections: Connections,
+        drain: Drain,
     ) -> Handlers:
         """Return what takes the place of the server's own methods."""
         requests = SocketRequests(
@@ -420,7 +458,7 @@ class _Build:
             self._internals,
             self._config,
             self._refusals,
-            self._connections,
+            connections,
         )
         decoder = Decoder(
             self._registry, disconnects, self._internals, requests.refuse, self._refusals
@@ -428,13 +466,13 @@ class _Build:
         return Handlers(
             connect=drain.guard_connect(connecting.handle),
             event=requests.handle,
-            message=decoder.handle,
+            message=connections.paced(decoder.handle),
             client_left=disconnects.on_client_left,
-            session_begun=self._connections.on_begin,
+            session_begun=connections.on_begin,
             session_ended=disconnects.on_session_end,
-            session_closed=self._connections.on_end,
-            unread=self._connections.on_unread,
-            http=lambda handle_request: drain.guard_http(guard_http(handle_request)),
+            session_closed=connections.on_end,
+            unread=connections.on_unread,
+            http=lambda handle: drain.guard_http(guard_http(connections.limited(handle))),
             packet_class=partial(checked, self._app, lambda: socketio.server_options.get("json")),
         )
 

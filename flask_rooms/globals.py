@@ -16,6 +16,7 @@ from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.logins import Logins
 from flask_rooms.server.serving import Serving
 from flask_rooms.socket_requests.application import SocketRequest
 
@@ -35,6 +36,7 @@ class Parts:
     acknowledgements: Acknowledgements
     refusals: Refusals
     serving: Serving
+    logins: Logins
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:

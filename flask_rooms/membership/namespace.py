@@ -25,6 +25,7 @@ class Socket:
         accepted: Whether the connect handler has accepted it.
         ended: Whether its memberships have ended, since it is being disconnected.
         leaving: Whether its disconnect handler is claimed, so that it runs once.
+        expires: When its login expires, in seconds since 1970; None if it does not.
         state: What socket requests keep for it: its queue and its cookies.
     """
 
@@ -35,6 +36,7 @@ class Socket:
     accepted: bool = False
     ended: bool = False
     leaving: bool = False
+    expires: float | None = None
     state: Any = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ class Changed:
         events: The memberships that have begun or ended.
         unchanged: How many were so already.
         unknown: Socket IDs that are not here.
+        refused: Socket IDs that would be in too many rooms, so that nothing was done.
         ended: The sockets that are being disconnected, whose memberships have all ended.
         listened: Whether the listener has kept an event.
     """
@@ -39,6 +41,7 @@ class Changed:
     events: list[MembershipEvent] = field(default_factory=list)
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     ended: list[Socket] = field(default_factory=list)
     listened: bool = False
 
@@ -53,6 +56,7 @@ class Attempt:
         eio_sid: The Engine.IO session.
         user: Its user, once that is loaded.
         sid: The ID of the socket, once it is admitted.
+        expires: When its login expires, in seconds since 1970; None if it does not.
         missed: What was done to users meanwhile; where it is this user, it applies to the socket.
         withdrawn: Whether the client has left meanwhile.
     """
@@ -61,6 +65,7 @@ class Attempt:
     eio_sid: str
     user: User | None = None
     sid: str = ""
+    expires: float | None = None
     missed: list[Change] = field(default_factory=list)
     withdrawn: bool = False
 
@@ -76,10 +81,16 @@ class Registry:
     Args:
         listener: Called with each change, in the order of the changes, under the lock: it has
             to be quick.
+        rooms_per_socket: How many rooms a socket may be in, besides that of its ID.
     """
 
-    def __init__(self, listener: Listener = lambda events, origin: False) -> None:
+    def __init__(
+        self,
+        listener: Listener = lambda events, origin: False,
+        rooms_per_socket: float = math.inf,
+    ) -> None:
         self._listener = listener
+        self._rooms_per_socket = rooms_per_socket
         self.clear()
 
     def clear(self) -> None:
@@ -153,7 +164,7 @@ class Registry:
                 return None
             self._namespaces[namespace] = here
             attempt.sid = sid
-            socket = Socket(sid, eio_sid, rooms={sid}, user=user)
+            socket = Socket(sid, eio_sid, rooms={sid}, user=user, expires=attempt.expires)
             here.add(socket)
             join = PendingJoin(Change("join", namespace, (sid,), ()), [sid])
             for change in missed:
@@ -210,7 +221,12 @@ class Registry:
         done = Changed()
         with self._lock:
             here = self._namespace(change.namespace)
-            for sid in self._sids_of(here, change):
+            sids = self._sids_of(here, change)
+            if change.action == "join":
+                done.refused = self._crowded(here, sids, change.rooms)
+            if done.refused:
+                return done
+            for sid in sids:
                 socket = here.sockets.get(sid)
                 if socket is None or socket.ended:
                     done.unknown.append(sid)
@@ -233,6 +249,16 @@ class Registry:
         if change.action == "join":
             return [*here.members.get(change.source, ())]
         return here.members_of(change.source)
+
+    def _crowded(self, here: Namespace, sids: list[str], rooms: tuple[Room, ...]) -> list[str]:
+        """Return the sockets that would be in too many rooms."""
+
+        def is_crowded(socket: Socket) -> bool:
+            new = len(set(rooms) - socket.rooms)
+            return bool(new) and len(socket.rooms) - 1 + new > self._rooms_per_socket
+
+        found = ((sid, here.live_socket(sid)) for sid in sids)
+        return [sid for sid, socket in found if socket is not None and is_crowded(socket)]
 
     def leave_all(self, origin: Origin = CALL) -> set[str]:
         """End every membership but those in own rooms; return the Engine.IO sessions."""
@@ -273,6 +299,9 @@ class Registry:
                 return None
             here = self._namespace(change.namespace)
             standing = set(here.settle(join))  # there may be thousands
+            done.refused = self._crowded(here, join.sids, change.rooms)
+            if done.refused:
+                return done
             for sid in dict.fromkeys([*change.sids, *join.sids]):
                 socket = here.live_socket(sid)
                 if socket is None:
@@ -347,6 +376,43 @@ class Registry:
             for here in self._namespaces.values():
                 found.update(socket.eio_sid for socket in here.sockets.values())
             return found
+
+    def namespaces_of(self, eio_sid: str) -> int:
+        """Return how many sockets an Engine.IO session has, or is connecting."""
+        with self._lock:
+            found = {name for name, session in self._attempts if session == eio_sid}
+            found.update(
+                name for name, here in self._namespaces.items() if eio_sid in here.by_eio_sid
+            )
+            return len(found)
+
+    def connections_of(self, attempt: Attempt) -> int:
+        """Return over how many other connections the user of an attempt is here, or comes."""
+        user = attempt.user
+        if user is None:
+            return 0
+        with self._lock:
+            found = {
+                socket.eio_sid
+                for here in self._namespaces.values()
+                for socket in here.members.get(user, {}).values()
+            }
+            for other in self._attempts.values():  # in the order in which they began
+                if other is attempt:
+                    break
+                if other.user == user:
+                    found.add(other.eio_sid)
+            return len(found - {attempt.eio_sid})
+
+    def expired(self, now: float) -> list[tuple[str, Socket]]:
+        """Return the sockets whose login has expired, with their namespaces."""
+        with self._lock:
+            return [
+                (name, socket)
+                for name, here in self._namespaces.items()
+                for socket in here.sockets.values()
+                if socket.expires is not None and socket.expires <= now and socket.connected
+            ]
 
     def namespaces(self) -> list[str]:
         """Return the namespaces that have a socket here."""

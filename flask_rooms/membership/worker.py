@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from flask_rooms.membership.guarded import GuardedChanges
 from flask_rooms.membership.namespace import Origin, PendingJoin, Socket
 from flask_rooms.membership.notifications import SignalQueue
+from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.protocol.messages import Change, Operation, Query, Room
 from flask_rooms.results import Outcome, Part, WorkerInfo
@@ -66,6 +67,7 @@ class LocalWorker:
         signals: Sends the signals of the changes that *registry* reports.
         events: Delivers what other workers send to clients.
         connections: Ends connections.
+        refusals: Counts the joins of sockets that are in too many rooms.
         tasks: Runs what takes its time.
     """
 
@@ -76,8 +78,10 @@ class LocalWorker:
         signals: SignalQueue,
         events: Events,
         connections: Connections,
+        refusals: Refusals,
         tasks: Tasks,
     ) -> None:
+        self._refusals = refusals
         self._registry = registry
         self._guarded = guarded
         self._signals = signals
@@ -145,7 +149,7 @@ class LocalWorker:
         changed = self._registry.apply(change, origin)
         if changed.ended:
             self._connections.disconnect_in_background(changed.ended, change.namespace)
-        return Part(_outcome(change, changed)), changed.listened
+        return self._part(change, changed), changed.listened
 
     def _ask_guards(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
         if join is None:
@@ -154,7 +158,12 @@ class LocalWorker:
                 outcome += _outcome(change, changed)
             return Part(outcome)
         done = self._guarded.join(join, origin)
-        return Part(_outcome(change, done)) if isinstance(done, Changed) else Part(Outcome(), done)
+        return self._part(change, done) if isinstance(done, Changed) else Part(Outcome(), done)
+
+    def _part(self, change: Change, changed: Changed) -> Part:
+        if changed.refused:
+            self._refusals.count("rooms_per_socket")
+        return Part(_outcome(change, changed), tuple(changed.refused))
 
     # -- everything else ------------------------------------------------------------------
 

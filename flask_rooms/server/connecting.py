@@ -18,12 +18,14 @@ from flask_rooms.server.connections import Connections
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.hooks import HookRunner
+from flask_rooms.server.logins import has_expired, of_attempt
 from flask_rooms.server.private import ServerInternals
 
 logger = logging.getLogger("flask_rooms")
 
 #: What python-socketio answers a client that cannot connect.
 _UNABLE = "Unable to connect"
+_EXPIRED = "The login has expired"
 
 #: Loads the user of a connecting socket, given its handshake and what it has sent as `auth`.
 LoadUser = Callable[[dict[str, Any], Any], "User | None"]
@@ -84,9 +86,11 @@ class Connecting:
             self._refuse(eio_sid, namespace, _UNABLE)
             return
         try:
-            refusal = self._ask_hooks(attempt, auth)
+            refusal = self._connections.refusal(attempt)  # before any function is called
             if refusal is None:
-                refusal = self._load(attempt, auth)
+                refusal = self._ask_hooks(attempt, auth)
+            if refusal is None:
+                refusal = self._load(attempt, auth) or self._connections.refusal(attempt)
             if refusal is None:
                 self._ask_connect_handler(attempt, auth)  # calls register() and accept()
             else:
@@ -99,7 +103,9 @@ class Connecting:
     def _ask_hooks(self, attempt: Attempt, auth: Any) -> Any:
         """Return what to answer a client that a `before_connect` hook refuses, else None."""
         handshake = self._internals.handshake(attempt.eio_sid)
-        return _UNABLE if handshake is None else self._hooks.refusal(handshake, auth)
+        if handshake is None:
+            return _UNABLE
+        return self._hooks.refusal(of_attempt(handshake, attempt), auth)
 
     def _load(self, attempt: Attempt, auth: Any) -> Any:
         """Load the user; return what to answer a client whose user cannot be loaded."""
@@ -107,11 +113,11 @@ class Connecting:
         if handshake is None:
             return _UNABLE
         try:
-            attempt.user = self._load_user(handshake, auth)
+            attempt.user = self._load_user(of_attempt(handshake, attempt), auth)
         except BaseException:  # of the application, such as SystemExit
             logger.exception("The user of a socket could not be loaded: it is refused.")
             return _UNABLE
-        return None
+        return _EXPIRED if has_expired(attempt) else None
 
     def _ask_connect_handler(self, attempt: Attempt, auth: Any) -> None:
         try:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
+
+from werkzeug.wrappers import Response
 
 from flask_rooms.config import Config
+from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.refusals import Refusals
-from flask_rooms.membership.registry import Registry
+from flask_rooms.membership.registry import Attempt, Registry
 from flask_rooms.server.output import Output
+from flask_rooms.server.pace import Pace
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.server.slots import Slots
 
@@ -21,12 +27,16 @@ logger = logging.getLogger("flask_rooms")
 #: The reasons of disconnects because of a limit.
 UNREAD = "too much unread"
 NO_SOCKET = "no socket"
+TOO_FAST = "too many packets"
+LOGIN_EXPIRED = "login expired"
 
 #: Seconds between two looks at all connections.
 TICK = 0.5
 #: Seconds for which a connection may stay when its last socket has ended, or was refused: its
 #: client may be about to connect in another namespace.
 LINGER = 2.0
+#: Seconds; a packet that is early by less is not held up.
+MIN_DELAY = 0.01
 #: Seconds after which the WebSocket of a connection that has ended is cut, if it is still there.
 CLOSING = 10.0
 
@@ -39,6 +49,8 @@ class _Connection:
     Args:
         output: What its client has not read.
         slots: Those of its event handlers.
+        pace: How fast it may send.
+        waiting: Held by the reader that waits because it sends too fast.
         deadline: When it ends if it has no socket by then; None while it has one.
         fresh: Whether it has neither had a socket nor been refused one.
         ended: When it ended; None as long as it has not.
@@ -46,7 +58,9 @@ class _Connection:
 
     output: Output
     slots: Slots
+    pace: Pace
     deadline: float | None
+    waiting: threading.Lock = field(default_factory=threading.Lock)
     fresh: bool = True
     ended: float | None = None
 
@@ -62,15 +76,22 @@ class Connections:
         registry: The sockets of this worker.
         refusals: Counts the limits that are reached.
         internals: The server.
+        disconnect: Disconnects sockets of a namespace, in the background, for a reason.
     """
 
     def __init__(
-        self, config: Config, registry: Registry, refusals: Refusals, internals: ServerInternals
+        self,
+        config: Config,
+        registry: Registry,
+        refusals: Refusals,
+        internals: ServerInternals,
+        disconnect: Callable[[list[Socket], str, str], object],
     ) -> None:
         self._config = config
         self._registry = registry
         self._refusals = refusals
         self._internals = internals
+        self._disconnect = disconnect
         # Without a lock, which a forked child might inherit: each step on it is one operation.
         self._connections: dict[str, _Connection] = {}
         self._watched_in = 0  # the process that has the task
@@ -81,7 +102,8 @@ class Connections:
         """Watch a connection, which has no socket yet."""
         deadline = time.monotonic() + self._config.connect_timeout
         slots = Slots(self._config.concurrent_events)
-        self._connections[eio_sid] = _Connection(output, slots, deadline)
+        pace = Pace(self._config.packets_per_second)
+        self._connections[eio_sid] = _Connection(output, slots, pace, deadline)
         if self._watched_in != os.getpid():
             self._watched_in = os.getpid()
             self._internals.spawn(self._watch)
@@ -101,7 +123,8 @@ class Connections:
 
     def on_unread(self, eio_sid: str) -> None:
         """End a connection whose client does not read; called by whoever sends to it."""
-        self._refuse(eio_sid, "unread_bytes", UNREAD)
+        # In the background: it may hold a lock, and what is logged be sent to clients.
+        self._internals.spawn(self._refuse, eio_sid, "unread_bytes", UNREAD)
 
     def _refuse(self, eio_sid: str, limit: str, reason: str) -> None:
         self._refusals.count(limit)
@@ -110,6 +133,70 @@ class Connections:
     def _end(self, eio_sid: str, reason: str) -> None:
         # In the background: disconnect handlers run, and may take their time.
         self._internals.spawn(self._internals.end, eio_sid, reason)
+
+    # -- limits -----------------------------------------------------------------------------
+
+    def limited(self, handle_request: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the server's *handle_request*, refusing connections of which there are enough."""
+        limit = self._config.connections
+
+        def limited(environ: dict[str, Any], start_response: Any) -> Any:
+            is_new = "sid" not in parse_qs(environ.get("QUERY_STRING", ""))
+            if limit is None or not is_new or self._open() < limit:
+                return handle_request(environ, start_response)
+            self._refusals.count("connections")
+            refusal = Response("This worker has enough connections.", status=503)
+            return refusal(environ, start_response)
+
+        return limited
+
+    def _open(self) -> int:
+        return sum(one.ended is None for one in list(self._connections.values()))
+
+    def paced(self, handle: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+        """Return the function that handles messages, at the pace of each connection."""
+
+        def paced(eio_sid: str, data: Any) -> None:
+            if self._keep_pace(eio_sid):
+                handle(eio_sid, data)
+
+        return paced
+
+    def _keep_pace(self, eio_sid: str) -> bool:
+        """Wait until a message may be handled, while no more is read; False to drop it."""
+        connection = self._connections.get(eio_sid)
+        if connection is None:
+            return True
+        delay = connection.pace.delay(time.monotonic())
+        if connection.ended is not None:
+            return False
+        if delay <= MIN_DELAY:
+            return True
+        self._refusals.count("packets_per_second")
+        # Only one reader waits: a client that sends in parallel requests would hold many threads.
+        if not connection.waiting.acquire(blocking=False):
+            connection.ended = time.monotonic()
+            self._end(eio_sid, TOO_FAST)
+            return False
+        try:
+            self._internals.note_life(eio_sid)  # its answer to a ping is not read, either
+            self._internals.sleep(delay)
+        finally:
+            connection.waiting.release()
+        return True
+
+    def refusal(self, attempt: Attempt) -> str | None:
+        """Return what to answer a client that has enough sockets, or whose user has; else None."""
+        if self._registry.namespaces_of(attempt.eio_sid) > self._config.sockets_per_connection:
+            self._refusals.count("sockets_per_connection")
+            return "This connection has enough sockets"
+        limit = self._config.connections_per_user
+        if attempt.user is None or limit is None:
+            return None
+        if self._registry.connections_of(attempt) >= limit:
+            self._refusals.count("connections_per_user")
+            return "This user has enough connections"
+        return None
 
     # -- event handlers -------------------------------------------------------------------
 
@@ -149,6 +236,9 @@ class Connections:
     def _look(self) -> None:
         now = time.monotonic()
         busy = self._registry.sessions()
+        for namespace, socket in self._registry.expired(time.time()):
+            self._refusals.count("login_expired")
+            self._disconnect([socket], namespace, LOGIN_EXPIRED)
         for eio_sid, connection in list(self._connections.items()):
             if connection.ended is not None:
                 self._clear(eio_sid, connection, now)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, defaultdict
 from typing import Any
 
 import flask_socketio
 from flask import Blueprint, Flask, current_app, request
 
-from flask_rooms import Rooms, signals, sockets
+from flask_rooms import Refused, Rooms, signals, sockets
 
 #: Seconds between two pings, for which python-engineio keeps a thread, and until one is overdue.
 PING, PING_TIMEOUT = 2, 5
@@ -36,6 +37,8 @@ def create_app(**config: Any) -> Flask:
             max_http_buffer_size=10**7, ping_interval=PING, ping_timeout=PING_TIMEOUT
         ),
     )
+    rooms.before_connect(_look_at_login)
+    rooms.user_loader(lambda auth: auth.get("user") if isinstance(auth, dict) else None)
     rooms.after_disconnect(lambda reason, left: _gone.append({"sid": _sid(), "reason": reason}))
     signals.left.connect(_note, app)
     for namespace in ("/", "/chat", "/news"):
@@ -49,6 +52,11 @@ def create_app(**config: Any) -> Flask:
 
 def _sid() -> str:
     return str(request.sid)  # type: ignore[attr-defined]  # in the context of a socket
+
+
+def _look_at_login(auth: Any) -> None:
+    if isinstance(auth, dict) and "expires_in" in auth:
+        current_app.extensions["rooms"].login_expires(time.time() + auth["expires_in"])
 
 
 def _connect(auth: Any = None) -> bool:
@@ -74,7 +82,17 @@ def _hold(gate: str) -> str:
 @bp.put("/join/<room>")
 def join(room: str) -> dict[str, Any]:
     """Put the socket into a room."""
-    return {"changed": sockets.join(request, room).result().changed}
+    try:
+        return {"changed": sockets.join(request, room).result().changed}
+    except Refused as error:
+        return {"refused": error.sids}
+
+
+@bp.post("/renew/<int:seconds>")
+def renew(seconds: int) -> dict[str, Any]:
+    """Let the login of the socket expire so many seconds from now."""
+    current_app.extensions["rooms"].login_expires(time.time() + seconds)
+    return {}
 
 
 @bp.post("/say/<room>/<int:size>/<int:times>")

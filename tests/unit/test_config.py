@@ -27,6 +27,11 @@ DEFAULTS: dict[str, Any] = {
     "ROOMS_MESSAGE_BYTES": 2**20,
     "ROOMS_CONNECT_TIMEOUT": 20.0,
     "ROOMS_CONCURRENT_EVENTS": 32,
+    "ROOMS_PACKETS_PER_SECOND": 1000,
+    "ROOMS_SOCKETS_PER_CONNECTION": 20,
+    "ROOMS_ROOMS_PER_SOCKET": 10_000,
+    "ROOMS_CONNECTIONS_PER_USER": None,
+    "ROOMS_CONNECTIONS": None,
     "ROOMS_UNREAD_BYTES": 16 * 2**20,
 }
 
@@ -41,6 +46,11 @@ BAD_VALUES: dict[str, list[Any]] = {
     "message_bytes": NO_BYTES,
     "connect_timeout": NO_SECONDS,
     "concurrent_events": NO_BYTES,
+    "packets_per_second": NO_BYTES,
+    "sockets_per_connection": NO_BYTES,
+    "rooms_per_socket": NO_BYTES,
+    "connections_per_user": [value for value in NO_BYTES if value is not None],
+    "connections": [value for value in NO_BYTES if value is not None],
     "unread_bytes": NO_BYTES,
     "channel": ["", None, 42, b"channel", ["channel"], True],
     "secret_keys": ["", "key", b"key", [], (), [""], [b""], [None], ["key", None], [42], 42, True],

@@ -118,8 +118,9 @@ def test_so_does_one_that_polls(worker: Worker, other: RawClient) -> None:
             with urlopen(address, timeout=30) as response:
                 response.read()
 
-    with pytest.raises(HTTPError, match="400"):
+    with pytest.raises(HTTPError, match="400") as caught:
         poll_on()
+    caught.value.close()
 
 
 def test_a_client_that_is_refused_is_disconnected(worker: Worker, other: RawClient) -> None:

@@ -80,8 +80,9 @@ def test_so_is_one_that_does_not_poll(worker: Worker, other: RawClient) -> None:
 
     say_until_gone(other, sid)
 
-    with pytest.raises(HTTPError):
+    with pytest.raises(HTTPError) as caught:
         client.poll()
+    caught.value.close()
     while {"sid": sid, "reason": "too much unread"} not in state(other)["gone"]:
         pass
 
