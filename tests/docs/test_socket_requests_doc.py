@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import session
+from flask import request, session
 
 from flask_rooms import Rooms
+from flask_rooms.globals import parts_of
+from flask_rooms.protocol.messages import User
 from tests.docs.test_readme import FLASK, TIMEOUT, running
 from tests.support.apps import LocalCluster, make_app
 from tests.support.brokers import free_port
@@ -21,7 +24,7 @@ pytestmark = pytest.mark.mode_independent
 
 # A new block needs a new test here.
 (REQUEST,) = blocks("docs/socket-requests.md", "javascript")
-(HOOKS,) = blocks("docs/socket-requests.md", "python")
+(HOOKS, LOGINS) = blocks("docs/socket-requests.md", "python")
 (APP, *_) = blocks("README.md", "python")
 
 PROGRAM = """
@@ -73,3 +76,23 @@ def test_the_hooks() -> None:
 
         assert [(user, set(rooms)) for user, _, rooms in noted] == [(7, {"red"})]
         assert not worker.connect().is_connected()
+
+
+def test_logins_that_expire() -> None:
+    with LocalCluster() as cluster:
+        app = make_app()
+        rooms = Rooms(app, backend_url=cluster.hub)
+        worker = cluster.adopt(app, rooms)
+        tomorrow = time.time() + 86400
+        tokens = {"old": 1.0, "new": tomorrow, "newer": tomorrow + 1}
+        names = {"rooms": rooms, "app": app, "request": request}
+        exec(LOGINS, {**names, "decode": lambda token: {"sub": "Ada", "exp": tokens[token]}})
+
+        assert not worker.connect(auth={"token": "old"}).is_connected()
+        client = worker.connect(auth={"token": "new"})
+        socket = parts_of(app).registry.get("/", client.sid)
+        assert socket is not None
+        assert (socket.user, socket.expires) == (User("Ada"), tomorrow)
+        client.ask("post", "/login/renew", {"token": "newer"})
+
+        assert socket.expires == tomorrow + 1
