@@ -46,7 +46,7 @@ def list_rooms() -> ResponseReturnValue:
 
 @bp.post("/rooms")
 def create_room() -> ResponseReturnValue:
-    """Create a room; whoever creates a private one is its first guest."""
+    """Create a room; the user is the first guest of a private one."""
     user, name = current_user(), param("name")
     if not is_name(name):
         return {"message": NAME_RULE}, 400

@@ -19,7 +19,7 @@ from tests.support.brokers import BrokerMissing, Redis
 
 #: Short, so that one need not wait long until a killed worker counts as gone. Seconds.
 HEARTBEAT = "1.0"
-#: Where nobody but this machine reaches the controls.
+#: Where only this machine reaches the controls.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 

@@ -9,9 +9,15 @@ from example_app.access import PRIVATE, require_member, require_moderator, rooms
 from example_app.chat import NAME_RULE, is_name
 from example_app.store import sql
 from example_app.underneath import confirmed
-from flask_rooms import Outcome, sockets
+from flask_rooms import Outcome, request, sockets
 
 bp = Blueprint("moderation", __name__, url_prefix="/rooms/<room>")
+
+
+@bp.before_request
+def check_name() -> ResponseReturnValue | None:
+    """Refuse what cannot be the name of a person."""
+    return None if is_name((request.view_args or {}).get("user")) else ({"message": NAME_RULE}, 400)
 
 
 @bp.delete("/people/<user>")
@@ -50,8 +56,6 @@ def forgive(room: str, user: str) -> ResponseReturnValue:
 def invite(room: str, user: str) -> ResponseReturnValue:
     """Put a user on the list of a private room, and show the room on the user's pages."""
     require_member(room)
-    if not is_name(user):
-        return {"message": NAME_RULE}, 400
     sql("INSERT OR IGNORE INTO guests VALUES (?, ?)", room, user)
     sockets.broadcast("rooms", {}, user=user)
     return {"message": f"{user} may join {room}."}
