@@ -13,6 +13,8 @@ from flask_rooms.socket_requests.payload import Payload
 
 #: Has the Arrival of a request, in its environment.
 ARRIVAL = "flask_rooms.arrival"
+# Has the socket ID and the namespace of a socket request.
+_SOCKET = "flask_rooms.socket"
 
 # An allow list, because a proxy may authenticate users in a header of any name. The proxy sees
 # the handshake only, so a client could forge such a header in a socket request.
@@ -64,16 +66,17 @@ def mark_socket(environ: dict[str, Any], sid: str, namespace: str, body: bytes =
     """
     Make an environment that of a socket, with a body.
 
-    The body carries the mark: middleware may drop keys that it does not know, but not that one.
+    Both carry the mark: middleware may drop keys that it does not know, or wrap the body.
     """
     marked = environ["wsgi.input"] = _Body(body)
-    marked.socket = sid, namespace
+    marked.socket = environ[_SOCKET] = sid, namespace
 
 
 def socket_of(environ: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the socket ID and the namespace of a socket request; None over HTTP."""
+    marked: tuple[str, str] | None = environ.get(_SOCKET)
     body = environ.get("wsgi.input")
-    return body.socket if isinstance(body, _Body) else None
+    return body.socket if marked is None and isinstance(body, _Body) else marked
 
 
 def request_environ(

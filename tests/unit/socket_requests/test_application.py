@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from io import BytesIO
 from typing import Any
+from wsgiref.validate import validator
 
 import pytest
 from flask import Flask, Request, got_request_exception, request
@@ -181,6 +183,57 @@ def test_wsgi_app_is_like_the_middleware_that_was_put_there(
         patched.setattr(app, "wsgi_app", app.wsgi_app)
     assert app.wsgi_app is app.wsgi_app
     assert ask(worker) == [[None, False], [None, True]]
+
+
+def drops_keys(inner: Any) -> Any:
+    """As middleware does that makes an environment of its own."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        kept = {key for key in environ if not key.startswith("flask_rooms")}
+        return inner({key: environ[key] for key in kept}, start_response)  # type: ignore[no-any-return]
+
+    return call
+
+
+def reads_the_body(inner: Any) -> Any:
+    """As middleware does that logs or checks it."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = BytesIO(body)
+        return inner(environ, start_response)  # type: ignore[no-any-return]
+
+    return call
+
+
+@pytest.mark.parametrize("middleware", [drops_keys, reads_the_body, validator])
+@pytest.mark.parametrize("when", ["before Rooms", "after Rooms"])
+def test_a_socket_request_stays_one_through_middleware(
+    cluster: LocalCluster, middleware: Callable[[Any], Any], when: str
+) -> None:
+    """Whatever that does to the environment; the last of them checks all that PEP 3333 says."""
+    app = make_app()
+
+    @app.post("/about")
+    def about() -> list[Any]:
+        environ, sid = request.environ, getattr(request, "sid", None)
+        keys = ("version", "url_scheme", "multithread", "multiprocess", "run_once")
+        return [sid, request.get_json(), *(environ[f"wsgi.{key}"] for key in keys)]
+
+    if when == "before Rooms":
+        app.wsgi_app = middleware(app.wsgi_app)  # type: ignore[method-assign]
+    worker = cluster.worker(app)
+    if when == "after Rooms":
+        app.wsgi_app = middleware(app.wsgi_app)  # type: ignore[method-assign]
+    client = worker.connect()
+
+    answer = client.ask("post", "/about", {"a": "body"})
+
+    assert answer["statusCode"] == 200
+    assert answer["body"] == [client.sid, {"a": "body"}, [1, 0], "http", True, True, False]
+    with app.test_client().post("/about", json={"a": "body"}) as over_http:
+        assert over_http.json is not None
+        assert over_http.json[:2] == [None, {"a": "body"}]
 
 
 # -- agents ---------------------------------------------------------------------------------------
