@@ -33,6 +33,9 @@ class Response(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"  # cookies stay out of it
+
     def all(self, name: str) -> list[str]:
         """Return all values of the header *name*, which is in lower case."""
         return [value for key, value in self.headers if key.lower() == name]
