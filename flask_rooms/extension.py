@@ -472,7 +472,10 @@ class _Build:
             session_ended=disconnects.on_session_end,
             session_closed=connections.on_end,
             unread=connections.on_unread,
-            http=lambda handle: drain.guard_http(guard_http(connections.limited(handle))),
+            refused=self._refusals.count,
+            http=lambda handle: drain.guard_http(
+                guard_http(self._internals, self._refusals, connections.limited(handle))
+            ),
             packet_class=partial(checked, self._app, lambda: socketio.server_options.get("json")),
         )
 

@@ -20,16 +20,13 @@ from engineio.packet import Packet as EnginePacket
 from engineio.payload import Payload
 from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
+from flask_rooms.server import upgrading
+from flask_rooms.server.engine_io import MAX_POLLED_PACKETS
 from flask_rooms.server.output import Output
-from flask_rooms.server.websockets import websocket_of
+from flask_rooms.server.websocket import WebSocket
 
-#: Packets that one POST of a polling client may have. Clients send all that has queued up while
-#: they connected, and python-engineio refuses more than 16.
-MAX_POLLED_PACKETS = 5000
 #: Seconds after which a caller that waits for the application's own code is reported.
 SLOW = 5.0
-#: How many bytes of a client's messages may wait to be handled, besides one message.
-INPUT_BYTES = 2**16
 #: How many threads of run_apart() may wait for each other, as of a guard that joins a room.
 MAX_NESTED = 20
 
@@ -53,6 +50,7 @@ class Handlers:
         session_ended: Handles the end of a connection.
         session_closed: Called before that.
         unread: Called with a connection whose client leaves too much unread.
+        refused: Called with the name of a limit that a client has reached.
         http: Takes the server's WSGI application, and returns the one that replaces it.
         packet_class: Takes the server's class of packets, and returns the one that replaces it.
     """
@@ -65,6 +63,7 @@ class Handlers:
     session_ended: Callable[[str, Any], None]
     session_closed: Callable[[str], object]
     unread: Callable[[str], object]
+    refused: Callable[[str], object]
     http: Callable[[Callable[..., Any]], Callable[..., Any]]
     packet_class: Callable[[Any], Any]
 
@@ -114,8 +113,50 @@ class ServerInternals:
         drivers = eio._async  # of the mode, and shared by all servers of the process
         make, empty, limit = drivers["queue"], drivers["queue_empty"], self._unread_bytes
         eio._async = drivers | {"queue": lambda: Output(make(), empty, limit)}
-        make_websocket = websocket_of(eio.async_mode, drivers["websocket"])
-        eio._async["websocket"] = partial(_make_websocket, make_websocket)
+        if drivers["websocket"] is not None:
+            eio._async["websocket"] = partial(self._make_websocket, drivers["websocket"])
+
+    def _make_websocket(self, make: Callable[..., Any], handler: Any, eio: Any) -> Any:
+        """Return what python-engineio calls to upgrade a request: its own, but with our frames."""
+        output = handler.__self__.queue
+
+        def handle(websocket: Any) -> Any:
+            output.transport = websocket
+            try:
+                return handler(websocket)
+            finally:
+                output.transport = None
+
+        def serve(environ: dict[str, Any], start_response: Any) -> Any:
+            if not upgrading.can_upgrade(environ):  # such as uWSGI, which reads frames itself
+                return make(handle, eio)(environ, start_response)
+            try:
+                websocket = self._websocket(upgrading.upgrade(environ))
+            except upgrading.NoWebSocket:
+                start_response("400 Bad Request", [("Connection", "close")])
+                return []
+            try:
+                handle(websocket)
+            finally:
+                websocket.drain()
+            return upgrading.finish(environ)
+
+        return serve
+
+    def _websocket(self, upgraded: upgrading.Upgraded) -> WebSocket:
+        return WebSocket(
+            upgraded.tcp,
+            upgraded.read,
+            upgraded.frames,
+            self.message_bytes,
+            partial(self.sleep, 0),
+            self._handlers.refused,
+        )
+
+    @property
+    def message_bytes(self) -> int:
+        """How large a message of a client may be, in bytes."""
+        return int(self.server.eio.max_http_buffer_size)
 
     def _begin_session(self, eio_sid: str, environ: dict[str, Any]) -> Any:
         session = self.server.eio.sockets.get(eio_sid)
@@ -370,66 +411,14 @@ def engine_packets(parts: tuple[str | bytes, ...] | list[str | bytes]) -> list[E
     return [EnginePacket(MESSAGE, part) for part in parts]
 
 
-def _make_websocket(make: Callable[..., Any], handler: Any, server: Any) -> Any:
-    """Return a WebSocket of python-engineio that its connection knows of while it is open."""
-    output = handler.__self__.queue
-
-    def handle(websocket: Any) -> Any:
-        output.transport = websocket
-        if hasattr(websocket, "ws"):
-            websocket.ws.sock = _Patient(websocket.ws, server.sleep)
-        try:
-            return handler(websocket)
-        finally:
-            output.transport = None
-
-    return make(handle, server)
-
-
-class _Patient:
-    """
-    The TCP connection of a WebSocket of simple-websocket, not read while enough waits.
-
-    simple-websocket has a thread that reads on whether anything is done with it or not.
-
-    Args:
-        websocket: The WebSocket.
-        sleep: Waits, in the way of the mode.
-    """
-
-    def __init__(self, websocket: Any, sleep: Callable[[float], object]) -> None:
-        self._websocket = websocket
-        self._sock = websocket.sock
-        self._sleep = sleep
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def recv(self, size: int) -> Any:
-        """Receive, once the messages that were received before are being handled."""
-        while self._websocket.connected and self._is_full():
-            self._sleep(0.01)
-        return self._sock.recv(size)
-
-    def _is_full(self) -> bool:
-        waiting = self._websocket.input_buffer
-        return len(waiting) > 1 and sum(map(len, waiting.copy())) > INPUT_BYTES
-
-
 def _shut_down(websocket: Any) -> None:
     """Shut down the TCP connection below a WebSocket of python-engineio, if there is one."""
-    with contextlib.suppress(AttributeError, OSError):  # it is closed already
-        if hasattr(websocket, "ws"):  # simple-websocket
-            tcp = websocket.ws.sock
-        elif hasattr(websocket, "socket"):  # eventlet
-            tcp = websocket.socket
-        elif isinstance(websocket._sock, int):  # uWSGI has the number of the file
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # it is closed already
+        if isinstance(websocket, WebSocket):
+            websocket.shut_down()
+        else:  # uWSGI has the number of the file
             with socket.socket(fileno=os.dup(websocket._sock)) as copy:
                 copy.shutdown(socket.SHUT_RDWR)
-            return
-        else:  # gevent-websocket
-            tcp = websocket._sock.stream.handler.socket
-        tcp.shutdown(socket.SHUT_RDWR)
 
 
 def _timed_out(session: Any, ping_timeout: float) -> bool:

@@ -20,6 +20,7 @@ from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.connections import Connections
 from flask_rooms.server.delivery import Delivery
+from flask_rooms.server.engine_io import check_post
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.environ import (
@@ -245,11 +246,15 @@ def _error(status: int, message: str) -> dict[str, Any]:
     return acknowledgement(status, {"message": message})
 
 
-def guard_http(handle_request: Callable[..., Any]) -> Callable[..., Any]:
+def guard_http(
+    internals: ServerInternals, refusals: Refusals, handle_request: Callable[..., Any]
+) -> Callable[..., Any]:
     """Return the server's *handle_request*, refusing requests that no honest client makes."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         message = _refusal(environ)
+        if message is None and environ["REQUEST_METHOD"] == "POST":
+            message = check_post(environ, internals.message_bytes, refusals.count)
         if message is None:
             served: Iterable[bytes] = handle_request(environ, start_response)
             return served

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -73,6 +74,12 @@ class RawClient:
         """Have a send fail that takes longer."""
         self._websocket.settimeout(seconds)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the handshake's response, with names in lower case."""
+        headers: dict[str, str] = self._websocket.getheaders() or {}
+        return headers
+
     def send(self, frame: str | bytes) -> None:
         """Send a frame: text or binary, as the type says."""
         code = ABNF.OPCODE_TEXT if isinstance(frame, str) else ABNF.OPCODE_BINARY
@@ -94,6 +101,13 @@ class RawClient:
         """Send the rest of a frame."""
         assert self._websocket.sock is not None
         self._websocket.sock.sendall(data)
+
+    def send_without_end(self, piece: str, times: int) -> None:
+        """Send a text in pieces, of which none is the last, for as long as they are taken."""
+        with suppress(WebSocketException, OSError):
+            for number in range(times):
+                code = ABNF.OPCODE_CONT if number else ABNF.OPCODE_TEXT
+                self._websocket.send_frame(ABNF.create_frame(piece, code, fin=0))
 
     def send_as_text(self, frame: bytes) -> None:
         """Send bytes as a text frame, whether they are UTF-8 or not."""

@@ -42,7 +42,11 @@ class PollingClient:
 
     def post(self, *packets: str) -> None:
         """Send packets in one request."""
-        self._request(_SEPARATOR.join(packets).encode())
+        self.post_bytes(_SEPARATOR.join(packets).encode())
+
+    def post_bytes(self, body: bytes) -> None:
+        """Send a body of one's own making; raise HTTPError if it is refused."""
+        self._request(body)
 
     def poll(self) -> list[str]:
         """Return the packets that come next."""

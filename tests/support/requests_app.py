@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import threading
 from collections import Counter, defaultdict
 from typing import Any
@@ -116,6 +117,15 @@ def connections() -> list[int]:
 def refusals() -> dict[str, int]:
     """Say which limits were reached, and how often."""
     return dict(current_app.extensions["rooms"].refusals)
+
+
+@bp.get("/delay")
+def delay() -> list[bool]:
+    """Say whether what is sent to the socket waits for an acknowledgement of TCP."""
+    server = current_app.extensions["socketio"].server
+    eio_sid = server.manager.eio_sid_from_sid(request.sid, "/")  # type: ignore[attr-defined]
+    tcp = server.eio.sockets[eio_sid].queue.transport.socket
+    return [not tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)]
 
 
 @bp.put("/mirror")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from hypothesis import given, settings
@@ -17,10 +17,9 @@ from flask_rooms.server.packet_class import ATTACHMENT_BYTES, ATTACHMENTS, NAMES
 from flask_rooms.socket_requests.handler import VERBS
 from flask_rooms.socket_requests.payload import DEPTH
 from tests.support.raw import RawClient
+from tests.support.raw_polling import PollingClient
 from tests.support.requests_app import CONTENT, MESSAGE
 from tests.support.workers import Worker, cluster
-
-MODE = os.environ.get("ROOMS_TEST_MODE", "threading")
 
 
 @pytest.fixture(scope="module")
@@ -255,9 +254,9 @@ def test_bytes_where_text_belongs_are_refused(client: RawClient, field: str) -> 
 
 def test_text_where_bytes_belong_is_no_end(client: RawClient) -> None:
     client.send('451-7["put",{"url":"/mirror","data":{"_placeholder":true,"num":0}}]')
-    client.send('4["get"]')
+    client.send('42["get"]')
 
-    client.answer(7)
+    assert refused(client.answer(7))
     assert goes_on(client)
 
 
@@ -276,7 +275,6 @@ def test_pieces_are_bounded_in_number(worker: Worker) -> None:
         assert not client.survives()
 
 
-@pytest.mark.skipif(MODE != "threading", reason="a green server takes long for megabytes")
 def test_pieces_are_bounded_in_size(worker: Worker) -> None:
     with RawClient(worker.url) as client:
         client.send('45100-7["put",{"url":"/echo"}]')
@@ -348,13 +346,65 @@ def test_a_namespace_has_a_name_of_bounded_length(client: RawClient) -> None:
     assert refusals(client, "malformed_packets") == before + 1
 
 
-@pytest.mark.parametrize("packet", ["44", "47", "48[]", "49", "4true", "4null", '4{"a":1}'])
+@pytest.mark.parametrize("packet", ["44", "47", "48[]", "49"])
 def test_packets_that_no_client_sends_do_nothing(client: RawClient, packet: str) -> None:
     before = refusals(client, "malformed_packets")
     client.send(packet)
 
     assert goes_on(client)
     assert refusals(client, "malformed_packets") == before + 1
+
+
+NOT_ENGINE_IO = ["4true", '4{"a":1}', "4" + "[" * 10**5, "0", "7", "2x", "é", "²", "b4AAAA"]
+
+
+@pytest.mark.parametrize("packet", NOT_ENGINE_IO, ids=range(len(NOT_ENGINE_IO)))
+def test_what_is_not_engine_io_ends_its_connection(worker: Worker, packet: str) -> None:
+    with RawClient(worker.url) as other, RawClient(worker.url) as client:
+        before = refusals(other, "malformed_packets")
+        client.send(packet)
+
+        assert not client.survives()
+        assert refusals(other, "malformed_packets") == before + 1
+        while client.sid in other.request("get", "/sids")["body"]:
+            pass
+
+
+def test_a_message_in_pieces_that_has_no_end_ends_its_connection(worker: Worker) -> None:
+    with RawClient(worker.url) as other, RawClient(worker.url) as client:
+        before = refusals(other, "max_http_buffer_size")
+        client.send_without_end("4" + "x" * 10**6, MESSAGE // 10**6)
+
+        assert not client.survives()
+        assert refusals(other, "max_http_buffer_size") == before + 1
+
+
+def test_nothing_is_compressed(worker: Worker) -> None:
+    """A megabyte of zeros is a kilobyte, compressed."""
+    asked = ["Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"]
+    with RawClient(worker.url, header=asked) as client:
+        assert "sec-websocket-extensions" not in client.headers
+
+
+def test_what_is_sent_does_not_wait_for_an_acknowledgement(client: RawClient) -> None:
+    """Which takes 40 ms, so the first answer of a connection would take as long."""
+    assert client.request("get", "/delay")["body"] == [False]
+
+
+@pytest.mark.parametrize(
+    "body", [b"x", b"", b"d=1", b"4[", b"b4", b"\xff", b"42[1]\x1e", b"\x1e" * 5000], ids=range(8)
+)
+def test_a_body_that_is_not_engine_io_is_refused(worker: Worker, body: bytes) -> None:
+    with RawClient(worker.url) as other, PollingClient(worker.url) as client:
+        before = refusals(other, "malformed_packets")
+        with pytest.raises(HTTPError) as refused:
+            client.post_bytes(body)
+        refused.value.close()
+
+        assert refused.value.code == 400
+        assert refusals(other, "malformed_packets") == before + 1
+        client.post('421["echo",1]')  # the connection goes on
+        assert client.receive(1) == ["431[[1]]"]
 
 
 # -- clients that do not read -----------------------------------------------------------------

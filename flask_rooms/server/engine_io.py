@@ -1,0 +1,52 @@
+"""What clients may send in Engine.IO: the rest is refused before python-engineio reads it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+#: Packets that one POST of a polling client may have. Clients send all that has queued up while
+#: they connected, and python-engineio refuses more than 16.
+MAX_POLLED_PACKETS = 5000
+
+_SEPARATOR = "\x1e"
+# The types of https://github.com/socketio/engine.io-protocol; messages are packets of Socket.IO,
+# which begin with a digit. Else python-engineio would take them for JSON of its own.
+_PACKET = re.compile(r"1|2(probe)?|3(probe)?|5|6|4([0-9].*)?", re.DOTALL | re.ASCII)
+_BASE64 = re.compile(r"b([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+def is_packet(message: str | bytes) -> bool:
+    """Whether a message over a WebSocket is a packet of Engine.IO; binary ones always are."""
+    return isinstance(message, bytes) or _PACKET.fullmatch(message) is not None
+
+
+def check_post(environ: dict[str, Any], limit: int, refuse: Callable[[str], object]) -> str | None:
+    """
+    Read the body of a polling client's POST, and return why it is refused, or None.
+
+    Args:
+        environ: The WSGI environment; the body can be read from it again.
+        limit: How large the body may be, in bytes.
+        refuse: Called with the name of the limit if one is reached.
+    """
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not length.isascii() or not length.isdigit() or int(length) > limit:
+        refuse("max_http_buffer_size")
+        return f"The body of a request has {limit} bytes at most."
+    body = environ["wsgi.input"].read(int(length))
+    environ["wsgi.input"] = io.BytesIO(body)
+    if body.count(_SEPARATOR.encode()) < MAX_POLLED_PACKETS and _is_payload(body):
+        return None
+    refuse("malformed_packets")
+    return "This is not Engine.IO."
+
+
+def _is_payload(body: bytes) -> bool:
+    try:
+        packets = body.decode().split(_SEPARATOR)
+    except UnicodeDecodeError:
+        return False
+    return all(_PACKET.fullmatch(one) or _BASE64.fullmatch(one) for one in packets)

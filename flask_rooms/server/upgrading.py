@@ -1,0 +1,114 @@
+"""Upgrades a request to a WebSocket, on the servers of all modes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import Connection
+from wsproto.events import AcceptConnection
+from wsproto.utilities import RemoteProtocolError
+
+# Where servers keep the connection of a request in its environment.
+_SOCKETS = ("werkzeug.socket", "gunicorn.socket")
+# Extensions are not among these: nothing is compressed, so that nothing small inflates.
+_HEADERS = ("Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version")
+
+
+class NoWebSocket(Exception):
+    """A request cannot be upgraded, because it is no request for a WebSocket."""
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """
+    A connection that carries a WebSocket from now on.
+
+    Args:
+        tcp: The connection.
+        read: Returns at most so many bytes of it, and none at its end.
+        frames: The protocol, whose handshake is done.
+    """
+
+    tcp: Any
+    read: Callable[[int], bytes]
+    frames: Connection
+
+
+def can_upgrade(environ: dict[str, Any]) -> bool:
+    """Whether the server of a request is one of those whose connections are known."""
+    known = (*_SOCKETS, "eventlet.input", "wsgi.websocket")
+    return any(key in environ for key in known) or _file_of_pywsgi(environ) is not None
+
+
+def upgrade(environ: dict[str, Any]) -> Upgraded:
+    """
+    Upgrade a request.
+
+    Raises:
+        NoWebSocket: It is no request for one.
+        OSError: The client has gone.
+    """
+    if "wsgi.websocket" in environ:
+        return _take_over(environ["wsgi.websocket"])
+    tcp, read = _connection(environ)
+    _send_at_once(tcp)
+    protocol = WSConnection(ConnectionType.SERVER)
+    headers = [(name, environ.get(f"HTTP_{name.upper().replace('-', '_')}")) for name in _HEADERS]
+    given = [(name.encode(), value.encode("latin-1")) for name, value in headers if value]
+    try:
+        protocol.initiate_upgrade_connection([(b"Host", b"localhost"), *given], "/")
+    except RemoteProtocolError as error:
+        raise NoWebSocket(str(error)) from error
+    tcp.sendall(protocol.send(AcceptConnection()))
+    assert protocol.connection is not None
+    return Upgraded(tcp, read, protocol.connection)
+
+
+def finish(environ: dict[str, Any]) -> Iterable[bytes]:
+    """Tell the server of a request that its connection is not for it any more."""
+    if "werkzeug.socket" in environ:
+        raise ConnectionError("The WebSocket is closed.")  # which it expects, and does not log
+    if "gunicorn.socket" in environ:
+        raise StopIteration
+    if "eventlet.input" in environ:
+        sys.modules["eventlet.wsgi"].WSGI_LOCAL.already_handled = True
+    return []
+
+
+def _connection(environ: dict[str, Any]) -> tuple[Any, Callable[[int], bytes]]:
+    """Return the connection of a request, and what reads from it."""
+    file = _file_of_pywsgi(environ)
+    if file is not None:
+        return file.raw._sock, file.read1  # which may have read ahead
+    named = [environ[key] for key in _SOCKETS if key in environ]
+    tcp = named[0] if named else environ["eventlet.input"].get_socket()
+    return tcp, tcp.recv
+
+
+def _file_of_pywsgi(environ: dict[str, Any]) -> Any:
+    """Return the file over the connection that gevent's own server has; None on others."""
+    file = environ["wsgi.input"]
+    file = getattr(file, "rfile", file)
+    is_gevent = environ.get("SERVER_SOFTWARE", "").startswith("gevent")
+    return file if is_gevent and hasattr(file, "raw") else None
+
+
+def _take_over(websocket: Any) -> Upgraded:
+    """Take over a WebSocket of gevent-websocket, which has sent its handshake already."""
+    handler = websocket.stream.handler
+    websocket.closed = True  # it sends nothing more
+    _send_at_once(handler.socket)
+    frames = Connection(ConnectionType.SERVER)
+    return Upgraded(handler.socket, handler.rfile.read1, frames)
+
+
+def _send_at_once(tcp: Any) -> None:
+    # Else the second frame waits until the client has acknowledged the first, which takes 40 ms.
+    with contextlib.suppress(OSError):  # a Unix socket has no such option, and no such delay
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
