@@ -178,10 +178,13 @@ def test_wsgi_app_is_like_the_middleware_that_was_put_there(
     assert app.wsgi_app == fixed
     assert repr(app.wsgi_app) == repr(fixed)
     assert (app.wsgi_app.app, app.wsgi_app.x_for) == (inner, 2)
-    assert app.wsgi_app is app.wsgi_app
+    kept = app.wsgi_app
     with monkeypatch.context() as patched:
-        patched.setattr(app, "wsgi_app", app.wsgi_app)
-    assert app.wsgi_app is app.wsgi_app
+        patched.setattr(app, "wsgi_app", lambda environ, start_response: [])
+    assert app.wsgi_app is kept
+    other = cluster.worker().app
+    other.wsgi_app = kept  # type: ignore[method-assign]
+    assert other.wsgi_app is not kept
     assert ask(worker) == [[None, False], [None, True]]
 
 
