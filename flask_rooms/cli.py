@@ -14,21 +14,17 @@ from flask import Flask, current_app
 from flask.cli import AppGroup
 
 from flask_rooms.api.arguments import NOT_GIVEN, NotGiven
+from flask_rooms.api.check import ONLY_ITSELF, described, of_broker, unanswered
+from flask_rooms.api.check import check as run_check
 from flask_rooms.api.queries import By
 from flask_rooms.api.sockets import DEFAULT_EVENT, Sockets
 from flask_rooms.backends import MemoryBackend
 from flask_rooms.cluster.driver import Cluster
-from flask_rooms.cluster.transport import remedy
 from flask_rooms.errors import RoomsError
 from flask_rooms.globals import parts_of
 from flask_rooms.results import Answer, Outcome, WorkerInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-ONLY_ITSELF = (
-    "memory:// connects the workers of one process, so this command has no other workers: set "
-    "ROOMS_BACKEND_URL to a broker's URL."
-)
 
 
 class _Commands(AppGroup):
@@ -163,20 +159,25 @@ def broadcast(room: str, data: str, event: str, as_json: bool, namespace: str | 
 
 
 @rooms.command()
-def check() -> None:
+@_json
+def check(as_json: bool) -> None:
     """Check whether this command reaches the other workers; if not, print what to do."""
-    cluster, sockets = _connect()
-    answer = sockets.workers()
-    _require_complete(answer)
-    if isinstance(cluster.backend, MemoryBackend):
-        raise click.exceptions.Exit(1)  # _connect() has printed why
-    others = sorted(answer.value - {cluster.name})
-    if not others:
-        raise click.ClickException(
-            f"There is no other worker on {cluster.backend!r}: start a worker with the same "
-            "ROOMS_BACKEND_URL and ROOMS_CHANNEL."
-        )
-    click.echo(f"Other workers that have answered on {cluster.backend!r}: {', '.join(others)}")
+    cluster = _cluster()
+    cluster.start()
+    found = run_check(cluster, current_app.extensions["rooms"].sockets)
+    others = sorted(found.workers - {cluster.name})
+    if as_json:
+        whole = {"kind": found.kind, "status": found.status, "message": found.message}
+        backend = {"this": cluster.name, "backend": repr(cluster.backend)}
+        workers = {str(one): vars(one) for one in sorted(found.workers)}
+        click.echo(json.dumps({**whole, **backend, "workers": workers}))
+    elif found.status == 0:
+        click.echo(f"Other workers that have answered on {cluster.backend!r}: {described(others)}")
+    elif found.kind == "memory":
+        click.echo(found.message, err=True)
+    else:
+        click.echo(f"Error: {found.message}", err=True)
+    raise click.exceptions.Exit(found.status)
 
 
 # -- helpers ----------------------------------------------------------------------------------
@@ -186,11 +187,9 @@ def _connect() -> tuple[Cluster, Sockets]:
     """Join the cluster, and return it and this worker's sockets."""
     cluster = _cluster()
     cluster.start()
-    if not cluster.hears_itself:
-        raise click.ClickException(
-            f"No message arrives over {cluster.backend!r}, not even this command's own: start the "
-            "broker, or correct ROOMS_BACKEND_URL."
-        )
+    finding = of_broker(cluster)
+    if finding is not None:
+        raise click.ClickException(finding.message)
     if isinstance(cluster.backend, MemoryBackend):
         click.echo(ONLY_ITSELF, err=True)
     sockets: Sockets = current_app.extensions["rooms"].sockets
@@ -237,18 +236,9 @@ def _show(
 
 def _require_complete(answer: Answer[Any]) -> None:
     """Exit with status 1 unless every worker has answered."""
-    for reason, count in _cluster().dropped.items():
-        raise click.ClickException(f"Messages were dropped ({reason}: {count}). {remedy(reason)}")
-    if answer.missing:
-        raise click.ClickException(
-            f"No answer from {_described(answer.missing)}: check these workers. A worker "
-            "that was killed is removed after four heartbeat intervals."
-        )
-    if not answer.complete:
-        raise click.ClickException(
-            "Some workers may not have been discovered yet: set ROOMS_CONFIRM_TIMEOUT to at least "
-            "twice ROOMS_HEARTBEAT_INTERVAL."
-        )
+    finding = unanswered(_cluster(), answer)
+    if finding is not None:
+        raise click.ClickException(finding.message)
 
 
 def _show_outcome(future: Future[Outcome], as_json: bool) -> None:
@@ -266,10 +256,6 @@ def _row(worker: WorkerInfo, this: str) -> str:
     place = f"{worker.pid or '-'}\t{_printable(worker.host or '-')}"
     what = f"{_printable(worker.version or '-')}\t{_span(worker.age)}"
     return f"{worker}\t{place}\t{what}" + ("\tthis command" if worker == this else "")
-
-
-def _described(workers: Iterable[str]) -> str:
-    return ", ".join(getattr(one, "description", one) for one in sorted(workers))
 
 
 def _span(seconds: float | None) -> str:

@@ -99,6 +99,14 @@ class Backend(ABC):
         """
         return None
 
+    def elsewhere(self) -> list[str]:
+        """
+        Return where else on this broker workers are connected, in words, for `flask rooms check`.
+
+        Empty if the broker cannot tell.
+        """
+        return []
+
     @abstractmethod
     def close(self) -> None:
         """Disconnect, and wake a waiting receive(); closing twice has no effect."""

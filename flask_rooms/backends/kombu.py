@@ -138,6 +138,11 @@ class KombuBackend(Backend):
             return None
         return publisher.audience()
 
+    def elsewhere(self) -> list[str]:
+        """Return the other databases and channels of a Redis to which workers are connected."""
+        publisher = self._publisher
+        return [] if publisher is None else publisher.elsewhere()
+
     def close(self) -> None:
         """Disconnect, and wake a waiting receive(); closing twice has no effect."""
         publisher, self._publisher = self._publisher, None
@@ -231,6 +236,13 @@ class _Publisher(_Link):
         except BackendError:
             return None
 
+    def elsewhere(self) -> list[str]:
+        try:
+            with self._use() as session:
+                return session.elsewhere()
+        except BackendError:
+            return []
+
 
 class _Subscriber(_Link):
     def __init__(self, connect: Callable[[], Session], where: str, address: str) -> None:
@@ -269,6 +281,7 @@ def _check(url: str, options: Mapping[str, Any]) -> str:
     try:
         parts = urlsplit(url)
         where = f"{scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
+        where += parts.path  # the database or virtual host
         if "@" in rest[len(parts.netloc) :]:
             raise ValueError
         connection = prepare(url, options)

@@ -8,10 +8,12 @@ that is.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 from amqp import Message, NotFound
@@ -81,6 +83,10 @@ class Session(ABC):
         """Return how many sessions are subscribed, or None where the broker does not say."""
         return None
 
+    def elsewhere(self) -> list[str]:
+        """Return where else on this broker sessions are subscribed, in words."""
+        return []
+
     def drain(self, timeout: float) -> bool:
         """Handle the broker's next message; return False if none arrived in *timeout* seconds."""
         try:
@@ -129,6 +135,13 @@ class RedisSession(Session):
         self._send("PUBSUB", "NUMSUB", self._topic)
         _, count = self._redis.read_response()
         return int(count)
+
+    def elsewhere(self) -> list[str]:
+        self._send("PUBSUB", "CHANNELS", "*")
+        topics = [topic.decode(errors="replace") for topic in self._redis.read_response()]
+        found = [re.fullmatch(r"/(\d+)\.([^/]+)", one) for one in topics if one != self._topic]
+        named = [(one[1], unquote(one[2])) for one in found if one]
+        return [f"database {db}, channel {channel!r}" for db, channel in sorted(named)]
 
     def subscribe(self, address: str, take: Take) -> None:
         self._take = take

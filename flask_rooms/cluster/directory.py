@@ -45,6 +45,10 @@ class Directory:
         age = time.monotonic() - born
         return WorkerInfo(name, about.host, about.pid, about.version, age, about.interval)
 
+    def infos(self) -> list[WorkerInfo]:
+        """Return all that are remembered, this worker among them."""
+        return [self.info(name) for name in list(self._known)]
+
     def _record(self, name: str, about: About, born: float) -> None:
         self._known.pop(name, None)  # so that the one heard last is the last one
         self._known[name] = about, born

@@ -101,6 +101,11 @@ class Cluster:
         return self._shared.directory.info(name)
 
     @property
+    def heard(self) -> list[WorkerInfo]:
+        """The workers heard so far, also those that have left, and this one."""
+        return self._shared.directory.infos()
+
+    @property
     def backend(self) -> Backend:
         """The backend that carries the messages."""
         return self._transport.backend
@@ -109,6 +114,11 @@ class Cluster:
     def dropped(self) -> Counter[str]:
         """How many payloads were refused, by reason."""
         return self._transport.dropped
+
+    @property
+    def broker_error(self) -> str | None:
+        """Why the broker could not be reached the last time, or None."""
+        return self._transport.error
 
     @property
     def hears_itself(self) -> bool:

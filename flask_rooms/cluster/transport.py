@@ -42,6 +42,7 @@ class Transport:
 
     Attributes:
         down: Whether the broker could not be reached at the last attempt.
+        error: Why the broker could not be reached the last time; None if it always could.
         dropped: How many payloads were refused, by reason.
     """
 
@@ -49,6 +50,7 @@ class Transport:
         self.backend = backend
         self.codec = codec
         self.down = False
+        self.error: str | None = None
         self.dropped: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
 
@@ -65,6 +67,7 @@ class Transport:
     def on_disconnect(self, error: BackendError) -> None:
         """Record that the broker is unreachable."""
         self.down = True
+        self.error = str(error)
         self.warn("lost", "The broker cannot be reached, trying again: %s", error)
 
     def publish(self, frame: Frame) -> None:

@@ -7,6 +7,8 @@ import os
 import platform
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import pytest
@@ -15,7 +17,7 @@ from flask import Flask
 
 import flask_rooms
 from flask_rooms import Answer, Rooms
-from flask_rooms.cli import ONLY_ITSELF
+from flask_rooms.api.check import ONLY_ITSELF, STATUSES, kind_of_error
 from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import LocalCluster, fence, make_app
 from tests.support.apps import Worker as InProcessWorker
@@ -106,25 +108,102 @@ def test_a_check_names_the_others(network: Terminal) -> None:
     assert network.there.name in output
 
 
+NO_HOST = "redis://no-such-host.invalid:6379"
+
+
 @pytest.mark.parametrize(
-    ("variables", "advice"),
+    ("variables", "kind", "advice"),
     [
-        ({"FLASK_SECRET_KEY": "another"}, "a worker another SECRET_KEY?"),
-        ({"FLASK_ROOMS_CHANNEL": "another"}, "start a worker with the same"),
-        ({"FLASK_ROOMS_BACKEND_URL": "redis://u:secret@127.0.0.1:{port}"}, "start the broker"),
-        ({"FLASK_ROOMS_HEARTBEAT_INTERVAL": "20"}, "set ROOMS_CONFIRM_TIMEOUT to"),
+        ({"FLASK_SECRET_KEY": "another"}, "key", "a worker another SECRET_KEY?"),
+        ({"FLASK_ROOMS_CHANNEL": "another"}, "elsewhere", "database 0, channel '{channel}'"),
+        ({"FLASK_ROOMS_BACKEND_URL": "{other_database}"}, "elsewhere", "database 0, channel"),
+        ({"FLASK_ROOMS_BACKEND_URL": "redis://u:secret@127.0.0.1:{port}"}, "refused", "start it"),
+        ({"FLASK_ROOMS_BACKEND_URL": NO_HOST}, "name", "cannot be resolved"),
+        ({"FLASK_ROOMS_BACKEND_URL": "{password}"}, "password", "the user or the password"),
+        ({"FLASK_ROOMS_HEARTBEAT_INTERVAL": "2"}, "interval", "0.5 seconds for {here}"),
+        ({"FLASK_ROOMS_HEARTBEAT_INTERVAL": "20"}, "interval", "the same on every worker"),
     ],
-    ids=["key", "channel", "broker", "heartbeat"],
+    ids=["key", "channel", "database", "broker", "host", "password", "interval", "long interval"],
 )
-def test_a_check_says_what_to_do(
-    workers: list[Worker], variables: dict[str, str], advice: str
+def test_a_check_tells_what_is_wrong_by_its_kind(
+    workers: list[Worker], variables: dict[str, str], kind: str, advice: str
 ) -> None:
-    variables = {name: value.format(port=free_port()) for name, value in variables.items()}
+    web = workers[0]
+    parts = urlsplit(web.backend)
+    known = {
+        "port": free_port(),
+        "channel": web.channel,
+        "here": min(worker.name for worker in workers),
+        "other_database": parts._replace(path="/7").geturl(),
+        "password": parts._replace(netloc=f"nobody:secret@{parts.netloc}").geturl(),
+    }
+    variables = {name: value.format(**known) for name, value in variables.items()}
+    status = STATUSES[kind]
 
-    output = run_flask(workers[0], "rooms", "check", returns=1, errors=True, **variables)
+    output = run_flask(web, "rooms", "check", returns=status, errors=True, **variables)
+    told = json.loads(run_flask(web, "rooms", "check", "--json", returns=status, **variables))
 
-    assert advice in output
+    assert advice.format(**known) in output
+    assert (told["kind"], told["status"]) == (kind, status)
+    assert advice.format(**known) in told["message"]
     assert "secret" not in output
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("NoPermissionError: NOPERM No permissions to run 'publish'", "permission"),
+        ("ReadOnlyError: You can't write against a read only replica.", "replica"),
+        ("MovedError: MOVED 1234 10.0.0.1:6379", "redis-cluster"),
+        ("SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] unable to get local issuer", "tls"),
+        ("NotAllowed: Connection.open: (530) NOT_ALLOWED - vhost shop not found", "vhost"),
+        ("AccessRefused: (0, 0): (403) ACCESS_REFUSED - Login was refused", "password"),
+        ("AccessRefused: ACCESS_REFUSED - read access to queue 'q' refused", "permission"),
+        ("TimeoutError: Timeout reading from socket", "timeout"),
+        ("OSError: something else", "broker"),
+    ],
+)
+def test_the_reason_of_a_broker_has_a_kind(error: str, kind: str) -> None:
+    assert kind_of_error(error)[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("{amqp}", "alone"),
+        ("amqp://guest:wrong@{address}//", "password"),
+        ("amqp://guest:guest@{address}/no-such-host", "vhost"),
+    ],
+)
+def test_the_reasons_of_rabbitmq_too(
+    workers: list[Worker], amqp_broker: Broker, url: str, kind: str
+) -> None:
+    address = urlsplit(amqp_broker.url).netloc.rpartition("@")[2]
+    where = {"FLASK_ROOMS_BACKEND_URL": url.format(amqp=amqp_broker.url, address=address)}
+
+    output = run_flask(
+        workers[0], "rooms", "check", "--json", returns=STATUSES[kind], errors=True, **where
+    )
+
+    assert f'"kind": "{kind}"' in output
+
+
+def test_a_worker_that_is_stopped_is_named_or_counted(redis_broker: Broker) -> None:
+    with cluster(redis_broker.url, 2, ROOMS_APP) as (here, there):
+        there.pause()
+        output = run_flask(here, "rooms", "check", returns=STATUSES["silent"], errors=True)
+        there.resume()
+
+    assert there.name in output or "the others hang or are stopped" in output
+
+
+def test_every_kind_has_a_status_of_its_own_and_a_row_in_the_documentation() -> None:
+    text = Path(__file__).parents[2].joinpath("docs", "anywhere.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| `([\w-]+)` \|", text, re.MULTILINE)
+
+    assert {kind: int(status) for status, kind in rows} == STATUSES
+    assert len(set(STATUSES.values())) == len(STATUSES)
+    assert not {2} & set(STATUSES.values())  # Click's own
 
 
 # -- in this process --------------------------------------------------------------------------
