@@ -170,6 +170,7 @@ class _Link:
         self._where = where
         # Made here, not at import, so that a patched process has a green lock.
         self._owner = threading.Lock()
+        self._used_by = 0  # the thread that uses the connection
         self._session: Session | None = None
         self.closed = False
 
@@ -188,9 +189,13 @@ class _Link:
 
     @contextmanager
     def _use(self) -> Iterator[Session]:
+        if self._used_by == threading.get_ident():
+            # The driver logs, and a handler of the application's logging publishes.
+            raise BackendError("This thread is using the connection.")
         with self._owner:
             if self.closed:
                 raise BackendError("The backend is closed.")
+            self._used_by = threading.get_ident()
             try:
                 if self._session is None:
                     self._session = self._prepare(self._connect())
@@ -204,6 +209,7 @@ class _Link:
                 reason = f"{type(error).__name__}: {error}"
                 raise BackendError(f"No connection to {self._where}: {reason}") from error
             finally:
+                self._used_by = 0
                 if self.closed:
                     self._end()
 

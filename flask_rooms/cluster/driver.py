@@ -20,7 +20,7 @@ from flask_rooms.cluster.receiver import SHORTEST, Receiver
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.shutdown import register_process
 from flask_rooms.cluster.transport import Transport
-from flask_rooms.errors import BackendError, RoomsError
+from flask_rooms.errors import BackendError, BackendUnavailable, RoomsError
 from flask_rooms.protocol.codec import BadMessage, Codec
 from flask_rooms.protocol.messages import Frame, Goodbye, Query
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node, PeerLeft
@@ -80,6 +80,7 @@ class Cluster:
         self._joined_in = 0  # the process in which this worker has a name
         self._ready_in = 0  # the process in which its own messages come back
         self._starting = threading.Lock()
+        self._starter = 0  # the thread that opens the backend
         reset_in_children(self)
 
     # -- joining and leaving --------------------------------------------------------------
@@ -155,6 +156,13 @@ class Cluster:
         """
         if self._ready_in == os.getpid():
             return
+        if self._starter == threading.get_ident():
+            # A handler of the application's logging, called by the driver of the broker.
+            raise BackendUnavailable("This worker is about to join the cluster.")
+        self._start_once()
+        self._transport.log_warnings()
+
+    def _start_once(self) -> None:
         with self._starting:
             if self._ready_in == os.getpid():
                 return
@@ -164,7 +172,7 @@ class Cluster:
             self._said_goodbye = False
             self._former_peers: frozenset[str] = frozenset()  # before restarts; not met again yet
             self._shared = LockedNode(self._timing, self._limits, self._version)
-            opened = self._transport.open(self._shared.node.name)
+            opened = self._open()
             self._shared.node.on_reconnect(time.monotonic())
             self._count_due = 0.0
             # Well below the time after which workers that are back sooner count this one as dead.
@@ -178,14 +186,23 @@ class Cluster:
                 self._shared, self._sender, worker, self._limits, self._timing.confirm
             )
             self._joined_in = os.getpid()
-            self._sender.flush()
-            if not self.backend.private:
+            self._sender.send()
+            if self.backend.private:
+                self.receiver.drain()
+            else:
                 self._start_receiver()
             self.wait_until_heard()
             with self._shared.lock:  # or the echo could come between the two
                 self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
             register_process()
+
+    def _open(self) -> bool:
+        self._starter = threading.get_ident()
+        try:
+            return self._transport.open(self._shared.node.name)
+        finally:
+            self._starter = 0
 
     def _start_receiver(self) -> None:
         try:
@@ -218,6 +235,7 @@ class Cluster:
     def reset_after_fork(self) -> None:
         """Start again in a forked child, which is not a member until it joins by itself."""
         self._starting = threading.Lock()
+        self._starter = 0
         self._worker.reset_after_fork()
 
     def stop(self, timeout: float = 2.0) -> None:
@@ -283,6 +301,7 @@ class Cluster:
             node = self._shared.node
             events = node.tick(time.monotonic())
         self._handle(events, node)
+        self._transport.log_warnings()
 
     def on_payload(self, payload: bytes | None, reconnected: bool) -> bool:
         """Handle what was received, and let time pass; return False to reconnect."""
@@ -308,6 +327,7 @@ class Cluster:
             # Rule `reconnect-when-deaf`
             message = "This worker does not receive its own messages any more, reconnecting."
             self._transport.warn("deaf", message)
+        self._transport.log_warnings()
         if deaf or self._shared.node is not node:  # a restarted worker is unknown to all
             return False
         self._sender.flush()
@@ -377,7 +397,6 @@ class Cluster:
         with self._shared.lock:
             if self._said_goodbye:
                 return  # the others rightly count it as dead, and it must not join again
-            logger.warning("Disconnecting all sockets of this worker: %s.", reason)
             waiting = self._shared.node.carried_over()
             self._former_peers |= self._shared.node.peers
             node = self._shared.renew()
@@ -388,5 +407,7 @@ class Cluster:
             self.dispatcher.forget_held()
             for operation in waiting:
                 node.submit(operation, bounded=False)
+        # Not under the lock: a handler of the application's logging may make calls, or hang.
         unanswered.fail(self._timing.confirm)
         self._worker.disconnect_all()
+        logger.warning("Disconnecting all sockets of this worker: %s.", reason)

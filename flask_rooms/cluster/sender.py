@@ -74,11 +74,13 @@ class Sender:
         this batching is what lets the broker and the receivers of all workers keep up. While the
         broker is down only the receiver retries, and no caller waits for it.
         """
-        self._flush()
+        self.send()
+        self._transport.log_warnings()
         if self._echo is not None:
             self._echo()
 
-    def _flush(self) -> None:
+    def send(self) -> None:
+        """Do the first part of flush(), which logs nothing; the caller may hold a lock."""
         began = time.monotonic()
         for _ in range(_FRAMES_AT_ONCE):  # then the receiver continues
             if time.monotonic() - began > AT_ONCE:  # the broker is slow: let no caller wait
@@ -114,6 +116,7 @@ class Sender:
                 self._publishing.release()
             if not more or time.monotonic() > deadline:
                 break
+        self._transport.log_warnings()
         with self._shared.lock:
             lost = [one for one in self._shared.node.waiting() if not isinstance(one, Goodbye)]
         if lost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 
@@ -36,6 +36,9 @@ class Transport:
     """
     The frames of this worker on the channel of its cluster.
 
+    It collects warnings and logs them when it is told to, without a lock: a handler of the
+    application's logging may make calls itself, or hang.
+
     Args:
         backend: Carries the bytes; not opened yet.
         codec: Encodes and signs.
@@ -53,6 +56,7 @@ class Transport:
         self.error: str | None = None
         self.dropped: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
+        self._unlogged: deque[tuple[object, ...]] = deque()
 
     def open(self, address: str) -> bool:
         """Connect, to be reached at *address*; return False when the broker cannot be reached."""
@@ -101,7 +105,7 @@ class Transport:
         return None if audience is None else audience()
 
     def drop(self, reason: str) -> None:
-        """Count a dropped payload, and log the remedy."""
+        """Count a dropped payload, and warn with the remedy."""
         self.dropped[reason] += 1
         self.warn(
             reason,
@@ -112,8 +116,17 @@ class Transport:
         )
 
     def warn(self, kind: str, text: str, *args: object) -> None:
-        """Log a warning, at most one of each kind a minute."""
+        """Have log_warnings() log this, at most one of each kind a minute."""
         now = time.monotonic()
         if now - self._warned.get(kind, float("-inf")) >= _WARN_EVERY:
             self._warned[kind] = now
+            self._unlogged.append((text, *args))
+
+    def log_warnings(self) -> None:
+        """Log what there is to warn of; the caller holds no lock."""
+        while True:
+            try:
+                text, *args = self._unlogged.popleft()
+            except IndexError:  # also where another thread has taken the last one
+                return
             logger.warning(text, *args)

@@ -40,6 +40,7 @@ class SignalQueue:
         self._sending = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
         self._dropped = 0
+        self._warned = False
 
     def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """Queue membership events; return whether there is something to send."""
@@ -61,7 +62,7 @@ class SignalQueue:
         if len(self._waiting) < WAITING:
             self._waiting.append(announce)
         else:
-            self._drop()
+            self._dropped += 1  # flush() logs it: here the registry is locked
 
     @property
     def are_sent(self) -> bool:
@@ -70,6 +71,7 @@ class SignalQueue:
 
     def flush(self) -> None:
         """Send what waits, unless another thread is sending."""
+        self._warn_once()
         while self._waiting and self._sending.acquire(blocking=False):
             try:
                 while self._waiting:
@@ -117,9 +119,9 @@ class SignalQueue:
             except BaseException:  # of the application, such as SystemExit; the others go on
                 logger.exception("A receiver of the signal %r has failed.", signal.name)
 
-    def _drop(self) -> None:
-        self._dropped += 1
-        if self._dropped == 1:
+    def _warn_once(self) -> None:
+        if self._dropped and not self._warned:
+            self._warned = True
             logger.warning(
                 "%d changes wait for receivers of signals that do not return: dropping signals.",
                 WAITING,
