@@ -5,7 +5,7 @@ import { $, element, forEars, forEyes, showItems } from "./dom.js";
 import { clearMessages, showMessages, showTyping } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import * as panel from "./panel.js";
-import { showPeople } from "./people.js";
+import { clearPeople, showPeople } from "./people.js";
 import { PRIVATE, called, isMember, state, url, want } from "./state.js";
 import { Disconnected, RequestFailed } from "../js/rooms.js";
 
@@ -50,6 +50,7 @@ async function open(room) {
   state.current = room;
   want(room).unread = 0;
   clearMessages();
+  clearPeople();
   showAll();
   try {
     if (!isMember(room) && socket.connected) await enter(room);
@@ -64,6 +65,7 @@ function forget(room) {
   if (state.current === room) {
     state.current = [...state.wanted.keys()][0] ?? null;
     clearMessages();
+    clearPeople();
   }
   showAll();
 }

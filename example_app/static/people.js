@@ -19,7 +19,11 @@ export async function showPeople() {
     if (found && room === state.current) show(found.body);
   }
   asking = false;
-  if (!isMember(state.current)) show({ people: [], banned: [], complete: true });
+}
+
+/** Show no one until it is known who is in another room. */
+export function clearPeople() {
+  show({ people: [], banned: [], complete: true });
 }
 
 function show({ people, banned, complete }) {

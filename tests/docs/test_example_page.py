@@ -74,8 +74,10 @@ class Person:
     def press(self, name: str) -> None:
         """Press the button of this name, when it is there."""
         button = BUTTON.format(json.dumps(name))
+        click = f"((b) => b && (setTimeout(() => b.click()), true))({button})"
         self.tab.until(button)
-        self.tab.run(f"setTimeout(() => {button}.click())")
+        while not self.tab.run(click):  # the list may have been shown anew meanwhile
+            self.tab.until(button)
 
     def unfold(self, box: str) -> None:
         """Open what is folded away."""
