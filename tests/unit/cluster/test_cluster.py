@@ -444,7 +444,8 @@ def test_a_worker_that_has_said_goodbye_does_not_restart(cluster: LocalCluster) 
     fence(here, there.connect())
     fence(there, here.connect())  # it has been named
     name = there.name
-    assert there.sockets.count("red").complete  # it is settled, and leaves without a query
+    # It leaves without a query, which would have to be answered first.
+    _wait_for(lambda: there.cluster._shared.node.is_settled)
 
     with there.cluster._sender._publishing:
         stopping = in_thread(there.cluster.stop)
