@@ -34,6 +34,9 @@ __all__ = [
 #: handler per event, and that of `disconnect` belongs to the program.
 POLL_INTERVAL = 0.05
 
+#: How many requests of a client may be unanswered at once; the rest waits in the client, in order.
+WINDOW = 64
+
 # What a request waits for, as RequestTimeout names it.
 _CONNECTION, _ANSWER = "connection", "answer"
 
@@ -177,6 +180,7 @@ class RoomsClient(_Verbs[Response]):
     def __init__(self, sio: Any, **options: Any) -> None:
         super().__init__(sio, **options)
         self._sending = threading.Lock()  # python-socketio's emit() is not thread-safe
+        self._window = threading.Semaphore(WINDOW)
 
     def request(
         self,
@@ -191,17 +195,30 @@ class RoomsClient(_Verbs[Response]):
         deadline = self._deadline(timeout)
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         sid = self._send(method, self._payload(url, data, headers), future.set_result, deadline)
-        while not future.done():
-            concurrent.futures.wait([future], deadline.poll_timeout(_ANSWER))
-            self._check(sid, future.done())
+        try:
+            while not future.done():
+                concurrent.futures.wait([future], deadline.poll_timeout(_ANSWER))
+                self._check(sid, future.done())
+        finally:
+            self._window.release()
         return _response(future.result())
 
     def _send(
         self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
     ) -> str:
-        """Send a request when the connection is free, and return the socket ID that sent it."""
+        """Send a request when it is its turn, and return the socket ID that sent it."""
         while not self._sending.acquire(timeout=deadline.left(_CONNECTION)):
             pass
+        try:
+            while not self._window.acquire(timeout=deadline.left(_ANSWER)):
+                pass
+            return self._send_now(method, payload, callback, deadline)
+        finally:
+            self._sending.release()
+
+    def _send_now(
+        self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
+    ) -> str:
         try:
             while True:
                 sid = self._sid()
@@ -211,8 +228,9 @@ class RoomsClient(_Verbs[Response]):
                         self._client.emit(method.lower(), payload, self._namespace, callback)
                         return sid
                 time.sleep(deadline.poll_timeout(_CONNECTION))
-        finally:
-            self._sending.release()
+        except BaseException:
+            self._window.release()
+            raise
 
 
 class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
@@ -229,6 +247,7 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
     def __init__(self, sio: Any, **options: Any) -> None:
         super().__init__(sio, **options)
         self._sending = asyncio.Lock()
+        self._window = asyncio.Semaphore(WINDOW)
 
     async def request(
         self,
@@ -245,19 +264,35 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
         sid = await self._send(
             method, self._payload(url, data, headers), future.set_result, deadline
         )
-        while not future.done():
-            await asyncio.wait([future], timeout=deadline.poll_timeout(_ANSWER))
-            self._check(sid, future.done())
+        try:
+            while not future.done():
+                await asyncio.wait([future], timeout=deadline.poll_timeout(_ANSWER))
+                self._check(sid, future.done())
+        finally:
+            self._window.release()
         return _response(future.result())
 
     async def _send(
         self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
     ) -> str:
-        """Send a request when the connection is free, and return the socket ID that sent it."""
+        """Send a request when it is its turn, and return the socket ID that sent it."""
         acquisition = asyncio.ensure_future(self._sending.acquire())
         try:
             while not acquisition.done():
                 await asyncio.wait([acquisition], timeout=deadline.left(_CONNECTION))
+            while self._window.locked():
+                await asyncio.sleep(deadline.poll_timeout(_ANSWER))
+            await self._window.acquire()  # at once: only one sends
+            return await self._send_now(method, payload, callback, deadline)
+        finally:
+            # cancel() returns False if the lock has been acquired.
+            if not acquisition.cancel():
+                self._sending.release()
+
+    async def _send_now(
+        self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
+    ) -> str:
+        try:
             while True:
                 sid = self._sid()
                 if sid is not None:
@@ -265,10 +300,9 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
                         await self._client.emit(method.lower(), payload, self._namespace, callback)
                         return sid
                 await asyncio.sleep(deadline.poll_timeout(_CONNECTION))
-        finally:
-            # cancel() returns False if the lock has been acquired.
-            if not acquisition.cancel():
-                self._sending.release()
+        except BaseException:
+            self._window.release()
+            raise
 
 
 class _Deadline:

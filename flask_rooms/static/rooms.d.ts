@@ -75,6 +75,7 @@ export class Disconnected extends Error {}
  * Return the HTTP verbs as functions over one socket.
  *
  * A request made before the socket is connected waits for the connection, within its timeout. The
- * requests of one socket are sent in the order in which they were made.
+ * requests of one socket are sent in the order in which they were made, and at most 64 of them are
+ * unanswered at a time.
  */
 export function rooms(socket: RoomsSocket, options?: RoomsOptions): RoomsClient;

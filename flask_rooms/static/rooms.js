@@ -30,29 +30,36 @@ export class Disconnected extends Error {
   name = "Disconnected";
 }
 
+// How many requests may be unanswered at once; the rest waits here, where it costs the server
+// nothing. A server reads no more from a client with 100 requests in its queue.
+const WINDOW = 64;
+
 /** Return the HTTP verbs as functions. */
 export function rooms(socket, { timeout = 10_000, headers } = {}) {
-  // Requests that wait for the connection, in order. socket.io-client's own buffer would also send
-  // requests that have timed out or were aborted.
+  // Requests that wait for the connection or for a place in the window, in order. The buffer of
+  // socket.io-client would also send requests that have timed out or were aborted.
   const waiting = new Set();
+  const sent = new Set();
 
   function sendAll() {
     for (const send of waiting) {
+      if (sent.size >= WINDOW) return;
       waiting.delete(send);
+      sent.add(send);
       send();
     }
   }
 
   function enqueue(send) {
     waiting.add(send);
-    if (waiting.size > 1) return;
     if (socket.connected) sendAll();
-    else socket.once("connect", sendAll);
+    else if (waiting.size === 1) socket.once("connect", sendAll);
   }
 
   function dequeue(send) {
     waiting.delete(send);
     if (waiting.size === 0) socket.off("connect", sendAll);
+    if (sent.delete(send) && socket.connected) sendAll();
   }
 
   function exchange(verb, payload, milliseconds, signal) {

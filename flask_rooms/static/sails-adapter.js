@@ -27,9 +27,47 @@
       socket.on("connect_error", tell("error"));
     }
 
+    // At most so many requests are unanswered at once; the rest waits here, where it costs the
+    // server nothing.
+    const WINDOW = 64;
+
+    function pace(socket) {
+      const emit = socket.emit;
+      const waiting = [];
+      let unanswered = new Set();
+
+      function send([answer, ...event]) {
+        const request = {};
+        unanswered.add(request);
+        const answered = (...args) => {
+          if (unanswered.delete(request)) sendAll();
+          answer(...args);
+        };
+        emit.call(socket, ...event, Object.assign(answered, answer)); // emitWithAck() marks its own
+      }
+      function sendAll() {
+        while (waiting.length > 0 && unanswered.size < WINDOW) send(waiting.shift());
+      }
+      socket.emit = (...event) => {
+        const flags = Object.keys(socket.flags || {}); // they are those of one event, now
+        if (typeof event.at(-1) !== "function" || flags.length > 0) {
+          return emit.call(socket, ...event);
+        }
+        waiting.push([event.pop(), ...event]);
+        sendAll();
+        return socket;
+      };
+      // What was sent before is not answered any more.
+      socket.on("disconnect", () => {
+        unanswered = new Set();
+      });
+      socket.on("connect", sendAll);
+    }
+
     function connect(url, options) {
       const socket = io(url, options && enumerable(options));
       forward(socket);
+      pace(socket);
       return socket;
     }
     return Object.assign(connect, io);

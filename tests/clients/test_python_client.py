@@ -17,6 +17,7 @@ import socketio
 
 from flask_rooms import RoomsError
 from flask_rooms.client import (
+    WINDOW,
     AsyncRoomsClient,
     Disconnected,
     RequestFailed,
@@ -281,3 +282,24 @@ def test_errors_can_be_sent_to_another_process() -> None:
 
     assert (failed.status, failed.body, failed.headers) == (404, "text", {"a": "b"})
     assert str(failed) == "The answer has status 404."
+
+
+def test_many_requests_at_once_are_sent_within_a_window(program: Program) -> None:
+    unanswered, most = [0], [0]
+    emit = program.client.emit
+
+    def counted(event: str, payload: Any, namespace: str, callback: Callable[[Any], None]) -> Any:
+        unanswered[0] += 1
+        most[0] = max(most[0], unanswered[0])
+
+        def answered(answer: Any) -> None:
+            unanswered[0] -= 1
+            callback(answer)
+
+        return emit(event, payload, namespace, answered)
+
+    program.client.emit = counted
+    asked = [program.start(program.api.put, f"/rooms/r{n}", timeout=TIMEOUT) for n in range(250)]
+
+    assert {one.result(TIMEOUT).status for one in asked} == {200}
+    assert most == [WINDOW]

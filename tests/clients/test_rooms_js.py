@@ -205,3 +205,19 @@ def test_nothing_is_left_behind_by_a_request(console: Console) -> None:
     )
 
     assert left == [0, 0]
+
+
+def test_many_requests_at_once_are_sent_within_a_window(console: Console) -> None:
+    result = console.run("""(async () => {
+      let unanswered = 0, most = 0;
+      const ask = socket.emitWithAck.bind(socket);
+      socket.emitWithAck = async (...event) => {
+        most = Math.max(most, ++unanswered);
+        try { return await ask(...event); } finally { unanswered--; }
+      };
+      const all = Array.from({ length: 250 }, (_, n) => api.put(`/rooms/r${n}`));
+      const answers = await Promise.all(all);
+      return { most, served: answers.filter((one) => one.status === 200).length };
+    })()""")
+
+    assert result == {"most": 64, "served": 250}

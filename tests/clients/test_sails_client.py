@@ -265,3 +265,15 @@ def test_a_page_of_another_origin_gets_a_cookie_first(
     tell(console, f"globalThis.abroad = io.sails.connect({json.dumps(workers[1].url)})")
 
     assert ask(console, "get", "/session", socket="abroad")["body"] == {"begun": "by /__getcookie"}
+
+
+def test_many_requests_at_once_are_sent_within_a_window(console: Console) -> None:
+    result = console.run("""(async () => {
+      await ask(io.socket, "get", "/echo");
+      const all = Array.from({ length: 250 }, (_, n) => ask(io.socket, "put", `/rooms/r${n}`));
+      const sent = Object.keys(io.socket._raw.acks).length;
+      const answers = await Promise.all(all);
+      return { sent, served: answers.filter((one) => one.status === 200).length };
+    })()""")
+
+    assert result == {"sent": 64, "served": 250}
