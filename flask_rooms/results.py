@@ -101,4 +101,8 @@ class WorkerInfo(str):
     @property
     def description(self) -> str:
         """The name and where to find the worker, for messages."""
-        return str(self) if self.host is None else f"{self} (process {self.pid} on {self.host})"
+        if self.host is None:
+            return str(self)
+        # Another worker has told it: no control character reaches a log or a terminal.
+        host = self.host if self.host.isprintable() else repr(self.host)
+        return f"{self} (process {self.pid} on {host})"

@@ -100,3 +100,9 @@ def eventually_logged(caplog: pytest.LogCaptureFixture, worker: Worker) -> None:
         return "'worker-gone' has failed" in caplog.text
 
     eventually(worker, logged)  # type: ignore[arg-type]
+
+
+def test_a_name_is_described_without_control_characters() -> None:
+    assert WorkerInfo("name", "host", 7).description == "name (process 7 on host)"
+    assert WorkerInfo("name").description == "name"
+    assert "\x1b" not in WorkerInfo("name", "\x1b[2J", 7).description
