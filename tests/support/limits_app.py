@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, current_app, request
 from flask_rooms import Refused, Rooms, signals, sockets
 
 #: Seconds between two pings, for which python-engineio keeps a thread, and until one is overdue.
-PING, PING_TIMEOUT = 2, 5
+PING, PING_TIMEOUT = 2, 20
 
 #: Seconds until what is held goes on by itself.
 HELD = 60.0
