@@ -167,7 +167,7 @@ class PendingCalls:
         """
         Report the unmet workers that an operation is for as unknown; return them.
 
-        Rule `unknown-takes-knowing`: everybody is known, and these workers by name.
+        Rule `unknown-takes-knowing`: every worker is known, and these by name.
         """
         pending = self._pending[number]
         if pending.open_to_unmet:

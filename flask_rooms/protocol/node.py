@@ -503,7 +503,7 @@ class Node:
         """
         Complete the operations that have all their answers.
 
-        Rule `unknown-takes-knowing`: an unmet worker does not exist if everybody is known, the
+        Rule `unknown-takes-knowing`: an unmet worker does not exist if every worker is known, the
         operation has echoed, and no other worker reports it.
         """
         events: list[Event] = []

@@ -122,7 +122,7 @@ class Connections:
             connection.fresh = False
 
     def on_unread(self, eio_sid: str) -> None:
-        """End a connection whose client does not read; called by whoever sends to it."""
+        """End a connection whose client does not read; called by the thread that sends to it."""
         # In the background: it may hold a lock, and what is logged be sent to clients.
         self._internals.spawn(self._refuse, eio_sid, "unread_bytes", UNREAD)
 

@@ -23,7 +23,7 @@ class Output:
         limit: How much may wait, in bytes of memory.
 
     Attributes:
-        on_full: Called once, in the thread of whoever sends, when more was to wait.
+        on_full: Called once, in the thread that sends, when more was to wait.
         transport: The WebSocket that it is sent over, as python-engineio has it, else None.
         reason: Why the connection has been ended by this worker; empty if it has not.
     """
