@@ -118,7 +118,8 @@ class Traces:
         """Return the sockets that have to receive the messages of the channel."""
         if isinstance(self._broker, RabbitMQ):
             queues = self._broker.control("list_queues", "name", HEADLESS).split()
-            return [queue for queue in queues if queue.startswith(self._name)]
+            # Without the one that only counts them, which RabbitMQ deletes a while later.
+            return [queue for queue in queues if queue.startswith(f"{self._name}.")]
         database = urlsplit(self._broker.url).path[1:]
         with redis.Redis.from_url(self._broker.url) as client:
             receivers: Any = client.publish(f"/{database}.{self._name}", b"")

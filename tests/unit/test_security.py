@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.mode_independent
+
 TESTS_DIRECTORY = Path(__file__).parents[1]
 MODEL = (TESTS_DIRECTORY.parent / "docs" / "security.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (?!wants to|---)(.+) \|$", MODEL, re.MULTILINE)

@@ -48,6 +48,8 @@ from tests.unit.api.test_arguments import (
     UntouchedWorkers,
 )
 
+pytestmark = pytest.mark.mode_independent
+
 #: Seconds; long enough for a worker that is mute not to be dead when the waiting is over.
 SLOW_HEARTBEAT = 0.5
 

@@ -26,6 +26,8 @@ from tests.support.clients import JavaScriptClient
 from tests.support.javascript import require_npm
 from tests.support.workers import cluster as processes
 
+pytestmark = pytest.mark.mode_independent
+
 MSGPACK = ["--config", json.dumps({"MODULE": "msgpack"})]
 
 

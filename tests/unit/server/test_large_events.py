@@ -13,6 +13,8 @@ from flask_rooms.protocol.messages import Emit
 from tests.support.apps import LocalCluster, Worker, fence
 from tests.support.brokers import Broker
 
+pytestmark = pytest.mark.mode_independent
+
 #: Bytes; small, so that nothing takes long.
 MESSAGE_BYTES = 2000
 LARGE = "x" * (3 * MESSAGE_BYTES)
