@@ -64,6 +64,7 @@ class Visitor:
         answer = self._http.post(f"{self.url}/sign-in", self._form, timeout=TIMEOUT)
         answer.raise_for_status()
         self._client.connect(self.url, transports=["websocket"], wait_timeout=TIMEOUT)
+        self._websocket = self._client.eio.ws
         return self
 
     def __exit__(
@@ -73,6 +74,7 @@ class Visitor:
         traceback: TracebackType | None,
     ) -> None:
         self._client.disconnect()
+        self._websocket.shutdown()  # the client leaves it open where the server has gone first
         self._http.close()
 
     @property

@@ -272,8 +272,9 @@ class Cluster:
         while not (self._transport.down or stopped.is_set()) and time.monotonic() < deadline:
             with self._shared.lock:
                 node = self._shared.node
-                known, settled = node.known_workers, node.is_settled
-            if settled or (answer.done() and known <= asked):
+                known, settled, followed = node.known_workers, node.is_settled, node.is_followed
+            # Settled alone is not enough: a worker may vouch before the others have named this one.
+            if followed or (known <= asked and (answer.done() if asked else settled)):
                 return
             if not known <= asked:
                 # A worker that answers this query has received everything before it.

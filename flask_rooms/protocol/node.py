@@ -142,6 +142,11 @@ class Node:
         return self._clock.is_settled or self.alone
 
     @property
+    def is_followed(self) -> bool:
+        """Whether every live worker has had the time to follow this one's stream."""
+        return self._clock.has_heard_all or self.alone
+
+    @property
     def known_workers(self) -> frozenset[str]:
         """
         The other workers that count as alive, and those known only by name.

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from engineio import json as default_json
 from flask import Flask
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packet
 
@@ -160,7 +159,8 @@ def checked(app: Flask, own_json: Callable[[], Any], packet_class: Any) -> Any:
     provider = ProviderJSON(app)
     own: dict[str, Any] = {"json": own_json() or packet_class.json}
     # python-socketio keeps the module in its class, where every server of the process finds it.
-    if own_json() is None and (packet_class is Packet or packet_class.json is default_json):
+    # What Packet has may be the module of another application's SocketIO.
+    if own_json() is None and packet_class.json is Packet.json:
         own["json"] = provider
     if getattr(packet_class, "dumps_default", provider) is None:
         own["dumps_default"] = staticmethod(provider.default)

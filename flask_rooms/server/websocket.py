@@ -90,8 +90,8 @@ class WebSocket:
                     return None
                 if message is None:
                     if event.message_finished:
-                        only: str | bytes = event.data
-                        return only
+                        # Before wsproto 1.3 bytes are a bytearray.
+                        return event.data if isinstance(event.data, str) else bytes(event.data)
                     message = io.StringIO() if isinstance(event.data, str) else io.BytesIO()
                 message.write(event.data)
                 if event.message_finished:

@@ -194,17 +194,21 @@ def test_options_of_socket_io_client_go_together_with_it(console: Console, worke
 
 
 def test_nothing_is_left_behind_by_a_request(console: Console) -> None:
-    left = console.run(
+    before, left = console.run(
         """(async () => {
+          // The page in Chromium has the adapter for sails.io.js, which has listeners of its own.
+          const count = () =>
+            ["connect", "disconnect"].map((event) => socket.listeners(event).length);
+          const before = count();
           await outcome(api.get("/echo"));
           await outcome(api.get("/echo", null, { timeout: 0 }));
           socket.disconnect();
           await outcome(api.get("/echo", null, { timeout: 0 }));
-          return ["connect", "disconnect"].map((event) => socket.listeners(event).length);
+          return [before, count()];
         })()"""
     )
 
-    assert left == [0, 0]
+    assert left == before
 
 
 def test_many_requests_at_once_are_sent_within_a_window(console: Console) -> None:

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import socketio
 
 from tests.docs.test_readme import run_client, run_flask, running
 from tests.support.brokers import Broker, free_port
+from tests.support.clients import connection
 from tests.support.documents import blocks
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
@@ -79,12 +79,8 @@ def test_two_processes_behind_nginx(directory: Path, nginx: str, worker: str) ->
 
         assert run_client(directory, proxy) == WHAT_YOU_WILL_SEE
         assert run_client(directory, *ports) == WHAT_YOU_WILL_SEE
-        for transport in ("polling", "websocket"):
-            with socketio.SimpleClient() as client:
-                url = f"http://127.0.0.1:{proxy}"
-                origin = {"Origin": url} if transport == "polling" else {}  # the other has its own
-                client.connect(url, transports=[transport], headers=origin)
-                assert client.call("put", {"url": "/rooms/red"})["statusCode"] == 200
+        with connection(f"http://127.0.0.1:{proxy}") as client:  # which sends its Origin
+            assert client.request("put", "/rooms/red") == {"you": client.sid}
         for line in CHECK.splitlines():
             assert run_flask(directory, *shlex.split(line)[2:])
 

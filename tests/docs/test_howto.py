@@ -6,20 +6,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import pytest
 import requests
-import socketio
 
 from flask_rooms.testing import Client, LocalCluster, cluster
 from tests.docs.test_readme import FLASK, TIMEOUT, running
 from tests.support.brokers import Broker, free_port
 from tests.support.browser import Browser
+from tests.support.clients import connection
 from tests.support.documents import blocks
 from tests.support.javascript import require_npm
 
@@ -176,20 +175,11 @@ def test_a_task_reports_to_every_tab_of_its_user(redis_broker: Broker, tmp_path:
 
 
 def _progress_of_two_tabs(url: str) -> list[list[int]]:
-    with requests.Session() as session:
+    with requests.Session() as session, ExitStack() as stack:
         session.post(f"{url}/login/ann").raise_for_status()
-        cookie = {"Cookie": f"session={session.cookies['session']}"}
-        queues: list[Queue[int]] = [Queue(), Queue()]
-        tabs = [socketio.Client() for _ in queues]
-        try:
-            for tab, queue in zip(tabs, queues, strict=True):
-                tab.on("progress", lambda data, queue=queue: queue.put(data["percent"]))
-                tab.connect(url, headers=dict(cookie))
-            assert session.post(f"{url}/reports").status_code == 202
-            return [[queue.get(timeout=TIMEOUT) for _ in range(3)] for queue in queues]
-        finally:
-            for tab in tabs:
-                tab.disconnect()
+        tabs = [stack.enter_context(connection(url, http_session=session)) for _ in range(2)]
+        assert session.post(f"{url}/reports").status_code == 202
+        return [[tab.receive()[1]["percent"] for _ in range(3)] for tab in tabs]
 
 
 def test_a_python_client_is_in_its_room_again_after_a_reconnect(tmp_path: Path) -> None:

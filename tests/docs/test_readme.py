@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import socketio
 from flask import Flask
 
 from flask_rooms import Rooms
 from tests.support.brokers import Broker, free_port
+from tests.support.clients import connection
 from tests.support.documents import blocks
 
 pytestmark = pytest.mark.mode_independent
@@ -69,9 +69,8 @@ def test_two_workers_are_one_changed_line(tmp_path: Path, redis_broker: Broker) 
         ports = [stack.enter_context(serving(tmp_path, app)) for _ in range(2)]
         assert run_client(tmp_path, *ports) == WHAT_YOU_WILL_SEE
         here = f"http://127.0.0.1:{ports[0]}"
-        with socketio.SimpleClient() as client:
-            client.connect(here)
-            client.call("put", {"url": "/rooms/fun"})
+        with connection(here) as client:
+            client.request("put", "/rooms/fun")
             assert run_flask(tmp_path, "rooms", "list") == "1\tfun\n"
         assert "Other workers that have answered" in run_flask(tmp_path, "rooms", "check")
 

@@ -11,6 +11,7 @@ import base64
 import json
 import struct
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -130,6 +131,10 @@ class RawRedis:
         own = str(self._client.client_id())
         return {client["id"] for client in self._client.client_list()} - {own}
 
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.close()
+
 
 class RawRabbitMQ:
     """A client of RabbitMQ that publishes to the exchange of a worker."""
@@ -157,6 +162,10 @@ class RawRabbitMQ:
         """Name the connections at the broker, this one included."""
         return set(self._broker.control("list_connections", "pid").split())
 
+    def close(self) -> None:
+        """Disconnect."""
+        self._connection.close()
+
 
 @pytest.mark.parametrize(
     ("kind", "attacker_on"), [("redis", RawRedis), ("amqp", RawRabbitMQ)], ids=["redis", "amqp"]
@@ -171,9 +180,10 @@ def test_what_is_not_signed_costs_nothing(
     broker: Broker = request.getfixturevalue(f"{kind}_broker")
     if not isinstance(broker, Redis | RabbitMQ):
         pytest.skip("The broker named by the environment has other clients.")
-    with cluster(broker.url, 2) as (worker, speaker):
+    with cluster(broker.url, 2) as (worker, speaker), ExitStack() as stack:
         witness = connect(worker)
         attacker = attacker_on(broker, worker)
+        stack.callback(attacker.close)
         connections, memory = attacker.connections(), peak(worker)
         attacker.attack()
         speaker.post("/broadcast", rooms=witness.sid, say=["served", 1])  # comes after the attack

@@ -8,8 +8,8 @@ import shutil
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Queue
 from types import TracebackType
@@ -88,7 +88,8 @@ class Client:
 
     def leave(self) -> None:
         """Disconnect from all namespaces, and keep the thread that receives."""
-        self._client.disconnect()
+        with suppress(RuntimeError):  # the server does so at the same moment
+            self._client.disconnect()
 
     def disconnect(self) -> None:
         """Leave, and close the connection."""
@@ -104,6 +105,16 @@ class Client:
 
         self._client.on("*", hear, namespace=namespace)
         self._client.on("disconnect", lambda *_: received.put(["disconnect"]), namespace=namespace)
+
+
+@contextmanager
+def connection(url: str, **options: Any) -> Iterator[Client]:
+    """Connect a client for as long as the context lasts; the options are those of Client."""
+    client = Client(url, **options)
+    try:
+        yield client
+    finally:
+        client.disconnect()
 
 
 def hang_up_at_once(client: socketio.Client) -> None:

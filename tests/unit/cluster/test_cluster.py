@@ -445,7 +445,7 @@ def test_a_worker_that_has_said_goodbye_does_not_restart(cluster: LocalCluster) 
     fence(there, here.connect())  # it has been named
     name = there.name
     # It leaves without a query, which would have to be answered first.
-    _wait_for(lambda: there.cluster._shared.node.is_settled)
+    _wait_for(lambda: there.cluster._shared.node.is_followed)
 
     with there.cluster._sender._publishing:
         stopping = in_thread(there.cluster.stop)

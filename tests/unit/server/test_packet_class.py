@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from engineio import json as default_json
 from flask import Flask
 from socketio.msgpack_packet import MsgPackPacket
 from socketio.packet import Packet
@@ -89,8 +88,17 @@ def test_the_bound_is_that_of_the_documentation() -> None:
 
 @pytest.mark.parametrize("packet_class", [Packet, Derived])
 def test_events_are_in_the_json_of_the_provider(packet_class: Any) -> None:
+    before = packet_class.json
+
     assert isinstance(make(packet_class).json, ProviderJSON)
-    assert packet_class.json is default_json  # for the other servers of the process
+    assert packet_class.json is before  # for the other servers of the process
+
+
+def test_nor_are_they_in_that_of_another_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """python-socketio keeps the module of one server in the class of all of them."""
+    monkeypatch.setattr(Packet, "json", OwnJSON)
+
+    assert isinstance(make(Derived).json, ProviderJSON)
 
 
 @pytest.mark.parametrize(
