@@ -72,7 +72,10 @@ class Client:
     @property
     def connected(self) -> bool:
         """Whether the socket is connected; the worker may have disconnected it."""
-        return not self._connection.closed and bool(self._client.is_connected(self.namespace))
+        if self._connection.closed or not self._client.is_connected(self.namespace):
+            return False
+        # The packet that tells the client follows a confirmed disconnect in the background.
+        return bool(self._server.manager.is_connected(self.sid, self.namespace))
 
     @property
     def rooms(self) -> frozenset[str]:
