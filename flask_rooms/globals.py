@@ -60,11 +60,12 @@ def _current_sockets() -> Sockets:
             "Working outside of an application context, such as in a thread or a task: use "
             "`rooms.sockets`, or `with app.app_context():`."
         )
-    if "rooms" not in current_app.extensions:
+    parts: Parts | None = current_app.extensions.get(_PARTS)
+    if parts is None:
         raise _OutsideContext(
             "This application has no Rooms: call Rooms(app), or init_app(app) in its factory."
         )
-    return parts_of(current_app).sockets
+    return parts.sockets
 
 
 class SocketsProxy(LocalProxy[Sockets]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -31,8 +31,7 @@ class Outcome:
         )
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """
     What a change did on one worker, or on several.
 
@@ -44,7 +43,8 @@ class Part:
     outcome: Outcome
     refused: tuple[str, ...] = ()
 
-    def __add__(self, other: Part) -> Part:
+    def plus(self, other: Part) -> Part:
+        """Return what both did together."""
         return Part(self.outcome + other.outcome, self.refused + other.refused)
 
 

@@ -21,6 +21,9 @@ class NotGiven:
 
 NOT_GIVEN = NotGiven()
 
+# What can be iterated over, and is no iterable of sockets.
+_ONE = (LocalProxy, str, bytes, Mapping, Request)
+
 #: `flask.request` in a socket request or event handler, or a socket ID.
 OneSocket: TypeAlias = "Request | str"
 
@@ -37,24 +40,17 @@ def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...
         InvalidSocket: *sockets* contains anything else, or sockets of several namespaces.
         NotASocketRequest: *sockets* contains an HTTP request.
     """
-    given = [sockets] if _is_one(sockets) else list(sockets)
-    namespaces = set()
-    sids = []
-    for one in given:
-        if isinstance(one, str):
-            sids.append(_socket_id(one))
-        else:
-            socket_request = _socket_request(one)
-            sids.append(socket_request.sid)
-            namespaces.add(socket_request.namespace)
+    found = [_located(sockets)] if _is_one(sockets) else [_located(one) for one in sockets]
+    namespaces = {space for _, space in found if space is not None}
     if namespace is not None:
-        namespaces = {namespace_name(namespace)} | namespaces
+        namespaces.add(namespace_name(namespace))
     if len(namespaces) > 1:
         raise InvalidSocket(
             f"One call is for the sockets of one namespace, not of {', '.join(sorted(namespaces))}:"
             " call once for each."
         )
-    return (namespaces.pop() if namespaces else namespace_of_call(None)), tuple(dict.fromkeys(sids))
+    space = namespaces.pop() if namespaces else namespace_of_call(None)
+    return space, tuple(dict.fromkeys([sid for sid, _ in found]))
 
 
 def sockets_or_user(
@@ -117,9 +113,15 @@ def namespace_of_call(namespace: Any) -> str:
 
 
 def _is_one(value: Any) -> bool:
-    if isinstance(value, LocalProxy | str | bytes | Mapping | Request):
-        return True
-    return not isinstance(value, Iterable)
+    return isinstance(value, _ONE) or not isinstance(value, Iterable)
+
+
+def _located(socket: Any) -> tuple[str, str | None]:
+    """Return the ID of a socket, and its namespace if it is given as a request."""
+    if isinstance(socket, str):
+        return _socket_id(socket), None
+    socket_request = _socket_request(socket)
+    return socket_request.sid, socket_request.namespace
 
 
 def _socket_id(value: str) -> str:

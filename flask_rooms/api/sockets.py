@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from flask_rooms.api.arguments import (
@@ -80,7 +79,7 @@ class Sockets(Queries):
         space, sids, source = sockets_or_user(socket, user, namespace)
         rooms = room_names(room)
         _refuse_foreign_ids(rooms, sids)
-        return self._change(Change("join", space, sids, rooms, source), callback)
+        return self._change(callback, "join", space, sids, rooms, source)
 
     def leave(
         self,
@@ -118,7 +117,7 @@ class Sockets(Queries):
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
         rooms = room_names(room)
-        return self._change(Change("leave", space, sids, rooms, source), callback)
+        return self._change(callback, "leave", space, sids, rooms, source)
 
     def leave_all(
         self,
@@ -153,7 +152,7 @@ class Sockets(Queries):
         if user is None and not isinstance(room, NotGiven):
             return self._change_all("leave_all", room, (), callback, namespace)
         space, sids, source = sockets_or_user(room, user, namespace)
-        return self._change(Change("leave_all", space, sids, (), source), callback)
+        return self._change(callback, "leave_all", space, sids, (), source)
 
     def add_room_members_to_rooms(
         self,
@@ -244,7 +243,7 @@ class Sockets(Queries):
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
-        return self._change(Change("disconnect", space, sids, (), source), callback)
+        return self._change(callback, "disconnect", space, sids, (), source)
 
     def broadcast(
         self,
@@ -316,17 +315,25 @@ class Sockets(Queries):
 
     def _recheck(self, room: Any, callback: Any, namespace: Any) -> Future[Outcome]:
         name, space = room_name(room), namespace_of_call(namespace)
-        return self._change(Change("recheck", space, (), (name,), source=name), callback)
+        return self._change(callback, "recheck", space, (), (name,), name)
 
     def _change_all(
         self, action: Action, source: Any, rooms: tuple[str, ...], callback: Any, namespace: Any
     ) -> Future[Outcome]:
         space, sids, room = room_or_sockets(source, namespace)
-        return self._change(Change(action, space, sids, rooms, room), callback)
+        return self._change(callback, action, space, sids, rooms, room)
 
-    def _change(self, change: Change, callback: Any) -> Future[Outcome]:
+    def _change(
+        self,
+        callback: Any,
+        action: Action,
+        namespace: str,
+        sids: tuple[str, ...],
+        rooms: tuple[str, ...],
+        source: Audience | None,
+    ) -> Future[Outcome]:
         callback = _check_callback(callback)
-        change = replace(change, by=calling_socket())
+        change = Change(action, namespace, sids, rooms, source, calling_socket())
         future = self._cluster.calls.change(change)
         if callback is not None:
             future.add_done_callback(lambda done: callback(done.exception()))

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from flask_rooms.cluster.confirmation import Confirmation
+from flask_rooms.cluster.confirmation import Confirmation, Settled
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
@@ -94,7 +94,7 @@ class Calls:
 
     # -- changes --------------------------------------------------------------------------
 
-    def change(self, change: Change) -> Confirmation:
+    def change(self, change: Change) -> Future[Outcome]:
         """
         Carry out a membership change wherever its sockets are.
 
@@ -107,6 +107,8 @@ class Calls:
             BackendUnavailable: The outbox is full; nothing has changed.
         """
         own, remote, targets = self._split(change)
+        if own is not None and remote is None:
+            return self._change_here(own)
         parts = (own is not None) + (remote is not None)
         future = Confirmation(change, parts, self._confirm, self._worker.spawn, self._unanswered_by)
         if remote is not None:
@@ -121,21 +123,34 @@ class Calls:
             future.contribute(self._worker.change(own, self._shared.node.name))
         return future
 
+    def _change_here(self, change: Change) -> Future[Outcome]:
+        """Carry out a change of own sockets alone; there is nothing to wait for."""
+        part = self._worker.change(change, self._shared.node.name)
+        if not part.refused:
+            return Settled(part.outcome)
+        future = Confirmation(change, 1, self._confirm, self._worker.spawn, self._unanswered_by)
+        future.contribute(part)
+        return future
+
     def _split(self, change: Change) -> tuple[Change | None, Change | None, Targets]:
         """Return the part of this worker, that of the others, and which of them to ask."""
         if change.source is not None:
             return change, change, None
+        if len(change.sids) == 1:  # as nearly always: nothing has to be split
+            owner = owner_of(change.sids[0])
+            is_own = owner in self._names()
+            return (change, None, {}) if is_own else (None, change, {owner: change.sids})
         owners: defaultdict[str, list[str]] = defaultdict(list)
         for sid in change.sids:
             owners[owner_of(sid)].append(sid)
         # The sockets of an earlier name are still here until they have been disconnected.
         own = [sid for name in self._names() for sid in owners.pop(name, ())]
         if not owners:
-            return replace(change, sids=tuple(own)), None, {}
+            return change._replace(sids=tuple(own)), None, {}
         targets = {name: tuple(sids) for name, sids in owners.items()}
         rest = tuple(sid for sids in targets.values() for sid in sids)
-        here = replace(change, sids=tuple(own)) if own else None
-        return here, replace(change, sids=rest), targets
+        here = change._replace(sids=tuple(own)) if own else None
+        return here, change._replace(sids=rest), targets
 
     def _names(self) -> tuple[str, ...]:
         return (self._shared.node.name, *self._shared.former_names)

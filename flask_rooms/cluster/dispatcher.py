@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
 
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
@@ -103,7 +102,7 @@ class Dispatcher:
             own = tuple(sid for sid in change.sids if owner_of(sid) == name)
             if not own:
                 return
-            change = replace(change, sids=own)
+            change = change._replace(sids=own)
         receiver = threading.get_ident()
         join = self._begin(event, change)
 

@@ -10,6 +10,9 @@ from werkzeug.local import LocalProxy
 from flask_rooms.errors import InvalidArgument, InvalidRoom
 from flask_rooms.protocol.messages import Room, User
 
+# What can be iterated over, and is no iterable of names.
+_ONE = (LocalProxy, str, bytes, Mapping)
+
 #: Characters that a room's name may have.
 ROOM_LENGTH = 1024
 
@@ -35,7 +38,7 @@ def room_name(room: Any) -> str:
 
 def room_names(rooms: Any) -> tuple[str, ...]:
     """Return the names in *rooms*, one or an iterable of them, each once."""
-    if isinstance(rooms, LocalProxy | str | bytes | Mapping) or not isinstance(rooms, Iterable):
+    if isinstance(rooms, _ONE) or not isinstance(rooms, Iterable):
         return (room_name(rooms),)
     return tuple(dict.fromkeys(room_name(one) for one in rooms))
 

@@ -66,8 +66,7 @@ class MembershipEvent(NamedTuple):
     edge: bool
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """
     Why memberships have changed.
 
@@ -150,12 +149,12 @@ class Namespace:
         self, action: Action, socket: Socket, rooms: tuple[Room, ...]
     ) -> list[MembershipEvent | None]:
         """Carry out an action on one socket; None stands for a membership that was so already."""
+        if action == "leave":
+            return [self.leave(socket, room) for room in rooms]
         if action == "leave_all":
             return [*self.leave_all(socket)]
         if action == "disconnect":
             return [*self.end(socket)]
-        if action == "leave":
-            return [self.leave(socket, room) for room in rooms]
         # The room of a socket ID belongs to that socket alone.
         return [self.join(socket, room) for room in rooms if not is_sid_room(room, socket.sid)]
 

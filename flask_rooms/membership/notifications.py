@@ -18,8 +18,6 @@ from flask_rooms.signals import joined, left, room_created, room_deleted, worker
 
 logger = logging.getLogger("flask_rooms")
 
-_OF_MEMBERSHIPS = (room_created, joined, left, room_deleted)
-
 #: How many events may wait for receivers that do not return.
 WAITING = 100_000
 
@@ -44,7 +42,9 @@ class SignalQueue:
 
     def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """Queue membership events; return whether there is something to send."""
-        if not events or not any(signal.receivers for signal in _OF_MEMBERSHIPS):
+        if not events or not (
+            joined.receivers or left.receivers or room_created.receivers or room_deleted.receivers
+        ):
             return False
         for event in events:
             self._add(partial(self._announce, event, origin))

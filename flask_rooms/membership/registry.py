@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flask_rooms.membership.namespace import (
@@ -173,7 +173,7 @@ class Registry:
                 else:
                     here.apply(change.action, socket, change.rooms)
             rooms = tuple(room for _, room in here.standing(join))
-            join.change = replace(join.change, rooms=rooms)
+            join.change = join.change._replace(rooms=rooms)
             return join
 
     def accept(self, namespace: str, sid: str) -> Socket | None:
@@ -224,8 +224,8 @@ class Registry:
             sids = self._sids_of(here, change)
             if change.action == "join":
                 done.refused = self._crowded(here, sids, change.rooms)
-            if done.refused:
-                return done
+                if done.refused:
+                    return done
             for sid in sids:
                 socket = here.sockets.get(sid)
                 if socket is None or socket.ended:
@@ -243,14 +243,14 @@ class Registry:
             done.listened = self._listener(done.events, origin)
         return done
 
-    def _sids_of(self, here: Namespace, change: Change) -> list[str]:
+    def _sids_of(self, here: Namespace, change: Change) -> Sequence[str]:
         if change.source is None:
-            return [*change.sids]
+            return change.sids
         if change.action == "join":
             return [*here.members.get(change.source, ())]
         return here.members_of(change.source)
 
-    def _crowded(self, here: Namespace, sids: list[str], rooms: tuple[Room, ...]) -> list[str]:
+    def _crowded(self, here: Namespace, sids: Sequence[str], rooms: tuple[Room, ...]) -> list[str]:
         """Return the sockets that would be in too many rooms."""
 
         def is_crowded(socket: Socket) -> bool:

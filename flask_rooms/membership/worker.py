@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from flask_rooms.membership.guarded import GuardedChanges
@@ -145,7 +145,7 @@ class LocalWorker:
 
     def _apply(self, change: Change, origin: Origin) -> tuple[Part, bool]:
         if change.action == "disconnect":
-            origin = replace(origin, reason="disconnect")
+            origin = origin._replace(reason="disconnect")
         changed = self._registry.apply(change, origin)
         if changed.ended:
             self._connections.disconnect_in_background(changed.ended, change.namespace)
@@ -197,4 +197,12 @@ class LocalWorker:
 
 def _outcome(change: Change, changed: Changed) -> Outcome:
     count = len(changed.ended) if change.action == "disconnect" else len(changed.events)
-    return Outcome(count, changed.unchanged, tuple(changed.unknown))
+    if changed.unknown:
+        return Outcome(count, changed.unchanged, tuple(changed.unknown))
+    return _of_known(count, changed.unchanged)
+
+
+@lru_cache(maxsize=64)
+def _of_known(changed: int, unchanged: int) -> Outcome:
+    """Return an outcome; nearly all are equal, and none can be changed."""
+    return Outcome(changed, unchanged)

@@ -131,9 +131,7 @@ _BY_CODE = {code: (kind, checks) for kind, (code, checks) in _WIRE.items()}
 
 def encode_operation(operation: Operation) -> bytes:
     """Return the bytes that decode_operation() turns into an equal *operation*."""
-    # Read field by field: dataclasses.astuple() would copy a large packet item by item.
-    fields = [getattr(operation, name) for name in operation.__dataclass_fields__]
-    return _pack([_WIRE[type(operation)][0], *fields])
+    return _pack([_WIRE[type(operation)][0], *operation])
 
 
 def decode_operation(data: bytes) -> Operation | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import has_request_context, request
 
 
 def calling_socket() -> str:
     """Return the ID of the socket whose request or event is being handled, or an empty string."""
-    if has_request_context() and getattr(request, "is_socket", False):
-        return str(request.sid)  # type: ignore[attr-defined]  # set on socket requests
-    return ""
+    if not has_request_context():
+        return ""
+    # The request itself: its proxy looks it up for each attribute.
+    current: Any = request._get_current_object()  # type: ignore[attr-defined]  # of the proxy
+    return str(current.sid) if getattr(current, "is_socket", False) else ""

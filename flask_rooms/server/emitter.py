@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from flask_rooms.cluster.driver import Cluster
@@ -89,7 +88,7 @@ class Emitter:
             return
         ack = self._acknowledgements.add_remote(str(emit.rooms[0]), callback)
         try:
-            self._cluster.sender.submit(replace(emit, ack=ack))
+            self._cluster.sender.submit(emit._replace(ack=ack))
         except RoomsError:
             self._acknowledgements.forget_remote(ack)
             raise

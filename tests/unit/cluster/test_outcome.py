@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import gc
 import logging
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from flask_rooms import BackendUnavailable, Outcome, Refused, Rooms, RoomsError, Unconfirmed
-from flask_rooms.cluster.confirmation import Confirmation
+from flask_rooms.cluster.confirmation import Confirmation, Settled
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from flask_rooms.protocol.messages import Change
 from tests.support.apps import PATIENCE, LocalCluster, Worker
@@ -355,6 +356,60 @@ def test_the_longest_wait_gets_the_same_error_each_time() -> None:
     with pytest.raises(Unconfirmed) as caught:
         future.result()
     assert caught.value is error
+
+
+# -- an outcome that is known at once ---------------------------------------------------------
+
+
+def waited(future: Future[Outcome]) -> Outcome:
+    return wait([future]).done.pop().result()
+
+
+async def awaited(future: Future[Outcome]) -> Outcome:
+    return await asyncio.wrap_future(future)
+
+
+def told(future: Future[Outcome]) -> Outcome:
+    heard: list[Future[Outcome]] = []
+    future.add_done_callback(heard.append)
+    return heard[0].result()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda future: future.result(0),
+        lambda future: waited(future),
+        lambda future: next(as_completed([future])).result(),
+        lambda future: asyncio.run(awaited(future)),
+        lambda future: told(future),
+    ],
+    ids=["result", "wait", "as_completed", "asyncio", "callback"],
+)
+def test_an_outcome_that_is_known_is_a_whole_future(
+    network: TwoWorkers, look: Callable[[Future[Outcome]], Outcome]
+) -> None:
+    """Whatever looks at it first: nothing of it is made before."""
+    future = network.sockets.join(network.mine, "red")
+
+    assert look(future) == Outcome(1, 0)
+    assert future.done()
+    assert not future.cancel()
+    assert not future.cancelled()
+    assert not future.running()
+    assert future.exception(0) is None
+    assert "finished" in repr(future)
+    with pytest.raises(concurrent.futures.InvalidStateError):
+        future.set_result(Outcome())
+    assert future.result() == Outcome(1, 0)
+
+
+def test_a_known_outcome_has_no_names_that_a_future_has_not() -> None:
+    future = Settled(Outcome(1))
+
+    for name in ("nothing", "_nothing", "__fspath__"):
+        assert not hasattr(future, name)
+        assert not hasattr(Future(), name)
 
 
 # -- failures that are not looked at ----------------------------------------------------------
