@@ -35,7 +35,7 @@ from flask_rooms.membership.users import Loader, Users
 from flask_rooms.membership.worker import LocalWorker
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.stream import Limits
-from flask_rooms.results import Outcome
+from flask_rooms.results import Health, Outcome
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.async_mode import choose_mode
@@ -261,6 +261,14 @@ class Rooms:
         """
         return self._parts().serving.drain(finite_seconds(timeout))
 
+    def health(self) -> Health:
+        """
+        Return whether this worker can serve clients.
+
+        It neither joins the cluster nor waits for the broker.
+        """
+        return self._parts().serving.health
+
     @property
     def socketio(self) -> SocketIO:
         """The Flask-SocketIO of the current application, else of the one made last."""
@@ -439,6 +447,8 @@ class _Build:
             self._refusals,
             serving,
             Logins(self._registry),
+            self._signals,
+            emitter,
         )
 
     def _handlers(

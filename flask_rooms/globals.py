@@ -12,10 +12,12 @@ from werkzeug.local import LocalProxy
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import ConfigurationError
+from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.logins import Logins
 from flask_rooms.server.serving import Serving
 from flask_rooms.socket_requests.application import SocketRequest
@@ -37,6 +39,8 @@ class Parts:
     refusals: Refusals
     serving: Serving
     logins: Logins
+    signals: SignalQueue
+    emitter: Emitter
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:
@@ -54,7 +58,13 @@ class _OutsideContext(ConfigurationError, AttributeError):
     """Also an AttributeError, which is what tools expect that look at every attribute."""
 
 
-def _current_sockets() -> Sockets:
+def current_parts() -> Parts:
+    """
+    Return the parts of the current application.
+
+    Raises:
+        ConfigurationError: There is no current application, or it has no Rooms.
+    """
     if not has_app_context():
         raise _OutsideContext(
             "Working outside of an application context, such as in a thread or a task: use "
@@ -65,7 +75,11 @@ def _current_sockets() -> Sockets:
         raise _OutsideContext(
             "This application has no Rooms: call Rooms(app), or init_app(app) in its factory."
         )
-    return parts.sockets
+    return parts
+
+
+def _current_sockets() -> Sockets:
+    return current_parts().sockets
 
 
 class SocketsProxy(LocalProxy[Sockets]):

@@ -1,4 +1,4 @@
-"""The results of calls: Outcome, Answer, and WorkerInfo, the name of a worker."""
+"""The results of calls: Outcome, Answer, Health, and WorkerInfo, the name of a worker."""
 
 from __future__ import annotations
 
@@ -63,6 +63,29 @@ class Answer(Generic[T]):
     value: T
     complete: bool
     missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Health:
+    """
+    Whether a worker can serve clients.
+
+    Args:
+        joined: Whether it has joined the cluster, and has not left.
+        broker: Whether it receives its own messages from the broker.
+        draining: Whether it refuses new clients, because it is about to end.
+        problem: Why the broker could not be reached; None if it can, or if that is not known.
+    """
+
+    joined: bool
+    broker: bool
+    draining: bool
+    problem: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether new clients are welcome: it has joined, reaches the broker, and stays."""
+        return self.joined and self.broker and not self.draining
 
 
 class WorkerInfo(str):

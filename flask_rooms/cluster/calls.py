@@ -14,7 +14,8 @@ from flask_rooms.cluster.confirmation import Confirmation, Settled
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
-from flask_rooms.errors import Unconfirmed
+from flask_rooms.cluster.statistics import CallStatistics
+from flask_rooms.errors import BackendUnavailable, Unconfirmed
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Change, Query, Reply, Room
 from flask_rooms.protocol.node import Event, Node
@@ -81,15 +82,22 @@ class Calls:
         sender: Sends the calls.
         worker: Does the part of this worker itself.
         confirm: Seconds to wait for an answer at most.
+        statistics: Counts what the calls come to.
     """
 
     def __init__(
-        self, shared: LockedNode, sender: Sender, worker: LocalWorker, confirm: float
+        self,
+        shared: LockedNode,
+        sender: Sender,
+        worker: LocalWorker,
+        confirm: float,
+        statistics: CallStatistics,
     ) -> None:
         self._shared = shared
         self._sender = sender
         self._worker = worker
         self._confirm = confirm
+        self._statistics = statistics
         self._unanswered = Unanswered()
 
     # -- changes --------------------------------------------------------------------------
@@ -109,12 +117,11 @@ class Calls:
         own, remote, targets = self._split(change)
         if own is not None and remote is None:
             return self._change_here(own)
-        parts = (own is not None) + (remote is not None)
-        future = Confirmation(change, parts, self._confirm, self._worker.spawn, self._unanswered_by)
+        future = self._confirmation(change, (own is not None) + (remote is not None))
         if remote is not None:
             with self._shared.lock:
                 node = self._shared.node
-                number, events = node.call(remote, targets, time.monotonic())
+                number, events = self._call(node, remote, targets)
                 self._unanswered.changes[number] = future
             self._resolve_all(events, node)
             # Before the own part: guards may take their time there, and the others have a deadline.
@@ -127,10 +134,28 @@ class Calls:
         """Carry out a change of own sockets alone; there is nothing to wait for."""
         part = self._worker.change(change, self._shared.node.name)
         if not part.refused:
+            self._statistics.changes[change.action, "confirmed"] += 1
             return Settled(part.outcome)
-        future = Confirmation(change, 1, self._confirm, self._worker.spawn, self._unanswered_by)
+        future = self._confirmation(change, 1)
         future.contribute(part)
         return future
+
+    def _confirmation(self, change: Change, parts: int) -> Confirmation:
+        return Confirmation(
+            change,
+            parts,
+            self._confirm,
+            self._worker.spawn,
+            self._unanswered_by,
+            self._statistics,
+        )
+
+    def _call(self, node: Node, change: Change, targets: Targets) -> tuple[int, list[Event]]:
+        try:
+            return node.call(change, targets, time.monotonic())
+        except BackendUnavailable:
+            self._statistics.changes[change.action, "unavailable"] += 1
+            raise
 
     def _split(self, change: Change) -> tuple[Change | None, Change | None, Targets]:
         """Return the part of this worker, that of the others, and which of them to ask."""
@@ -187,6 +212,7 @@ class Calls:
         if targets is not None and not targets.keys().isdisjoint(self._names()):
             return Gathered((own,), True, ())
         replies, missing, complete = self._wait_for(query, targets, timeout)
+        self._statistics.queries[query.kind, "complete" if complete else "incomplete"] += 1
         parts = tuple((reply.names, reply.counts) for reply in replies)
         return Gathered((own, *parts), complete, missing)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
+from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import Refused, Unconfirmed
 from flask_rooms.protocol.messages import Change, User
 from flask_rooms.results import Outcome, Part
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.cluster")
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ class Confirmation(Future[Outcome]):
         bound: Seconds that result() and exception() wait at most.
         spawn: Runs done-callbacks outside the receiver's thread, which must not wait for them.
         unanswered_by: Names the workers that have not answered.
+        statistics: Counts what it comes to.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Confirmation(Future[Outcome]):
         bound: float,
         spawn: Callable[..., object],
         unanswered_by: Callable[[Confirmation], Iterable[str]],
+        statistics: CallStatistics,
     ) -> None:
         super().__init__()
         self.set_running_or_notify_cancel()
@@ -48,6 +52,8 @@ class Confirmation(Future[Outcome]):
         self._bound = bound
         self._spawn = spawn
         self._unanswered_by = unanswered_by
+        self._statistics = statistics
+        self._began = time.monotonic()
         self._sum: Part | None = None
         self._complete = False
         self._error: Exception | None = None
@@ -63,9 +69,11 @@ class Confirmation(Future[Outcome]):
                 return
             self._complete = True
         if total.refused:
-            self._fail(Refused(total.refused))
-        else:
-            self.set_result(total.outcome)
+            self._fail("refused", Refused(total.refused))
+            return
+        self._statistics.changes[self._change.action, "confirmed"] += 1
+        self._statistics.count_confirmed(self._began)
+        self.set_result(total.outcome)
 
     def fail(self, error: Exception) -> None:
         """Complete the future with an error."""
@@ -73,9 +81,10 @@ class Confirmation(Future[Outcome]):
             if self._complete:
                 return
             self._complete = True
-        self._fail(error)
+        self._fail("unconfirmed", error)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, outcome: str, error: Exception) -> None:
+        self._statistics.changes[self._change.action, outcome] += 1
         self._error = error
         self.set_exception(error)
 

@@ -17,7 +17,7 @@ from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import Part
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.cluster")
 
 #: Bytes that a socket ID takes in a message, rounded up.
 _ID_BYTES = 64

@@ -19,6 +19,7 @@ from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.receiver import SHORTEST, Receiver
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.shutdown import register_process
+from flask_rooms.cluster.statistics import CallStatistics, Traffic
 from flask_rooms.cluster.transport import Transport
 from flask_rooms.errors import BackendError, BackendUnavailable, RoomsError
 from flask_rooms.protocol.codec import BadMessage, Codec
@@ -28,7 +29,7 @@ from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import WorkerInfo
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.cluster")
 
 #: The longest wait of the receiver in seconds, so that it can notice that it has to leave.
 _LONGEST = 1.0
@@ -56,6 +57,8 @@ class Cluster:
         version: The version of Flask-Rooms, which the other workers are told.
 
     Attributes:
+        version: As given.
+        statistics: What the calls have come to.
         receiver: Receives, in this process.
         dispatcher: Carries out and answers what is received.
     """
@@ -76,7 +79,8 @@ class Cluster:
         self._timing = timing
         self._limits = limits
         self._worker = worker
-        self._version = version
+        self.version = version
+        self.statistics = CallStatistics()
         self._joined_in = 0  # the process in which this worker has a name
         self._ready_in = 0  # the process in which its own messages come back
         self._starting = threading.Lock()
@@ -120,6 +124,13 @@ class Cluster:
     def broker_error(self) -> str | None:
         """Why the broker could not be reached the last time, or None."""
         return self._transport.error
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has passed between this worker and the others; nothing before it joins."""
+        if self._ready_in != os.getpid():
+            return Traffic()
+        return self._shared.traffic(self._transport.reconnects)
 
     @property
     def hears_itself(self) -> bool:
@@ -171,7 +182,7 @@ class Cluster:
             self._unheard = False
             self._said_goodbye = False
             self._former_peers: frozenset[str] = frozenset()  # before restarts; not met again yet
-            self._shared = LockedNode(self._timing, self._limits, self._version)
+            self._shared = LockedNode(self._timing, self._limits, self.version)
             opened = self._open()
             self._shared.node.on_reconnect(time.monotonic())
             self._count_due = 0.0
@@ -181,7 +192,9 @@ class Cluster:
             echo = self.receiver.drain if self.backend.private else None
             self._sender = Sender(self._shared, self._transport, self.receiver.stopping, echo)
             worker = self._worker
-            self._calls = Calls(self._shared, self._sender, worker, self._timing.confirm)
+            self._calls = Calls(
+                self._shared, self._sender, worker, self._timing.confirm, self.statistics
+            )
             self.dispatcher = Dispatcher(
                 self._shared, self._sender, worker, self._limits, self._timing.confirm
             )
@@ -314,6 +327,7 @@ class Cluster:
         with self._shared.lock:
             node = self._shared.node
             if reconnected:
+                self._transport.reconnects += 1
                 node.on_reconnect(now)
             node.alone = getattr(self.backend, "alone", False)
             events = [] if frame is None else node.receive(frame, now)

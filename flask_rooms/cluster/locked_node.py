@@ -8,6 +8,7 @@ from collections import deque
 
 from flask_rooms.cluster.directory import Directory
 from flask_rooms.cluster.interfaces import Timing
+from flask_rooms.cluster.statistics import Traffic
 from flask_rooms.protocol.ids import new_worker_name
 from flask_rooms.protocol.messages import Operation
 from flask_rooms.protocol.node import Node
@@ -31,6 +32,7 @@ class LockedNode:
         node: The present node.
         former_names: What this worker was called before its restarts.
         directory: Where this worker and the others run.
+        restarts: How often the node was replaced.
     """
 
     def __init__(self, timing: Timing, limits: Limits, version: str) -> None:
@@ -39,6 +41,8 @@ class LockedNode:
         self._limits = limits
         self.former_names: deque[str] = deque(maxlen=_MAX_FORMER_NAMES)
         self.directory = Directory(timing.heartbeat, version)
+        self.restarts = 0
+        self._former_retransmissions = 0
         self.node = self._new()
 
     def submit(self, operation: Operation) -> None:
@@ -55,8 +59,18 @@ class LockedNode:
     def renew(self) -> Node:
         """Replace the present node by a new one and return that; call it under the lock."""
         self.former_names.append(self.node.name)
+        self.restarts += 1
+        self._former_retransmissions += self.node.retransmissions
         self.node = self._new()
         return self.node
+
+    def traffic(self, reconnects: int) -> Traffic:
+        """Return what has passed, with how often the broker was connected to again."""
+        with self.lock:
+            operations, size = self.node.unsent
+            repeated = self._former_retransmissions + self.node.retransmissions
+            peers = len(self.node.peers)
+            return Traffic(peers, operations, size, repeated, reconnects, self.restarts)
 
     def _new(self) -> Node:
         name, now = new_worker_name(), time.monotonic()

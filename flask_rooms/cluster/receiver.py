@@ -13,7 +13,7 @@ from typing import Protocol
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.cluster")
 
 #: Seconds before connecting again: the first pause, and the longest.
 SHORTEST, LONGEST = 0.05, 2.0

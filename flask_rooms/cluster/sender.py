@@ -12,7 +12,7 @@ from flask_rooms.cluster.transport import AT_ONCE, Transport
 from flask_rooms.errors import BackendError
 from flask_rooms.protocol.messages import Goodbye, Operation
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.cluster")
 
 #: Frames that one caller sends before the receiver's thread continues.
 _FRAMES_AT_ONCE = 8

@@ -16,7 +16,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.cluster")
 
 
 class Leavable(Protocol):

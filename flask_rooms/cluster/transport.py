@@ -13,7 +13,7 @@ from flask_rooms.errors import BackendError
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.messages import Frame
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.cluster")
 
 #: Seconds within which a stale connection fails.
 AT_ONCE = 0.5
@@ -47,6 +47,7 @@ class Transport:
         down: Whether the broker could not be reached at the last attempt.
         error: Why the broker could not be reached the last time; None if it always could.
         dropped: How many payloads were refused, by reason.
+        reconnects: How often the broker was connected to again.
     """
 
     def __init__(self, backend: Backend, codec: Codec) -> None:
@@ -55,6 +56,7 @@ class Transport:
         self.down = False
         self.error: str | None = None
         self.dropped: Counter[str] = Counter()
+        self.reconnects = 0
         self._warned: dict[str, float] = {}
         self._unlogged: deque[tuple[object, ...]] = deque()
 

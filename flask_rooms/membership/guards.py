@@ -14,7 +14,7 @@ from werkzeug.routing import Map, Rule
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.protocol.messages import Room
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.membership")
 
 Guard: TypeAlias = "Callable[..., object]"
 

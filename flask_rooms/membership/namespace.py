@@ -45,6 +45,23 @@ class Socket:
         return self.accepted and not self.ended and not self.leaving
 
 
+class Sizes(NamedTuple):
+    """
+    How much there is on this worker.
+
+    Args:
+        sockets: How many sockets are connected.
+        rooms: How many rooms have a member among them, without the rooms of socket IDs.
+        memberships: How many memberships they have in these.
+        users: How many users they are of.
+    """
+
+    sockets: int = 0
+    rooms: int = 0
+    memberships: int = 0
+    users: int = 0
+
+
 class MembershipEvent(NamedTuple):
     """
     A membership that has begun or ended.
@@ -205,6 +222,15 @@ class Namespace:
             and str(room).startswith(prefix)
             and not is_own_room(room)
         }
+
+    def sizes(self) -> Sizes:
+        """Return how much there is."""
+        # A socket that has ended keeps its rooms for the disconnect handler alone.
+        live = [socket for socket in self.sockets.values() if not socket.ended]
+        own = sum(socket.sid in socket.rooms for socket in live)  # which has no other member
+        users = sum(type(audience) is User for audience in self.members)
+        memberships = sum(len(socket.rooms) for socket in live) - own
+        return Sizes(len(live), len(self.members) - users - own, memberships, users)
 
     def prepare(self, join: PendingJoin, sids: Iterable[str], rooms: Iterable[Room]) -> None:
         """Register what of a join waits for a guard."""

@@ -16,7 +16,7 @@ from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.results import WorkerInfo
 from flask_rooms.signals import joined, left, room_created, room_deleted, worker_gone
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.membership")
 
 #: How many events may wait for receivers that do not return.
 WAITING = 100_000
@@ -31,13 +31,18 @@ class SignalQueue:
 
     Args:
         app: The sender of the signals; its context is pushed for the receivers.
+
+    Attributes:
+        failures: How many calls of receivers have raised an error.
+        dropped: How many changes were not told, because receivers do not return.
     """
 
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._sending = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
-        self._dropped = 0
+        self.failures = 0
+        self.dropped = 0
         self._warned = False
 
     def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
@@ -62,7 +67,7 @@ class SignalQueue:
         if len(self._waiting) < WAITING:
             self._waiting.append(announce)
         else:
-            self._dropped += 1  # flush() logs it: here the registry is locked
+            self.dropped += 1  # flush() logs it: here the registry is locked
 
     @property
     def are_sent(self) -> bool:
@@ -117,10 +122,11 @@ class SignalQueue:
             try:
                 receiver(self._app, **about)
             except BaseException:  # of the application, such as SystemExit; the others go on
+                self.failures += 1
                 logger.exception("A receiver of the signal %r has failed.", signal.name)
 
     def _warn_once(self) -> None:
-        if self._dropped and not self._warned:
+        if self.dropped and not self._warned:
             self._warned = True
             logger.warning(
                 "%d changes wait for receivers of signals that do not return: dropping signals.",

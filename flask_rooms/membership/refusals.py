@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.membership")
 
 #: Seconds between two warnings about the same limit.
 WARN_EVERY = 60.0

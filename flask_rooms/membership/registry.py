@@ -13,6 +13,7 @@ from flask_rooms.membership.namespace import (
     Namespace,
     Origin,
     PendingJoin,
+    Sizes,
     Socket,
 )
 from flask_rooms.protocol.messages import Audience, Change, Query, Room, User
@@ -368,6 +369,12 @@ class Registry:
         with self._lock:
             socket = self._namespace(namespace).sockets.get(sid)
             return frozenset(socket.rooms) if socket else frozenset()
+
+    def sizes(self) -> Sizes:
+        """Return how much there is; takes time for each socket and each room."""
+        with self._lock:
+            spaces = [here.sizes() for here in self._namespaces.values()]
+        return Sizes(*map(sum, zip(*spaces, strict=True))) if spaces else Sizes()
 
     def sessions(self) -> set[str]:
         """Return the Engine.IO sessions that have a socket here, or one that is connecting."""

@@ -55,11 +55,13 @@ class Delivery:
     Attributes:
         stream: What this worker sends.
         first_unechoed: The first own operation that has not echoed.
+        retransmissions: How often the stream was sent again because a peer had missed part of it.
     """
 
     def __init__(self, limits: Limits, clock: EchoClock) -> None:
         self.stream = Stream(limits)
         self.first_unechoed = 1
+        self.retransmissions = 0
         self._clock = clock
         self._links: dict[str, Link] = {}
         self._echo_history: deque[int] = deque()  # first_unechoed at each counted echo
@@ -148,6 +150,7 @@ class Delivery:
     def retransmit(self, now: float) -> None:
         """Move the cursor back to what was nacked."""
         number, self._retransmit_from = self._retransmit_from, None
+        self.retransmissions += number is not None
         if number is not None and not self.stream.rewind(number):
             self._clock.announce(now)  # the heartbeat states the oldest operation in the log
         self._retransmitted_at = now

@@ -171,6 +171,16 @@ class Node:
         return self._delivery.stream.has_unsent
 
     @property
+    def unsent(self) -> tuple[int, int]:
+        """How many operations have not been sent, and their size in bytes."""
+        return self._delivery.stream.unsent
+
+    @property
+    def retransmissions(self) -> int:
+        """How often operations were sent again because a peer had missed them."""
+        return self._delivery.retransmissions
+
+    @property
     def awaits_echo(self) -> bool:
         """Whether operations that were sent have not echoed yet."""
         return self._delivery.stream.fresh > self._delivery.first_unechoed

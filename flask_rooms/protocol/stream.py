@@ -59,6 +59,11 @@ class Stream:
         return self.next - len(self._entries)
 
     @property
+    def unsent(self) -> tuple[int, int]:
+        """How many operations have not been sent, and their size in bytes."""
+        return self.next - self.fresh, self._waiting_bytes
+
+    @property
     def has_unsent(self) -> bool:
         """Whether take() would return an operation."""
         return self._cursor < self.next

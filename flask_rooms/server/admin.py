@@ -16,7 +16,7 @@ from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.emitter import Emitter
 from flask_rooms.signals import joined, left
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 
 # What of a handshake is reported. Headers of any name may hold a secret, so only these are.

@@ -21,7 +21,7 @@ from flask_rooms.server.hooks import HookRunner
 from flask_rooms.server.logins import has_expired, of_attempt
 from flask_rooms.server.private import ServerInternals
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 #: What python-socketio answers a client that cannot connect.
 _UNABLE = "Unable to connect"

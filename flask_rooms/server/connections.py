@@ -22,7 +22,7 @@ from flask_rooms.server.pace import Pace
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.server.slots import Slots
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 #: The reasons of disconnects because of a limit.
 UNREAD = "too much unread"

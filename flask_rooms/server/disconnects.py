@@ -18,7 +18,7 @@ from flask_rooms.membership.registry import Registry
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.private import ServerInternals
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 
 class Disconnects:

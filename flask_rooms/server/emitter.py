@@ -24,6 +24,9 @@ class Emitter:
         delivery: Sends to the sockets of this worker.
         acknowledgements: Keeps the callbacks.
         internals: Has the class of packets.
+
+    Attributes:
+        sent: How many events were sent by callers on this worker.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Emitter:
         self._delivery = delivery
         self._acknowledgements = acknowledgements
         self._internals = internals
+        self.sent = 0
 
     def send(
         self,
@@ -66,6 +70,7 @@ class Emitter:
             BackendUnavailable: The outbox is full; this worker's sockets have got the event.
         """
         packet = encode_event(self._internals.packet_class, event, data, namespace)
+        self.sent += 1
         emit = Emit(namespace, packet, rooms, skip, 0)
         if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
             self._delivery.deliver(emit, callback)

@@ -14,7 +14,7 @@ from flask_rooms.membership.namespace import Socket
 from flask_rooms.protocol.messages import Room
 from flask_rooms.server.private import ServerInternals
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 #: Takes what the client has sent as `auth`; False refuses the client.
 BeforeConnect = Callable[[Any], object]

@@ -25,7 +25,7 @@ from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.private import Handlers, ServerInternals
 from flask_rooms.server.rooms_view import RoomsView
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 
 class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typed

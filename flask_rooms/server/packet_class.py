@@ -12,7 +12,7 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, 
 
 from flask_rooms.server.json_provider import ProviderJSON, refuse_not_json, replaced
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 #: What a client gets in place of an answer that cannot be sent, in the form of Sails.
 _FAILED = {"body": {"message": "Internal Server Error"}, "headers": {}, "statusCode": 500}

@@ -33,7 +33,7 @@ MAX_NESTED = 20
 _depth: contextvars.ContextVar[int] = contextvars.ContextVar("flask_rooms.depth", default=0)
 
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 
 @dataclass(frozen=True)

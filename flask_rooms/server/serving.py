@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.cluster.shutdown import handle_signals
+from flask_rooms.results import Health
 from flask_rooms.server.drain import Drain
 from flask_rooms.server.private import ServerInternals
 
@@ -50,6 +51,14 @@ class Serving:
     def is_member(self) -> bool:
         """Whether this process has joined the cluster, and has not left it."""
         return self._cluster.is_member
+
+    @property
+    def health(self) -> Health:
+        """Whether this worker can serve clients."""
+        joined = self.is_member
+        broker = joined and self._cluster.hears_itself
+        problem = None if broker else self._cluster.broker_error
+        return Health(joined, broker, self._drain.begun, problem)
 
     def drain(self, timeout: float | None) -> bool:
         """Move the clients away and leave the cluster; return whether all handlers have run."""

@@ -30,7 +30,7 @@ from flask_rooms.cluster.shutdown import handle_signals
 from flask_rooms.server.async_mode import patched_for
 from flask_rooms.server.serving import Serving
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 #: Seconds between two looks at whether gunicorn has asked a worker to end, for whatever reason.
 WATCH_INTERVAL = 0.25

@@ -34,7 +34,7 @@ from flask_rooms.socket_requests.payload import Malformed, Payload, parse
 from flask_rooms.socket_requests.serial_queue import Admission
 from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.socket_requests")
 
 #: Events that no client may send: Socket.IO's own, and names to which python-socketio gives a
 #: meaning, such as "*", its handler for all events.

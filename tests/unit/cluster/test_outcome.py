@@ -19,6 +19,7 @@ import pytest
 
 from flask_rooms import BackendUnavailable, Outcome, Refused, Rooms, RoomsError, Unconfirmed
 from flask_rooms.cluster.confirmation import Confirmation, Settled
+from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from flask_rooms.protocol.messages import Change
 from tests.support.apps import PATIENCE, LocalCluster, Worker
@@ -346,7 +347,10 @@ def test_a_silent_worker_does_not_keep_the_others_from_it(
 
 def test_the_longest_wait_gets_the_same_error_each_time() -> None:
     """Also where no other thread completes the future: the wait itself ends it."""
-    future = Confirmation(CHANGE, 1, 0.01, lambda run, *args: run(*args), lambda _: ("a",))
+    statistics = CallStatistics()
+    future = Confirmation(
+        CHANGE, 1, 0.01, lambda run, *args: run(*args), lambda _: ("a",), statistics
+    )
 
     error = future.exception()
 
