@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from flask_rooms.cluster.interfaces import Outbox
@@ -59,9 +59,7 @@ class Delivery:
         for sid in emit.skip:
             members.pop(sid, None)
         if callback is None:
-            packets = engine_packets(emit.packet)
-            for eio_sid in members.values():
-                self._send(eio_sid, packets)
+            self._send(members.values(), engine_packets(emit.packet))
             return
         for sid, eio_sid in members.items():
             packet = decode(self._internals.packet_class, emit.packet)
@@ -71,14 +69,15 @@ class Delivery:
     def send_packet(self, eio_sid: str, packet: Any) -> None:
         """Send one client a packet of Socket.IO."""
         encoded = packet.encode()
-        self._send(eio_sid, engine_packets(encoded if isinstance(encoded, list) else [encoded]))
+        self._send([eio_sid], engine_packets(encoded if isinstance(encoded, list) else [encoded]))
 
-    def _send(self, eio_sid: str, packets: list[Any]) -> None:
+    def _send(self, eio_sids: Collection[str], packets: list[Any]) -> None:
         if len(packets) == 1:
-            self._internals.send(eio_sid, packets)
+            self._internals.send(eio_sids, packets)
             return
-        with self._sending_parts:  # the parts of two events must not mix
-            self._internals.send(eio_sid, packets)
+        for eio_sid in eio_sids:
+            with self._sending_parts:  # the parts of two events must not mix
+                self._internals.send([eio_sid], packets)
 
     def cancel_acknowledgements(self, sid: str) -> None:
         """Forget the callbacks that wait for a socket, and tell other workers that wait for it."""

@@ -9,9 +9,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from queue import Queue
 from typing import Any
 
 from engineio.exceptions import SocketIsClosedError
@@ -22,7 +23,7 @@ from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
 from flask_rooms.server import upgrading
 from flask_rooms.server.engine_io import MAX_POLLED_PACKETS
-from flask_rooms.server.output import Output
+from flask_rooms.server.output import Measured, Output, ThreadQueue
 from flask_rooms.server.websocket import WebSocket
 
 #: Seconds after which a caller that waits for the application's own code is reported.
@@ -112,6 +113,8 @@ class ServerInternals:
         """Have each connection know what waits for its client, and over which WebSocket."""
         drivers = eio._async  # of the mode, and shared by all servers of the process
         make, empty, limit = drivers["queue"], drivers["queue_empty"], self._unread_bytes
+        if make is Queue:  # the modes of green threads have their own
+            make = ThreadQueue
         eio._async = drivers | {"queue": lambda: Output(make(), empty, limit)}
         if drivers["websocket"] is not None:
             eio._async["websocket"] = partial(self._make_websocket, drivers["websocket"])
@@ -189,20 +192,40 @@ class ServerInternals:
         if session is not None:
             session.last_ping = None
 
-    def send(self, eio_sid: str, packets: list[EnginePacket]) -> None:
-        """Send one client packets of Engine.IO; does nothing if it has left."""
-        session = self.server.eio.sockets.get(eio_sid)
-        if session is not None and _timed_out(session, self.server.eio.ping_timeout):
-            # Sending would close it here and now, and run the application's handler for that.
-            self.spawn(session.close, False)
-            return
-        try:
+    def send(self, eio_sids: Iterable[str], packets: list[EnginePacket]) -> None:
+        """
+        Send clients the same packets of Engine.IO; those that have left do not get them.
+
+        A packet is measured once. It goes into each queue as by python-engineio's Socket.send(),
+        but not through it and three functions above it: there may be thousands of clients.
+        """
+        eio = self.server.eio
+        measured = [Measured(packet) for packet in packets]
+        latest = time.time() - eio.ping_timeout
+        is_logged, half = eio.logger.isEnabledFor(logging.INFO), self._unread_bytes // 2
+        for eio_sid in eio_sids:
+            session = eio.sockets.get(eio_sid)
+            if session is None:  # it has left, or is that of a test client
+                self._send_unknown(eio_sid, packets)
+            elif session.last_ping and session.last_ping < latest and not session.closed:
+                # Engine.IO would close it here and now, and run the application's handler for that.
+                self.spawn(session.close, False)
+            elif not session.closed:
+                output = session.queue
+                for one in measured:
+                    output.add(one)
+                    if is_logged:
+                        shown = "<binary>" if one.packet.binary else one.packet.data
+                        eio.logger.info("%s: Sending packet MESSAGE data %s", eio_sid, shown)
+                if output.unread > half:
+                    self.sleep(
+                        0
+                    )  # its writer may be a green thread that our caller has not let run
+
+    def _send_unknown(self, eio_sid: str, packets: list[EnginePacket]) -> None:
+        with contextlib.suppress(SocketIsClosedError):
             for packet in packets:
                 self.server._send_eio_packet(eio_sid, packet)
-        except SocketIsClosedError:
-            return
-        if session is not None and session.queue.unread > self._unread_bytes // 2:
-            self.sleep(0)  # its writer may be a green thread that our caller has not let run
 
     def close(self, eio_sid: str) -> bool:
         """
@@ -419,7 +442,3 @@ def _shut_down(websocket: Any) -> None:
         else:  # uWSGI has the number of the file
             with socket.socket(fileno=os.dup(websocket._sock)) as copy:
                 copy.shutdown(socket.SHUT_RDWR)
-
-
-def _timed_out(session: Any, ping_timeout: float) -> bool:
-    return bool(session.last_ping) and time.time() - session.last_ping > ping_timeout

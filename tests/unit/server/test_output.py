@@ -9,7 +9,7 @@ import threading
 import pytest
 from engineio.packet import MESSAGE, Packet
 
-from flask_rooms.server.output import Output
+from flask_rooms.server.output import Output, ThreadQueue
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -23,7 +23,7 @@ class Outputs:
 
     def __init__(self) -> None:
         self.times_full = 0
-        self.output = Output(queue.Queue(), queue.Empty, 10 * SIZE)
+        self.output = Output(ThreadQueue(), queue.Empty, 10 * SIZE)
         self.output.on_full = self._on_full
 
     def _on_full(self) -> None:
@@ -88,7 +88,7 @@ def test_what_is_discarded_is_gone(full: Outputs) -> None:
 
 
 def test_threads_that_put_and_send_at_once_leave_nothing_counted() -> None:
-    output = Output(queue.Queue(), queue.Empty, 10**9)
+    output = Output(ThreadQueue(), queue.Empty, 10**9)
 
     def put() -> None:
         for _ in range(2000):
@@ -110,10 +110,30 @@ def test_threads_that_put_and_send_at_once_leave_nothing_counted() -> None:
 def test_a_binary_packet_is_encoded_for_each_transport() -> None:
     """python-engineio keeps the first encoding, and other clients may wait for the same packet."""
     packet = Packet(MESSAGE, b"\x01\x02")
-    output = Output(queue.Queue(), queue.Empty, 1000)
+    output = Output(ThreadQueue(), queue.Empty, 1000)
     for _ in range(3):
         output.put(packet)
 
     encoded = [output.get(block=False).encode(b64=b64) for b64 in (False, True, False)]
 
     assert encoded == [b"\x01\x02", "bAQI=", b"\x01\x02"]
+
+
+def test_a_queue_that_is_joined_waits_until_all_is_taken() -> None:
+    """python-engineio joins it to close a connection."""
+    output = Output(ThreadQueue(), queue.Empty, 1000)
+    output.put(Packet(MESSAGE, "x"))
+    joined = threading.Event()
+
+    def join() -> None:
+        output.join()
+        joined.set()
+
+    thread = threading.Thread(target=join)
+    thread.start()
+    assert not joined.is_set()
+    output.get()
+    output.task_done()
+
+    assert joined.wait(20)
+    thread.join()
