@@ -372,7 +372,7 @@ class _Build:
         self._users = users
         self._hooks = hooks
         self._internals = ServerInternals(config.unread_bytes)
-        self._signals = SignalQueue(app)
+        self._signals = SignalQueue(app, self._internals)
         self._registry = Registry(self._signals.add, config.rooms_per_socket)
         self._acknowledgements = Acknowledgements()
         self._refusals = Refusals()

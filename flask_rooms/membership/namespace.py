@@ -25,6 +25,7 @@ class Socket:
         accepted: Whether the connect handler has accepted it.
         ended: Whether its memberships have ended, since it is being disconnected.
         leaving: Whether its disconnect handler is claimed, so that it runs once.
+        joining: The rooms that it is about to join, once guards have decided.
         expires: When its login expires, in seconds since 1970; None if it does not.
         state: What socket requests keep for it: its queue and its cookies.
     """
@@ -36,6 +37,7 @@ class Socket:
     accepted: bool = False
     ended: bool = False
     leaving: bool = False
+    joining: set[Room] = field(default_factory=set)
     expires: float | None = None
     state: Any = None
 
@@ -104,17 +106,19 @@ class Origin(NamedTuple):
 @dataclass(eq=False)
 class PendingJoin:
     """
-    A join that waits for guards; whatever undoes it meanwhile removes it from `pending_joins`.
+    A join that waits for guards; whatever undoes it meanwhile removes it from `joining`.
 
     Args:
         change: What is to be done.
         sids: The sockets of this worker that it is for.
         stale: Whether a recheck has happened since, so that the guards are to be asked again.
+        prepared: Each socket ID and room for which it was registered, in order.
     """
 
     change: Change
     sids: list[str]
     stale: bool = False
+    prepared: list[tuple[str, Room]] = field(default_factory=list)
 
 
 class Namespace:
@@ -128,7 +132,7 @@ class Namespace:
         sockets: By socket ID.
         by_eio_sid: The same by Engine.IO session, without those that are leaving.
         members: Room or user -> its sockets by ID; never empty.
-        pending_joins: (socket ID, room) -> the joins that wait for a guard; never empty.
+        joining: Room -> socket ID -> the joins that wait for a guard; never empty.
     """
 
     def __init__(self, name: str) -> None:
@@ -136,7 +140,7 @@ class Namespace:
         self.sockets: dict[str, Socket] = {}
         self.by_eio_sid: dict[str, Socket] = {}
         self.members: dict[Audience, dict[str, Socket]] = {}
-        self.pending_joins: dict[tuple[str, Room], set[PendingJoin]] = {}
+        self.joining: dict[Audience, dict[str, set[PendingJoin]]] = {}
 
     def add(self, socket: Socket) -> None:
         """Register a socket, which is in the room of its own ID from the start."""
@@ -186,8 +190,8 @@ class Namespace:
 
     def leave(self, socket: Socket, room: Room) -> MembershipEvent | None:
         """End a membership; None when there was none."""
-        if self.pending_joins:
-            self.pending_joins.pop((socket.sid, room), None)
+        if room in socket.joining:
+            self._cancel_joins(socket, room)
         if room not in socket.rooms:
             return None
         socket.rooms.remove(room)
@@ -198,7 +202,7 @@ class Namespace:
         """End every membership but that in the room of the socket's own ID."""
         if socket.ended:
             return []
-        self._cancel_joins(socket)
+        self._cancel_all_joins(socket)
         left = (self.leave(socket, room) for room in socket.rooms - {socket.sid})
         return [event for event in left if event is not None]
 
@@ -206,7 +210,7 @@ class Namespace:
         """End every membership; the socket remembers its rooms for the disconnect handler."""
         if socket.ended:
             return []
-        self._cancel_joins(socket)
+        self._cancel_all_joins(socket)
         socket.ended = True
         if socket.user is not None:
             self._drop(socket.user, socket.sid)
@@ -234,34 +238,50 @@ class Namespace:
 
     def prepare(self, join: PendingJoin, sids: Iterable[str], rooms: Iterable[Room]) -> None:
         """Register what of a join waits for a guard."""
-        for key in itertools.product(sids, rooms):
-            self.pending_joins.setdefault(key, set()).add(join)
+        for sid, room in itertools.product(sids, rooms):
+            self.joining.setdefault(room, {}).setdefault(sid, set()).add(join)
+            self.sockets[sid].joining.add(room)
+            join.prepared.append((sid, room))
 
     def standing(self, join: PendingJoin) -> list[tuple[str, Room]]:
         """Return what of a join has not been undone."""
-        return [key for key, joins in self.pending_joins.items() if join in joins]
+        found = dict.fromkeys(join.prepared)
+        return [(sid, room) for sid, room in found if join in self._joins(room, sid)]
 
     def settle(self, join: PendingJoin) -> list[tuple[str, Room]]:
         """Return what of a join has not been undone, and forget that it waits."""
         standing = self.standing(join)
-        for key in standing:
-            self.pending_joins[key].remove(join)
-            if not self.pending_joins[key]:
-                del self.pending_joins[key]
+        for sid, room in standing:
+            self._joins(room, sid).remove(join)
+            if not self._joins(room, sid):
+                self._cancel_joins(self.sockets[sid], room)
         return standing
 
     def members_of(self, source: Audience) -> list[str]:
         """Return the sockets that are in a room, and those whose join waits for a guard."""
-        joining = [sid for sid, room in self.pending_joins if room == source]
-        return [*dict.fromkeys([*self.members.get(source, ()), *joining])]
+        return [*(self.members.get(source, {}) | self.joining.get(source, {}))]
+
+    def make_stale(self, room: Room) -> None:
+        """Have guards asked again about the joins of a room that wait for them."""
+        for join in itertools.chain.from_iterable(self.joining.get(room, {}).values()):
+            join.stale = True
+
+    def _joins(self, room: Room, sid: str) -> set[PendingJoin]:
+        return self.joining.get(room, {}).get(sid, set())
+
+    def _cancel_joins(self, socket: Socket, room: Room) -> None:
+        socket.joining.remove(room)
+        del self.joining[room][socket.sid]
+        if not self.joining[room]:
+            del self.joining[room]
+
+    def _cancel_all_joins(self, socket: Socket) -> None:
+        for room in [*socket.joining]:
+            self._cancel_joins(socket, room)
 
     def _event(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> MembershipEvent:
         user = None if socket.user is None else socket.user.id
         return MembershipEvent(self.name, socket.sid, user, room, joined, edge)
-
-    def _cancel_joins(self, socket: Socket) -> None:
-        for key in [key for key in self.pending_joins if key[0] == socket.sid]:
-            del self.pending_joins[key]
 
     def _drop(self, audience: Audience, sid: str) -> bool:
         """Remove a member; return True when it was the last one here."""

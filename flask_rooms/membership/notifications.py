@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from blinker import NamedSignal
 from flask import Flask
@@ -18,32 +20,98 @@ from flask_rooms.signals import joined, left, room_created, room_deleted, worker
 
 logger = logging.getLogger("flask_rooms.membership")
 
-#: How many events may wait for receivers that do not return.
+_DROPPED = "%d changes wait for receivers of signals that do not return: dropping signals."
+_LATE = (
+    "A receiver of a signal has not returned for %g seconds: from now on it gets its signals later "
+    "than others, and calls return before it has had them."
+)
+
+#: How many signals may wait for receivers that do not return.
 WAITING = 100_000
+#: Seconds after which a receiver that has not returned delays no other one.
+PATIENCE = 1.0
+
+
+class Tasks(Protocol):
+    """Runs functions in the way of the asynchronous mode."""
+
+    def spawn(self, function: Callable[..., object], *args: object) -> object:
+        """Run a function in the background, or in place if no thread can be started."""
+
+    def create_event(self) -> Any:
+        """Return an event that green threads may wait for."""
+
+
+@dataclass(frozen=True)
+class _Signal:
+    signal: NamedSignal
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Call:
+    receiver: Callable[..., object]
+    what: _Signal
+
+    @property
+    def key(self) -> Hashable:
+        # A bound method is a new object each time, and its object need not be hashable.
+        if inspect.ismethod(self.receiver):
+            return id(self.receiver.__self__), id(self.receiver.__func__)
+        return id(self.receiver)
+
+
+@dataclass(eq=False)
+class _Turn:
+    """
+    A thread that sends.
+
+    Args:
+        done: Set when it has sent everything.
+        call: The receiver that it is calling; None between two.
+        since: When that began.
+        late: What waits for its receiver, after which another thread has taken over the rest.
+    """
+
+    done: Any
+    call: _Call | None = None
+    since: float = 0.0
+    late: deque[_Call] | None = None
 
 
 class SignalQueue:
     """
-    Sends the signals of one application, one thread at a time.
+    Sends the signals of one application, in order, from one thread at a time.
 
-    A receiver that raises or hangs delays no membership change and no other receiver. Each change
-    is told in a context of the application of its own, outside any other context.
+    A receiver that raises or hangs delays no membership change and no other receiver. If one does
+    not return in time, another thread takes over, and that receiver gets what waits for it when it
+    returns. Each receiver is called in a context of the application of its own, outside any other.
 
     Args:
         app: The sender of the signals; its context is pushed for the receivers.
+        tasks: Starts the threads.
 
     Attributes:
         failures: How many calls of receivers have raised an error.
-        dropped: How many changes were not told, because receivers do not return.
+        dropped: How many signals were not sent, because receivers do not return.
     """
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, tasks: Tasks) -> None:
         self._app = app
-        self._sending = threading.Lock()
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._tasks = tasks
+        self._waiting: deque[_Signal] = deque()
         self.failures = 0
         self.dropped = 0
-        self._warned = False
+        self._warned: set[str] = set()
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what waits in the parent."""
+        self._lock = threading.Lock()
+        self._waiting.clear()
+        self._calls: deque[_Call] = deque()  # of the signal that is being sent
+        self._turn: _Turn | None = None
+        self._late: dict[Hashable, deque[_Call]] = {}  # receiver -> what waits for it
 
     def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """Queue membership events; return whether there is something to send."""
@@ -52,50 +120,16 @@ class SignalQueue:
         ):
             return False
         for event in events:
-            self._add(partial(self._announce, event, origin))
+            self._announce(event, origin)
         return True
 
     def add_gone(self, worker: WorkerInfo, said_goodbye: bool) -> bool:
         """Queue the end of another worker; return whether there is something to send."""
         if not worker_gone.receivers:
             return False
-        about = {"worker": worker, "reason": "goodbye" if said_goodbye else "dead"}
-        self._add(partial(self._send, worker_gone, about))
+        reason = "goodbye" if said_goodbye else "dead"
+        self._add(worker_gone, {"worker": worker, "reason": reason})
         return True
-
-    def _add(self, announce: Callable[[], None]) -> None:
-        if len(self._waiting) < WAITING:
-            self._waiting.append(announce)
-        else:
-            self.dropped += 1  # flush() logs it: here the registry is locked
-
-    @property
-    def are_sent(self) -> bool:
-        """Whether nothing waits, and no receiver is running."""
-        return not self._waiting and not self._sending.locked()
-
-    def flush(self) -> None:
-        """Send what waits, unless another thread is sending."""
-        self._warn_once()
-        while self._waiting and self._sending.acquire(blocking=False):
-            try:
-                while self._waiting:
-                    self._apart(self._waiting.popleft())
-            finally:
-                self._sending.release()
-
-    def reset_after_fork(self) -> None:
-        """Forget, in a forked child, what waits in the parent."""
-        self._sending = threading.Lock()
-        self._waiting.clear()
-
-    def _apart(self, announce: Callable[[], None]) -> None:
-        # One context for each, as `flask.g` may hold what is about one socket.
-        try:
-            with self._app.app_context():
-                announce()
-        except BaseException:  # of the application, in a teardown
-            logger.exception("The context of a signal's receivers could not be torn down.")
 
     def _announce(self, event: MembershipEvent, origin: Origin) -> None:
         about = {
@@ -108,27 +142,107 @@ class SignalQueue:
             "by": origin.by or None,
         }
         if event.joined and event.edge:
-            self._send(room_created, about)
-        self._send(joined if event.joined else left, about)
+            self._add(room_created, about)
+        self._add(joined if event.joined else left, about)
         if event.edge and not event.joined:
-            self._send(room_deleted, about)
+            self._add(room_deleted, about)
 
     def _reason(self, event: MembershipEvent, origin: Origin) -> str:
         own = origin.by == event.sid and origin.reason in ("call", "remote")
         return "request" if own else origin.reason
 
-    def _send(self, signal: NamedSignal, about: dict[str, Any]) -> None:
-        for receiver in signal.receivers_for(self._app):
-            try:
-                receiver(self._app, **about)
-            except BaseException:  # of the application, such as SystemExit; the others go on
-                self.failures += 1
-                logger.exception("A receiver of the signal %r has failed.", signal.name)
+    def _add(self, signal: NamedSignal, about: dict[str, Any]) -> None:
+        if signal.has_receivers_for(self._app):
+            self._put(_Signal(signal, about), self._waiting)
 
-    def _warn_once(self) -> None:
-        if self.dropped and not self._warned:
-            self._warned = True
-            logger.warning(
-                "%d changes wait for receivers of signals that do not return: dropping signals.",
-                WAITING,
-            )
+    def _put(self, one: _Signal | _Call, queue: deque[Any]) -> None:
+        if len(queue) < WAITING:
+            queue.append(one)
+        else:
+            self.dropped += 1  # flush() logs it: here the registry may be locked
+
+    # -- sending --------------------------------------------------------------------------
+
+    @property
+    def are_sent(self) -> bool:
+        """Whether nothing waits, and no receiver is running."""
+        return not (self._waiting or self._turn or self._late)
+
+    def flush(self) -> None:
+        """
+        Send what waits, unless another thread is sending.
+
+        Returns when it is sent, but waits for no receiver that does not return in time.
+        """
+        self._warn_once("dropped" if self.dropped else "", _DROPPED, WAITING)
+        while (turn := self._begin()) is not None:
+            self._tasks.spawn(self._send_all, turn)
+            while turn.late is None and not turn.done.wait(PATIENCE):
+                self._take_over(turn)
+            if turn.late is not None:
+                self._warn_once("late", _LATE, PATIENCE)
+
+    def _begin(self) -> _Turn | None:
+        with self._lock:
+            if self._turn is not None or not (self._waiting or self._calls):
+                return None
+            self._turn = _Turn(self._tasks.create_event())
+            return self._turn
+
+    def _take_over(self, turn: _Turn) -> None:
+        """End a turn whose receiver has not returned in time."""
+        with self._lock:
+            call = turn.call
+            if call is not None and time.monotonic() - turn.since >= PATIENCE:
+                self._turn = None
+                turn.late = self._late[call.key] = deque()
+
+    def _send_all(self, turn: _Turn) -> None:
+        while (call := self._next(turn)) is not None:
+            self._send(call)
+        turn.done.set()
+
+    def _next(self, turn: _Turn) -> _Call | None:
+        """Return the next call of a turn; None ends it."""
+        with self._lock:
+            last, turn.call = turn.call, None
+            if turn.late is not None and last is not None:
+                if not turn.late:
+                    del self._late[last.key]
+                    return None
+                turn.call = turn.late.popleft()
+                return turn.call
+        while not self._calls and self._waiting:  # only the thread whose turn it is does so
+            self._expand(self._waiting.popleft())
+        with self._lock:
+            if not self._calls:
+                self._turn = None
+                return None
+            turn.call, turn.since = self._calls.popleft(), time.monotonic()
+            return turn.call
+
+    def _expand(self, what: _Signal) -> None:
+        calls = [_Call(receiver, what) for receiver in what.signal.receivers_for(self._app)]
+        with self._lock:
+            for call in calls:
+                self._put(call, self._late.get(call.key, self._calls))
+
+    def _send(self, call: _Call) -> None:
+        try:
+            # One context for each, as `flask.g` may hold what is about one socket.
+            with self._app.app_context():
+                self._call(call)
+        except BaseException:  # of the application, in a teardown
+            logger.exception("The context of a signal's receivers could not be torn down.")
+
+    def _call(self, call: _Call) -> None:
+        try:
+            call.receiver(self._app, **call.what.about)
+        except BaseException:  # of the application, such as SystemExit; the others go on
+            self.failures += 1
+            logger.exception("A receiver of the signal %r has failed.", call.what.signal.name)
+
+    def _warn_once(self, kind: str, text: str, *args: object) -> None:
+        if kind and kind not in self._warned:
+            self._warned.add(kind)
+            logger.warning(text, *args)

@@ -319,10 +319,7 @@ class Registry:
         """Return the members of a room, and have guards asked again about pending joins."""
         with self._lock:
             here = self._namespace(namespace)
-            for (_, joining), joins in here.pending_joins.items():
-                if joining == room:
-                    for join in joins:
-                        join.stale = True
+            here.make_stale(room)
             return [*here.members.get(room, ())]
 
     # -- queries -------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class LocalWorker:
             return self.join_or_recheck(change, self._guarded.prepare(change), origin)
         part, listened = self._apply(change, origin)
         if listened:
-            self._tasks.run_apart(self._signals.flush)
+            self._signals.flush()
         return part
 
     def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
@@ -127,7 +127,7 @@ class LocalWorker:
         reply: Callable[[Part], object],
     ) -> None:
         reply(self._ask_guards(change, join, origin))
-        self._signals.flush()  # a receiver that hangs holds up no answer
+        self._signals.flush()
 
     def join_or_recheck(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
         """Carry out a join that was prepared, or a recheck, for a caller that waits for it."""

@@ -374,6 +374,10 @@ class ServerInternals:
             logger.exception("What should run in the background has failed.")
             return None
 
+    def create_event(self) -> Any:
+        """Return an event that threads of the asynchronous mode may wait for."""
+        return self.server.eio.create_event()
+
     def run_apart(self, function: Callable[[], Any]) -> Any:
         """
         Run a function in a thread, or green thread, and a context of its own, and wait for it.
@@ -394,7 +398,7 @@ class ServerInternals:
             raise RecursionError("Guards or receivers of signals call each other without end.")
         result: list[Any] = []
         errors: list[Exception] = []
-        done = self.server.eio.create_event()
+        done = self.create_event()
 
         def run() -> None:
             _depth.set(depth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -298,3 +299,51 @@ def test_a_room_that_is_left_while_all_of_it_leaves_is_counted_once() -> None:
 
     assert (len(done.events), done.unchanged) == (2, 2)
     assert [moved.edge for moved in done.events] == [False, True]
+
+
+def _steps(function: Callable[[], object]) -> int:
+    """Return how many lines of Python a function runs."""
+    steps = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal steps
+        steps += event == "line"
+        return trace
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(former)
+    return steps
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda registry, join: registry.commit(join),
+        lambda registry, join: registry.rollback(join),
+        lambda registry, join: registry.apply(Change("leave", "/", ("a",), ("red",))),
+        lambda registry, join: registry.apply(Change("leave", "/", (), (), "red")),
+        lambda registry, join: registry.apply(Change("leave_all", "/", ("a",), ())),
+        lambda registry, join: registry.remove("/", "a"),
+        lambda registry, join: registry.begin_recheck("/", "red"),
+    ],
+    ids=["commit", "rollback", "leave", "leave of all", "leave_all", "remove", "recheck"],
+)
+def test_a_join_that_waits_for_guards_costs_the_same_however_many_others_wait(
+    act: Callable[[Registry, PendingJoin], object],
+) -> None:
+    """Nothing looks through all joins that wait: a slow guard may have thousands of them."""
+
+    def steps(others: int) -> int:
+        registry = Registry()
+        for sid in ("a", *map(str, range(others))):
+            admit(registry, "/", sid, session_of(sid))
+        for number in range(others):
+            registry.prepare(Change("join", "/", (str(number),), (f"room {number}",)))
+        waiting = registry.prepare(Change("join", "/", ("a",), ("red",)))
+        return _steps(lambda: act(registry, waiting))
+
+    assert steps(3) == steps(300)

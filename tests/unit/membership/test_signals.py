@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import Queue
 from typing import Any
 
@@ -237,6 +237,41 @@ def test_a_receiver_that_hangs_holds_up_no_change_of_other_workers(
         may_go_on.set()
 
 
+def test_a_receiver_that_hangs_delays_no_other_one_and_gets_its_signals_in_order(
+    here: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor a call; what is about the same change comes later than to others, once it returns."""
+    monkeypatch.setattr(notifications, "PATIENCE", 0.05)
+    client, may_go_on = here.connect(), threading.Event()
+    slow: Queue[str] = Queue()
+    others: Queue[str] = Queue()
+
+    class Hanging:
+        __hash__ = None  # type: ignore[assignment]  # a receiver need not be hashable
+
+        def receive(self, app: Any, room: str, **about: Any) -> None:
+            slow.put(room)
+            assert may_go_on.wait(PATIENCE)
+
+    def hear(app: Any, room: str, **about: Any) -> None:
+        others.put(room)
+
+    hanging = Hanging()
+    signals.joined.connect(hanging.receive, here.app)
+    with signals.joined.connected_to(hear, here.app):
+        for room in ("red", "blue", "green"):
+            here.sockets.join(client.sid, room).result(PATIENCE)
+
+        assert [others.get(timeout=PATIENCE) for _ in range(3)] == ["red", "blue", "green"]
+        assert [slow.get(timeout=PATIENCE), slow.qsize()] == ["red", 0]
+        may_go_on.set()
+        assert [slow.get(timeout=PATIENCE) for _ in range(2)] == ["blue", "green"]
+        here.sockets.join(client.sid, "white").result(PATIENCE)
+        assert slow.get(timeout=PATIENCE) == "white"
+    lines = [one.getMessage() for one in caplog.records if "not returned" in one.getMessage()]
+    assert len(lines) == 1
+
+
 def test_a_receiver_may_make_calls_itself(here: Worker) -> None:
     """The signals of its own changes come after the one that it handles."""
     client, last = here.connect(), here.connect()
@@ -263,13 +298,23 @@ def test_without_receivers_nothing_is_kept(here: Worker) -> None:
     assert ear.heard(last) == []
 
 
+class InPlace:
+    """Runs in place what is meant for the background."""
+
+    def spawn(self, function: Callable[..., object], *args: object) -> object:
+        return function(*args)
+
+    def create_event(self) -> threading.Event:
+        return threading.Event()
+
+
 def test_what_waits_for_receivers_that_do_not_return_is_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Beyond that, signals are dropped, which is said once; what waits is sent in order."""
     monkeypatch.setattr(notifications, "WAITING", 3)
     app = Flask("application")
-    queue = SignalQueue(app)
+    queue = SignalQueue(app, InPlace())
     heard: list[str] = []
 
     def events(*rooms: str) -> list[MembershipEvent]:
