@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import brokers
 from tests.support.browser import Browser, BrowserMissing
+from tests.support.locks import nothing_foreign_is_called
 
 # Its assertions are to explain themselves as those of a test file do.
 pytest.register_assert_rewrite("flask_rooms.testing")
@@ -23,6 +24,13 @@ def _started(kind: brokers.Kind) -> Iterator[brokers.Broker]:
             # An absent broker must never make continuous integration green.
             (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
         yield broker
+
+
+@pytest.fixture(autouse=True)
+def _locks() -> Iterator[None]:
+    """Fail a test in which code of the application may be called under a lock."""
+    with nothing_foreign_is_called():
+        yield
 
 
 @pytest.fixture(scope="session")

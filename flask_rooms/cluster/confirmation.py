@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
+from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import Refused, Unconfirmed
 from flask_rooms.protocol.messages import Change, User
@@ -18,6 +21,52 @@ from flask_rooms.results import Outcome, Part
 logger = logging.getLogger("flask_rooms.cluster")
 
 T = TypeVar("T")
+
+#: How many failures that nothing looks at may wait to be logged.
+MAX_UNSEEN = 1000
+
+
+class _Unseen:
+    """
+    Logs failures that nothing has looked at, in a thread of its own.
+
+    A future may be dropped at any moment, by the garbage collector, in a thread that holds any
+    lock: also that of a handler of logging. So add() takes none.
+    """
+
+    def __init__(self) -> None:
+        self.reset_after_fork()
+        reset_in_children(self)
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what waits in the parent."""
+        self._waiting: deque[tuple[Change, Exception]] = deque(maxlen=MAX_UNSEEN)
+        self._logging = False
+
+    def add(self, change: Change, error: Exception) -> None:
+        """Have a failure logged."""
+        self._waiting.append((change, error))
+        if self._logging:
+            return
+        self._logging = True
+        try:
+            _thread.start_new_thread(self._log, ())
+        except RuntimeError:  # the interpreter ends, and no other thread holds a lock
+            self._log()
+
+    def _log(self) -> None:
+        while True:
+            try:
+                change, error = self._waiting.popleft()
+            except IndexError:
+                self._logging = False
+                if not self._waiting:  # else another one has come between the two
+                    return
+            else:
+                logger.warning("%s: %s", _description(change), error)
+
+
+_unseen = _Unseen()
 
 
 class Confirmation(Future[Outcome]):
@@ -90,7 +139,7 @@ class Confirmation(Future[Outcome]):
 
     def __del__(self) -> None:
         if self._error is not None and not self._looked_at:
-            logger.warning("%s: %s", _description(self._change), self._error)
+            _unseen.add(self._change, self._error)
 
     def add_done_callback(self, fn: Callable[[Future[Outcome]], object]) -> None:
         """As in concurrent.futures: called at once if done, else later in a thread of its own."""

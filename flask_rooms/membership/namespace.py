@@ -25,7 +25,6 @@ class Socket:
         accepted: Whether the connect handler has accepted it.
         ended: Whether its memberships have ended, since it is being disconnected.
         leaving: Whether its disconnect handler is claimed, so that it runs once.
-        joining: The rooms that it is about to join, once guards have decided.
         expires: When its login expires, in seconds since 1970; None if it does not.
         state: What socket requests keep for it: its queue and its cookies.
     """
@@ -37,7 +36,6 @@ class Socket:
     accepted: bool = False
     ended: bool = False
     leaving: bool = False
-    joining: set[Room] = field(default_factory=set)
     expires: float | None = None
     state: Any = None
 
@@ -133,6 +131,7 @@ class Namespace:
         by_eio_sid: The same by Engine.IO session, without those that are leaving.
         members: Room or user -> its sockets by ID; never empty.
         joining: Room -> socket ID -> the joins that wait for a guard; never empty.
+        joining_rooms: Socket ID -> the rooms of its joins that wait for a guard; never empty.
     """
 
     def __init__(self, name: str) -> None:
@@ -141,6 +140,7 @@ class Namespace:
         self.by_eio_sid: dict[str, Socket] = {}
         self.members: dict[Audience, dict[str, Socket]] = {}
         self.joining: dict[Audience, dict[str, set[PendingJoin]]] = {}
+        self.joining_rooms: dict[str, dict[Room, None]] = {}
 
     def add(self, socket: Socket) -> None:
         """Register a socket, which is in the room of its own ID from the start."""
@@ -190,8 +190,8 @@ class Namespace:
 
     def leave(self, socket: Socket, room: Room) -> MembershipEvent | None:
         """End a membership; None when there was none."""
-        if room in socket.joining:
-            self._cancel_joins(socket, room)
+        if self.joining:
+            self._cancel_joins(socket.sid, room)
         if room not in socket.rooms:
             return None
         socket.rooms.remove(room)
@@ -202,7 +202,7 @@ class Namespace:
         """End every membership but that in the room of the socket's own ID."""
         if socket.ended:
             return []
-        self._cancel_all_joins(socket)
+        self._cancel_all_joins(socket.sid)
         left = (self.leave(socket, room) for room in socket.rooms - {socket.sid})
         return [event for event in left if event is not None]
 
@@ -210,7 +210,7 @@ class Namespace:
         """End every membership; the socket remembers its rooms for the disconnect handler."""
         if socket.ended:
             return []
-        self._cancel_all_joins(socket)
+        self._cancel_all_joins(socket.sid)
         socket.ended = True
         if socket.user is not None:
             self._drop(socket.user, socket.sid)
@@ -240,7 +240,7 @@ class Namespace:
         """Register what of a join waits for a guard."""
         for sid, room in itertools.product(sids, rooms):
             self.joining.setdefault(room, {}).setdefault(sid, set()).add(join)
-            self.sockets[sid].joining.add(room)
+            self.joining_rooms.setdefault(sid, {})[room] = None
             join.prepared.append((sid, room))
 
     def standing(self, join: PendingJoin) -> list[tuple[str, Room]]:
@@ -254,7 +254,7 @@ class Namespace:
         for sid, room in standing:
             self._joins(room, sid).remove(join)
             if not self._joins(room, sid):
-                self._cancel_joins(self.sockets[sid], room)
+                self._cancel_joins(sid, room)
         return standing
 
     def members_of(self, source: Audience) -> list[str]:
@@ -269,15 +269,14 @@ class Namespace:
     def _joins(self, room: Room, sid: str) -> set[PendingJoin]:
         return self.joining.get(room, {}).get(sid, set())
 
-    def _cancel_joins(self, socket: Socket, room: Room) -> None:
-        socket.joining.remove(room)
-        del self.joining[room][socket.sid]
-        if not self.joining[room]:
-            del self.joining[room]
+    def _cancel_joins(self, sid: str, room: Room) -> None:
+        if sid in self.joining.get(room, ()):
+            _remove(self.joining, room, sid)
+            _remove(self.joining_rooms, sid, room)
 
-    def _cancel_all_joins(self, socket: Socket) -> None:
-        for room in [*socket.joining]:
-            self._cancel_joins(socket, room)
+    def _cancel_all_joins(self, sid: str) -> None:
+        for room in [*self.joining_rooms.get(sid, ())]:
+            self._cancel_joins(sid, room)
 
     def _event(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> MembershipEvent:
         user = None if socket.user is None else socket.user.id
@@ -290,6 +289,13 @@ class Namespace:
         if not members:
             del self.members[audience]
         return not members
+
+
+def _remove(index: dict[Any, dict[Any, Any]], key: object, one: object) -> None:
+    """Remove *one* from what an index has under a key, and the key with the last."""
+    del index[key][one]
+    if not index[key]:
+        del index[key]
 
 
 def is_own_room(room: Room) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from flask_rooms.cluster.interfaces import Outbox
@@ -39,12 +38,10 @@ class Delivery:
         self._registry = registry
         self._internals = internals
         self._acknowledgements = acknowledgements
-        self._sending_parts = threading.Lock()
         self.on_worker_message: Callable[[Any], object] = lambda message: None
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what waits in the parent."""
-        self._sending_parts = threading.Lock()
         self._acknowledgements.reset_after_fork()
 
     def on_worker_left(self, worker: str) -> None:
@@ -59,7 +56,7 @@ class Delivery:
         for sid in emit.skip:
             members.pop(sid, None)
         if callback is None:
-            self._send(members.values(), engine_packets(emit.packet))
+            self._internals.send(members.values(), engine_packets(emit.packet))
             return
         for sid, eio_sid in members.items():
             packet = decode(self._internals.packet_class, emit.packet)
@@ -69,15 +66,8 @@ class Delivery:
     def send_packet(self, eio_sid: str, packet: Any) -> None:
         """Send one client a packet of Socket.IO."""
         encoded = packet.encode()
-        self._send([eio_sid], engine_packets(encoded if isinstance(encoded, list) else [encoded]))
-
-    def _send(self, eio_sids: Collection[str], packets: list[Any]) -> None:
-        if len(packets) == 1:
-            self._internals.send(eio_sids, packets)
-            return
-        for eio_sid in eio_sids:
-            with self._sending_parts:  # the parts of two events must not mix
-                self._internals.send([eio_sid], packets)
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        self._internals.send([eio_sid], engine_packets(parts))
 
     def cancel_acknowledgements(self, sid: str) -> None:
         """Forget the callbacks that wait for a socket, and tell other workers that wait for it."""

@@ -6,7 +6,7 @@ import base64
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any
 
@@ -81,25 +81,30 @@ class Output:
         if packet is None:
             self._queue.put(None)
         else:
-            self.add(Measured(packet))
+            self.add([Measured(packet)])
 
-    def add(self, packet: Measured) -> None:
-        """Add a packet; once there was no room for one, nothing more is added."""
-        size = packet.size
+    def add(self, packets: Iterable[Measured]) -> None:
+        """
+        Add the packets of one event, with none of another one between them.
+
+        Once there was no room for one, nothing more is added.
+        """
         with self._lock:
             if self._full:
                 return
-            admitted = True
-            if self._bytes + size <= self._limit:
-                self._bytes += size
-            elif size > self._limit and not self._larger:
-                self._larger = size
+            for packet in packets:
+                size = packet.size
+                if self._bytes + size <= self._limit:
+                    self._bytes += size
+                elif size > self._limit and not self._larger:
+                    self._larger = size
+                else:
+                    self._full = True
+                    break
+                self._queue.put(packet)
             else:
-                admitted, self._full = False, True
-        if admitted:
-            self._queue.put(packet)
-        else:
-            self.on_full()
+                return
+        self.on_full()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return the next packet, which counts until it is encoded; raise what *empty* is."""

@@ -15,7 +15,6 @@ from functools import partial
 from queue import Queue
 from typing import Any
 
-from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from engineio.payload import Payload
@@ -87,6 +86,7 @@ class ServerInternals:
 
     def __init__(self, unread_bytes: int) -> None:
         self._unread_bytes = unread_bytes
+        self._testing = threading.Lock()
 
     def bind(self, server: Any, handlers: Handlers) -> None:
         """Take a server, and put *handlers* in the place of its own methods."""
@@ -206,26 +206,26 @@ class ServerInternals:
         for eio_sid in eio_sids:
             session = eio.sockets.get(eio_sid)
             if session is None:  # it has left, or is that of a test client
-                self._send_unknown(eio_sid, packets)
+                self._send_to_test_client(eio_sid, packets)
             elif session.last_ping and session.last_ping < latest and not session.closed:
                 # Engine.IO would close it here and now, and run the application's handler for that.
                 self.spawn(session.close, False)
             elif not session.closed:
                 output = session.queue
-                for one in measured:
-                    output.add(one)
-                    if is_logged:
-                        shown = "<binary>" if one.packet.binary else one.packet.data
-                        eio.logger.info("%s: Sending packet MESSAGE data %s", eio_sid, shown)
+                output.add(measured)
+                for packet in packets if is_logged else ():
+                    shown = "<binary>" if packet.binary else packet.data
+                    eio.logger.info("%s: Sending packet MESSAGE data %s", eio_sid, shown)
                 if output.unread > half:
-                    self.sleep(
-                        0
-                    )  # its writer may be a green thread that our caller has not let run
+                    # Its writer may be a green thread that our caller has not let run.
+                    self.sleep(0)
 
-    def _send_unknown(self, eio_sid: str, packets: list[EnginePacket]) -> None:
-        with contextlib.suppress(SocketIsClosedError):
-            for packet in packets:
-                self.server._send_eio_packet(eio_sid, packet)
+    def _send_to_test_client(self, eio_sid: str, packets: list[EnginePacket]) -> None:
+        """Send to a test client of Flask-SocketIO, which replaces this method of the server."""
+        if "_send_eio_packet" in vars(self.server):
+            with self._testing:  # it has one place for the parts of a packet
+                for packet in packets:
+                    self.server._send_eio_packet(eio_sid, packet)
 
     def close(self, eio_sid: str) -> bool:
         """

@@ -1,13 +1,20 @@
-"""Tells which locks of Flask-Rooms a thread holds."""
+"""Tells which locks of Flask-Rooms a thread holds, and what it calls meanwhile."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
+from unittest import mock
+
+from blinker import Signal
+from flask import Flask
+from socketio import Server
 
 _held = threading.local()
 
@@ -68,3 +75,48 @@ def watched() -> Iterator[None]:
         yield
     finally:
         threading.Lock = make
+
+
+#: What leads to code of the application: classes, and their methods.
+FOREIGN: dict[type, tuple[str, ...]] = {
+    logging.Logger: ("isEnabledFor",),  # called first, also where nothing is logged
+    Signal: ("send",),
+    Flask: ("ensure_sync", "full_dispatch_request", "app_context", "request_context"),
+    Future: ("_invoke_callbacks",),
+    Server: ("_trigger_event",),
+}
+
+#: Their locks are held while the driver of a broker is used, which logs as it likes. A thread that
+#: holds one is refused another use, and no other thread waits for long.
+WHILE_SENDING = frozenset({"flask_rooms.backends.kombu", "flask_rooms.cluster.sender"})
+
+
+@contextmanager
+def nothing_foreign_is_called() -> Iterator[None]:
+    """
+    Fail if code of the application may be called under a lock of Flask-Rooms within the context.
+
+    Such as a handler of logging, a receiver of a signal, a callback, a guard or a view: it may make
+    calls itself, or hang.
+    """
+    calls: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(watched())
+        for kind, names in FOREIGN.items():
+            for name in names:
+                noting = _noting(getattr(kind, name), calls)
+                stack.enter_context(mock.patch.object(kind, name, noting))
+        yield
+    assert not calls, f"Called while a lock is held: {calls}"
+
+
+def _noting(method: Any, calls: list[str]) -> Any:
+    def call(*args: Any, **options: Any) -> Any:
+        locks = held()
+        if locks and WHILE_SENDING.isdisjoint(locks):
+            caller = sys._getframe(1)
+            where = f"{caller.f_globals['__name__']}:{caller.f_lineno}"
+            calls.append(f"{method.__qualname__} by {where} under the locks of {locks}")
+        return method(*args, **options)
+
+    return call

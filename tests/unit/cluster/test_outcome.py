@@ -11,6 +11,7 @@ import pickle
 import platform
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from flask_rooms import BackendUnavailable, Outcome, Refused, Rooms, RoomsError, Unconfirmed
+from flask_rooms.cluster import confirmation
 from flask_rooms.cluster.confirmation import Confirmation, Settled
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.protocol.ids import new_sid, new_worker_name
@@ -427,7 +429,11 @@ def fail_unseen(rooms: Rooms, sid: str, look: Callable[[Future[Outcome]], object
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage() for one in caplog.records if "not looked at" in one.getMessage()]
+    """Return the warnings of failures that nothing has looked at, after the last one."""
+    confirmation._unseen.add(CHANGE, last := RuntimeError("the last one"))
+    while str(last) not in caplog.text:
+        time.sleep(0.001)
+    return [one.getMessage() for one in caplog.records[:-1] if "not looked at" in one.getMessage()]
 
 
 def test_a_failure_that_is_not_looked_at_is_logged_once(
@@ -440,6 +446,29 @@ def test_a_failure_that_is_not_looked_at_is_logged_once(
     assert "guard" in line
     # The ID of the socket is for the application.
     assert network.mine not in line.partition(": ")[0]
+
+
+def test_a_failure_is_logged_outside_the_thread_that_drops_it(
+    network: TwoWorkers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The garbage collector may do so where a lock is held, as that of a handler of logging."""
+    lock, emitted = threading.Lock(), threading.Event()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if lock.acquire(timeout=PATIENCE):
+                lock.release()
+                emitted.set()
+
+    logger = logging.getLogger("flask_rooms")
+    logger.addHandler(handler := Handler(logging.WARNING))
+    try:
+        with lock:
+            fail_unseen(network.here.rooms, network.mine, lambda future: None)
+        assert emitted.wait(PATIENCE)
+    finally:
+        logger.removeHandler(handler)
+    assert len(warnings(caplog)) == 1
 
 
 def _raises(call: Callable[[], object]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+from typing import Any
 
 import pytest
 from engineio.packet import MESSAGE, Packet
 
-from flask_rooms.server.output import Output, ThreadQueue
+from flask_rooms.server.output import Measured, Output, ThreadQueue
+from tests.support.locks import held
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -62,6 +64,36 @@ def test_beyond_the_limit_nothing_is_added_and_that_is_said_once(full: Outputs) 
     full.put(SMALL)
 
     assert (full.output.unread, full.times_full) == (9 * SIZE, 1)
+
+
+def test_the_packets_of_one_event_stay_together_whatever_other_threads_put() -> None:
+    """A client takes what follows the first packet of a binary event for its attachment."""
+
+    class Interrupted(queue.Queue[Any]):
+        def put(self, *arguments: Any) -> None:
+            super().put(*arguments)
+            if self.qsize() == 1:
+                other.start()
+                other.join(0.2)  # it waits for the lock
+
+    output = Output(Interrupted(), queue.Empty, 10 * SIZE)
+    other = threading.Thread(target=output.put, args=(Packet(MESSAGE, "other"),))
+
+    output.add([Measured(Packet(MESSAGE, text)) for text in ("first", "second")])
+    other.join()
+
+    sent = [output.get(block=False).encode() for _ in range(3)]
+    assert sent == ["4first", "4second", "4other"]
+
+
+def test_an_event_that_does_not_fit_ends_the_connection_outside_any_lock(full: Outputs) -> None:
+    """That writes to the log, whose handlers are the application's."""
+    locks: list[str] = []
+    full.output.on_full = lambda: locks.extend(["none", *held()])
+
+    full.output.add([Measured(SMALL), Measured(SMALL)])
+
+    assert locks == ["none"]
 
 
 def test_one_packet_may_be_larger_than_the_limit(full: Outputs) -> None:
