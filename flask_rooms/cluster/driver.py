@@ -334,7 +334,7 @@ class Cluster:
             events += node.tick(now) + self._lost_in_restart(node)
             deaf = payload is None and node.is_deaf(now)
         self._count_audience(node)
-        if frame is not None and frame.sender == node.name:
+        if frame is not None and frame.sender == node.name and not frame.to:
             self._heard_itself()
         self._handle(events, node)
         self.dispatcher.release_overdue()

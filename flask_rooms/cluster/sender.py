@@ -131,13 +131,16 @@ class Sender:
         """Return the time of the next thing to do, by the monotonic clock."""
         with self._shared.lock:
             wakes_at = self._shared.node.wakes_at
-            if self._shared.node.has_unsent:  # held back until an echo or a timeout
+            if self._shared.node.has_direct:
+                wakes_at = time.monotonic()
+            elif self._shared.node.has_unsent:  # held back until an echo or a timeout
                 wakes_at = min(wakes_at, time.monotonic() + _ROUND_TRIP)
         return wakes_at
 
     def _awaits_echo(self) -> bool:
         with self._shared.lock:
-            under_way = self._shared.node.awaits_echo
+            node = self._shared.node
+            under_way = node.awaits_echo and not node.has_direct  # which does not echo
         return under_way and time.monotonic() - self._sent_at < _ROUND_TRIP
 
     def _publish_next(self) -> bool:

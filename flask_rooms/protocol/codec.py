@@ -17,6 +17,7 @@ from flask_rooms.protocol.messages import (
     About,
     Acknowledged,
     Change,
+    Direct,
     Done,
     Emit,
     Frame,
@@ -30,9 +31,9 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.signing import BadSignature, Signer
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
-VERSION = 2
+VERSION = 3
 #: The bound of every number: no stream reaches it, and sums of two smaller ones can be encoded.
-_NUMBER_BOUND = 2**63
+NUMBER_BOUND = 2**63
 
 
 class BadMessage(Exception):
@@ -92,7 +93,7 @@ def _optional(item: _Check) -> _Check:
 
 
 def _number(value: Any) -> Any:
-    if type(value) is not int or not 0 <= value < _NUMBER_BOUND:
+    if type(value) is not int or not 0 <= value < NUMBER_BOUND:
         raise BadMessage("malformed")
     return value
 
@@ -112,6 +113,7 @@ def _audience(value: Any) -> Any:
 
 _text = _exactly(str)
 _room = _one_of(str, int)
+_operations = _many(_exactly(bytes))
 _packet = _many(_one_of(str, bytes))
 _action = _word("join", "leave", "leave_all", "disconnect", "recheck")
 _kind = _word("members", "users", "rooms", "rooms_of", "count")
@@ -170,6 +172,28 @@ def _heartbeat(value: Any) -> Heartbeat:
     )
 
 
+def _direct(value: Any) -> Direct:
+    if type(value) is not list or len(value) < 8:
+        raise BadMessage("malformed")
+    serial, oldest, first = (_number(one) for one in value[:3])
+    return Direct(
+        serial,
+        oldest,
+        first,
+        _operations(value[3]),
+        _number(value[4]),
+        reports=_exactly(bool)(value[5]),
+        probes=_exactly(bool)(value[6]),
+        nack=_optional(_range)(value[7]),
+    )
+
+
+def _range(value: Any) -> tuple[int, int]:
+    if type(value) is not list or len(value) != 2:
+        raise BadMessage("malformed")
+    return _number(value[0]), _number(value[1])
+
+
 def _about(value: Any) -> About:
     if type(value) is not list or len(value) < 4:
         raise BadMessage("malformed")
@@ -214,10 +238,10 @@ class Codec:
     def encode(self, frame: Frame) -> bytes:
         """Return *frame* as signed bytes."""
         beat = frame.heartbeat
-        body = [VERSION, frame.sender, frame.first, frame.operations, None, dict(frame.nacks)]
+        body = [VERSION, frame.sender, frame.to, frame.first, frame.operations, None, None]
         if beat is not None:
             about = beat.about
-            body[4] = [
+            body[5] = [
                 beat.beat,
                 beat.oldest,
                 beat.fresh,
@@ -228,7 +252,9 @@ class Codec:
                 beat.vouches,
                 dict(beat.heard),
             ]
-        body.append(frame.serial)
+        direct = frame.direct
+        if direct is not None:
+            body[6] = [getattr(direct, name) for name in direct.__dataclass_fields__]
         return self._signer.sign(_pack(body))
 
     def decode(self, payload: bytes) -> Frame:
@@ -251,11 +277,11 @@ class Codec:
             raise BadMessage("malformed")
         return Frame(
             sender=_text(body[1]),
-            first=_number(body[2]),
-            operations=_many(_exactly(bytes))(body[3]),
-            heartbeat=_optional(_heartbeat)(body[4]),
-            nacks=_table(_number)(body[5]),
-            serial=_number(body[6]),
+            to=_text(body[2]),
+            first=_number(body[3]),
+            operations=_operations(body[4]),
+            heartbeat=_optional(_heartbeat)(body[5]),
+            direct=_optional(_direct)(body[6]),
         )
 
 

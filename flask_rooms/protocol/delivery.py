@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from flask_rooms.protocol.clock import EchoClock
+from flask_rooms.protocol.codec import NUMBER_BOUND
+from flask_rooms.protocol.link import Link
 from flask_rooms.protocol.messages import Frame, Heartbeat
 from flask_rooms.protocol.stream import Limits, Stream
 
@@ -14,34 +15,9 @@ from flask_rooms.protocol.stream import Limits, Stream
 REPAIR_LOG_ECHOES = 30
 #: The least time between two nacks for one gap, in heartbeat intervals.
 NACK_INTERVAL = 0.25
-#: The least time between two retransmissions, in heartbeat intervals, even if many workers nack.
-RETRANSMIT_INTERVAL = 0.01
-
-
-@dataclass
-class Link:
-    """
-    The streams between this worker and another one.
-
-    Args:
-        stream_start: The first own operation that is meant for it.
-        expected: Its next operation; None until it has stated where its stream starts.
-        next_number: The number after its last known operation.
-        serial: That of its latest frame with nacks.
-        nacked_at: When it was last asked to retransmit the present gap.
-    """
-
-    stream_start: int
-    expected: int | None = None
-    next_number: int = 0
-    serial: int = 0
-    nacked_at: float = float("-inf")
-
-    def observe(self, frame: Frame) -> bool:
-        """Record how far its stream has come; return whether the frame takes it further."""
-        before = self.next_number
-        self.next_number = max(before, frame.first + len(frame.operations))
-        return self.next_number > before
+#: How long answers wait for a report that they have arrived, before their receiver is asked for
+#: one, in heartbeat intervals.
+PROBE_INTERVAL = 0.25
 
 
 class Delivery:
@@ -53,23 +29,23 @@ class Delivery:
         clock: The clock of this worker.
 
     Attributes:
-        stream: What this worker sends.
+        stream: What this worker sends to all.
         first_unechoed: The first own operation that has not echoed.
-        retransmissions: How often the stream was sent again because a peer had missed part of it.
+        retransmissions: How often a part of it was sent again because a peer had missed it.
+        probe_due: When a worker may have to be asked which answers it has received.
     """
 
     def __init__(self, limits: Limits, clock: EchoClock) -> None:
         self.stream = Stream(limits)
         self.first_unechoed = 1
         self.retransmissions = 0
+        self.probe_due = float("inf")
+        self._limits = limits
         self._clock = clock
         self._links: dict[str, Link] = {}
         self._echo_history: deque[int] = deque()  # first_unechoed at each counted echo
         self._sent_by_age: deque[tuple[float, int]] = deque()  # own age -> first number not sent
-        self._nacks: dict[str, int] = {}
-        self._serial = 0  # of the latest own frame with nacks
-        self._retransmit_from: int | None = None  # the lowest own number that was nacked
-        self._retransmitted_at = float("-inf")
+        self._due: dict[str, None] = {}  # peers for which something waits, in this order
 
     def link(self, name: str) -> Link:
         """Return the link with a peer."""
@@ -77,12 +53,12 @@ class Delivery:
 
     def add(self, name: str, stream_start: int) -> None:
         """Begin to carry the streams between this worker and another one."""
-        self._links[name] = Link(stream_start)
+        self._links[name] = Link(stream_start, Stream(self._limits))
 
     def remove(self, name: str) -> None:
         """Carry nothing more of a worker."""
         self._links.pop(name, None)
-        self._nacks.pop(name, None)
+        self._due.pop(name, None)
 
     @property
     def stream_starts(self) -> dict[str, int]:
@@ -91,69 +67,127 @@ class Delivery:
 
     # -- inbound --------------------------------------------------------------------------
 
-    def accept(self, name: str, frame: Frame, now: float) -> tuple[int, tuple[bytes, ...]]:
+    def accept(self, name: str, frame: Frame, now: float) -> tuple[int, list[bytes]]:
         """
-        Return the operations of a frame that are next, with the number of the first.
+        Return the operations that are next, with the number of the first.
 
-        Rule `ordered-stream`: duplicates are dropped, and a gap is nacked.
+        Rule `ordered-stream`: a gap is nacked.
         """
-        link = self._links[name]
-        assert link.expected is not None
-        if frame.first > link.expected:
-            if now - link.nacked_at >= NACK_INTERVAL * self._clock.interval:
-                link.nacked_at = now
-                self._nacks[name] = link.expected
-            return link.expected, ()
-        first = link.expected
-        fresh = frame.operations[first - frame.first :]
-        if fresh:
-            link.expected += len(fresh)
-            link.nacked_at = float("-inf")
-        return first, fresh
+        inbound = self._links[name].inbound
+        first, operations = inbound.accept(frame, self._limits.log)
+        if operations:
+            inbound.nacked_at = now  # the rest of what was nacked may be under way
+        gap = inbound.gap
+        is_new = gap is not None and gap[0] >= inbound.nacked_to
+        waited = now - inbound.nacked_at >= NACK_INTERVAL * self._clock.interval
+        if gap is not None and (is_new or waited):
+            inbound.nacked_at = now
+            self._nack(name, gap)
+        return first, operations
+
+    def _nack(self, name: str, gap: tuple[int, int]) -> None:
+        self._links[name].inbound.ask(gap)
+        self._due[name] = None
 
     def nack_all(self) -> None:
         """Ask every peer for what may have been missed."""
-        links = self._links.items()
-        self._nacks |= {name: link.expected for name, link in links if link.expected}
+        for name, link in self._links.items():
+            if link.inbound.expected is not None:
+                self._nack(name, (link.inbound.expected, NUMBER_BOUND))
+
+    def accept_answers(self, name: str, frame: Frame) -> tuple[bytes, ...]:
+        """Rule `answers-to-the-asker`: return the answers of a peer that are next."""
+        if frame.direct is None:
+            return ()
+        answers = self._links[name].accept_answers(frame.direct)
+        self._note_unsent(name)
+        return answers
 
     # -- outbound -------------------------------------------------------------------------
 
+    def answer(self, name: str, data: bytes, allowance: int) -> None:
+        """
+        Put an encoded answer to a peer into the outbox; one to any other worker is dropped.
+
+        Rule `answers-never-refused`: however much waits there.
+
+        Raises:
+            InvalidArgument: It is larger than a frame may be, and *allowance* bytes more.
+        """
+        if name in self._links:
+            self._links[name].answers.append(data, allowance, bounded=False)
+            self._due[name] = None
+
+    @property
+    def has_direct(self) -> bool:
+        """Whether something waits that is for one worker alone."""
+        return bool(self._due)
+
     def take(self, sender: str, beat: Heartbeat | None) -> Frame | None:
-        """Return the next frame to publish, or None when nothing waits."""
-        nacks, self._nacks = self._nacks, {}
-        first, operations = self.stream.take()
-        if not (beat or nacks or operations):
+        """Return the next frame to publish to all, or None when nothing waits."""
+        first, operations = self.stream.fresh, tuple[bytes, ...]()
+        if not self._due:  # answers go first: the next operation may be a goodbye
+            first, operations = self.stream.take()
+        if not (beat or operations):
             return None
-        self._serial += bool(nacks)
         # Rule `empty-frames-are-numbered`: a frame without operations carries the next number.
-        return Frame(sender, first, operations, beat, nacks, self._serial)
+        return Frame(sender, first, operations, beat)
+
+    def take_direct(self, sender: str, now: float) -> Frame | None:
+        """Return the next frame to publish to one worker, or None when nothing waits."""
+        while self._due:
+            name = next(iter(self._due))
+            del self._due[name]
+            link = self._links[name]
+            self._check_missed(link, now)
+            if link.has_unsent:
+                self.retransmissions += link.missed is not None
+                frame = link.take(self.stream, sender, name)
+                if frame.direct is not None and frame.direct.answers:
+                    link.sent_at = now
+                    self._probe_at(now + PROBE_INTERVAL * self._clock.interval)
+                self._note_unsent(name)
+                return frame
+        return None
+
+    def _check_missed(self, link: Link, now: float) -> None:
+        """Repeat nothing if there is nothing, or no longer what a peer has missed."""
+        if link.missed is not None and not self.stream.oldest <= link.missed[0] < self.stream.fresh:
+            if link.missed[0] < self.stream.oldest:
+                self._clock.announce(now)  # the heartbeat states the oldest operation in the log
+            link.missed = None
 
     def give_back(self, frame: Frame) -> None:
         """Take back a frame that could not be published; it goes out again later."""
-        self.stream.give_back(frame.first)
-        self._nacks = {**frame.nacks, **self._nacks}
+        if frame.to in self._links:
+            self._links[frame.to].give_back(frame)
+            self._due[frame.to] = None
+        elif not frame.to:
+            self.stream.give_back(frame.first)
 
-    def on_nack(self, name: str, number: int, serial: int) -> None:
-        """Record from which number on a peer has missed this worker's stream."""
-        link = self._links[name]
-        if serial > link.serial:  # Rule `nacks-count-once`
-            link.serial = serial
-            self._retransmit_from = min(number, self._retransmit_from or number)
+    def on_direct(self, name: str, frame: Frame) -> None:
+        """Rule `answers-to-the-asker`: take in what a peer has got of this worker, and missed."""
+        if frame.direct is not None:
+            self._links[name].on_request(frame.direct)
+            self._note_unsent(name)
 
-    @property
-    def retransmit_due(self) -> float:
-        """Rule `ordered-stream`: nacks that come right after a retransmission wait for the next."""
-        if self._retransmit_from is None:
-            return float("inf")
-        return self._retransmitted_at + RETRANSMIT_INTERVAL * self._clock.interval
+    def _note_unsent(self, name: str) -> None:
+        if self._links[name].has_unsent:
+            self._due[name] = None
 
-    def retransmit(self, now: float) -> None:
-        """Move the cursor back to what was nacked."""
-        number, self._retransmit_from = self._retransmit_from, None
-        self.retransmissions += number is not None
-        if number is not None and not self.stream.rewind(number):
-            self._clock.announce(now)  # the heartbeat states the oldest operation in the log
-        self._retransmitted_at = now
+    def probe(self, now: float) -> None:
+        """Rule `answers-to-the-asker`: ask the workers that have not reported for long."""
+        self.probe_due = float("inf")
+        for name, link in self._links.items():
+            if link.awaits_report:
+                if now - link.sent_at >= PROBE_INTERVAL * self._clock.interval:
+                    link.sent_at = now
+                    link.probes = True
+                    self._due[name] = None
+                self._probe_at(link.sent_at + PROBE_INTERVAL * self._clock.interval)
+
+    def _probe_at(self, when: float) -> None:
+        self.probe_due = min(self.probe_due, when)
 
     def on_echo(self, frame: Frame) -> None:
         """Record that an own frame has come back."""

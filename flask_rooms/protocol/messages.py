@@ -134,7 +134,10 @@ class Goodbye(NamedTuple):
     """The sender leaves the cluster in good order, and its sockets are gone."""
 
 
-Operation: TypeAlias = "Change | Done | Query | Reply | Emit | Acknowledged | Goodbye"
+Answer: TypeAlias = "Done | Reply | Acknowledged"
+#: The kinds of operations that go to the one worker that has asked.
+ANSWERS = (Done, Reply, Acknowledged)
+Operation: TypeAlias = "Change | Query | Emit | Goodbye | Answer"
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,32 @@ class Heartbeat:
 
 
 @dataclass(frozen=True)
+class Direct:
+    """
+    What only a frame for a single worker carries.
+
+    Args:
+        serial: Rises with each such frame to the same worker.
+        oldest: The first answer to that worker that the sender can still repeat.
+        first: The number of the first answer here, or of the next one if there are none.
+        answers: Consecutive answers to that worker, each encoded by encode_operation().
+        expects: The number of that worker's next answer.
+        reports: Whether that worker is to repeat its answers from that one on, if it has them.
+        probes: Whether that worker is to report in turn.
+        nack: The operations that it is to repeat, from a number up to another one; or None.
+    """
+
+    serial: int
+    oldest: int
+    first: int
+    answers: tuple[bytes, ...]
+    expects: int
+    reports: bool = False
+    probes: bool = False
+    nack: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Frame:
     """
     What one publish carries.
@@ -198,15 +227,13 @@ class Frame:
         first: The number of its first operation, or of the next one if it has none.
         operations: Consecutive operations, each encoded by encode_operation().
         heartbeat: The sender's heartbeat, if one was due.
-        nacks: Worker -> the number from which it is to retransmit its stream.
-        serial: Rises with each frame of the sender that has nacks.
-        to: The only worker that it is for; empty for all. Not sent: the backend needs it.
+        to: The only worker that it is for; empty for all.
+        direct: What is for that worker; None for all.
     """
 
     sender: str
     first: int
     operations: tuple[bytes, ...] = ()
     heartbeat: Heartbeat | None = None
-    nacks: Mapping[str, int] = field(default_factory=dict)
-    serial: int = 0
     to: str = ""
+    direct: Direct | None = None

@@ -26,10 +26,12 @@ from flask_rooms.protocol.delivery import Delivery
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
+    ANSWERS,
     COUNTED_DEAD,
     NOWHERE,
     About,
     Acknowledged,
+    Answer,
     Change,
     Done,
     Emit,
@@ -38,7 +40,6 @@ from flask_rooms.protocol.messages import (
     Heartbeat,
     Operation,
     Query,
-    Reply,
 )
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.quarantine import Quarantine
@@ -160,7 +161,7 @@ class Node:
         """The latest time at which tick() has something to do."""
         return min(
             self._clock.due,
-            self._delivery.retransmit_due,
+            self._delivery.probe_due,
             self._quarantine.until,
             self._calls.deadline,
         )
@@ -168,7 +169,12 @@ class Node:
     @property
     def has_unsent(self) -> bool:
         """Whether operations wait for take()."""
-        return self._delivery.stream.has_unsent
+        return self._delivery.stream.has_unsent or self.has_direct
+
+    @property
+    def has_direct(self) -> bool:
+        """Whether something for a single worker waits for take()."""
+        return self._delivery.has_direct
 
     @property
     def unsent(self) -> tuple[int, int]:
@@ -189,7 +195,7 @@ class Node:
 
     def submit(self, operation: Operation, *, bounded: bool = True) -> int:
         """
-        Put an operation for the other workers into the outbox.
+        Put an operation for the other workers, or an answer for one of them, into the outbox.
 
         Rule `answers-never-refused`: a full outbox takes answers and goodbyes all the same.
 
@@ -198,17 +204,19 @@ class Node:
             bounded: Whether a full outbox refuses it.
 
         Returns:
-            Its number in this worker's stream.
+            Its number in this worker's stream; 0 for an answer, which is not in it.
 
         Raises:
             InvalidArgument: It is larger than a frame may be.
             BackendUnavailable: The outbox is full.
         """
-        allowance = DONE_ALLOWANCE if isinstance(operation, Done) else 0
-        never_refused = Done | Reply | Acknowledged | Goodbye
-        bounded = bounded and not isinstance(operation, never_refused)
         data = encode_operation(operation)
-        number = self._delivery.stream.append(data, allowance, bounded=bounded)
+        if isinstance(operation, ANSWERS):
+            allowance = DONE_ALLOWANCE if isinstance(operation, Done) else 0
+            self._delivery.answer(operation.worker, data, allowance)
+            return 0
+        bounded = bounded and not isinstance(operation, Goodbye)
+        number = self._delivery.stream.append(data, bounded=bounded)
         if isinstance(operation, Change):
             self._calls.note_change(number)
         return number
@@ -271,6 +279,8 @@ class Node:
     def receive(self, frame: Frame, now: float) -> list[Event]:
         """Process a frame of any worker, this one included; return what follows from it."""
         name, beat = frame.sender, frame.heartbeat
+        if frame.to not in ("", self.name):
+            return []  # the backend has no addresses
         if name == self.name:
             return self._receive_echo(frame, now)
         if self.is_ruled_out(name):
@@ -293,9 +303,9 @@ class Node:
             evicted = self._receive_heartbeat(name, peer, beat, now)
             if evicted is not None:
                 return [evicted]
-        if self.name in frame.nacks:
-            self._delivery.on_nack(name, frame.nacks[self.name], frame.serial)
-        return [] if self._quarantine else self._apply(frame, peer, now)
+        self._delivery.on_direct(name, frame)
+        events = self._receive_answers(frame, now)
+        return events if self._quarantine else events + self._apply(frame, peer, now)
 
     def note_audience(self, count: int | None, now: float) -> None:
         """
@@ -340,10 +350,11 @@ class Node:
 
     def take(self, now: float) -> Frame | None:
         """Return the next frame to publish, or None when nothing waits."""
-        if now >= self._delivery.retransmit_due:
-            self._delivery.retransmit(now)
+        if now >= self._delivery.probe_due:
+            self._delivery.probe(now)
         beat = self._heartbeat(now) if now >= self._clock.due else None
-        return self._delivery.take(self.name, beat)
+        direct = self._delivery.take_direct(self.name, now) if beat is None else None
+        return direct or self._delivery.take(self.name, beat)
 
     def _heartbeat(self, now: float) -> Heartbeat:
         number, stream = self._clock.next_beat(now), self._delivery.stream
@@ -451,10 +462,10 @@ class Node:
         if not names_me:
             self._clock.announce(now)
             return None
-        link = self._delivery.link(name)
-        if link.expected is None:
-            link.expected = beat.stream_starts[self.name]  # Rule `stream-start`
-        if link.expected < beat.oldest:  # Rule `evicted-start-over`
+        inbound = self._delivery.link(name).inbound
+        if inbound.expected is None:
+            inbound.expected = beat.stream_starts[self.name]  # Rule `stream-start`
+        if inbound.expected < beat.oldest:  # Rule `evicted-start-over`
             return Evicted(name, counted_dead=False)
         if beat.vouches:
             self._clock.on_voucher(beat.heard.get(self.name, 0))
@@ -473,35 +484,43 @@ class Node:
                 peer.has_held = True
                 self._quarantine.hold([frame.sender], now)
             return []  # Rule `stream-start`
+        name = frame.sender
         events: list[Event] = []
-        first, operations = self._delivery.accept(frame.sender, frame, now)
+        first, operations = self._delivery.accept(name, frame, now)
         for number, data in enumerate(operations, first):
-            try:
-                operation = decode_operation(data)
-            except BadMessage:
-                continue  # Rule `bad-messages-are-dropped`: skipping it keeps the stream going
+            operation = _decode(data)
             if operation is not None:
-                events += self._dispatch(frame.sender, number, operation, now)
+                events += self._dispatch(name, number, operation, now)
             if isinstance(operation, Goodbye):
                 break  # Rule `goodbye-ends-a-worker`
         return events
 
     def _names_own_socket(self, data: bytes) -> bool:
-        try:
-            operation = decode_operation(data)
-        except BadMessage:
-            return False
+        operation = _decode(data)
         sids = operation.sids if isinstance(operation, Change) else ()
         return any(owner_of(sid) == self.name for sid in sids)
 
     def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:
-        if isinstance(operation, Done | Reply):
-            mine = operation.worker == self.name
-            awaited = mine and self._calls.on_answer(sender, operation)
-            return self._resolve([operation.number], now) if awaited else []
         if isinstance(operation, Goodbye):
             return self._mark_dead(sender, now, said_goodbye=True)
-        return [Deliver(sender, number, operation)]
+        return [] if isinstance(operation, ANSWERS) else [Deliver(sender, number, operation)]
+
+    def _receive_answers(self, frame: Frame, now: float) -> list[Event]:
+        """Rule `answers-to-the-asker`: they order nothing, so they count also in a quarantine."""
+        events: list[Event] = []
+        for data in self._delivery.accept_answers(frame.sender, frame):
+            answer = _decode(data)
+            if isinstance(answer, ANSWERS):
+                events += self._receive_answer(frame.sender, answer, now)
+        return events
+
+    def _receive_answer(self, sender: str, answer: Answer, now: float) -> list[Event]:
+        if answer.worker != self.name:
+            return []
+        if isinstance(answer, Acknowledged):
+            return [Deliver(sender, 0, answer)]
+        awaited = self._calls.on_answer(sender, answer)
+        return self._resolve([answer.number], now) if awaited else []
 
     def _mark_dead(self, name: str, now: float, said_goodbye: bool = False) -> list[Event]:
         self._membership.mark_dead(name)
@@ -537,3 +556,11 @@ class Node:
                     if pending.is_change:
                         self._membership.overlook(pending.began - self._clock.born)
         return events
+
+
+def _decode(data: bytes) -> Operation | None:
+    """Rule `bad-messages-are-dropped`: one that is skipped keeps the stream going."""
+    try:
+        return decode_operation(data)
+    except BadMessage:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
 from flask_rooms.protocol.codec import NOTHING
@@ -136,6 +137,18 @@ class Stream:
         is_kept = number >= self.oldest
         self._cursor = min(self._cursor, max(number, self.oldest))
         return is_kept
+
+    def read(self, first: int, end: int) -> tuple[bytes, ...]:
+        """Return sent operations from *first* up to *end*, as many as a frame holds."""
+        taken: list[bytes] = []
+        space = self._limits.frame
+        start = max(first, self.oldest) - self.oldest
+        for data in islice(self._entries, start, min(end, self.fresh) - self.oldest):
+            space -= len(data)
+            if taken and space < 0:
+                break
+            taken.append(data)
+        return tuple(taken)
 
     def discard_before(self, number: int) -> None:
         """Discard what lies before *number*, as far as the cursor has passed it."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 
 from flask_rooms.protocol.messages import Frame
+from tests.simulation.names import host_of
 
 #: How many frames are remembered for replay().
 REMEMBERED = 1000
@@ -15,6 +16,8 @@ REMEMBERED = 1000
 LATE = 1.0
 #: Seconds for which the broker counts the connection of a worker that has ended.
 LINGERS = 0.3
+#: Decides, with the seed, whether workers have addresses.
+ADDRESSES = 78
 
 _MASK = 2**64 - 1
 
@@ -103,6 +106,8 @@ class Bus:
         self.deaf: dict[str, float] = {}  # receives nothing, and is not aware of it
         self.mute: dict[str, float] = {}  # no other worker receives it, and it is not aware of it
         self.cuts: dict[tuple[str, str], float] = {}  # the second does not receive the first
+        #: Whether a frame for one worker goes to that worker alone.
+        self.addresses = chances(seed, ADDRESSES)[0] < 0.8
         self._ended: deque[float] = deque(maxlen=10)  # when workers ended
         self.torn: set[str] = set()  # the next publish fails, and is carried all the same
         #: (sender, receiver) -> when a frame was last lost or late, and neither was aware of it.
@@ -171,6 +176,8 @@ class Bus:
     def _fan_out(self, sender: str, frame: Frame, key: int) -> None:
         now = self._clock()
         for receiver, number in self._receivers.items():
+            if frame.to and self.addresses and receiver != host_of(frame.to):
+                continue
             if self.away.get(receiver, 0.0) > now:
                 self.missed[sender, receiver] = now
             elif self._is_cut(sender, receiver, now):

@@ -14,7 +14,6 @@ from tests.simulation.actions import (
     Move,
     Pause,
     Schedule,
-    Slow,
     Start,
     Stop,
 )
@@ -28,18 +27,13 @@ def away(worker: str, start: float, end: float) -> Away:
 
 
 CASES: dict[str, Schedule] = {
-    # w0 fails to retransmit what w1 has missed, and its outbox must still have room.
-    "RetransmissionWaits": [
-        Start(0.0, "w0", tight=True),
-        Start(0.0, "w1", tight=True),
-        Cut(4.0, ("w0",), ("w1",), 1.0),
-        *(Broadcast(4.1 + at / 100, "w0", "r0") for at in range(20)),
-        Slow(5.1, "w1", 3.0, pace=0.1),
-        Broadcast(5.15, "w1", "r0"),
-        Broadcast(5.2, "w0", "r0"),  # shows w1 the gap, in a moment
-        Pause(5.22, "w0", 0.5),
-        away("w0", 5.5, 8.0),
-        *(Broadcast(6.0 + at / 100, "w0", "r0") for at in range(60)),
+    # The last answer of w1 is lost, and no other one shows it.
+    "NoProbes": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Connect(3.0, "s0", "w1"),
+        Cut(12.0, ("w1",), ("w0",), 0.5),
+        Move(12.4, "w0", "join", ("s0",), "r0"),
     ],
     # w0 may have published something, and is evicted before it tries again.
     "TriedSentByNextLife": [

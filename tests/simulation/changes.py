@@ -23,6 +23,8 @@ SLACK = 0.5
 CALM = 3.5
 #: Seconds without trouble after which a crashed worker is counted as dead.
 NOTICED = 11.0
+#: The same for one that others have reported which have crashed as well.
+FORGOTTEN = 2 * NOTICED
 #: Seconds within which an outcome comes while there is no trouble at all.
 AT_ONCE = 0.5
 
@@ -238,7 +240,8 @@ def check_missing(world: World, caller: str, outcome: TimedOut) -> None:
     """Check that there was a reason for a call to time out."""
     is_settled = world.nodes[caller].is_settled and world.now > NOTICED
     for name in outcome.missing or ("",):
-        needed = CALM if is_settled and world.can_answer(name) else NOTICED
+        needed = CALM if is_settled else NOTICED
+        needed = needed if world.can_answer(name) else FORGOTTEN
         demand(
             "confirmed when all is well",
             world.calm_for(name) < needed or world.now < NOTICED,

@@ -79,20 +79,38 @@ def breaks(rule: str, *, quickly: bool = False) -> Callable[[M], M]:
 
 
 @breaks("ordered-stream", quickly=True)
-class NoNacks(Node):
+class NoNacks(Delivery):
     """A worker that misses something sends no nack."""
 
-    def take(self, now: float) -> Frame | None:
-        self._delivery._nacks = {}
-        return super().take(now)
+    def _nack(self, name: str, gap: tuple[int, int]) -> None:
+        pass
 
 
 @breaks("ordered-stream", quickly=True)
 class NoRetransmission(Delivery):
     """Nacks are ignored."""
 
-    def on_nack(self, name: str, number: int, serial: int) -> None:
-        pass
+    def on_direct(self, name: str, frame: Frame) -> None:
+        super().on_direct(name, frame)
+        self.link(name).missed = None
+
+
+@breaks("answers-to-the-asker", quickly=True)
+class AnswersNotRepeated(Delivery):
+    """An answer that has not arrived is not sent again."""
+
+    def on_direct(self, name: str, frame: Frame) -> None:
+        super().on_direct(name, frame)
+        answers = self.link(name).answers
+        answers._cursor = answers.fresh
+
+
+@breaks("answers-to-the-asker")
+class NoProbes(Delivery):
+    """A worker does not ask whether its answers have arrived."""
+
+    def probe(self, now: float) -> None:
+        self.probe_due = float("inf")
 
 
 @breaks("ordered-stream", quickly=True)
@@ -101,7 +119,9 @@ class GapsSkipped(Delivery):
 
     def accept(self, name: str, frame: Frame, now: float) -> Any:
         if frame.operations:
-            self.link(name).expected = max(self.link(name).expected or 1, frame.first)
+            self.link(name).inbound.expected = max(
+                self.link(name).inbound.expected or 1, frame.first
+            )
         return super().accept(name, frame, now)
 
 
@@ -111,7 +131,9 @@ class DuplicatesApplied(Delivery):
 
     def accept(self, name: str, frame: Frame, now: float) -> Any:
         if frame.operations:
-            self.link(name).expected = min(self.link(name).expected or 1, frame.first)
+            self.link(name).inbound.expected = min(
+                self.link(name).inbound.expected or 1, frame.first
+            )
         return super().accept(name, frame, now)
 
 
@@ -150,15 +172,6 @@ class FailedPublishReordered(Stream):
         waiting = list(self._entries)[self.fresh - self.oldest :]
         kept = list(self._entries)[: self.fresh - self.oldest]
         self._entries = deque([*kept, *waiting[1:], *waiting[:1]])
-
-
-@breaks("one-outbox-and-log")
-class RetransmissionWaits(Stream):
-    """A failed retransmission takes room in the outbox."""
-
-    def give_back(self, number: int) -> None:
-        self._fresh_before_take = number
-        super().give_back(number)
 
 
 @breaks("one-outbox-and-log")
@@ -326,7 +339,7 @@ class UnnamedApplied(Node):
     def _apply(self, frame: Frame, peer: Peer, now: float) -> list[Event]:
         if peer.state is State.JOINING and frame.operations:
             peer.state = State.ALIVE
-            self._delivery.link(frame.sender).expected = frame.first
+            self._delivery.link(frame.sender).inbound.expected = frame.first
         return super()._apply(frame, peer, now)
 
 

@@ -15,6 +15,7 @@ from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import (
+    ANSWERS,
     Change,
     Done,
     Emit,
@@ -251,6 +252,8 @@ class World:
 
     def _submit(self, worker: Worker, operation: Operation, *, bounded: bool = True) -> int | None:
         put = partial(worker.node.submit, operation, bounded=bounded)
+        if isinstance(operation, ANSWERS):
+            return put()
         return self._put(worker, operation, put)
 
     def _put(self, worker: Worker, operation: Operation, put: Callable[[], T]) -> T | None:
@@ -589,7 +592,7 @@ class World:
             worker.node.on_reconnect(now)
         events = worker.node.receive(frame, now) if frame else []
         events += worker.node.tick(now)
-        if frame and frame.sender == worker.name:
+        if frame and frame.sender == worker.name and not frame.to:
             self._heard_itself(worker)
         self._handle(worker, events)
         worker = self.workers[worker.host]

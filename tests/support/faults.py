@@ -12,7 +12,7 @@ class FaultyBackend(MemoryBackend):
 
     Attributes:
         deaf: Nothing is heard any more, and no error says so.
-        mute: Whether publish() discards every payload, without an error.
+        mute: Whether publishing discards every payload, without an error.
         down: What is published is refused, as without a broker.
     """
 
@@ -28,6 +28,12 @@ class FaultyBackend(MemoryBackend):
             raise BackendError("The test has switched the broker off.")
         if not self.mute:
             super().publish(payload)
+
+    def publish_to(self, address: str, payload: bytes) -> None:
+        if self.down:
+            raise BackendError("The test has switched the broker off.")
+        if not self.mute:
+            super().publish_to(address, payload)
 
     def receive(self, timeout: float) -> bytes | None:
         payload = super().receive(timeout)

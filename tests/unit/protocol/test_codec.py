@@ -26,6 +26,7 @@ from flask_rooms.protocol.messages import (
     About,
     Acknowledged,
     Change,
+    Direct,
     Done,
     Emit,
     Frame,
@@ -73,14 +74,19 @@ starts = st.dictionaries(texts, numbers, max_size=3)
 heartbeats = st.builds(
     Heartbeat, numbers, ages, numbers, numbers, starts, abouts, st.booleans(), st.booleans(), starts
 )
+directs = st.builds(
+    Direct,
+    *(numbers, numbers, numbers, some(operations.map(encode_operation)), numbers),
+    *(st.booleans(), st.booleans(), st.none() | st.tuples(numbers, numbers)),
+)
 frames = st.builds(
     Frame,
     texts,
     numbers,
     some(operations.map(encode_operation)),
     st.none() | heartbeats,
-    st.dictionaries(texts, numbers, max_size=3),
-    numbers,
+    texts,
+    st.none() | directs,
 )
 
 #: Anything that msgpack can express.
@@ -250,11 +256,13 @@ def test_random_bytes_as_an_operation_are_refused_or_of_a_later_version(data: by
 
 @pytest.mark.parametrize("version", [0, VERSION + 1, "1", None, True, 1.0, -1, [1]])
 def test_a_frame_of_another_version_is_refused_as_such(version: Any) -> None:
-    assert refused(signed([version, "worker", 1, [], None, {}])) == "version"
+    assert refused(signed([version, "worker", "", 1, [], None, None])) == "version"
 
 
 #: Beat, oldest, fresh, age, and stream starts.
 GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
+#: Serial, oldest, first, answers, expects, reports, probes and nack.
+GOOD_DIRECT = [1, 1, 1, [], 1, False, False, None]
 
 
 @pytest.mark.parametrize(
@@ -268,50 +276,64 @@ GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
         pytest.param([], id="empty"),
         pytest.param({"version": VERSION}, id="a dict"),
         pytest.param(None, id="nil"),
-        pytest.param([VERSION, "worker", 1, [], None], id="a field too few"),
-        pytest.param([VERSION, b"worker", 1, [], None, {}, 0], id="sender in bytes"),
-        pytest.param([VERSION, None, 1, [], None, {}, 0], id="no sender"),
-        pytest.param([VERSION, "worker", -1, [], None, {}, 0], id="a negative number"),
-        pytest.param([VERSION, "worker", 2**63, [], None, {}, 0], id="more than a stream can have"),
-        pytest.param([VERSION, "worker", True, [], None, {}, 0], id="a bool for a number"),
-        pytest.param([VERSION, "worker", 1.0, [], None, {}, 0], id="a float for a number"),
-        pytest.param([VERSION, "worker", "1", [], None, {}, 0], id="a string for a number"),
-        pytest.param([VERSION, "worker", 1, b"", None, {}, 0], id="bytes for operations"),
-        pytest.param([VERSION, "worker", 1, ["text"], None, {}, 0], id="an operation in text"),
-        pytest.param([VERSION, "worker", 1, [[7]], None, {}, 0], id="an operation not encoded"),
-        pytest.param([VERSION, "worker", 1, [], [], {}, 0], id="an empty heartbeat"),
-        pytest.param([VERSION, "worker", 1, [], GOOD_BEAT[:4], {}, 0], id="a short heartbeat"),
-        pytest.param([VERSION, "worker", 1, [], [-1, *GOOD_BEAT[1:]], {}, 0], id="a negative beat"),
+        pytest.param([VERSION, "worker", "", 1, [], None], id="a field too few"),
+        pytest.param([VERSION, b"worker", "", 1, [], None, None], id="sender in bytes"),
+        pytest.param([VERSION, None, "", 1, [], None, None], id="no sender"),
+        pytest.param([VERSION, "worker", "", -1, [], None, None], id="a negative number"),
         pytest.param(
-            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], [], *GOOD_BEAT[5:]], {}, 0],
+            [VERSION, "worker", "", 2**63, [], None, None], id="more than a stream can have"
+        ),
+        pytest.param([VERSION, "worker", "", True, [], None, None], id="a bool for a number"),
+        pytest.param([VERSION, "worker", "", 1.0, [], None, None], id="a float for a number"),
+        pytest.param([VERSION, "worker", "", "1", [], None, None], id="a string for a number"),
+        pytest.param([VERSION, "worker", "", 1, b"", None, None], id="bytes for operations"),
+        pytest.param([VERSION, "worker", "", 1, ["text"], None, None], id="an operation in text"),
+        pytest.param([VERSION, "worker", "", 1, [[7]], None, None], id="an operation not encoded"),
+        pytest.param([VERSION, "worker", "", 1, [], [], None], id="an empty heartbeat"),
+        pytest.param([VERSION, "worker", "", 1, [], GOOD_BEAT[:4], None], id="a short heartbeat"),
+        pytest.param(
+            [VERSION, "worker", "", 1, [], [-1, *GOOD_BEAT[1:]], None], id="a negative beat"
+        ),
+        pytest.param(
+            [VERSION, "worker", "", 1, [], [*GOOD_BEAT[:4], [], *GOOD_BEAT[5:]], None],
             id="starts: a list",
         ),
         pytest.param(
-            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": [1]}, *GOOD_BEAT[5:]], {}, 0],
+            [VERSION, "worker", "", 1, [], [*GOOD_BEAT[:4], {"x": [1]}, *GOOD_BEAT[5:]], None],
             id="starts: of lists",
         ),
         pytest.param(
-            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {"x": -1}, *GOOD_BEAT[5:]], {}, 0],
+            [VERSION, "worker", "", 1, [], [*GOOD_BEAT[:4], {"x": -1}, *GOOD_BEAT[5:]], None],
             id="starts: below 0",
         ),
         pytest.param(
-            [VERSION, "worker", 1, [], [*GOOD_BEAT[:4], {b"x": 1}, *GOOD_BEAT[5:]], {}, 0],
+            [VERSION, "worker", "", 1, [], [*GOOD_BEAT[:4], {b"x": 1}, *GOOD_BEAT[5:]], None],
             id="bytes name",
         ),
         *[
             pytest.param(
-                [VERSION, "worker", 1, [], [1, 1, 1, age, *GOOD_BEAT[4:]], {}, 0], id=f"age {age}"
+                [VERSION, "worker", "", 1, [], [1, 1, 1, age, *GOOD_BEAT[4:]], None],
+                id=f"age {age}",
             )
             for age in (-1.0, math.nan, math.inf, -math.inf, True, "1.0", None)
         ],
-        pytest.param([VERSION, "worker", 1, [], False, {}, 0], id="false for a heartbeat"),
-        pytest.param([VERSION, "worker", 1, [], None, None, 0], id="nil for nacks"),
-        pytest.param(
-            [VERSION, "worker", 1, [], None, {"x": -1}, 0], id="a nack of a negative number"
-        ),
-        pytest.param([VERSION, "worker", 1, [], None, {"x": None}], id="a nack of nil"),
-        pytest.param([VERSION, msgpack.Timestamp(1), 1, [], None, {}], id="a timestamp"),
-        pytest.param([VERSION, msgpack.ExtType(5, b""), 1, [], None, {}], id="an extension"),
+        pytest.param([VERSION, "worker", "", 1, [], False, None], id="false for a heartbeat"),
+        pytest.param([VERSION, "worker", None, 1, [], None, None], id="nil for an address"),
+        *[
+            pytest.param([VERSION, "worker", "me", 1, [], None, direct], id=f"direct: {what}")
+            for what, direct in {
+                "false": False,
+                "a field too few": GOOD_DIRECT[:-1],
+                "a negative serial": [-1, *GOOD_DIRECT[1:]],
+                "text for answers": [*GOOD_DIRECT[:3], "text", *GOOD_DIRECT[4:]],
+                "an answer in text": [*GOOD_DIRECT[:3], ["text"], *GOOD_DIRECT[4:]],
+                "a number for a bool": [*GOOD_DIRECT[:5], 1, *GOOD_DIRECT[6:]],
+                "half a range": [*GOOD_DIRECT[:7], [1]],
+                "a range of text": [*GOOD_DIRECT[:7], ["1", 2]],
+            }.items()
+        ],
+        pytest.param([VERSION, msgpack.Timestamp(1), "", 1, [], None, None], id="a timestamp"),
+        pytest.param([VERSION, msgpack.ExtType(5, b""), "", 1, [], None, None], id="an extension"),
     ],
 )
 def test_a_signed_body_of_another_form_is_malformed(body: Any) -> None:
@@ -326,7 +348,9 @@ def test_a_signed_body_of_another_form_is_malformed(body: Any) -> None:
 def test_a_worker_that_tells_nonsense_about_itself_is_malformed(about: Any) -> None:
     assert (
         refused(
-            signed([VERSION, "worker", 1, [], [1, 1, 1, 0.0, {}, about, False, False, {}], {}, 0])
+            signed(
+                [VERSION, "worker", "", 1, [], [1, 1, 1, 0.0, {}, about, False, False, {}], None]
+            )
         )
         == "malformed"
     )
@@ -388,12 +412,15 @@ def test_fields_that_a_later_version_added_to_a_frame_are_ignored() -> None:
     about = ["host", 5, "1.0", 6.0, "later"]
     beat = [1, 2, 3, 1.5, {"other": 4}, about, True, False, {"other": 8}, "later"]
 
-    frame = CODEC.decode(signed([VERSION, "worker", 6, [], beat, {"other": 7}, 9, "later"]))
+    direct = [1, 2, 3, [b"x"], 4, True, False, [5, 6], "later"]
+
+    frame = CODEC.decode(signed([VERSION, "worker", "me", 6, [], beat, direct, "later"]))
 
     expected = Heartbeat(
         1, 1.5, 2, 3, {"other": 4}, About("host", 5, "1.0", 6.0), True, False, {"other": 8}
     )
-    assert frame == Frame("worker", 6, (), expected, {"other": 7}, 9)
+    alone = Direct(1, 2, 3, (b"x",), 4, reports=True, nack=(5, 6))
+    assert frame == Frame("worker", 6, (), expected, "me", alone)
 
 
 def test_keys_may_be_bytes_or_text() -> None:

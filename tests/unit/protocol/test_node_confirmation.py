@@ -164,7 +164,9 @@ def test_a_worker_that_has_not_sent_its_last_page_is_missing() -> None:
     number = network.query("a")
     network.send("a")
     half = network.take("b")
-    network.deliver("a", replace(half, operations=half.operations[:1]))
+    assert half.direct is not None
+    first = replace(half.direct, answers=half.direct.answers[:1])
+    network.deliver("a", replace(half, direct=first))
     network.advance(CONFIRM, mute=("b",))
 
     outcome = network.outcome("a")
@@ -181,10 +183,12 @@ def test_the_pages_of_a_worker_that_has_died_do_not_count() -> None:
     network.query("a")
     network.send("a")
     half = network.take("b")
-    network.deliver("a", replace(half, operations=half.operations[:1]))
+    assert half.direct is not None
+    first = replace(half.direct, answers=half.direct.answers[:1])
+    network.deliver("a", replace(half, direct=first))
     network.nodes["b"].submit(Goodbye())
     goodbye = network.take("b")
-    network.deliver("a", replace(goodbye, first=half.first + 1))
+    network.deliver("a", goodbye)
     network.exchange(mute=("b",))
 
     outcome = network.outcome("a")

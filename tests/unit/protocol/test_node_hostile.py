@@ -30,7 +30,8 @@ def hostile(draw: st.DrawFn) -> Frame:
     frame: Frame = draw(frames)
     heartbeat = frame.heartbeat and replace(frame.heartbeat, stream_starts=draw(starts))
     first = draw(st.integers(1, 3) | numbers)
-    return replace(frame, sender=draw(names), first=first, heartbeat=heartbeat, nacks=draw(starts))
+    to = draw(st.sampled_from(["", "me", "other"]))
+    return replace(frame, sender=draw(names), first=first, heartbeat=heartbeat, to=to)
 
 
 @settings(deadline=None)
@@ -64,4 +65,4 @@ def through(codec: Codec, frame: Frame) -> Frame:
     try:
         return codec.decode(codec.encode(frame))
     except BadMessage:
-        return Frame("unmet", 1, (), None, {})
+        return Frame("unmet", 1)

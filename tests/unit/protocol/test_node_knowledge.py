@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from flask_rooms.protocol.messages import Change, Emit, Frame, Heartbeat
+from flask_rooms.protocol.messages import Change, Direct, Emit, Frame, Heartbeat
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
-from tests.support.network import CONFIRM, HEARTBEAT, SETTLING, Network
+from tests.support.network import CONFIRM, SETTLING, Network
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -164,16 +164,15 @@ def test_a_nack_is_obeyed_once() -> None:
     network = Network("a", "b")
     network.nodes["a"].submit(Emit("/", ("x",), None, (), 0))
     network.exchange()
-    nack = Frame("b", 1, (), None, {"a": 1}, serial=7)
+    request = Direct(serial=7, oldest=1, first=1, answers=(), expects=1, nack=(1, 2))
+    nack = Frame("b", 1, to="a", direct=request)
 
     network.deliver("a", nack)
     assert network.take("a").operations
-    network.now += HEARTBEAT / 10
-    for copy in (nack, replace(nack, serial=6)):
+    for copy in (nack, replace(nack, direct=replace(request, serial=6))):
         network.deliver("a", copy)
 
     assert not network.nodes["a"].has_unsent
-    assert network.nodes["a"].wakes_at > network.now
 
 
 def carried_over(node: Node) -> list[type]:

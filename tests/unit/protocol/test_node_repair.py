@@ -8,6 +8,7 @@ from flask_rooms.errors import BackendUnavailable
 from flask_rooms.protocol.delivery import REPAIR_LOG_ECHOES
 from flask_rooms.protocol.messages import Change
 from flask_rooms.protocol.node import Deliver
+from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits, Stream
 from tests.support.network import HEARTBEAT, Network
 
@@ -26,24 +27,88 @@ def test_what_was_missed_is_retransmitted_in_order_and_applied_once() -> None:
     assert network.applied("b") == [("a", number) for number in numbers]
 
 
-def test_what_all_have_missed_is_retransmitted_once() -> None:
-    """Rule `ordered-stream`."""
-    others = tuple(f"b{number}" for number in range(20))
-    network = Network("a", *others)
-    number = network.call("a", *others)
-    network.send("a", deaf=others)
-    network.now += HEARTBEAT
+def test_what_one_has_missed_is_repeated_to_it_alone_and_nothing_else() -> None:
+    """Rule `ordered-stream`: what has arrived after the gap is kept."""
+    network = Network("a", "b", "c")
+    network.call("a", "b")
+    network.send("a")
+    missed = network.call("a", "b")
+    network.send("a", deaf=("b",))
+    network.call("a", "b")
+    network.deliver("b", network.take("a"))
+
+    request = network.take("b")
+    network.deliver("a", request)
+    answer = next(frame for frame in iter(lambda: network.take("a"), None) if frame.to)
+
+    assert request.to == "a"
+    assert request.direct is not None
+    assert request.direct.nack == (missed, missed + 1)
+    assert (answer.to, answer.first, len(answer.operations)) == ("b", missed, 1)
+    network.deliver("b", answer)
+    assert network.applied("b") == [("a", missed - 1), ("a", missed), ("a", missed + 1)]
+
+
+def test_what_is_kept_behind_a_gap_is_bounded() -> None:
+    """Rule `ordered-stream`: what does not fit is repeated with the rest."""
+    network = Network("a")
+    network.add("b", Limits(outbox=10_000, log=100, frame=1_000))
+    network.exchange()
+    numbers = []
+    for number in range(10):
+        numbers.append(network.call("a", "b"))
+        network.send("a", deaf=("b",) if number == 0 else ())
+    assert sum(map(len, network.nodes["b"]._delivery.link("a").inbound.early.values())) <= 100
+
+    network.advance(HEARTBEAT)
+
+    assert network.applied("b") == [("a", number) for number in numbers]
+
+
+def test_an_answer_goes_to_the_worker_that_has_asked() -> None:
+    """Rule `answers-to-the-asker`."""
+    network = Network("a", "b", "c")
+    network.call("a", "b")
     network.send("a")
 
-    sent = 0
-    for name in others:  # each nacks it before the retransmission arrives
-        frame = network.take(name)
-        assert frame.nacks == {"a": number}
-        network.deliver("a", frame)
-        again = network.nodes["a"].take(network.now)
-        sent += len(again.operations) if again is not None else 0
+    answer = network.take("b")
 
-    assert sent == 1
+    assert answer.to == "a"
+    assert answer.direct is not None
+    assert len(answer.direct.answers) == 1
+    assert network.deliver("c", answer) == []  # where the backend has no addresses
+
+
+@pytest.mark.parametrize("lost", ["the answer", "the first of two"])
+def test_an_answer_that_is_lost_is_sent_again(lost: str) -> None:
+    """Rule `answers-to-the-asker`: its sender asks whether it has arrived."""
+    network = Network("a", "b")
+    number = network.call("a", "b")
+    network.send("a")
+    network.send("b", deaf=("a",))
+    if lost == "the first of two":
+        network.call("a", "b")
+
+    network.advance(HEARTBEAT)
+
+    outcomes = [event for event in network.events["a"] if isinstance(event, Completed)]
+    assert [one.number for one in outcomes][:1] == [number]
+    assert len(outcomes) == (2 if lost == "the first of two" else 1)
+    assert len(network.applied("b")) == len(outcomes)
+
+
+def test_answers_that_have_arrived_are_forgotten() -> None:
+    """Rule `answers-to-the-asker`."""
+    network = Network("a", "b")
+    for _ in range(5):
+        network.call("a", "b")
+        network.exchange()
+    answers = network.nodes["b"]._delivery.link("a").answers
+    assert answers.next == 6
+
+    network.advance(HEARTBEAT)
+
+    assert answers.oldest == 6
 
 
 def test_what_was_missed_twice_is_retransmitted_twice() -> None:
