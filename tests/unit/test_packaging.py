@@ -146,5 +146,5 @@ def _requirements() -> Iterator[str]:
     for extra in project["optional-dependencies"].values():
         yield from extra
     groups = PYPROJECT["dependency-groups"]
-    for group in ("test", "beside"):
+    for group in ("test", "core", "beside"):
         yield from (requirement for requirement in groups[group] if isinstance(requirement, str))
