@@ -18,6 +18,7 @@ from typing import Any
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from engineio.payload import Payload
+from engineio.socket import Socket as EngineSocket
 from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
 from flask_rooms.server import upgrading
@@ -205,7 +206,7 @@ class ServerInternals:
         is_logged, half = eio.logger.isEnabledFor(logging.INFO), self._unread_bytes // 2
         for eio_sid in eio_sids:
             session = eio.sockets.get(eio_sid)
-            if session is None:  # it has left, or is that of a test client
+            if type(session) is not EngineSocket:  # it has left, or is that of a test client
                 self._send_to_test_client(eio_sid, packets)
             elif session.last_ping and session.last_ping < latest and not session.closed:
                 # Engine.IO would close it here and now, and run the application's handler for that.
