@@ -436,7 +436,7 @@ class _Build:
         socketio.init_app(self._app, client_manager=manager, async_mode=mode)
         admin = partial(ClusterAdmin, self._app, cluster, emitter, delivery, socketio.server)
         socketio.server.instrument = admin
-        sockets = Sockets(cluster, emitter)
+        sockets = Sockets(cluster, emitter, self._registry)
         return Parts(
             socketio,
             cluster,

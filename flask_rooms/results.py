@@ -38,14 +38,18 @@ class Part(NamedTuple):
     Args:
         outcome: What was done.
         refused: Sockets that a guard has refused; a worker that names any has done nothing.
+        newer: The latest time in the place of a socket that outlasts the one which the others
+            were to be older than; 0 if there is none.
     """
 
     outcome: Outcome
     refused: tuple[str, ...] = ()
+    newer: int = 0
 
     def plus(self, other: Part) -> Part:
         """Return what both did together."""
-        return Part(self.outcome + other.outcome, self.refused + other.refused)
+        newer = max(self.newer, other.newer)
+        return Part(self.outcome + other.outcome, self.refused + other.refused, newer)
 
 
 @dataclass(frozen=True)

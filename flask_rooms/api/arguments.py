@@ -12,7 +12,7 @@ from werkzeug.local import LocalProxy
 from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket, NotASocketRequest
 from flask_rooms.membership.names import namespace_name, plain, room_name, type_of, user_id
 from flask_rooms.protocol.ids import is_sid
-from flask_rooms.protocol.messages import User
+from flask_rooms.protocol.messages import Audience, User
 
 
 class NotGiven:
@@ -86,6 +86,49 @@ def room_or_sockets(given: Any, namespace: str | None) -> tuple[str, tuple[str, 
     if isinstance(given, str) and not is_sid(given):
         return namespace_of_call(namespace), (), room_name(given)
     return (*socket_ids(given, namespace), None)
+
+
+def omitted(
+    omit: Any, omit_user: Any, namespace: str
+) -> tuple[tuple[str, ...], tuple[Audience, ...]]:
+    """
+    Return what a call leaves out: the IDs of sockets, and the rooms and users.
+
+    Args:
+        omit: A socket, a room's name, or an iterable of these; None for nothing. A string that
+            has the form of a socket ID is that socket.
+        omit_user: The ID of a user, or an iterable of these; None for nothing.
+        namespace: The namespace of the call.
+
+    Raises:
+        InvalidSocket: *omit* contains anything else, or a socket of another namespace.
+        NotASocketRequest: *omit* contains an HTTP request.
+        InvalidRoom: *omit* contains a string that cannot name a room.
+        InvalidArgument: *omit_user* contains what is no ID of a user.
+    """
+    given = [] if omit is None else [omit] if _is_one(omit) else list(omit)
+    rooms: list[str] = []
+    sockets: list[Any] = []
+    for one in given:
+        (rooms if isinstance(one, str) and not is_sid(one) else sockets).append(one)
+    _, sids = socket_ids(sockets, namespace)
+    users = [] if omit_user is None else [omit_user] if _is_one(omit_user) else list(omit_user)
+    return sids, (*map(room_name, dict.fromkeys(rooms)), *map(user_id, users))
+
+
+def socket_of_user(socket: Any, user: User | None, namespace: str | None) -> tuple[str, str]:
+    """
+    Return the namespace and the ID of the socket that others of that user are older than.
+
+    Raises:
+        InvalidArgument: There is no user.
+        InvalidSocket: It is no socket.
+        NotASocketRequest: It is an HTTP request.
+    """
+    if user is None:
+        raise InvalidArgument("`older_than=` is about the sockets of a user: give `user=`, too.")
+    space, (sid,) = socket_ids((socket,), namespace)
+    return space, sid
 
 
 def seconds(timeout: Any) -> float | None:

@@ -11,21 +11,37 @@ from flask_rooms.api.arguments import (
     NotGiven,
     OneSocket,
     namespace_of_call,
+    omitted,
     room_or_sockets,
     socket_ids,
+    socket_of_user,
     sockets_or_user,
 )
 from flask_rooms.api.queries import Queries
 from flask_rooms.cluster.driver import Cluster
-from flask_rooms.errors import InvalidArgument, InvalidRoom
+from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket
 from flask_rooms.membership.names import event_name, room_name, room_names, type_of, user_id
-from flask_rooms.protocol.ids import is_sid
-from flask_rooms.protocol.messages import Action, Audience, Change
+from flask_rooms.membership.registry import Registry
+from flask_rooms.protocol.ids import is_sid, owner_of
+from flask_rooms.protocol.messages import (
+    NO_OPTIONS,
+    Action,
+    Audience,
+    Change,
+    Options,
+    Place,
+    User,
+)
 from flask_rooms.results import Outcome
 from flask_rooms.server.context import calling_socket
 from flask_rooms.server.emitter import Emitter
 
 Callback: TypeAlias = "Callable[[BaseException | None], object]"
+
+#: What a call may leave out: a socket, a room's name, or an iterable of these.
+Omit: TypeAlias = "OneSocket | Iterable[OneSocket] | None"
+#: Users whose sockets a call leaves out.
+OmitUser: TypeAlias = "str | int | Iterable[str | int] | None"
 
 #: The event of a broadcast without one, as in Sails.
 DEFAULT_EVENT = "message"
@@ -42,9 +58,10 @@ class Sockets(Queries):
     socket ID. The default *namespace* is that of the request, or "/" outside of a socket request.
     """
 
-    def __init__(self, cluster: Cluster, emitter: Emitter) -> None:
+    def __init__(self, cluster: Cluster, emitter: Emitter, registry: Registry) -> None:
         super().__init__(cluster)
         self._emitter = emitter
+        self._registry = registry
 
     def join(
         self,
@@ -88,6 +105,8 @@ class Sockets(Queries):
         callback: Callback | None = None,
         *,
         user: str | int | None = None,
+        omit: Omit = None,
+        omit_user: OmitUser = None,
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
@@ -101,6 +120,8 @@ class Sockets(Queries):
             room: A name or an iterable of names.
             callback: Called exactly once, with None or the error, when the outcome is known.
             user: In place of *socket*: the ID of a user, for all sockets of that user.
+            omit: Sockets, or rooms whose members are left out; a name, a socket, or an iterable.
+            omit_user: The ID of a user whose sockets are left out, or an iterable of IDs.
             namespace: The namespace of the sockets.
 
         Returns:
@@ -117,7 +138,8 @@ class Sockets(Queries):
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
         rooms = room_names(room)
-        return self._change(callback, "leave", space, sids, rooms, source)
+        options = _options(omit, omit_user, space)
+        return self._change(callback, "leave", space, sids, rooms, source, options)
 
     def leave_all(
         self,
@@ -221,15 +243,29 @@ class Sockets(Queries):
         callback: Callback | None = None,
         *,
         user: str | int | None = None,
+        older_than: OneSocket | None = None,
+        omit: Omit = None,
+        omit_user: OmitUser = None,
+        reconnect: bool = False,
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
-        Disconnect sockets; their clients do not reconnect automatically.
+        Disconnect sockets; their clients do not reconnect automatically, unless told otherwise.
+
+        Where only one tab of a user may stay, call `disconnect(user=..., older_than=request)` in
+        the `connect` handler: of several that connect at the same time, on any workers, one stays.
 
         Args:
             socket: A socket or an iterable of sockets.
             callback: Called exactly once, with None or the error, when the outcome is known.
             user: In place of *socket*: the ID of a user, for all sockets of that user.
+            older_than: With *user*: only the sockets that connected before this one, which is of
+                that user and of this worker. If a newer socket has had the older ones
+                disconnected in the same way, this one is disconnected, too.
+            omit: Sockets, or rooms whose members are left out; a name, a socket, or an iterable.
+            omit_user: The ID of a user whose sockets are left out, or an iterable of IDs.
+            reconnect: Whether the clients reconnect automatically: their connections are closed,
+                which ends their sockets in other namespaces, too.
             namespace: The namespace of the sockets.
 
         Returns:
@@ -237,20 +273,34 @@ class Sockets(Queries):
             more reaches them; the application's disconnect handler may still be running.
 
         Raises:
-            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            InvalidSocket: *socket* is neither a socket request nor a socket ID, or *older_than* is
+                not a socket of *user* on this worker.
             NotASocketRequest: *socket* is an HTTP request.
-            InvalidArgument: *callback* or *namespace* is not valid.
+            InvalidRoom: *omit* is a string that cannot name a room.
+            InvalidArgument: *callback*, *reconnect* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
-        return self._change(callback, "disconnect", space, sids, (), source)
+        if not isinstance(reconnect, bool):
+            raise InvalidArgument(f"`reconnect=` is True or False, not {type_of(reconnect)}.")
+        _check_callback(callback)
+        options = _options(omit, omit_user, space, reconnect=reconnect)
+        if older_than is not None:
+            space, newest = socket_of_user(older_than, source, namespace)
+            place = self._place(space, newest, source, outlasts=not options.omit)
+            if place is None:
+                sids, source = (newest,), None  # it has left: nothing is done in its favour
+            else:
+                options = options._replace(older_than=place)
+        return self._change(callback, "disconnect", space, sids, (), source, options)
 
     def broadcast(
         self,
         rooms: str | Iterable[str] | NotGiven = NOT_GIVEN,
         *event_and_data: Any,
         user: str | int | None = None,
-        omit: OneSocket | Iterable[OneSocket] | None = None,
+        omit: Omit = None,
+        omit_user: OmitUser = None,
         namespace: str | None = None,
     ) -> None:
         """
@@ -263,12 +313,13 @@ class Sockets(Queries):
             event_and_data: The data, or the event and the data. The default event is "message".
                 A tuple as data is sent as several arguments.
             user: In place of *rooms*: the ID of a user, for all sockets of that user.
-            omit: A socket or sockets to leave out.
+            omit: Sockets, or rooms whose members are left out; a name, a socket, or an iterable.
+            omit_user: The ID of a user whose sockets are left out, or an iterable of IDs.
             namespace: The namespace of the room.
 
         Raises:
             InvalidRoom: A room is not a name.
-            InvalidSocket: *omit* is neither a socket request nor a socket ID.
+            InvalidSocket: *omit* contains neither a socket nor a name.
             InvalidArgument: The event or the data cannot be sent.
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
@@ -278,12 +329,13 @@ class Sockets(Queries):
         else:
             given = () if rooms is NOT_GIVEN else (rooms,)
             audience, event_and_data = (user_id(user),), (*given, *event_and_data)
-        self._emit(audience, event_and_data, omit, namespace)
+        self._emit(audience, event_and_data, omit, omit_user, namespace)
 
     def blast(
         self,
         *event_and_data: Any,
-        omit: OneSocket | Iterable[OneSocket] | None = None,
+        omit: Omit = None,
+        omit_user: OmitUser = None,
         namespace: str | None = None,
     ) -> None:
         """
@@ -292,15 +344,17 @@ class Sockets(Queries):
         Args:
             event_and_data: The data, or the event and the data. The default event is "message".
                 A tuple as data is sent as several arguments.
-            omit: A socket or sockets to leave out.
+            omit: Sockets, or rooms whose members are left out; a name, a socket, or an iterable.
+            omit_user: The ID of a user whose sockets are left out, or an iterable of IDs.
             namespace: The namespace of the sockets.
 
         Raises:
-            InvalidSocket: *omit* is neither a socket request nor a socket ID.
+            InvalidSocket: *omit* contains neither a socket nor a name.
+            InvalidRoom: *omit* contains a string that cannot name a room.
             InvalidArgument: The event or the data cannot be sent.
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
-        self._emit(None, event_and_data, omit, namespace)
+        self._emit(None, event_and_data, omit, omit_user, namespace)
 
     def get_id(self, request: OneSocket) -> str:
         """
@@ -317,6 +371,20 @@ class Sockets(Queries):
         name, space = room_name(room), namespace_of_call(namespace)
         return self._change(callback, "recheck", space, (), (name,), name)
 
+    def _place(
+        self, namespace: str, sid: str, user: User | None, *, outlasts: bool
+    ) -> Place | None:
+        """Return the place of a socket of a user on this worker; None if it has just left."""
+        socket = self._registry.get(namespace, sid)
+        if socket is None and owner_of(sid) == self._cluster.name:
+            return None
+        if socket is None or socket.user != user:
+            raise InvalidSocket(
+                "`older_than=` is a socket of that user, on this worker: pass `request` in its "
+                "`connect` handler, or in a request of it."
+            )
+        return self._registry.outlast(socket) if outlasts else socket.place
+
     def _change_all(
         self, action: Action, source: Any, rooms: tuple[str, ...], callback: Any, namespace: Any
     ) -> Future[Outcome]:
@@ -331,23 +399,37 @@ class Sockets(Queries):
         sids: tuple[str, ...],
         rooms: tuple[str, ...],
         source: Audience | None,
+        options: Options = NO_OPTIONS,
     ) -> Future[Outcome]:
         callback = _check_callback(callback)
-        change = Change(action, namespace, sids, rooms, source, calling_socket())
+        change = Change(action, namespace, sids, rooms, source, calling_socket(), options)
         future = self._cluster.calls.change(change)
         if callback is not None:
             future.add_done_callback(lambda done: callback(done.exception()))
         return future
 
     def _emit(
-        self, rooms: tuple[Audience, ...] | None, event_and_data: Any, omit: Any, namespace: Any
+        self,
+        rooms: tuple[Audience, ...] | None,
+        event_and_data: Any,
+        omit: Any,
+        omit_user: Any,
+        namespace: Any,
     ) -> None:
         if len(event_and_data) not in (1, 2):
             raise InvalidArgument("Give the data, or the event and the data.")
         event = DEFAULT_EVENT if len(event_and_data) == 1 else event_and_data[0]
         space = namespace_of_call(namespace)
-        skip = () if omit is None else socket_ids(omit, space)[1]
-        self._emitter.send(event_name(event), event_and_data[-1], space, rooms, skip)
+        skip, others = omitted(omit, omit_user, space)
+        data = event_and_data[-1]
+        self._emitter.send(event_name(event), data, space, rooms, skip, omit=others)
+
+
+def _options(omit: Any, omit_user: Any, namespace: str, *, reconnect: bool = False) -> Options:
+    sids, others = omitted(omit, omit_user, namespace)
+    if not (sids or others or reconnect):
+        return NO_OPTIONS
+    return Options((*sids, *others), reconnect=reconnect)
 
 
 def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:

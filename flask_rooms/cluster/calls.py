@@ -272,6 +272,8 @@ class Calls:
         if query:
             query.set_result(event)
         if change:
+            if event.newer:
+                self._worker.give_way(change.change, event.newer)
             if isinstance(event, Completed):
                 outcome = Outcome(event.changed, event.unchanged, event.unknown)
                 change.contribute(Part(outcome, event.refused))

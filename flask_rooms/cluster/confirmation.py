@@ -96,7 +96,7 @@ class Confirmation(Future[Outcome]):
     ) -> None:
         super().__init__()
         self.set_running_or_notify_cancel()
-        self._change = change
+        self.change = change
         self._missing_parts = parts
         self._bound = bound
         self._spawn = spawn
@@ -120,7 +120,7 @@ class Confirmation(Future[Outcome]):
         if total.refused:
             self._fail("refused", Refused(total.refused))
             return
-        self._statistics.changes[self._change.action, "confirmed"] += 1
+        self._statistics.changes[self.change.action, "confirmed"] += 1
         self._statistics.count_confirmed(self._began)
         self.set_result(total.outcome)
 
@@ -133,13 +133,13 @@ class Confirmation(Future[Outcome]):
         self._fail("unconfirmed", error)
 
     def _fail(self, outcome: str, error: Exception) -> None:
-        self._statistics.changes[self._change.action, outcome] += 1
+        self._statistics.changes[self.change.action, outcome] += 1
         self._error = error
         self.set_exception(error)
 
     def __del__(self) -> None:
         if self._error is not None and not self._looked_at:
-            _unseen.add(self._change, self._error)
+            _unseen.add(self.change, self._error)
 
     def add_done_callback(self, fn: Callable[[Future[Outcome]], object]) -> None:
         """As in concurrent.futures: called at once if done, else later in a thread of its own."""

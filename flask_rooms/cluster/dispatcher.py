@@ -111,7 +111,13 @@ class Dispatcher:
             if change.source is not None:  # a message has no room for all members of a room
                 refused = refused[: 1 + self._limits.frame // _ID_BYTES]
             answer = Done(
-                event.sender, event.number, did.changed, did.unchanged, did.unknown, refused
+                event.sender,
+                event.number,
+                did.changed,
+                did.unchanged,
+                did.unknown,
+                refused,
+                part.newer,
             )
             self._shared.submit(answer)
             if join is not None:

@@ -44,6 +44,9 @@ class LocalWorker(Protocol):
     def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
         """Carry out another worker's change on the sockets here, and *reply* what was done."""
 
+    def give_way(self, change: Change, newer: int) -> None:
+        """Disconnect the socket of *change* that others are older than: a newer one outlasts it."""
+
     def on_operation(self, operation: Operation, sender: str, outbox: Outbox) -> None:
         """Take in an event or an acknowledgement of another worker; answers go to *outbox*."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flask_rooms.protocol.ids import is_sid, is_sid_room
-from flask_rooms.protocol.messages import Action, Audience, Change, Room, User
+from flask_rooms.protocol.messages import Action, Audience, Change, Place, Room, User
 
 
 @dataclass
@@ -26,6 +26,9 @@ class Socket:
         ended: Whether its memberships have ended, since it is being disconnected.
         leaving: Whether its disconnect handler is claimed, so that it runs once.
         expires: When its login expires, in seconds since 1970; None if it does not.
+        order: When it connected, for its place among the sockets of all workers.
+        outlasts: Whether the older sockets of its user are disconnected in its favour.
+        reconnects: Whether its client may connect again by itself once it is disconnected.
         state: What socket requests keep for it: its queue and its cookies.
     """
 
@@ -37,7 +40,15 @@ class Socket:
     ended: bool = False
     leaving: bool = False
     expires: float | None = None
+    order: int = 0
+    outlasts: bool = False
+    reconnects: bool = False
     state: Any = None
+
+    @property
+    def place(self) -> Place:
+        """Its place among the sockets of all workers, which all of them agree on."""
+        return self.order, self.sid
 
     @property
     def connected(self) -> bool:
@@ -236,6 +247,14 @@ class Namespace:
         memberships = sum(len(socket.rooms) for socket in live) - own
         return Sizes(len(live), len(self.members) - users - own, memberships, users)
 
+    def sids_of(self, change: Change) -> Sequence[str]:
+        """Return the sockets that a change names, or the members that it is for."""
+        if change.source is None:
+            return change.sids
+        if change.action == "join":
+            return [*self.members.get(change.source, ())]
+        return self.members_of(change.source)
+
     def prepare(self, join: PendingJoin, sids: Iterable[str], rooms: Iterable[Room]) -> None:
         """Register what of a join waits for a guard."""
         for sid, room in itertools.product(sids, rooms):
@@ -277,6 +296,14 @@ class Namespace:
     def _cancel_all_joins(self, sid: str) -> None:
         for room in [*self.joining_rooms.get(sid, ())]:
             self._cancel_joins(sid, room)
+
+    def without(self, sids: Iterable[str], omit: Iterable[Audience]) -> list[str]:
+        """Return those of *sids* that are neither named in *omit* nor members of what it names."""
+        omitted: set[Any] = set()
+        for audience in omit:
+            omitted.add(audience)  # a socket may have left the room of its own ID
+            omitted.update(self.members.get(audience, ()))
+        return [sid for sid in sids if sid not in omitted]
 
     def _event(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> MembershipEvent:
         user = None if socket.user is None else socket.user.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -16,7 +17,7 @@ from flask_rooms.membership.namespace import (
     Sizes,
     Socket,
 )
-from flask_rooms.protocol.messages import Audience, Change, Query, Room, User
+from flask_rooms.protocol.messages import NO_OPTIONS, Audience, Change, Place, Query, Room, User
 
 #: Takes the membership events of one step and their origin; returns whether it has kept any.
 Listener: TypeAlias = "Callable[[list[MembershipEvent], Origin], bool]"
@@ -36,6 +37,8 @@ class Changed:
         unknown: Socket IDs that are not here.
         refused: Socket IDs that would be in too many rooms, so that nothing was done.
         ended: The sockets that are being disconnected, whose memberships have all ended.
+        newer: The latest time in the place of a socket of the user that outlasts the one which
+            the others were to be older than; 0 if there is none.
         listened: Whether the listener has kept an event.
     """
 
@@ -44,6 +47,7 @@ class Changed:
     unknown: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     ended: list[Socket] = field(default_factory=list)
+    newer: int = 0
     listened: bool = False
 
 
@@ -99,6 +103,7 @@ class Registry:
         self._lock = threading.Lock()
         self._namespaces: dict[str, Namespace] = {}
         self._attempts: dict[tuple[str, str], Attempt] = {}
+        self._latest = 0  # the time in the latest place of a socket of any worker, as far as known
 
     # -- sockets that are connecting ---------------------------------------------------------
 
@@ -156,7 +161,11 @@ class Registry:
         """
         namespace, eio_sid, user = attempt.namespace, attempt.eio_sid, attempt.user
         with self._lock:
-            missed = [change for change in attempt.missed if change.source == user]
+            missed = [
+                change
+                for change in attempt.missed
+                if change.source == user and user not in change.options.omit
+            ]
             attempt.missed.clear()
             here = self._namespace(namespace)
             if attempt.withdrawn or eio_sid in here.by_eio_sid:
@@ -166,6 +175,8 @@ class Registry:
             self._namespaces[namespace] = here
             attempt.sid = sid
             socket = Socket(sid, eio_sid, rooms={sid}, user=user, expires=attempt.expires)
+            # Rule `newest-stays`: later than every place that this worker has heard of.
+            socket.order = self._latest = max(time.time_ns() // 1000, self._latest + 1)
             here.add(socket)
             join = PendingJoin(Change("join", namespace, (sid,), ()), [sid])
             for change in missed:
@@ -236,8 +247,11 @@ class Registry:
                 done.events += filter(None, events)
                 done.unchanged += events.count(None)
                 if change.action == "disconnect":
+                    socket.reconnects = change.options.reconnect
                     done.ended.append(socket)
-            if isinstance(change.source, User):
+            if change.options.older_than is not None:
+                done.newer = self._newer(here, change, change.options.older_than)
+            elif isinstance(change.source, User):
                 for attempt in self._attempts.values():
                     if attempt.namespace == change.namespace:
                         attempt.missed.append(change)
@@ -245,11 +259,34 @@ class Registry:
         return done
 
     def _sids_of(self, here: Namespace, change: Change) -> Sequence[str]:
-        if change.source is None:
-            return change.sids
-        if change.action == "join":
-            return [*here.members.get(change.source, ())]
-        return here.members_of(change.source)
+        sids, options = here.sids_of(change), change.options
+        if options is NO_OPTIONS:
+            return sids
+        if options.omit:
+            sids = here.without(sids, options.omit)
+        if options.older_than is not None:
+            limit = options.older_than
+            self._latest = max(self._latest, limit[0])
+            sids = [sid for sid in sids if sid in here.sockets and here.sockets[sid].place < limit]
+        return sids
+
+    def _newer(self, here: Namespace, change: Change, limit: Place) -> int:
+        """Rule `newest-stays`: return when the last one connected that outlasts *limit*, or 0."""
+        if change.source is None or change.options.omit:
+            return 0
+        sockets = here.members.get(change.source, {}).values()
+        return max((one.order for one in sockets if one.outlasts and one.place > limit), default=0)
+
+    def outlast(self, socket: Socket) -> Place:
+        """Record that older sockets are to be disconnected in favour of one; return its place."""
+        with self._lock:
+            socket.outlasts = True
+            return socket.place
+
+    def note_newer(self, latest: int) -> None:
+        """Rule `newest-stays`: give the next socket a place after this time."""
+        with self._lock:
+            self._latest = max(self._latest, latest)
 
     def _crowded(self, here: Namespace, sids: Sequence[str], rooms: tuple[Room, ...]) -> list[str]:
         """Return the sockets that would be in too many rooms."""
@@ -343,22 +380,31 @@ class Registry:
             return list({socket.user.id for socket in connected if socket.user is not None}), []
         return [socket.sid for socket in connected], []
 
-    def members(self, namespace: str, rooms: Iterable[Audience] | None) -> dict[str, str]:
+    def members(
+        self,
+        namespace: str,
+        rooms: Iterable[Audience] | None,
+        omit: Iterable[Audience] = (),
+    ) -> dict[str, str]:
         """
         Return socket ID -> Engine.IO session of the members of any of *rooms*, each once.
 
         Args:
             namespace: The namespace.
             rooms: Names, or None for every socket of the namespace.
+            omit: Rooms and users whose sockets are left out.
         """
         with self._lock:
             here = self._namespace(namespace)
-            if rooms is None:
-                return {s.sid: s.eio_sid for s in here.sockets.values() if not s.ended}
             found: dict[str, str] = {}
-            for room in rooms:
+            if rooms is None:
+                found = {s.sid: s.eio_sid for s in here.sockets.values() if not s.ended}
+            for room in rooms or ():
                 for sid, socket in here.members.get(room, {}).items():
                     found[sid] = socket.eio_sid
+            for audience in omit:
+                for sid in here.members.get(audience, ()):
+                    found.pop(sid, None)
             return found
 
     def rooms_of(self, namespace: str, sid: str) -> frozenset[Room]:

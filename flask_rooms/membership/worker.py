@@ -163,7 +163,16 @@ class LocalWorker:
     def _part(self, change: Change, changed: Changed) -> Part:
         if changed.refused:
             self._refusals.count("rooms_per_socket")
-        return Part(_outcome(change, changed), tuple(changed.refused))
+        return Part(_outcome(change, changed), tuple(changed.refused), changed.newer)
+
+    def give_way(self, change: Change, newer: int) -> None:
+        """Rule `newest-stays`: disconnect the socket of a call that a newer one outlasts."""
+        self._registry.note_newer(newer)
+        limit = change.options.older_than
+        if limit is not None:
+            loser = Change("disconnect", change.namespace, (limit[1],), (), by=change.by)
+            self._apply(loser, Origin("remote", by=change.by))
+            self.spawn(self._signals.flush)
 
     # -- everything else ------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import msgpack
 
 from flask_rooms.protocol.messages import (
+    NO_OPTIONS,
     About,
     Acknowledged,
     Change,
@@ -24,6 +25,7 @@ from flask_rooms.protocol.messages import (
     Goodbye,
     Heartbeat,
     Operation,
+    Options,
     Query,
     Reply,
     User,
@@ -111,12 +113,32 @@ def _audience(value: Any) -> Any:
     return _room(value)
 
 
+def _place(value: Any) -> Any:
+    if type(value) is not list or len(value) != 2:
+        raise BadMessage("malformed")
+    return _number(value[0]), _text(value[1])
+
+
+def _options(value: Any) -> Options:
+    """Return options; one that this version does not know makes the change malformed."""
+    try:
+        return Options(**{key: _OPTIONS[key](one) for key, one in _exactly(dict)(value).items()})
+    except KeyError:
+        raise BadMessage("malformed") from None
+
+
 _text = _exactly(str)
 _room = _one_of(str, int)
 _operations = _many(_exactly(bytes))
 _packet = _many(_one_of(str, bytes))
 _action = _word("join", "leave", "leave_all", "disconnect", "recheck")
 _kind = _word("members", "users", "rooms", "rooms_of", "count")
+
+_OPTIONS: dict[str, _Check] = {
+    "omit": _many(_audience),
+    "older_than": _place,
+    "reconnect": _exactly(bool),
+}
 
 #: Operation -> its number on the wire and a check for each field. Numbers are never reused.
 _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
@@ -128,12 +150,42 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
     Query: (6, (_kind, _text, _optional(_audience))),
     Reply: (7, (_text, _number, _many(_room), _many(_number), _exactly(bool), _exactly(bool))),
 }
-_BY_CODE = {code: (kind, checks) for kind, (code, checks) in _WIRE.items()}
+#: The same for those that have more fields, which a worker that does not know them must not apply
+#: without.
+_LONGER: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
+    Change: (8, (*_WIRE[Change][1], _options)),
+    Done: (9, (*_WIRE[Done][1], _number)),
+    Emit: (10, (*_WIRE[Emit][1], _many(_audience))),
+}
+_BY_CODE = {
+    code: (kind, checks) for table in (_WIRE, _LONGER) for kind, (code, checks) in table.items()
+}
 
 
 def encode_operation(operation: Operation) -> bytes:
     """Return the bytes that decode_operation() turns into an equal *operation*."""
-    return _pack([_WIRE[type(operation)][0], *operation])
+    if _is_longer(operation):
+        fields = map(_packable, operation)
+        return _pack([_LONGER[type(operation)][0], *fields])
+    code, checks = _WIRE[type(operation)]
+    return _pack([code, *operation[: len(checks)]])
+
+
+def _packable(field: Any) -> Any:
+    """Return options by their names, and only those that are set; other fields as they are."""
+    if not isinstance(field, Options):
+        return field
+    unset = NO_OPTIONS._asdict()
+    return {name: value for name, value in field._asdict().items() if value != unset[name]}
+
+
+def _is_longer(operation: Operation) -> bool:
+    """Whether an operation has a field that is not in the shorter form."""
+    if isinstance(operation, Change):
+        return operation.options is not NO_OPTIONS
+    if isinstance(operation, Emit):
+        return bool(operation.omit)
+    return isinstance(operation, Done) and operation.newer > 0
 
 
 def decode_operation(data: bytes) -> Operation | None:

@@ -32,8 +32,11 @@ class WaitingJoin:
             return False
         rooms = self.change.rooms
         if isinstance(operation, Emit):
-            return operation.rooms is not None and not set(rooms).isdisjoint(operation.rooms)
+            concerned = (*(operation.rooms or ()), *operation.omit)
+            return not set(rooms).isdisjoint(concerned)
         if isinstance(operation, Change):
+            if not set(rooms).isdisjoint(operation.options.omit):
+                return True
             # All others undo the join where it concerns them, and need not wait.
             return operation.action == "join" and operation.source in rooms
         if operation.kind == "rooms_of":

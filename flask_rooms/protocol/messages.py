@@ -30,6 +30,28 @@ Audience: TypeAlias = "Room | User"
 
 
 Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck"]
+#: The place of a socket among all sockets of the cluster: when it connected, by the clock that
+#: its worker keeps in step with those of the others, and its ID.
+Place: TypeAlias = "tuple[int, str]"
+
+
+class Options(NamedTuple):
+    """
+    What else a change depends on. A worker that does not know one of these does nothing.
+
+    Args:
+        omit: Sockets, rooms and users whose sockets are left out.
+        older_than: Only the sockets before this place.
+        reconnect: Whether the clients of disconnected sockets may connect again by themselves.
+    """
+
+    omit: tuple[Audience, ...] = ()
+    older_than: Place | None = None
+    reconnect: bool = False
+
+
+#: Of nearly all changes.
+NO_OPTIONS = Options()
 
 
 class Change(NamedTuple):
@@ -44,6 +66,7 @@ class Change(NamedTuple):
         rooms: The rooms to join or leave; empty for the other actions.
         source: In place of *sids*: all members of this room, on every worker.
         by: The socket in whose request the call was made, or empty.
+        options: What else it depends on.
     """
 
     action: Action
@@ -52,13 +75,16 @@ class Change(NamedTuple):
     rooms: tuple[Room, ...]
     source: Audience | None = None
     by: str = ""
+    options: Options = NO_OPTIONS
 
 
 class Done(NamedTuple):
     """
     The sender has carried out its part of operation *number* of *worker*.
 
-    Or it has done nothing, because a guard has refused the sockets in *refused*.
+    Or it has done nothing, because a guard has refused the sockets in *refused*. *newer* is the
+    latest time in the place of a socket that has outlasted the others itself, or 0; see
+    Rule `newest-stays`.
     """
 
     worker: str
@@ -67,6 +93,7 @@ class Done(NamedTuple):
     unchanged: int
     unknown: tuple[str, ...]
     refused: tuple[str, ...] = ()
+    newer: int = 0
 
 
 class Query(NamedTuple):
@@ -112,7 +139,8 @@ class Emit(NamedTuple):
 
     It carries the Socket.IO packet that clients get, so it is encoded once for the cluster, by
     the sender's JSON module or serializer. *ack* is the number under which the sender expects
-    the client's acknowledgement, or 0.
+    the client's acknowledgement, or 0. *skip* are sockets to leave out, and *omit* rooms and users
+    whose sockets are.
     """
 
     namespace: str
@@ -120,6 +148,7 @@ class Emit(NamedTuple):
     rooms: tuple[Audience, ...] | None
     skip: tuple[str, ...]
     ack: int
+    omit: tuple[Audience, ...] = ()
 
 
 class Acknowledged(NamedTuple):

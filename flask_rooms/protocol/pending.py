@@ -17,6 +17,7 @@ class Completed:
     unknown: tuple[str, ...]
     replies: tuple[Reply, ...] = ()
     refused: tuple[str, ...] = ()
+    newer: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class TimedOut:
     number: int
     missing: tuple[str, ...]
     replies: tuple[Reply, ...] = ()
+    newer: int = 0
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Pending:
     _changed: int = 0
     _unchanged: int = 0
     _refused: list[str] = field(default_factory=list)
+    _newer: int = 0
     _replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its pages
     _unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
 
@@ -77,6 +80,7 @@ class Pending:
         self._unchanged += answer.unchanged
         self.unknown += [sid for sid in answer.unknown if sid in asked]
         self._refused += answer.refused
+        self._newer = max(self._newer, answer.newer)
         return True
 
     def add_reply(self, sender: str, reply: Reply, max_pages: int) -> bool:
@@ -115,12 +119,13 @@ class Pending:
             tuple(self.unknown),
             self._replies_except(()),
             tuple(self._refused),
+            self._newer,
         )
 
     def timed_out(self) -> TimedOut:
         """Return the result without the answers that are still awaited."""
         missing = (*self.unanswered_by, *self._unable)
-        return TimedOut(self.number, missing, self._replies_except(missing))
+        return TimedOut(self.number, missing, self._replies_except(missing), self._newer)
 
     def _replies_except(self, missing: tuple[str, ...]) -> tuple[Reply, ...]:
         """Return the replies of all workers but the *missing*, whose replies are not whole."""

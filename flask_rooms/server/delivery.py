@@ -52,7 +52,7 @@ class Delivery:
 
     def deliver(self, emit: Emit, callback: Callable[..., object] | None) -> None:
         """Send an event to the sockets of this worker that it is for."""
-        members = self._registry.members(emit.namespace, emit.rooms)
+        members = self._registry.members(emit.namespace, emit.rooms, emit.omit)
         for sid in emit.skip:
             members.pop(sid, None)
         if callback is None:

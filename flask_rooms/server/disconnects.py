@@ -89,7 +89,10 @@ class Disconnects:
         self._internals.run_apart(partial(self._disconnect, socket, namespace))
 
     def _disconnect(self, socket: Socket, namespace: str, reason: Any = None) -> None:
-        if self._claim(socket, namespace):
+        if socket.reconnects:
+            if socket.accepted:  # else accept() calls this again
+                self.hang_up(socket.eio_sid)
+        elif self._claim(socket, namespace):
             packet = self._internals.packet(DISCONNECT, namespace=namespace)
             self._delivery.send_packet(socket.eio_sid, packet)
             reason = reason or self._internals.reasons.SERVER_DISCONNECT

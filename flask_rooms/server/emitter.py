@@ -51,6 +51,7 @@ class Emitter:
         skip: tuple[str, ...],
         callback: Callable[..., object] | None = None,
         ignore_queue: bool = False,
+        omit: tuple[Audience, ...] = (),
     ) -> None:
         """
         Send an event to the sockets of this worker first, then to those of the others.
@@ -63,6 +64,7 @@ class Emitter:
             skip: Socket IDs to leave out.
             callback: Called with what a client acknowledges.
             ignore_queue: Whether to leave out the other workers.
+            omit: Rooms and users whose sockets are left out.
 
         Raises:
             InvalidArgument: *data* cannot be encoded, or is too large for a message and there
@@ -71,7 +73,7 @@ class Emitter:
         """
         packet = encode_event(self._internals.packet_class, event, data, namespace)
         self.sent += 1
-        emit = Emit(namespace, packet, rooms, skip, 0)
+        emit = Emit(namespace, packet, rooms, skip, 0, omit)
         if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
             self._delivery.deliver(emit, callback)
             return

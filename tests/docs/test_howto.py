@@ -28,6 +28,7 @@ pytestmark = pytest.mark.mode_independent
 (CHAT,) = blocks("docs/ban-a-user.md", "python")
 (TEAMS,) = blocks("docs/private-rooms.md", "python")
 (LOBBY,) = blocks("docs/who-is-there.md", "python")
+GAME, *_ = blocks("docs/one-tab.md", "python")
 REPORTS, TASKS = blocks("docs/progress.md", "python")
 (COMING_BACK,) = blocks("docs/coming-back.md", "python")
 (PAGE,) = blocks("docs/coming-back.md", "html")
@@ -90,7 +91,7 @@ def connect(worker: Any, user: str) -> Client:
     return client
 
 
-@pytest.mark.parametrize("program", [CHAT, TEAMS, LOBBY, REPORTS + TASKS])
+@pytest.mark.parametrize("program", [CHAT, TEAMS, LOBBY, GAME, REPORTS + TASKS])
 def test_a_program_has_less_than_60_lines(program: str) -> None:
     assert len([line for line in program.splitlines() if line.strip()]) < 60
 
@@ -156,6 +157,20 @@ def test_people_are_there_once_and_go_with_their_last_tab(workers: LocalCluster)
     assert watcher.received() == []
     tab.disconnect()
     assert watcher.received() == [("went", "ann")]
+
+
+@pytest.mark.parametrize("workers", [("game", GAME)], indirect=True)
+def test_the_game_goes_on_in_the_newest_tab_alone(workers: LocalCluster) -> None:
+    here, there = workers
+    bob = connect(here, "bob")
+    first, second, third = (connect(worker, "ann") for worker in (there, here, there))
+
+    while first.connected or second.connected:  # they are told in the background
+        pass
+    assert third.connected
+    assert bob.connected
+    with pytest.raises(ConnectionRefusedError):
+        there.connect()
 
 
 def test_a_task_reports_to_every_tab_of_its_user(redis_broker: Broker, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ assert_type(request.namespace, str)
 assert_type(request.args.get("page"), "str | None")
 assert_type(sockets.leave(request, "fun"), Future[Outcome])
 assert_type(sockets.leave(flasks_own, ["fun", "games"], user=None).result(), Outcome)
+assert_type(sockets.disconnect(user=7, older_than=request, reconnect=True), Future[Outcome])
+sockets.broadcast("fun", 1, omit=["muted", request], omit_user=[7, "ann"])
 assert_type(sockets.rooms().value, dict[Room, int])
 assert_type(sockets.count("fun"), Answer[int])
 
@@ -71,12 +73,14 @@ def _programs(tmp_path: Path) -> Path:
     app, *_ = blocks("README.md", "python")
     reports, tasks = blocks("docs/progress.md", "python")
     programs = {"app": app, "reports": reports, "tasks": tasks, "use": USE}
-    for page, name in [
+    pages = [
         ("ban-a-user", "chat"),
         ("private-rooms", "teams"),
         ("who-is-there", "lobby"),
-    ]:
-        (programs[name],) = blocks(f"docs/{page}.md", "python")
+        ("one-tab", "game"),
+    ]
+    for page, name in pages:
+        programs[name], *_ = blocks(f"docs/{page}.md", "python")
     for name, program in programs.items():
         (tmp_path / f"{name}.py").write_text(program, encoding="utf-8")
     return tmp_path

@@ -53,6 +53,7 @@ WITHOUT_MUTANT = {
     "answers-never-refused": "outboxes fill up only in trouble, when the model lets calls time out",
     "bad-messages-are-dropped": "the simulation passes frames as objects, not as bytes",
     "bounded-repair-log": "a log that is never trimmed breaks no promise, it only takes memory",
+    "newest-stays": "the simulation has no users; `test_newest_stays.py` has",
     "nacks-count-once": "a copy costs a retransmission, and breaks no promise",
     "foreign-version-exists": "the simulation has one version",
     "heard-before-leaving": "simulated workers leave without it, and the model allows for that",

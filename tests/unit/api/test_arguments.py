@@ -28,11 +28,12 @@ pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
 #: What the message of each error has to tell the caller to do.
 REMEDY: dict[type[Exception], str] = {
-    InvalidSocket: r"pass `request`|pass the socket ID|A socket is `request`|call once for each",
+    InvalidSocket: r"pass `request`|pass the socket ID|A socket is `request`|call once for each"
+    r"|`older_than=` is a socket",
     NotASocketRequest: r"check `request.is_socket`",
     InvalidRoom: r"string|empty|has at most \d+|UTF-8|use another room's name",
     InvalidArgument: r"pass none|is a string|is named by|name yours|Give the data"
-    r"|is a number of seconds|split the call",
+    r"|is a number of seconds|split the call|A user's ID is|give `user=`, too|is True or False",
     InvalidData: r"cannot be sent",
 }
 
@@ -176,13 +177,61 @@ def test_what_is_no_socket_neither_joins_nor_leaves(
     network.refuses(InvalidSocket, lambda: getattr(network.sockets, action)(value, "red"))
 
 
-@pytest.mark.parametrize("bad", [bad for bad in BAD_SOCKETS if bad != "None"])
-def test_what_is_no_socket_cannot_be_left_out(network: UntouchedWorkers, bad: str) -> None:
-    value = BAD_SOCKETS[bad](network.mine.sid)
+#: What is neither a socket nor the name of a room.
+BAD_OMISSIONS: dict[str, tuple[Any, type[Exception]]] = {
+    "number": (42, InvalidSocket),
+    "bytes": (b"red", InvalidSocket),
+    "dict": ({"red": 1}, InvalidSocket),
+    "object": (object(), InvalidSocket),
+    "unbound request": (request, InvalidSocket),
+    "list with None": (["red", None], InvalidSocket),
+    "nested list": (["red", ["blue"]], InvalidSocket),
+    "empty": ("", InvalidRoom),
+    "lone surrogate": ("\ud800", InvalidRoom),
+    "list with an empty name": (["red", " "], InvalidRoom),
+}
 
-    network.refuses(InvalidSocket, lambda: network.sockets.broadcast("red", "event", 1, omit=value))
-    value = BAD_SOCKETS[bad](network.mine.sid)
-    network.refuses(InvalidSocket, lambda: network.sockets.blast("event", 1, omit=value))
+#: The calls that can leave something out.
+OMITTING: dict[str, Callable[..., object]] = {
+    "broadcast": lambda calls, **omit: calls.broadcast("red", "event", 1, **omit),
+    "blast": lambda calls, **omit: calls.blast("event", 1, **omit),
+    "leave": lambda calls, **omit: calls.leave(user="ann", room="red", **omit),
+    "disconnect": lambda calls, **omit: calls.disconnect(user="ann", **omit),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_OMISSIONS)
+@pytest.mark.parametrize("call", OMITTING)
+def test_what_is_neither_a_socket_nor_a_room_cannot_be_left_out(
+    network: UntouchedWorkers, call: str, bad: str
+) -> None:
+    value, error = BAD_OMISSIONS[bad]
+
+    network.refuses(error, lambda: OMITTING[call](network.sockets, omit=value))
+
+
+@pytest.mark.parametrize("bad", ["", [None], 1.5, ["ann", ""], {"ann": 1}])
+def test_what_is_no_user_cannot_be_left_out(network: UntouchedWorkers, bad: Any) -> None:
+    network.refuses(
+        InvalidArgument, lambda: network.sockets.broadcast("red", "event", 1, omit_user=bad)
+    )
+
+
+def test_what_older_sockets_are_older_than_is_a_socket_of_the_user_here(
+    network: UntouchedWorkers,
+) -> None:
+    sockets, mine, other = network.sockets, network.mine.sid, network.other.sid
+
+    network.refuses(InvalidArgument, lambda: sockets.disconnect(mine, older_than=mine))
+    for bad in (42, "red", [mine], mine, other):
+        network.refuses(InvalidSocket, lambda bad=bad: sockets.disconnect(user=1, older_than=bad))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("bad", [None, 1, "yes"])
+def test_whether_clients_reconnect_is_a_bool(network: UntouchedWorkers, bad: Any) -> None:
+    network.refuses(
+        InvalidArgument, lambda: network.sockets.disconnect(network.mine.sid, reconnect=bad)
+    )
 
 
 @pytest.mark.parametrize("bad", BAD_SOCKETS)

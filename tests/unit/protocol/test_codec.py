@@ -23,6 +23,7 @@ from flask_rooms.protocol.codec import (
     encode_operation,
 )
 from flask_rooms.protocol.messages import (
+    NO_OPTIONS,
     About,
     Acknowledged,
     Change,
@@ -32,6 +33,7 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Heartbeat,
+    Options,
     Query,
     Reply,
     User,
@@ -59,12 +61,32 @@ audiences = rooms | st.builds(User, texts)
 actions = st.sampled_from(["join", "leave", "leave_all", "disconnect"])
 kinds = st.sampled_from(["members", "users", "rooms", "rooms_of", "count"])
 
+places = st.tuples(numbers, texts)
+options = st.builds(Options, some(audiences), st.none() | places, st.booleans())
+
 operations = st.one_of(
-    st.builds(Change, actions, texts, some(texts), some(rooms), st.none() | audiences),
-    st.builds(Done, texts, numbers, numbers, numbers, some(texts)),
+    st.builds(
+        Change,
+        actions,
+        texts,
+        some(texts),
+        some(rooms),
+        st.none() | audiences,
+        texts,
+        st.just(NO_OPTIONS) | options,
+    ),
+    st.builds(Done, texts, numbers, numbers, numbers, some(texts), some(texts), numbers),
     st.builds(Query, kinds, texts, st.none() | audiences),
     st.builds(Reply, texts, numbers, some(rooms), some(numbers), st.booleans()),
-    st.builds(Emit, texts, packets, st.none() | some(audiences), some(texts), numbers),
+    st.builds(
+        Emit,
+        texts,
+        packets,
+        st.none() | some(audiences),
+        some(texts),
+        numbers,
+        some(audiences),
+    ),
     st.builds(Acknowledged, texts, numbers, packets),
     st.just(Goodbye()),
 )
@@ -395,9 +417,33 @@ def test_a_hostile_operation_is_malformed(fields: Any) -> None:
         decode_operation(msgpack.packb(fields))
 
 
-@pytest.mark.parametrize("code", [0, -1, 8, 2**64 - 1])
+@pytest.mark.parametrize("code", [0, -1, 1000, 2**64 - 1])
 def test_an_operation_that_only_a_later_version_knows_is_none(code: int) -> None:
     assert decode_operation(msgpack.packb([code, "what", {"ever": 1}])) is None
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Change("leave", "/", (), ("red",), User("ann"), "", Options(omit=("blue",))),
+        Change("disconnect", "/", (), (), User("ann"), "", Options(older_than=(5, "sid"))),
+        Emit("/", ("x",), ("red",), (), 0, ("blue",)),
+    ],
+)
+def test_a_version_that_would_ignore_a_condition_skips_the_operation(operation: Any) -> None:
+    """Else it would, for example, disconnect the newest socket of a user as well."""
+    fields = msgpack.unpackb(encode_operation(operation))
+
+    assert fields[0] not in (1, 3)
+
+
+def test_a_change_with_an_option_that_only_a_later_version_knows_is_malformed() -> None:
+    change = Change("leave", "/", (), ("red",), User("ann"), "", Options(omit=("blue",)))
+    fields = msgpack.unpackb(encode_operation(change))
+    fields[-1]["later"] = True
+
+    with pytest.raises(BadMessage, match="malformed"):
+        decode_operation(msgpack.packb(fields))
 
 
 @given(operations)
