@@ -36,8 +36,14 @@ def check_post(environ: dict[str, Any], limit: int, refuse: Callable[[str], obje
     if not length.isascii() or not length.isdigit() or int(length) > limit:
         refuse("max_http_buffer_size")
         return f"The body of a request has {limit} bytes at most."
-    body = environ["wsgi.input"].read(int(length))
+    try:
+        body = environ["wsgi.input"].read(int(length))
+    except OSError:  # of gevent and uWSGI, where the client has left in the middle of it
+        body = b""
     environ["wsgi.input"] = io.BytesIO(body)
+    if len(body) < int(length):
+        refuse("malformed_packets")
+        return "The body of this request has no end."
     if body.count(_SEPARATOR.encode()) < MAX_POLLED_PACKETS and _is_payload(body):
         return None
     refuse("malformed_packets")

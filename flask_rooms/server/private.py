@@ -105,6 +105,7 @@ class ServerInternals:
             self._begin_session,
         )
         server.eio.on("connect", self._begin_session)
+        server.eio.disconnect = self._close_sessions
         self._replace_queues(server.eio)
         server.handle_request = handlers.http(server.handle_request)
         server.packet_class = handlers.packet_class(server.packet_class)
@@ -245,6 +246,16 @@ class ServerInternals:
             reason = self.reasons.SERVER_DISCONNECT
             self.server.eio._trigger_event("disconnect", eio_sid, reason, run_async=False)
         return True
+
+    def _close_sessions(self, eio_sid: str | None = None) -> None:
+        """
+        Close one connection, or all: in place of python-engineio's disconnect().
+
+        That waits until the client has read everything. It is called for what a polling client
+        has sent, and one that never polls again would keep a thread for ever.
+        """
+        for one in list(self.server.eio.sockets) if eio_sid is None else [eio_sid]:
+            self.close(one)
 
     @property
     def has_served(self) -> bool:

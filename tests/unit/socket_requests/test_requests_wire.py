@@ -407,6 +407,18 @@ def test_a_body_that_is_not_engine_io_is_refused(worker: Worker, body: bytes) ->
         assert client.receive(1) == ["431[[1]]"]
 
 
+@pytest.mark.parametrize("packet", ["2", "6"])
+def test_a_packet_that_only_servers_send_ends_a_connection_at_once(
+    worker: Worker, packet: str
+) -> None:
+    """Although its client does not poll, and so reads nothing: no thread waits for that."""
+    client = PollingClient(worker.url)
+    with pytest.raises(HTTPError) as refused:
+        client.post(packet)
+    refused.value.close()
+    assert refused.value.code == 400
+
+
 # -- clients that do not read -----------------------------------------------------------------
 
 

@@ -1,0 +1,39 @@
+"""What clients may send in Engine.IO."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from flask_rooms.server.engine_io import check_post
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+LIMIT = 100
+
+
+class Ended:
+    """The body of a client that has gone, as gevent and uWSGI have it."""
+
+    def read(self, size: int) -> bytes:
+        raise OSError("unexpected end of file")
+
+
+def check(length: int, body: Any) -> tuple[str | None, list[str]]:
+    """Return why a body is refused, and the limits that were counted."""
+    counted: list[str] = []
+    environ = {"CONTENT_LENGTH": str(length), "wsgi.input": body}
+    return check_post(environ, LIMIT, counted.append), counted
+
+
+@pytest.mark.parametrize("body", [io.BytesIO(b'42["a"]'), Ended()], ids=["short", "an error"])
+def test_a_body_whose_client_has_gone_is_refused_without_a_traceback(body: Any) -> None:
+    assert check(8, body) == ("The body of this request has no end.", ["malformed_packets"])
+
+
+def test_a_whole_body_can_be_read_again() -> None:
+    environ = {"CONTENT_LENGTH": "7", "wsgi.input": io.BytesIO(b'42["a"]')}
+    assert check_post(environ, LIMIT, pytest.fail) is None
+    assert environ["wsgi.input"].read() == b'42["a"]'  # type: ignore[attr-defined]
