@@ -17,8 +17,8 @@ def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, An
     Return the backend for a URL, not opened yet.
 
     `memory://` is one worker alone; `memory://name` connects those of this process that name it.
-    `redis://` and `amqp://` are tested through Kombu; `rediss://`, `sentinel://`, `amqps://` and
-    Kombu's other schemes are passed to Kombu untested.
+    `redis://`, `rediss://`, `sentinel://`, `amqp://` and `amqps://` are tested through Kombu; its
+    other schemes are passed to it untested.
 
     Args:
         url: A URL; or several to try in turn, as a list or separated by semicolons.

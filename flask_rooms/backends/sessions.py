@@ -16,12 +16,12 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
-from amqp import Message, NotFound
-from amqp.method_framing import frame_handler
+from amqp import Message, NotFound, spec
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer
 
+from flask_rooms.backends.amqp_frames import Inbound, publish_arguments, read_ahead
 from flask_rooms.errors import BackendError
 
 #: Seconds that one operation on a broker may take: a connect, a write, a reply.
@@ -46,10 +46,6 @@ QUEUE_BYTES = 64 * 2**20
 
 #: The routing key of RabbitMQ with which all subscribers are bound.
 _EVERYONE = ""
-
-#: In AMQP: the kind of the frame that describes a message, and where the properties begin in it.
-_HEADER_FRAME, _PROPERTIES_AT = 2, 12
-_NO_PROPERTIES = bytes(2)
 
 #: Called with each payload that arrives.
 Take = Callable[[bytes], object]
@@ -189,31 +185,40 @@ class RabbitMQSession(Session):
         # Bounds each wait of py-amqp for a reply; its read_timeout does not apply to green
         # sockets.
         self._link.sock.settimeout(TIMEOUT)
-        self._channel = self._open_channel()
+        read_ahead(self._link.transport)
+        self._channel = self._link.channel()
+        self._to_everyone = publish_arguments(name, _EVERYONE)
         self._asking: Any = None
         # Not auto-deleted: an exchange that goes with its last queue could go between another
         # worker's declaration of it and that worker's binding.
         self._channel.exchange_declare(name, "direct", durable=False, auto_delete=False)
 
-    def _open_channel(self) -> Any:
-        channel = self._link.channel()
-        channel.auto_decode = False  # which it would do by a header of the sender
-        return channel
-
     def publish(self, payload: bytes, address: str | None) -> None:
-        self._channel.basic_publish(
-            Message(payload, delivery_mode=1),
-            exchange=self._name,
-            routing_key=_EVERYONE if address is None else _key_of(address),
-            timeout=TIMEOUT,
-        )
+        """Do what py-amqp's basic_publish() does, with arguments that are encoded once."""
+        self.drain(0)  # RabbitMQ says here that it has closed the channel
+        if address is None:
+            arguments = self._to_everyone
+        else:
+            arguments = publish_arguments(self._name, _key_of(address))
+        channel = self._channel.channel_id
+        self._link.frame_writer(1, channel, spec.Basic.Publish, arguments, Message(payload))
+
+    def drain(self, timeout: float) -> bool:
+        transport = self._link.transport
+        try:
+            with transport.having_timeout(timeout):  # once for the three frames of a message
+                while not self._link.on_inbound_frame(transport.read_frame()):
+                    pass
+        except TimeoutError:
+            return False
+        return True
 
     def audience(self) -> int | None:
         # None are counted for a moment after the roll was deleted.
         return sum(self._consumers(roll) for roll in self._rolls) or None
 
     def _consumers(self, roll: str) -> int:
-        self._asking = self._asking or self._open_channel()
+        self._asking = self._asking or self._link.channel()
         try:
             return int(self._asking.queue_declare(roll, passive=True).consumer_count)
         except NotFound:  # or its node is down; either way it has no consumers
@@ -232,44 +237,25 @@ class RabbitMQSession(Session):
         )
         for key in (_EVERYONE, _key_of(address)):
             self._channel.queue_bind(queue, self._name, routing_key=key)
-        self._channel.basic_consume(
-            queue, no_ack=True, callback=lambda message: take(bytes(message.body or b""))
-        )
+        self._link.on_inbound_frame.take = take
+        self._channel.basic_consume(queue, no_ack=True)
 
     def _enrol(self) -> None:
         for roll in self._rolls:
-            channel = self._open_channel()
+            channel = self._link.channel()
             with suppress(NotFound):  # it exists, and its node is down
                 channel.queue_declare(
                     roll, durable=True, auto_delete=False, arguments={"x-expires": ROLL_EXPIRES}
                 )
                 # When the consumer is cancelled, as the node goes down, py-amqp raises an error,
                 # and the worker subscribes anew.
-                channel.basic_consume(roll, no_ack=True, callback=lambda message: None)
+                channel.basic_consume(roll, no_ack=True)
                 return
         raise BackendError("The nodes of RabbitMQ that count the workers are down.")
 
     def close(self) -> None:
         self._link.sock.settimeout(CLOSE_TIMEOUT)
         super().close()
-
-
-def opaque_frames(connection: Any, callback: Callable[..., object]) -> Callable[[Any], bool]:
-    """
-    Return a handler of AMQP frames that leaves out the properties of messages.
-
-    RabbitMQ passes on some that py-amqp cannot decode, such as a date in the year 300,000. One
-    message would end the connections of all workers.
-    """
-    handle = frame_handler(connection, callback)
-
-    def on_frame(frame: tuple[int, int, Any]) -> bool:
-        kind, channel, data = frame
-        if kind == _HEADER_FRAME:
-            data = bytes(data[:_PROPERTIES_AT]) + _NO_PROPERTIES
-        return bool(handle((kind, channel, data)))
-
-    return on_frame
 
 
 def _key_of(address: str) -> str:
@@ -324,9 +310,19 @@ def connect(urls: Sequence[str], options: Mapping[str, Any], name: str) -> Sessi
         name: The channel's name at the broker.
     """
     connection = prepare(";".join(urls), options)
+    fill_in = isinstance(connection.ssl, dict) and connection.ssl.get("server_hostname", "") is None
+
+    def on_failure(*error: object) -> None:
+        if fill_in:  # or Kombu would expect the name of this broker in the certificate of the next
+            connection.ssl["server_hostname"] = None
+
     try:
         connection.ensure_connection(
-            max_retries=len(urls) - 1, interval_start=0, interval_step=0, interval_max=0
+            errback=on_failure,
+            max_retries=len(urls) - 1,
+            interval_start=0,
+            interval_step=0,
+            interval_max=0,
         )
         return _SESSIONS.get(connection.transport.driver_type, VirtualSession)(connection, name)
     except BaseException:
@@ -338,13 +334,13 @@ def connect(urls: Sequence[str], options: Mapping[str, Any], name: str) -> Sessi
 def prepare(urls: str, options: Mapping[str, Any]) -> Any:
     """Return a Kombu connection that is not established yet."""
     options = dict(options)
-    ssl = options.pop("ssl", _verified(urls))
+    ssl = _tls(urls, options.pop("ssl", None))
     # amqp:// would select librabbitmq where it is installed, a C library that supports neither
     # timeouts nor green threads.
     urls = ";".join("py" + url if url.startswith("amqp://") else url for url in urls.split(";"))
     connection = Connection(
         urls,
-        ssl=dict(ssl) if isinstance(ssl, Mapping) else ssl,  # Kombu modifies it
+        ssl=ssl,
         transport_options=options,
         connect_timeout=TIMEOUT,
         # No AMQP heartbeats: an idle publisher has no thread to send them, and RabbitMQ would
@@ -354,18 +350,22 @@ def prepare(urls: str, options: Mapping[str, Any]) -> Any:
     )
     transport = connection.get_transport_cls()
     if transport.driver_type == "amqp":
-        options["frame_handler"] = opaque_frames
+        options["frame_handler"] = Inbound
     if getattr(transport, "polling_interval", None):
         options.setdefault("polling_interval", POLLING_INTERVAL)
     return connection
 
 
-def _verified(urls: str) -> Any:
-    """Return Kombu's `ssl` option that verifies the broker's certificate."""
+def _tls(urls: str, chosen: Any) -> Any:
+    """Return Kombu's `ssl` option: the broker is verified unless *chosen* says how else."""
+    if chosen is not None and not isinstance(chosen, Mapping):
+        return chosen
+    chosen = dict(chosen or {})  # Kombu modifies it
+    if "ssl_cert_reqs" in chosen or "cert_reqs" in chosen:
+        return chosen
     if urls.startswith("rediss://"):
-        return {"ssl_cert_reqs": "required"}  # Kombu's default is no verification, and a warning
-    if urls.startswith("amqps://") and ";" not in urls:
-        # Verifies the host name, too. Not for several brokers, because Kombu would expect the
-        # name of the first in every certificate.
-        return {"server_hostname": None}
-    return False
+        # Kombu's default is no verification, and a warning; that of old redis-py any host.
+        return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **chosen}
+    if urls.startswith("amqps://"):
+        return {"server_hostname": None, **chosen}  # Kombu fills in that of the URL
+    return chosen or False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flask_rooms.backends.sessions import TIMEOUT
@@ -12,6 +12,7 @@ from flask_rooms.protocol.clock import MAX_MISSED_BEATS
 from tests.faults.seats import Seat
 from tests.support.brokers import Broker
 from tests.support.proxy import DOWN, UP
+from tests.support.sentinel import RedisWithSentinel
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,21 @@ def worker_killed(target: Target) -> None:
     seat.replace()
 
 
+def master_killed(target: Target) -> None:
+    """The master of a Redis is killed, Sentinel chooses the replica, and it comes back as one."""
+    _sentinel(target).fail_over(kill=True)
+
+
+def master_stopped(target: Target) -> None:
+    """The same with a master that hangs, and continues as a master until it is told."""
+    _sentinel(target).fail_over(kill=False)
+
+
+def _sentinel(target: Target) -> RedisWithSentinel:
+    assert isinstance(target.broker, RedisWithSentinel)
+    return target.broker
+
+
 def _pause(target: Target, least: float, most: float) -> None:
     seat = target.one()
     seat.pause()
@@ -166,6 +182,8 @@ def name(fault: Fault) -> str:
     return fault.__name__.replace("_", " ")
 
 
+_OF_WORKERS: Sequence[Fault] = (worker_held_up, worker_stopped, worker_killed)
+
 FAULTS: Sequence[Fault] = (
     broker_killed,
     broker_cuts,
@@ -176,7 +194,10 @@ FAULTS: Sequence[Fault] = (
     silence,
     half_open,
     slowness,
-    worker_held_up,
-    worker_stopped,
-    worker_killed,
+    *_OF_WORKERS,
 )
+
+#: What may happen to several brokers that act as one.
+FAULTS_OF_GROUPS: Mapping[str, Sequence[Fault]] = {
+    "sentinel": (master_killed, master_stopped, broker_cuts, *_OF_WORKERS),
+}

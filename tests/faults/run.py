@@ -110,11 +110,15 @@ class Run:
 
     def _start(self, broker: Broker) -> None:
         plan, channel = self._plan, f"faults-{uuid4().hex}"
-        config = {"ROOMS_CONFIRM_TIMEOUT": CONFIRM, "ROOMS_OUTBOX_BYTES": OUTBOX_BYTES}
+        config = {
+            "ROOMS_CONFIRM_TIMEOUT": CONFIRM,
+            "ROOMS_OUTBOX_BYTES": OUTBOX_BYTES,
+            "ROOMS_BACKEND_OPTIONS": broker.options,
+        }
         options = ["--heartbeat", str(plan.heartbeat), "--config", json.dumps(config)]
         self._seats: list[Seat] = []
         for index in range(plan.workers):
-            self._seats.append(seat := Seat(index, broker.url, channel, *options))
+            self._seats.append(seat := Seat(index, broker, channel, *options))
             self._stack.callback(seat.stop)
         for seat in self._seats:
             seat.wait_until_listening()
@@ -191,5 +195,5 @@ class Run:
         for slot in self._slots:
             slot.begin_again()
         for seat in self._seats:
-            seat.proxy.heal()  # now what a dead connection held comes, far too late
+            seat.heal()  # now what a dead connection held comes, far too late
             seat.restarted = seat.paused = False

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 from urllib.error import HTTPError
 
+from tests.support.brokers import Broker
 from tests.support.proxy import Proxy
 from tests.support.workers import Worker
 
@@ -23,27 +24,34 @@ class Seat:
 
     Args:
         index: Its number.
-        broker: The URL of the broker.
+        broker: The broker.
         channel: Of the cluster.
         options: Of the worker's command line.
 
     Attributes:
-        proxy: What is between it and the broker.
         restarted: Whether it has started over or was replaced since the last check, so that what
             it held and what it had to say is gone.
         paused: Whether it was stopped since the last check, so that its callers were, too.
         failures: Answers that were an error of the application.
     """
 
-    def __init__(self, index: int, broker: str, channel: str, *options: str) -> None:
+    def __init__(self, index: int, broker: Broker, channel: str, *options: str) -> None:
         self.index = index
-        self.proxy = Proxy(broker)
+        url = broker.url_for(index)
+        self._proxy = Proxy(url) if broker.proxied else None
+        self._backend = self._proxy.url if self._proxy else url
         self.restarted = self.paused = False
         self.failures: list[str] = []
         self.name = ""  # at the last check
         self._channel, self._options = channel, options
         self._there = threading.Event()
         self._worker = self._new()
+
+    @property
+    def proxy(self) -> Proxy:
+        """What is between the worker and the broker."""
+        assert self._proxy is not None
+        return self._proxy
 
     @property
     def url(self) -> str:
@@ -98,11 +106,17 @@ class Seat:
     def stop(self) -> None:
         """End the worker in peace, and the proxy."""
         self._worker.stop()
-        self.proxy.stop()
+        if self._proxy:
+            self._proxy.stop()
+
+    def heal(self) -> None:
+        """Let the proxy carry everything again."""
+        if self._proxy:
+            self._proxy.heal()
 
     def begin_to_stop(self) -> None:
         """Tell the worker to end, without waiting for that."""
         self._worker.begin_to_stop()
 
     def _new(self) -> Worker:
-        return Worker(self.proxy.url, self._channel, APPLICATION, *self._options)
+        return Worker(self._backend, self._channel, APPLICATION, *self._options)

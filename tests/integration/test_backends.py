@@ -271,12 +271,17 @@ def test_tls_is_verified_unless_configured_otherwise() -> None:
     """rediss:// and amqps:// check more of the certificate than Kombu by itself would."""
     from flask_rooms.backends.sessions import prepare
 
-    assert prepare("rediss://host", {}).ssl == {"ssl_cert_reqs": "required"}
-    assert prepare("rediss://host", {"ssl": {"ssl_cert_reqs": "none"}}).ssl == {
-        "ssl_cert_reqs": "none"
-    }
-    assert prepare("amqps://host", {}).ssl == {"server_hostname": None}  # filled in by Kombu
-    assert prepare("redis://host", {}).ssl is False
+    def ssl(url: str, **chosen: Any) -> Any:
+        return prepare(url, {"ssl": chosen} if chosen else {}).ssl
+
+    verified = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    assert ssl("rediss://host") == verified
+    assert ssl("rediss://host", ssl_ca_certs="x") == {**verified, "ssl_ca_certs": "x"}
+    assert ssl("rediss://host", ssl_cert_reqs="none") == {"ssl_cert_reqs": "none"}
+    assert ssl("amqps://host") == {"server_hostname": None}  # filled in by Kombu
+    assert ssl("amqps://host", ca_certs="x") == {"server_hostname": None, "ca_certs": "x"}
+    assert ssl("amqps://host", cert_reqs=0) == {"cert_reqs": 0}
+    assert ssl("redis://host") is False
 
 
 # With a broker

@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 Kind = Literal["redis", "amqp"]
@@ -45,10 +45,18 @@ class Broker(ABC):
     Attributes:
         kind: `redis` or `amqp`.
         url: What a worker connects to.
+        options: Its ROOMS_BACKEND_OPTIONS.
+        proxied: Whether a proxy may stand between it and a worker.
     """
 
     kind: Kind
     url: str
+    options: Mapping[str, Any] = {}
+    proxied = True
+
+    def url_for(self, number: int) -> str:
+        """Return what the worker of this number connects to."""
+        return self.url
 
     @abstractmethod
     def cut(self) -> None:
@@ -157,12 +165,12 @@ class Redis(_OwnBroker):
 
     def _prepare(self) -> None:
         self._program = _find("redis-server", "redis-server")
-        self._port = free_port()
-        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def _command(self) -> list[str]:
         settings = {
-            "port": self._port,
+            "port": self.port,
             "bind": "127.0.0.1",
             "save": "",
             "appendonly": "no",
@@ -173,11 +181,15 @@ class Redis(_OwnBroker):
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
-        while not _answers(self.url):
+        while not _answers(self._control_url()):
             self._until(deadline, "start")
 
     def cut(self) -> None:
-        _cut_redis(self.url)
+        _cut_redis(self._control_url())
+
+    def _control_url(self) -> str:
+        """Return the URL at which the tests themselves talk to it."""
+        return self.url
 
 
 class RabbitMQ(_OwnBroker):
@@ -349,26 +361,33 @@ def _find(program: str, package: str, first: Path | None = None) -> str:
     return found
 
 
-def _talk(url: str, *commands: str) -> bytes:
-    """Return what a Redis server answers, one line for each command; spoken without a library."""
+def talk(url: str, *commands: str, lines: int = 0) -> bytes:
+    """
+    Return what a Redis server answers; spoken without a library.
+
+    Args:
+        url: The server.
+        commands: What is said to it.
+        lines: How many lines are read; by default one for each command.
+    """
     parts = urlsplit(url)
     if parts.password:
         commands = (f"AUTH {parts.password}", *commands)
     with socket.create_connection((parts.hostname, parts.port or 6379), timeout=5) as connection:
         connection.sendall("".join(f"{command}\r\n" for command in commands).encode())
         answers = connection.makefile("rb")
-        return b"".join(answers.readline() for _ in commands)
+        return b"".join(answers.readline() for _ in range(lines or len(commands)))
 
 
 def _answers(url: str) -> bool:
     try:
-        return _talk(url, "PING").endswith(b"+PONG\r\n")
+        return talk(url, "PING").endswith(b"+PONG\r\n")
     except OSError:
         return False
 
 
 def _cut_redis(url: str) -> None:
-    _talk(url, "CLIENT KILL TYPE pubsub", "CLIENT KILL TYPE normal SKIPME yes")
+    talk(url, "CLIENT KILL TYPE pubsub", "CLIENT KILL TYPE normal SKIPME yes")
 
 
 def main(arguments: list[str]) -> None:
