@@ -48,6 +48,8 @@ class Config:
         connections: How many connections this worker may have; None for any.
         unread_bytes: How much one client may leave unread, in bytes; beyond it its connection is
             ended.
+        answers_bytes: How much the answers of clients to one `ask` may take, in bytes; further
+            ones are left out.
         drain_timeout: Seconds that a worker which ends, or is drained, waits for the disconnect
             handlers of its clients.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
@@ -76,6 +78,7 @@ class Config:
     connections_per_user: int | None = None
     connections: int | None = None
     unread_bytes: int = 16 * 2**20
+    answers_bytes: int = 16 * 2**20
     drain_timeout: float = 5.0
     request_headers: Sequence[str] = ()
 

@@ -31,6 +31,7 @@ from flask_rooms.membership.guards import Guard, Guards
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
+from flask_rooms.membership.timers import Timers
 from flask_rooms.membership.users import Loader, Users
 from flask_rooms.membership.worker import LocalWorker
 from flask_rooms.protocol.codec import Codec
@@ -38,6 +39,7 @@ from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import Health, Outcome
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.admin import ClusterAdmin
+from flask_rooms.server.asking import Asking
 from flask_rooms.server.async_mode import choose_mode
 from flask_rooms.server.connecting import Connecting
 from flask_rooms.server.connections import Connections
@@ -47,9 +49,11 @@ from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.drain import Drain
 from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, HookRunner, Hooks
+from flask_rooms.server.incoming import Incoming
 from flask_rooms.server.logins import Logins
 from flask_rooms.server.manager import RoomsManager
 from flask_rooms.server.packet_class import checked
+from flask_rooms.server.polls import Polls
 from flask_rooms.server.private import Handlers, ServerInternals
 from flask_rooms.server.reusable import ReusableSocketIO
 from flask_rooms.server.serving import Serving
@@ -394,11 +398,21 @@ class _Build:
             disconnects.disconnect_in_background,
         )
         guarded = GuardedChanges(self._registry, self._guards, self._context.call)
+        timers = Timers(internals.start)
+        polls = Polls(
+            self._registry,
+            delivery,
+            self._acknowledgements,
+            internals,
+            timers,
+            config.answers_bytes,
+        )
+        asking = Asking(polls, internals, timers, config.answers_bytes, config.message_bytes // 2)
         worker = LocalWorker(
             self._registry,
             guarded,
             self._signals,
-            delivery,
+            Incoming(delivery, asking),
             disconnects,
             self._refusals,
             internals,
@@ -436,7 +450,7 @@ class _Build:
         socketio.init_app(self._app, client_manager=manager, async_mode=mode)
         admin = partial(ClusterAdmin, self._app, cluster, emitter, delivery, socketio.server)
         socketio.server.instrument = admin
-        sockets = Sockets(cluster, emitter, self._registry)
+        sockets = Sockets(cluster, emitter, self._registry, asking, config.confirm_timeout)
         return Parts(
             socketio,
             cluster,

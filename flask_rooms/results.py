@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -90,6 +90,32 @@ class Health:
     def ready(self) -> bool:
         """Whether new clients are welcome: it has joined, reaches the broker, and stays."""
         return self.joined and self.broker and not self.draining
+
+
+@dataclass(frozen=True)
+class Responses:
+    """
+    What clients have answered, and which of them have not.
+
+    Each socket that was asked is in one of the first four.
+
+    Args:
+        answers: Socket ID -> what its client has answered; a tuple if it has given several values.
+        silent: The sockets that have not answered in time.
+        left: Those that have disconnected without an answer, or whose worker has died.
+        failed: Those whose answers were too large or cannot be passed on, or that could not be
+            asked because too many answers are awaited.
+        complete: Whether every worker has said whom it has asked.
+        missing: The names of the workers that have not, or that have died before, as far as they
+            are known.
+    """
+
+    answers: dict[str, Any]
+    silent: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    complete: bool = True
+    missing: tuple[str, ...] = ()
 
 
 class WorkerInfo(str):

@@ -10,6 +10,7 @@ from flask_rooms.api.arguments import (
     NOT_GIVEN,
     NotGiven,
     OneSocket,
+    finite_seconds,
     namespace_of_call,
     omitted,
     room_or_sockets,
@@ -32,7 +33,8 @@ from flask_rooms.protocol.messages import (
     Place,
     User,
 )
-from flask_rooms.results import Outcome
+from flask_rooms.results import Outcome, Responses
+from flask_rooms.server.asking import Asking
 from flask_rooms.server.context import calling_socket
 from flask_rooms.server.emitter import Emitter
 
@@ -58,10 +60,19 @@ class Sockets(Queries):
     socket ID. The default *namespace* is that of the request, or "/" outside of a socket request.
     """
 
-    def __init__(self, cluster: Cluster, emitter: Emitter, registry: Registry) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        emitter: Emitter,
+        registry: Registry,
+        asking: Asking,
+        confirm_timeout: float,
+    ) -> None:
         super().__init__(cluster)
         self._emitter = emitter
         self._registry = registry
+        self._asking = asking
+        self._confirm_timeout = confirm_timeout
 
     def join(
         self,
@@ -323,13 +334,8 @@ class Sockets(Queries):
             InvalidArgument: The event or the data cannot be sent.
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
-        audience: tuple[Audience, ...]
-        if user is None:
-            audience = room_names(rooms)
-        else:
-            given = () if rooms is NOT_GIVEN else (rooms,)
-            audience, event_and_data = (user_id(user),), (*given, *event_and_data)
-        self._emit(audience, event_and_data, omit, omit_user, namespace)
+        audience, event, data = _addressed(rooms, event_and_data, user)
+        self._emit(audience, event, data, omit, omit_user, namespace)
 
     def blast(
         self,
@@ -354,7 +360,57 @@ class Sockets(Queries):
             InvalidArgument: The event or the data cannot be sent.
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
-        self._emit(None, event_and_data, omit, omit_user, namespace)
+        self._emit(None, *_event_and_data(event_and_data), omit, omit_user, namespace)
+
+    def ask(
+        self,
+        rooms: str | Iterable[str] | NotGiven = NOT_GIVEN,
+        *event_and_data: Any,
+        user: str | int | None = None,
+        timeout: float | None = None,
+        omit: Omit = None,
+        omit_user: OmitUser = None,
+        namespace: str | None = None,
+    ) -> Future[Responses]:
+        """
+        Send an event to the members of one or more rooms, and collect what their clients answer.
+
+        A client answers by calling the last argument of its event handler, or by returning a value
+        from it, depending on its library. For the sockets of a user, call
+        `ask([event,] data, user=...)`.
+
+        Args:
+            rooms: A name or an iterable of names; a socket ID for one socket.
+            event_and_data: The data, or the event and the data. The default event is "message".
+                A tuple as data is sent as several arguments.
+            user: In place of *rooms*: the ID of a user, for all sockets of that user.
+            timeout: Seconds for which answers are awaited; by default `ROOMS_CONFIRM_TIMEOUT`.
+            omit: Sockets, or rooms whose members are left out; a name, a socket, or an iterable.
+            omit_user: The ID of a user whose sockets are left out, or an iterable of IDs.
+            namespace: The namespace of the room.
+
+        Returns:
+            The future of Responses. It is done when all have answered or left, or when *timeout*
+            is over, and it raises no exception because of a client or a worker.
+
+        Raises:
+            InvalidRoom: A room is not a name.
+            InvalidSocket: *omit* contains neither a socket nor a name.
+            InvalidArgument: The event, the data or *timeout* is not valid.
+            BackendUnavailable: The outbox is full; no client has been asked.
+        """
+        audience, event, data = _addressed(rooms, event_and_data, user)
+        space, wait = namespace_of_call(namespace), finite_seconds(timeout)
+        skip, others = omitted(omit, omit_user, space)
+        return self._asking.ask(
+            self._cluster,
+            event,
+            data,
+            space,
+            audience,
+            (*skip, *others),
+            self._confirm_timeout if wait is None else wait,
+        )
 
     def get_id(self, request: OneSocket) -> str:
         """
@@ -411,18 +467,31 @@ class Sockets(Queries):
     def _emit(
         self,
         rooms: tuple[Audience, ...] | None,
-        event_and_data: Any,
+        event: str,
+        data: Any,
         omit: Any,
         omit_user: Any,
         namespace: Any,
     ) -> None:
-        if len(event_and_data) not in (1, 2):
-            raise InvalidArgument("Give the data, or the event and the data.")
-        event = DEFAULT_EVENT if len(event_and_data) == 1 else event_and_data[0]
         space = namespace_of_call(namespace)
         skip, others = omitted(omit, omit_user, space)
-        data = event_and_data[-1]
-        self._emitter.send(event_name(event), data, space, rooms, skip, omit=others)
+        self._emitter.send(event, data, space, rooms, skip, omit=others)
+
+
+def _addressed(
+    rooms: Any, event_and_data: tuple[Any, ...], user: Any
+) -> tuple[tuple[Audience, ...], str, Any]:
+    """Return the recipients of an event, its name and its data."""
+    if user is None:
+        return (room_names(rooms), *_event_and_data(event_and_data))
+    given = () if rooms is NOT_GIVEN else (rooms,)
+    return ((user_id(user),), *_event_and_data((*given, *event_and_data)))
+
+
+def _event_and_data(given: tuple[Any, ...]) -> tuple[str, Any]:
+    if len(given) not in (1, 2):
+        raise InvalidArgument("Give the data, or the event and the data.")
+    return event_name(DEFAULT_EVENT if len(given) == 1 else given[0]), given[-1]
 
 
 def _options(omit: Any, omit_user: Any, namespace: str, *, reconnect: bool = False) -> Options:

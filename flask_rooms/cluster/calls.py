@@ -17,7 +17,7 @@ from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import BackendUnavailable, Unconfirmed
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Change, Query, Reply, Room
+from flask_rooms.protocol.messages import Ask, Change, Query, Reply, Room
 from flask_rooms.protocol.node import Event, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.results import Outcome, Part, WorkerInfo
@@ -125,7 +125,7 @@ class Calls:
                 self._unanswered.changes[number] = future
             self._resolve_all(events, node)
             # Before the own part: guards may take their time there, and the others have a deadline.
-            self._send(lambda: future.fail(Unconfirmed(self._infos(targets or ()), 0.0)))
+            self._send(lambda: future.fail(Unconfirmed(self.infos(targets or ()), 0.0)))
         if own is not None:
             future.contribute(self._worker.change(own, self._shared.node.name))
         return future
@@ -163,13 +163,13 @@ class Calls:
             return change, change, None
         if len(change.sids) == 1:  # as nearly always: nothing has to be split
             owner = owner_of(change.sids[0])
-            is_own = owner in self._names()
+            is_own = owner in self.own_names
             return (change, None, {}) if is_own else (None, change, {owner: change.sids})
         owners: defaultdict[str, list[str]] = defaultdict(list)
         for sid in change.sids:
             owners[owner_of(sid)].append(sid)
         # The sockets of an earlier name are still here until they have been disconnected.
-        own = [sid for name in self._names() for sid in owners.pop(name, ())]
+        own = [sid for name in self.own_names for sid in owners.pop(name, ())]
         if not owners:
             return change._replace(sids=tuple(own)), None, {}
         targets = {name: tuple(sids) for name, sids in owners.items()}
@@ -177,7 +177,9 @@ class Calls:
         here = change._replace(sids=tuple(own)) if own else None
         return here, change._replace(sids=rest), targets
 
-    def _names(self) -> tuple[str, ...]:
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """What this worker is called, and was called before it has restarted."""
         return (self._shared.node.name, *self._shared.former_names)
 
     def _unanswered_by(self, future: Confirmation) -> tuple[WorkerInfo, ...]:
@@ -185,9 +187,10 @@ class Calls:
             changes = self._unanswered.changes
             numbers = [number for number, change in changes.items() if change is future]
             names = self._shared.node.unanswered_by(numbers[0]) if numbers else ()
-        return self._infos(names)
+        return self.infos(names)
 
-    def _infos(self, names: Iterable[str]) -> tuple[WorkerInfo, ...]:
+    def infos(self, names: Iterable[str]) -> tuple[WorkerInfo, ...]:
+        """Return the names of workers with what is known about them."""
         return tuple(map(self._shared.directory.info, names))
 
     # -- queries --------------------------------------------------------------------------
@@ -209,7 +212,7 @@ class Calls:
             targets = {owner_of(sid): (sid,)}
         names, counts = self._worker.answer(query)
         own = (tuple(names), tuple(counts))
-        if targets is not None and not targets.keys().isdisjoint(self._names()):
+        if targets is not None and not targets.keys().isdisjoint(self.own_names):
             return Gathered((own,), True, ())
         replies, missing, complete = self._wait_for(query, targets, timeout)
         self._statistics.queries[query.kind, "complete" if complete else "incomplete"] += 1
@@ -225,12 +228,14 @@ class Calls:
         try:
             event = future.result(bound if timeout is None else min(timeout, bound))
         except FutureTimeout:
-            self._time_out(number, future)
+            self.time_out(number, future)
             event = future.result(bound)
         missing = event.missing if isinstance(event, TimedOut) else ()
-        return event.replies, self._infos(missing), isinstance(event, Completed)
+        return event.replies, self.infos(missing), isinstance(event, Completed)
 
-    def send(self, query: Query, targets: Targets) -> tuple[int, Future[Completed | TimedOut]]:
+    def send(
+        self, query: Query | Ask, targets: Targets
+    ) -> tuple[int, Future[Completed | TimedOut]]:
         """Send a query without waiting; return its number and the future of its result."""
         future: Future[Completed | TimedOut] = Future()
         with self._shared.lock:
@@ -238,7 +243,7 @@ class Calls:
             number, events = node.call(query, targets, time.monotonic())
             self._unanswered.queries[number] = future
         self._resolve_all(events, node)
-        self._send(lambda: self._time_out(number, future))
+        self._send(lambda: self.time_out(number, future))
         return number, future
 
     def _send(self, fail: Callable[[], object]) -> None:
@@ -247,7 +252,8 @@ class Calls:
         if self._sender.stopping.is_set():
             fail()
 
-    def _time_out(self, number: int, future: Future[Completed | TimedOut]) -> None:
+    def time_out(self, number: int, future: Future[Completed | TimedOut]) -> None:
+        """Resolve the future of a query with the answers that there are."""
         with self._shared.lock:
             # After a restart the number may belong to another call.
             waits = self._unanswered.queries.get(number) is future
@@ -278,7 +284,7 @@ class Calls:
                 outcome = Outcome(event.changed, event.unchanged, event.unknown)
                 change.contribute(Part(outcome, event.refused))
             else:
-                change.fail(Unconfirmed(self._infos(event.missing), self._confirm))
+                change.fail(Unconfirmed(self.infos(event.missing), self._confirm))
 
     def forget_all(self) -> Unanswered:
         """Return the calls that no answer will reach any more; call it under the node's lock."""
@@ -290,4 +296,4 @@ class Calls:
         for change in list(self._unanswered.changes.values()):
             change.fail(Unconfirmed((), 0.0))
         for number, query in list(self._unanswered.queries.items()):
-            self._time_out(number, query)
+            self.time_out(number, query)

@@ -9,9 +9,9 @@ import time
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
-from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
-from flask_rooms.protocol.messages import Change, Done, Query
+from flask_rooms.protocol.messages import Ask, Change, Done, Query, Room
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.stream import Limits
@@ -91,6 +91,8 @@ class Dispatcher:
                 self.reply(event, operation)
             elif isinstance(operation, Change):
                 self._change(event, operation)
+            elif isinstance(operation, Ask):
+                self._ask(event, operation)
             else:
                 self._worker.on_operation(operation, event.sender, self._sender)
         except Exception:  # one operation that fails must not take the next ones with it
@@ -140,6 +142,20 @@ class Dispatcher:
         """Answer a query, unless it is for the owner of a socket of another worker."""
         if query.kind == "rooms_of" and owner_of(str(query.about)) != self._shared.node.name:
             return
-        answer = self._worker.answer(query)
+        self._reply(event, self._worker.answer(query))
+
+    def _ask(self, event: Deliver, ask: Ask) -> None:
+        """Ask the sockets here, unless it is for the owners of sockets of other workers."""
+        name = self._shared.node.name
+        if ask.rooms is not None and all(_is_of_another(room, name) for room in ask.rooms):
+            return
+        self._reply(event, (self._worker.ask(ask, event.sender, self._sender), []))
+
+    def _reply(self, event: Deliver, answer: tuple[list[Room], list[int]]) -> None:
         for reply in replies(event.sender, event.number, answer, self._limits):
             self._shared.submit(reply)
+
+
+def _is_of_another(room: object, worker: str) -> bool:
+    """Whether a room is that of a socket ID of another worker."""
+    return isinstance(room, str) and is_sid(room) and owner_of(room) != worker

@@ -11,7 +11,7 @@ from flask_rooms.membership.namespace import Origin, PendingJoin, Socket
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Changed, Registry
-from flask_rooms.protocol.messages import Change, Operation, Query, Room
+from flask_rooms.protocol.messages import Ask, Change, Operation, Query, Room
 from flask_rooms.results import Outcome, Part, WorkerInfo
 
 #: The actions that a guard may have to decide about.
@@ -23,6 +23,9 @@ class Events(Protocol):
 
     def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
         """Deliver an event or an acknowledgement; answers go to *outbox*."""
+
+    def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
+        """Ask the sockets here for another worker; return their IDs."""
 
     def on_worker_left(self, worker: str) -> None:
         """Release the callbacks that wait for a client of another worker, which has left."""
@@ -179,6 +182,10 @@ class LocalWorker:
     def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
         """Take in an event or an acknowledgement of another worker; answers go to *outbox*."""
         self._events.on_operation(operation, sender, outbox)
+
+    def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
+        """Ask the sockets here, and return their IDs; their answers go to *outbox*."""
+        return self._events.ask(ask, sender, outbox)
 
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""

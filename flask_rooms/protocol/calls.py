@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from flask_rooms.protocol.membership import Membership, State
-from flask_rooms.protocol.messages import Change, Done, Query, Reply
+from flask_rooms.protocol.messages import Ask, Change, Done, Query, Reply
 from flask_rooms.protocol.pending import Completed, Pending, TimedOut
 
 
@@ -41,7 +41,7 @@ class PendingCalls:
     def begin(
         self,
         number: int,
-        operation: Change | Query,
+        operation: Change | Query | Ask,
         targets: Mapping[str, tuple[str, ...]] | None,
         now: float,
     ) -> None:

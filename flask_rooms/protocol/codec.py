@@ -17,6 +17,8 @@ from flask_rooms.protocol.messages import (
     NO_OPTIONS,
     About,
     Acknowledged,
+    Answered,
+    Ask,
     Change,
     Direct,
     Done,
@@ -113,10 +115,22 @@ def _audience(value: Any) -> Any:
     return _room(value)
 
 
+def _seconds(value: Any) -> float:
+    if type(value) is not float or not 0 <= value < math.inf:
+        raise BadMessage("malformed")
+    return value
+
+
 def _place(value: Any) -> Any:
     if type(value) is not list or len(value) != 2:
         raise BadMessage("malformed")
     return _number(value[0]), _text(value[1])
+
+
+def _answer(value: Any) -> Any:
+    if type(value) is not list or len(value) != 2:
+        raise BadMessage("malformed")
+    return _text(value[0]), _packet(value[1])
 
 
 def _options(value: Any) -> Options:
@@ -149,6 +163,11 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
     Goodbye: (5, ()),
     Query: (6, (_kind, _text, _optional(_audience))),
     Reply: (7, (_text, _number, _many(_room), _many(_number), _exactly(bool), _exactly(bool))),
+    Ask: (
+        11,
+        (_number, _text, _packet, _optional(_many(_audience)), _many(_audience), _seconds),
+    ),
+    Answered: (12, (_text, _number, _many(_answer), _many(_text), _many(_text))),
 }
 #: The same for those that have more fields, which a worker that does not know them must not apply
 #: without.
@@ -250,12 +269,6 @@ def _about(value: Any) -> About:
     if type(value) is not list or len(value) < 4:
         raise BadMessage("malformed")
     return About(_text(value[0]), _number(value[1]), _text(value[2]), _seconds(value[3]))
-
-
-def _seconds(value: Any) -> float:
-    if type(value) is not float or not 0 <= value < math.inf:
-        raise BadMessage("malformed")
-    return value
 
 
 def _pack(value: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from flask_rooms.protocol.messages import Change, Emit, Operation, Query
+from flask_rooms.protocol.messages import Ask, Change, Emit, Operation, Query
 from flask_rooms.protocol.node import Deliver
 
 
@@ -26,12 +26,12 @@ class WaitingJoin:
 
     def concerns(self, operation: Operation) -> bool:
         """Whether what *operation* does or finds depends on the join."""
-        if not isinstance(operation, Change | Emit | Query):
+        if not isinstance(operation, Ask | Change | Emit | Query):
             return False
         if operation.namespace != self.change.namespace:
             return False
         rooms = self.change.rooms
-        if isinstance(operation, Emit):
+        if isinstance(operation, Ask | Emit):
             concerned = (*(operation.rooms or ()), *operation.omit)
             return not set(rooms).isdisjoint(concerned)
         if isinstance(operation, Change):

@@ -159,14 +159,57 @@ class Acknowledged(NamedTuple):
     packet: tuple[str | bytes, ...]
 
 
+class Ask(NamedTuple):
+    """
+    An event that its recipients are to answer within a time.
+
+    Each worker answers with Replies that name the sockets which it has asked, and then with
+    Answered until all of them have answered or left, or the time is over.
+
+    Args:
+        ask: The number under which the sender expects the answers.
+        namespace: The namespace of the sockets.
+        packet: As in Emit.
+        rooms: The recipients, or None for all sockets of the namespace.
+        omit: Sockets, rooms and users whose sockets are left out.
+        timeout: Seconds for which answers are awaited.
+    """
+
+    ask: int
+    namespace: str
+    packet: tuple[str | bytes, ...]
+    rooms: tuple[Audience, ...] | None
+    omit: tuple[Audience, ...]
+    timeout: float
+
+
+class Answered(NamedTuple):
+    """
+    What became of some of the sockets that the sender has asked.
+
+    Args:
+        worker: The worker that has asked.
+        ask: Its number for that.
+        answers: Socket ID and acknowledgement, a packet of Socket.IO.
+        left: Sockets that have left without an answer.
+        failed: Sockets whose answers cannot be passed on, or that could not be asked.
+    """
+
+    worker: str
+    ask: int
+    answers: tuple[tuple[str, tuple[str | bytes, ...]], ...]
+    left: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
 class Goodbye(NamedTuple):
     """The sender leaves the cluster in good order, and its sockets are gone."""
 
 
-Answer: TypeAlias = "Done | Reply | Acknowledged"
+Answer: TypeAlias = "Done | Reply | Acknowledged | Answered"
 #: The kinds of operations that go to the one worker that has asked.
-ANSWERS = (Done, Reply, Acknowledged)
-Operation: TypeAlias = "Change | Query | Emit | Goodbye | Answer"
+ANSWERS = (Done, Reply, Acknowledged, Answered)
+Operation: TypeAlias = "Change | Query | Emit | Ask | Goodbye | Answer"
 
 
 @dataclass(frozen=True)

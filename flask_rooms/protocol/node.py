@@ -32,6 +32,8 @@ from flask_rooms.protocol.messages import (
     About,
     Acknowledged,
     Answer,
+    Answered,
+    Ask,
     Change,
     Done,
     Emit,
@@ -223,7 +225,7 @@ class Node:
 
     def call(
         self,
-        operation: Change | Query,
+        operation: Change | Query | Ask,
         targets: Mapping[str, tuple[str, ...]] | None,
         now: float,
     ) -> tuple[int, list[Event]]:
@@ -517,7 +519,7 @@ class Node:
     def _receive_answer(self, sender: str, answer: Answer, now: float) -> list[Event]:
         if answer.worker != self.name:
             return []
-        if isinstance(answer, Acknowledged):
+        if isinstance(answer, Acknowledged | Answered):
             return [Deliver(sender, 0, answer)]
         awaited = self._calls.on_answer(sender, answer)
         return self._resolve([answer.number], now) if awaited else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -12,6 +13,18 @@ from flask_rooms.protocol.ids import is_sid, owner_of
 MAX_REMOTE = 10_000
 
 Callback: TypeAlias = "Callable[..., object]"
+
+
+class Cancellable(ABC):
+    """A callback that is told when no acknowledgement will come."""
+
+    @abstractmethod
+    def __call__(self, *args: Any) -> None:
+        """Take what the client has acknowledged."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Note that nothing will come."""
 
 
 class Acknowledgements:
@@ -35,9 +48,17 @@ class Acknowledgements:
 
     def add_local(self, sid: str, callback: Callback) -> int:
         """Keep the callback for a socket of this worker; return its acknowledgement ID."""
-        ack = next(self._ids)
-        self.local.setdefault(sid, {})[ack] = callback
+        ack = self.new_id()
+        self.keep_local(sid, ack, callback)
         return ack
+
+    def new_id(self) -> int:
+        """Return an acknowledgement ID, which several sockets may be given."""
+        return next(self._ids)
+
+    def keep_local(self, sid: str, ack: int, callback: Callback) -> None:
+        """Keep the callback for a socket of this worker, under an ID of new_id()."""
+        self.local.setdefault(sid, {})[ack] = callback
 
     def take_local(self, sid: str, ack: Any) -> Callback | None:
         """Return and forget the callback that waits for this acknowledgement, or None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask_rooms.cluster.interfaces import Outbox
@@ -11,7 +11,7 @@ from flask_rooms.errors import InvalidArgument, RoomsError
 from flask_rooms.membership.registry import Registry
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Acknowledged, Emit, Operation
-from flask_rooms.server.acknowledgements import Acknowledgements
+from flask_rooms.server.acknowledgements import Acknowledgements, Cancellable
 from flask_rooms.server.packets import decode, encode_acknowledgement
 from flask_rooms.server.private import ServerInternals, engine_packets
 
@@ -65,14 +65,18 @@ class Delivery:
 
     def send_packet(self, eio_sid: str, packet: Any) -> None:
         """Send one client a packet of Socket.IO."""
+        self.send_packet_to([eio_sid], packet)
+
+    def send_packet_to(self, eio_sids: Iterable[str], packet: Any) -> None:
+        """Send clients a packet of Socket.IO, which is encoded once."""
         encoded = packet.encode()
         parts = encoded if isinstance(encoded, list) else [encoded]
-        self._internals.send([eio_sid], engine_packets(parts))
+        self._internals.send(eio_sids, engine_packets(parts))
 
     def cancel_acknowledgements(self, sid: str) -> None:
         """Forget the callbacks that wait for a socket, and tell other workers that wait for it."""
         for callback in self._acknowledgements.take_all_local(sid):
-            if isinstance(callback, _Answer):
+            if isinstance(callback, Cancellable):
                 callback.cancel()
 
     # -- from other workers ---------------------------------------------------------------
@@ -106,7 +110,7 @@ class Delivery:
             self._internals.spawn(callback, *(data or ()))
 
 
-class _Answer:
+class _Answer(Cancellable):
     """
     Sends a client's acknowledgement back to the worker that waits for it.
 

@@ -450,6 +450,22 @@ def engine_packets(parts: tuple[str | bytes, ...] | list[str | bytes]) -> list[E
     return [EnginePacket(MESSAGE, part) for part in parts]
 
 
+def tap_test_clients(server: Any, seen: Callable[[str, EnginePacket], object]) -> None:
+    """Call *seen* with the connection and each packet that goes to a test client from now on."""
+    send = server._send_eio_packet
+
+    def send_and_tell(eio_sid: str, packet: EnginePacket) -> None:
+        send(eio_sid, packet)
+        seen(eio_sid, packet)
+
+    server._send_eio_packet = send_and_tell
+
+
+def hand_over(server: Any, eio_sid: str, part: str | bytes) -> None:
+    """Have a server handle what a test client sends: a packet of Socket.IO, or an attachment."""
+    server._handle_eio_message(eio_sid, part)
+
+
 def _shut_down(websocket: Any) -> None:
     """Shut down the TCP connection below a WebSocket of python-engineio, if there is one."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # it is closed already

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from engineio.socket import Socket
 from flask import Flask
 from flask_socketio import SocketIO
 from flask_socketio.test_client import SocketIOTestClient
+from socketio.packet import ACK, BINARY_EVENT, EVENT
+
+from flask_rooms.server.private import hand_over, tap_test_clients
+
+#: The clients of all workers by their connections, for what the server sends to them.
+_clients: WeakValueDictionary[str, Client] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Client:
         socketio: Its Flask-SocketIO.
         fence: Returns when every message sent to this worker so far has arrived.
         namespace: The namespace to connect to.
+        answer: Called with the name and the data of an event that the application has asked the
+            client, and returns the answer. Without it the client does not answer.
         options: `auth`, `headers`, `query_string` and `flask_test_client`, as for Flask-SocketIO's
             test client.
 
@@ -50,13 +59,18 @@ class Client:
         socketio: SocketIO,
         fence: Callable[[], None],
         namespace: str,
+        answer: Callable[[str, Any], Any] | None = None,
         **options: Any,
     ) -> None:
         self.namespace = namespace
         self._fence = fence
         self._server = socketio.server
         self._client = SocketIOTestClient(app, socketio, namespace=namespace, **options)
+        self._answer = answer
+        self._unfinished: Any = None  # a packet of Socket.IO that waits for its attachments
         eio_sid = self._client.eio_sid
+        _clients[eio_sid] = self
+        tap_test_clients(self._server, _receive)
         sid = self._server.manager.sid_from_eio_sid(eio_sid, namespace)
         if sid is None:
             forget_clients(socketio, eio_sid)
@@ -130,9 +144,39 @@ class Client:
         """Mark the connection as closed without calling a handler, as when its worker crashes."""
         self._connection.closed = True
 
+    def _receive(self, packet: Any) -> None:
+        """Answer the event that a packet of Engine.IO completes, if it is asked."""
+        if self._answer is None:
+            return
+        if packet.binary:
+            asked, complete = self._unfinished, self._unfinished.add_attachment(packet.data)
+        else:
+            asked = self._unfinished = self._server.packet_class(encoded_packet=packet.data)
+            complete = asked.attachment_count == 0
+        if complete and asked.packet_type in (EVENT, BINARY_EVENT) and asked.id is not None:
+            self._server.start_background_task(self._answer_to, asked)
+
+    def _answer_to(self, asked: Any) -> None:
+        assert self._answer is not None
+        name, *data = asked.data
+        answer = self._answer(name, data[0] if len(data) == 1 else data or None)
+        arguments = list(answer) if isinstance(answer, tuple) else [answer]
+        packet = self._server.packet_class(
+            ACK, namespace=asked.namespace, id=asked.id, data=arguments
+        )
+        encoded = packet.encode()
+        for part in encoded if isinstance(encoded, list) else [encoded]:
+            hand_over(self._server, self._connection.sid, part)
+
     def _check(self) -> None:
         if not self.connected:
             raise ConnectionError("This client is no longer connected.")
+
+
+def _receive(eio_sid: str, packet: Any) -> None:
+    client = _clients.get(eio_sid)
+    if client is not None:
+        client._receive(packet)
 
 
 class _Connection(Socket):  # type: ignore[misc]  # python-engineio is not typed

@@ -68,8 +68,9 @@ class Worker:
 
         Args:
             namespace: The namespace to connect to.
-            options: `auth`, `headers`, `query_string` and `flask_test_client`, as for
-                Flask-SocketIO's test client.
+            options: `answer`, a function of the name and the data of an event that the client is
+                asked, which returns its answer; and `auth`, `headers`, `query_string` and
+                `flask_test_client`, as for Flask-SocketIO's test client.
 
         Raises:
             ConnectionRefusedError: The application has refused the connection, or the worker

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.mode_independent
 (TEAMS,) = blocks("docs/private-rooms.md", "python")
 (LOBBY,) = blocks("docs/who-is-there.md", "python")
 GAME, *_ = blocks("docs/one-tab.md", "python")
+(MEETING,) = blocks("docs/ask.md", "python")
 REPORTS, TASKS = blocks("docs/progress.md", "python")
 (COMING_BACK,) = blocks("docs/coming-back.md", "python")
 (PAGE,) = blocks("docs/coming-back.md", "html")
@@ -84,14 +85,14 @@ def workers(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
         del sys.modules[name]
 
 
-def connect(worker: Any, user: str) -> Client:
+def connect(worker: Any, user: str, answer: Any = None) -> Client:
     browser = worker.app.test_client()
     browser.post(f"/login/{user}")
-    client: Client = worker.connect(flask_test_client=browser)
+    client: Client = worker.connect(flask_test_client=browser, answer=answer)
     return client
 
 
-@pytest.mark.parametrize("program", [CHAT, TEAMS, LOBBY, GAME, REPORTS + TASKS])
+@pytest.mark.parametrize("program", [CHAT, TEAMS, LOBBY, GAME, MEETING, REPORTS + TASKS])
 def test_a_program_has_less_than_60_lines(program: str) -> None:
     assert len([line for line in program.splitlines() if line.strip()]) < 60
 
@@ -171,6 +172,21 @@ def test_the_game_goes_on_in_the_newest_tab_alone(workers: LocalCluster) -> None
     assert bob.connected
     with pytest.raises(ConnectionRefusedError):
         there.connect()
+
+
+@pytest.mark.parametrize("workers", [("meeting", MEETING)], indirect=True)
+def test_a_vote_counts_who_answers_and_names_who_does_not(workers: LocalCluster) -> None:
+    here, there = workers
+    yes = connect(here, "ann", lambda event, data: "yes")
+    no = connect(there, "bob", lambda event, data: "no")
+    mute = connect(there, "carl")
+    for client in (yes, no, mute):
+        client.request("put", "/meeting")
+
+    result = here.http.post("/votes", json={"question": "Tea?", "seconds": 1}).get_json()
+
+    assert result == {"yes": 1, "no": 1, "silent": 1, "left": 0}
+    assert mute.received() == [("vote", "Tea?")]
 
 
 def test_a_task_reports_to_every_tab_of_its_user(redis_broker: Broker, tmp_path: Path) -> None:

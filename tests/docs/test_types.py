@@ -27,6 +27,7 @@ from flask import request as flasks_own
 from typing_extensions import assert_type
 
 from flask_rooms import Answer, Outcome, Refused, Room, Rooms, request, sockets
+from flask_rooms.results import Responses
 
 rooms = Rooms()
 
@@ -37,6 +38,7 @@ assert_type(request.args.get("page"), "str | None")
 assert_type(sockets.leave(request, "fun"), Future[Outcome])
 assert_type(sockets.leave(flasks_own, ["fun", "games"], user=None).result(), Outcome)
 assert_type(sockets.disconnect(user=7, older_than=request, reconnect=True), Future[Outcome])
+assert_type(sockets.ask("fun", "vote", 1, timeout=2.5).result(), Responses)
 sockets.broadcast("fun", 1, omit=["muted", request], omit_user=[7, "ann"])
 assert_type(sockets.rooms().value, dict[Room, int])
 assert_type(sockets.count("fun"), Answer[int])
@@ -78,6 +80,7 @@ def _programs(tmp_path: Path) -> Path:
         ("private-rooms", "teams"),
         ("who-is-there", "lobby"),
         ("one-tab", "game"),
+        ("ask", "meeting"),
     ]
     for page, name in pages:
         programs[name], *_ = blocks(f"docs/{page}.md", "python")

@@ -215,3 +215,12 @@ def leave_then_broadcast() -> dict[str, Any]:
 
 def _sizes(queues: list[Queue[BaseException | None]]) -> int:
     return sum(one.qsize() for one in queues)
+
+
+@bp.post("/ask-clients")
+def ask_clients() -> dict[str, Any]:
+    """Ask the members of a room, and return what each has answered or why there is no answer."""
+    data = request.get_json()
+    responses = sockets.ask(data["room"], "asked", data["say"], timeout=data["timeout"]).result()
+    groups = {name: sorted(getattr(responses, name)) for name in ("silent", "left", "failed")}
+    return {"answers": responses.answers, **groups, "complete": responses.complete}

@@ -26,6 +26,8 @@ from flask_rooms.protocol.messages import (
     NO_OPTIONS,
     About,
     Acknowledged,
+    Answered,
+    Ask,
     Change,
     Direct,
     Done,
@@ -61,6 +63,7 @@ audiences = rooms | st.builds(User, texts)
 actions = st.sampled_from(["join", "leave", "leave_all", "disconnect"])
 kinds = st.sampled_from(["members", "users", "rooms", "rooms_of", "count"])
 
+ages = st.floats(0, allow_infinity=False)
 places = st.tuples(numbers, texts)
 options = st.builds(Options, some(audiences), st.none() | places, st.booleans())
 
@@ -88,9 +91,10 @@ operations = st.one_of(
         some(audiences),
     ),
     st.builds(Acknowledged, texts, numbers, packets),
+    st.builds(Ask, numbers, texts, packets, st.none() | some(audiences), some(audiences), ages),
+    st.builds(Answered, texts, numbers, some(st.tuples(texts, packets)), some(texts), some(texts)),
     st.just(Goodbye()),
 )
-ages = st.floats(0, allow_infinity=False)
 abouts = st.builds(About, texts, numbers, texts, ages)
 starts = st.dictionaries(texts, numbers, max_size=3)
 heartbeats = st.builds(

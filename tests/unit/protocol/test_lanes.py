@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
-from flask_rooms.protocol.messages import Change, Emit, Goodbye, Operation, Query, User
+from flask_rooms.protocol.messages import (
+    Ask,
+    Change,
+    Emit,
+    Goodbye,
+    Operation,
+    Options,
+    Query,
+    User,
+)
 from flask_rooms.protocol.node import Deliver
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
@@ -45,6 +54,11 @@ def drained(lanes: Lanes, sender: str = "w") -> list[int]:
         (Query("rooms", "/", ""), True),
         (Query("rooms_of", "/", "a_s"), True),
         (Query("rooms_of", "/", "a_other"), False),
+        (Ask(1, "/", ("x",), ("vip",), (), 5.0), True),
+        (Ask(1, "/", ("x",), ("lounge",), (), 5.0), False),
+        (Ask(1, "/", ("x",), None, ("vip",), 5.0), True),
+        (Emit("/", ("x",), None, (), 0, ("vip",)), True),
+        (Change("leave", "/", (), ("lounge",), User("ann"), "", Options(("vip",))), True),
         (Goodbye(), False),
     ],
 )

@@ -1,0 +1,70 @@
+"""Calls functions at set times: one heap, and one thread while something is in it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger("flask_rooms")
+
+
+class Timers:
+    """
+    Calls functions later, one after the other, in a thread of its own; they have to be quick.
+
+    Args:
+        start: Runs a function in the background; raises RuntimeError if it cannot.
+    """
+
+    def __init__(self, start: Callable[..., object]) -> None:
+        self._start = start
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what waits in the parent."""
+        self._changed = threading.Condition()
+        self._heap: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count()  # so that functions are never compared
+        self._running = False
+
+    def after(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call a function after so many seconds."""
+        with self._changed:
+            due = time.monotonic() + seconds
+            heapq.heappush(self._heap, (due, next(self._numbers), function))
+            is_first = self._heap[0][2] is function
+            begin, self._running = not self._running, True
+            if is_first:
+                self._changed.notify()
+        if begin:
+            try:
+                self._start(self._run, self._changed)
+            except RuntimeError:  # no thread can be started; the next call tries again
+                self._running = False
+
+    def _run(self, changed: threading.Condition) -> None:
+        while True:
+            function = self._next(changed)
+            if function is None:
+                return
+            try:
+                function()
+            except Exception:  # the next one is not to be late for it
+                logger.exception("What was to be done at a set time has failed.")
+
+    def _next(self, changed: threading.Condition) -> Callable[[], object] | None:
+        """Wait until something is due, and return it; None when nothing waits."""
+        with changed:
+            while self._heap:
+                due, _, function = self._heap[0]
+                remaining = due - time.monotonic()
+                if remaining <= 0:
+                    heapq.heappop(self._heap)
+                    return function
+                changed.wait(remaining)
+            self._running = False
+            return None

@@ -1,0 +1,43 @@
+"""Hands what other workers send to the parts that it is for."""
+
+from __future__ import annotations
+
+from flask_rooms.cluster.interfaces import Outbox
+from flask_rooms.protocol.messages import Answered, Ask, Operation, Room
+from flask_rooms.server.asking import Asking
+from flask_rooms.server.delivery import Delivery
+
+
+class Incoming:
+    """
+    What other workers send to the clients of this one, and what their clients answer.
+
+    Args:
+        delivery: Delivers events and acknowledgements.
+        asking: Asks clients, and takes their answers.
+    """
+
+    def __init__(self, delivery: Delivery, asking: Asking) -> None:
+        self._delivery = delivery
+        self._asking = asking
+
+    def on_operation(self, operation: Operation, sender: str, outbox: Outbox) -> None:
+        """Deliver an event, an acknowledgement or an answer; answers to it go to *outbox*."""
+        if isinstance(operation, Answered):
+            self._asking.on_answered(operation)
+        else:
+            self._delivery.on_operation(operation, sender, outbox)
+
+    def ask(self, ask: Ask, sender: str, outbox: Outbox) -> list[Room]:
+        """Ask the clients of this worker; return their socket IDs."""
+        return [*self._asking.ask_for(ask, sender, outbox)]
+
+    def on_worker_left(self, worker: str) -> None:
+        """Release what waits for the clients of another worker, which has left."""
+        self._delivery.on_worker_left(worker)
+        self._asking.on_worker_left(worker)
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, what waits in the parent."""
+        self._delivery.reset_after_fork()
+        self._asking.reset_after_fork()
