@@ -68,6 +68,8 @@ class Decoder:
         except MalformedPacket as error:
             # Else the next message would be taken for the rest of this one.
             self._internals.unfinished.pop(eio_sid, None)
+            address = self._internals.address(eio_sid)
+            self._refusals.count("malformed_packets", eio_sid, address)
             self._answer(eio_sid, error)
             if error.status == 413:  # and it is still being sent
                 self._disconnects.hang_up(eio_sid)
@@ -95,7 +97,6 @@ class Decoder:
         return None
 
     def _answer(self, eio_sid: str, error: MalformedPacket) -> None:
-        self._refusals.count("malformed_packets")
         packet = error.packet
         namespace = packet.namespace if isinstance(packet.namespace, str) else "/"
         socket = self._registry.get_by_eio_sid(namespace or "/", eio_sid)

@@ -51,7 +51,8 @@ class Handlers:
         session_ended: Handles the end of a connection.
         session_closed: Called before that.
         unread: Called with a connection whose client leaves too much unread.
-        refused: Called with the name of a limit that a client has reached.
+        refused: Called with the name of a limit, the connection that has reached it, and the
+            address of its client.
         http: Takes the server's WSGI application, and returns the one that replaces it.
         packet_class: Takes the server's class of packets, and returns the one that replaces it.
     """
@@ -64,7 +65,7 @@ class Handlers:
     session_ended: Callable[[str, Any], None]
     session_closed: Callable[[str], object]
     unread: Callable[[str], object]
-    refused: Callable[[str], object]
+    refused: Callable[[str, str, str], object]
     http: Callable[[Callable[..., Any]], Callable[..., Any]]
     packet_class: Callable[[Any], Any]
 
@@ -123,7 +124,8 @@ class ServerInternals:
 
     def _make_websocket(self, make: Callable[..., Any], handler: Any, eio: Any) -> Any:
         """Return what python-engineio calls to upgrade a request: its own, but with our frames."""
-        output = handler.__self__.queue
+        session = handler.__self__
+        output = session.queue
 
         def handle(websocket: Any) -> Any:
             output.transport = websocket
@@ -136,7 +138,7 @@ class ServerInternals:
             if not upgrading.can_upgrade(environ):  # such as uWSGI, which reads frames itself
                 return make(handle, eio)(environ, start_response)
             try:
-                websocket = self._websocket(upgrading.upgrade(environ))
+                websocket = self._websocket(session.sid, upgrading.upgrade(environ))
             except upgrading.NoWebSocket:
                 start_response("400 Bad Request", [("Connection", "close")])
                 return []
@@ -148,14 +150,14 @@ class ServerInternals:
 
         return serve
 
-    def _websocket(self, upgraded: upgrading.Upgraded) -> WebSocket:
+    def _websocket(self, eio_sid: str, upgraded: upgrading.Upgraded) -> WebSocket:
         return WebSocket(
             upgraded.tcp,
             upgraded.read,
             upgraded.frames,
             self.message_bytes,
             partial(self.sleep, 0),
-            self._handlers.refused,
+            lambda limit: self._handlers.refused(limit, eio_sid, self.address(eio_sid)),
         )
 
     @property
@@ -182,6 +184,10 @@ class ServerInternals:
         """Return the WSGI environment in which a client has connected, or None if it left."""
         environ: dict[str, Any] | None = self.server.environ.get(eio_sid)
         return environ
+
+    def address(self, eio_sid: str) -> str:
+        """Return the address of a client; empty if there is no such connection."""
+        return str((self.handshake(eio_sid) or {}).get("REMOTE_ADDR", ""))
 
     def unread(self, eio_sid: str) -> int:
         """Return how much waits for a client to read it, in bytes."""

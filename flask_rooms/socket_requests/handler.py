@@ -254,7 +254,8 @@ def guard_http(
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         message = _refusal(environ)
         if message is None and environ["REQUEST_METHOD"] == "POST":
-            message = check_post(environ, internals.message_bytes, refusals.count)
+            refuse = _refuse_of(environ, internals, refusals)
+            message = check_post(environ, internals.message_bytes, refuse)
         if message is None:
             served: Iterable[bytes] = handle_request(environ, start_response)
             return served
@@ -263,6 +264,16 @@ def guard_http(
         return refusal(environ, start_response)
 
     return guarded
+
+
+def _refuse_of(
+    environ: Mapping[str, Any], internals: ServerInternals, refusals: Refusals
+) -> Callable[[str], object]:
+    """Return what counts a limit that the connection of a request has reached."""
+    (eio_sid, *_) = parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])
+    address = internals.address(eio_sid)
+    # What the client calls its connection is kept only if there is one of that name.
+    return lambda limit: refusals.count(limit, eio_sid if address else "", address)
 
 
 def _refusal(environ: Mapping[str, Any]) -> str | None:

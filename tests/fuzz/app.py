@@ -17,6 +17,9 @@ from flask_rooms import Rooms, RoomsError, signals, sockets
 #: Seconds between two pings.
 PING = 2
 
+#: Seconds to wait for another worker, on a machine that has something better to do.
+CONFIRM = 120.0
+
 #: Bytes of a body, and of a message.
 CONTENT, MESSAGE = 100_000, 1_000_000
 
@@ -30,7 +33,11 @@ def create_app(log: str = "", ping_timeout: float = 20, **config: Any) -> Flask:
         os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), sys.stderr.fileno())
     app = Flask(__name__)
     app.config.update(
-        SECRET_KEY="of the tests", MAX_CONTENT_LENGTH=CONTENT, ROOMS_CONNECT_TIMEOUT=2, **config
+        SECRET_KEY="of the tests",
+        MAX_CONTENT_LENGTH=CONTENT,
+        ROOMS_CONNECT_TIMEOUT=2,
+        ROOMS_CONFIRM_TIMEOUT=CONFIRM,
+        **config,
     )
     app.register_blueprint(bp)
     socketio = flask_socketio.SocketIO(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import socket
 import threading
@@ -32,6 +33,15 @@ STACK = ("flask", "werkzeug", "socketio", "engineio", "http", "urllib", "email")
 
 bp = Blueprint("requests", __name__)
 
+
+class _Warnings(logging.Handler):
+    """Keeps what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _warnings.append(record.getMessage())
+
+
+_warnings: list[str] = []
 _notes: list[Any] = []
 _gone: list[dict[str, Any]] = []
 _runs: Counter[str] = Counter()
@@ -50,6 +60,7 @@ def create_app(**config: Any) -> Flask:
         **config,
     )
     app.register_blueprint(bp)
+    logging.getLogger("flask_rooms").addHandler(_Warnings())
     rooms = Rooms(app, flask_socketio.SocketIO(max_http_buffer_size=MESSAGE))
     rooms.before_connect(before_connect)
     rooms.after_disconnect(after_disconnect)
@@ -117,6 +128,12 @@ def connections() -> list[int]:
 def refusals() -> dict[str, int]:
     """Say which limits were reached, and how often."""
     return dict(current_app.extensions["rooms"].refusals)
+
+
+@bp.get("/warnings")
+def warnings() -> list[str]:
+    """Say what was logged."""
+    return _warnings
 
 
 @bp.get("/delay")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -41,6 +42,46 @@ def test_each_limit_is_warned_of_once_a_minute(
     monkeypatch.setattr(refusals, "WARN_EVERY", 0.0)
     limits.count("unread_bytes")
     assert "(3 so far" in caplog.messages[-1]
+
+
+def test_of_malformed_packets_each_connection_is_warned_of_on_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And with its address, in which a proxy may have passed on what the client has made up."""
+    limits = Refusals()
+    for connection, address in (("a", "10.0.0.1"), ("b", "10.0.0.2\n"), ("a", "10.0.0.1")):
+        limits.count("malformed_packets", connection, address)
+
+    assert caplog.messages == [
+        "A client at '10.0.0.1' has reached the limit malformed_packets (1 so far on this worker).",
+        "A client at '10.0.0.2\\n' has reached the limit malformed_packets (2 so far on this "
+        "worker).",
+    ]
+
+
+def test_of_other_limits_one_connection_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    limits = Refusals()
+    for connection in ("a", "b"):
+        limits.count("max_http_buffer_size", connection, "10.0.0.1")
+    assert len(caplog.messages) == 1
+
+
+def test_the_connections_that_are_warned_of_are_bounded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Refusals()
+    for connection in range(refusals.MAX_CONNECTIONS + 10):
+        limits.count("malformed_packets", f"{connection}", "10.0.0.1")
+    assert len(caplog.messages) == refusals.MAX_CONNECTIONS
+    assert limits.counts["malformed_packets"] == refusals.MAX_CONNECTIONS + 10
+    limits.count("unread_bytes")  # a limit of the worker is warned of all the same
+    assert "unread_bytes" in caplog.messages[-1]
+
+    # Those whose minute is over are forgotten, and make room.
+    later = time.monotonic() + refusals.WARN_EVERY
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    limits.count("malformed_packets", "the next", "10.0.0.1")
+    assert len(caplog.messages) == refusals.MAX_CONNECTIONS + 2
 
 
 def test_rooms_shows_the_counts_of_its_application() -> None:

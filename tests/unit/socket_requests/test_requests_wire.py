@@ -407,6 +407,28 @@ def test_a_body_that_is_not_engine_io_is_refused(worker: Worker, body: bytes) ->
         assert client.receive(1) == ["431[[1]]"]
 
 
+def test_connections_that_send_malformed_packets_are_told_apart() -> None:
+    """Whether over a WebSocket, in Engine.IO or by polling; and each is logged once."""
+    with (
+        cluster("memory://", 1, "tests.support.requests_app") as (worker,),
+        RawClient(worker.url) as client,
+        RawClient(worker.url) as other,
+        PollingClient(worker.url) as polling,
+    ):
+        for _ in range(3):
+            client.send("42[")
+        other.send("x")
+        with pytest.raises(HTTPError) as refused:
+            polling.post("x")
+        refused.value.close()
+        assert client.request("get", "/sids")["statusCode"] == 200  # it has come to the three
+        assert not other.survives()
+        warnings = client.request("get", "/warnings")["body"]
+    malformed = [one for one in warnings if "malformed_packets" in one]
+    assert len(malformed) == 3
+    assert all(one.startswith("A client at '127.0.0.1' has reached") for one in malformed)
+
+
 @pytest.mark.parametrize("packet", ["2", "6"])
 def test_a_packet_that_only_servers_send_ends_a_connection_at_once(
     worker: Worker, packet: str
