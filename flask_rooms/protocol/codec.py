@@ -36,8 +36,8 @@ from flask_rooms.protocol.signing import BadSignature, Signer
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
 VERSION = 3
-#: The bound of every number: no stream reaches it, and sums of two smaller ones can be encoded.
-NUMBER_BOUND = 2**63
+#: The highest number: no stream reaches it, and the sum of two can be encoded.
+HIGHEST = 2**63 - 1
 
 
 class BadMessage(Exception):
@@ -97,7 +97,7 @@ def _optional(item: _Check) -> _Check:
 
 
 def _number(value: Any) -> Any:
-    if type(value) is not int or not 0 <= value < NUMBER_BOUND:
+    if type(value) is not int or not 0 <= value <= HIGHEST:
         raise BadMessage("malformed")
     return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from flask_rooms.protocol.clock import EchoClock
-from flask_rooms.protocol.codec import NUMBER_BOUND
+from flask_rooms.protocol.codec import HIGHEST
 from flask_rooms.protocol.link import Link
 from flask_rooms.protocol.messages import Frame, Heartbeat
 from flask_rooms.protocol.stream import Limits, Stream
@@ -93,7 +93,7 @@ class Delivery:
         """Ask every peer for what may have been missed."""
         for name, link in self._links.items():
             if link.inbound.expected is not None:
-                self._nack(name, (link.inbound.expected, NUMBER_BOUND))
+                self._nack(name, (link.inbound.expected, HIGHEST))
 
     def accept_answers(self, name: str, frame: Frame) -> tuple[bytes, ...]:
         """Rule `answers-to-the-asker`: return the answers of a peer that are next."""

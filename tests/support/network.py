@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.messages import Change, Done, Frame, Query, Reply
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
@@ -12,6 +13,9 @@ HEARTBEAT, CONFIRM = 2.0, 5.0
 SETTLING = 4 * HEARTBEAT
 SMALL = Limits(outbox=10_000, log=10_000, frame=1_000)
 WIDE = Limits(outbox=10_000, log=100_000, frame=1_000)
+
+#: What each frame has to pass through.
+WIRE = Codec(["of the tests"], "tests", 1_000_000)
 
 
 def make_node(name: str, now: float = 0.0, limits: Limits = WIDE) -> Node:
@@ -58,6 +62,7 @@ class Network:
         frame = self.nodes[name].take(self.now)
         if frame is None:
             return False
+        assert WIRE.decode(WIRE.encode(frame)) == frame
         if frame.heartbeat is not None:
             self._oldest[name] = frame.heartbeat.oldest
         for other in self.nodes:
