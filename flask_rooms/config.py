@@ -52,6 +52,10 @@ class Config:
             ones are left out.
         drain_timeout: Seconds that a worker which ends, or is drained, waits for the disconnect
             handlers of its clients.
+        presence_grace: Seconds for which a person stays present whose last socket in a room has
+            disconnected, so that a page may be reloaded.
+        presence_bytes: The size of the presence data of one socket in one room, in bytes of JSON.
+        presence_members: How many memberships in tracked rooms one worker may have.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
     """
 
@@ -80,6 +84,9 @@ class Config:
     unread_bytes: int = 16 * 2**20
     answers_bytes: int = 16 * 2**20
     drain_timeout: float = 5.0
+    presence_grace: float = 5.0
+    presence_bytes: int = 1024
+    presence_members: int = 100_000
     request_headers: Sequence[str] = ()
 
     @classmethod
@@ -157,7 +164,7 @@ class Config:
             value = getattr(self, name)
             if not _is_number(value) or not 0 < value < math.inf:
                 raise _wrong(name, "a number of seconds greater than 0", value)
-        for name in ("waiting_timeout", "drain_timeout"):
+        for name in ("waiting_timeout", "drain_timeout", "presence_grace"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value < math.inf:
                 raise _wrong(name, "a number of seconds, 0 or more", value)

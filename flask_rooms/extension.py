@@ -31,10 +31,14 @@ from flask_rooms.membership.guards import Guard, Guards
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
+from flask_rooms.membership.rules import Rules
 from flask_rooms.membership.timers import Timers
 from flask_rooms.membership.users import Loader, Users
 from flask_rooms.membership.worker import LocalWorker
+from flask_rooms.presence.feed import Feed
+from flask_rooms.presence.tracker import Describe, Tracker
 from flask_rooms.protocol.codec import Codec
+from flask_rooms.protocol.presence import Replica
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import Health, Outcome
 from flask_rooms.server.acknowledgements import Acknowledgements
@@ -67,6 +71,7 @@ logger = logging.getLogger("flask_rooms")
 
 L = TypeVar("L", bound=Loader)
 G = TypeVar("G", bound=Guard)
+P = TypeVar("P", bound=Describe)
 B = TypeVar("B", bound=BeforeConnect)
 A = TypeVar("A", bound=AfterDisconnect)
 
@@ -99,6 +104,7 @@ class Rooms:
         self._backend = backend
         self._options = options
         self._guards = Guards()
+        self._presence: Rules[Describe] = Rules()
         self._users = Users()
         self._hooks = Hooks()
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
@@ -128,7 +134,7 @@ class Rooms:
             )
         config = self._read_config(app)
         socketio = self._choose_socketio()
-        build = _Build(app, config, self._guards, self._users, self._hooks)
+        build = _Build(app, config, self._guards, self._users, self._hooks, self._presence)
         parts = build.parts(socketio, *self._make_transport(app, config))
         adapt(app)
         serve(app, config)
@@ -212,6 +218,28 @@ class Rooms:
             _require_callable(guard, "A guard is a function that returns a bool.")
             self._guards.add(rule, guard)
             return guard
+
+        return register
+
+    def presence(self, rule: str) -> Callable[[P], P]:
+        """
+        Track who is present in rooms of some names: a decorator of a function that describes.
+
+        The function is called on the worker that holds a socket when the socket has joined, as a
+        guard is. It returns what others are to know of the socket, a dictionary of JSON of at
+        most ROOMS_PRESENCE_BYTES, or None. If it raises, the socket is present without data.
+
+        Args:
+            rule: As in guard().
+
+        Raises:
+            ConfigurationError: *rule* is not a rule, or what is decorated not a function.
+        """
+
+        def register(describe: P) -> P:
+            _require_callable(describe, "presence takes a function that returns a dictionary.")
+            self._presence.add(rule, describe)
+            return describe
 
         return register
 
@@ -365,10 +393,17 @@ class _Build:
         guards: The guards of its Rooms.
         users: The user loader.
         hooks: The hooks.
+        presence: The rules of the rooms whose presence is tracked.
     """
 
     def __init__(
-        self, app: Flask, config: Config, guards: Guards, users: Users, hooks: Hooks
+        self,
+        app: Flask,
+        config: Config,
+        guards: Guards,
+        users: Users,
+        hooks: Hooks,
+        presence: Rules[Describe],
     ) -> None:
         self._app = app
         self._config = config
@@ -376,10 +411,19 @@ class _Build:
         self._users = users
         self._hooks = hooks
         self._internals = ServerInternals(config.unread_bytes)
-        self._signals = SignalQueue(app, self._internals)
+        self._refusals = Refusals()
+        self._tracker = Tracker(
+            app,
+            presence,
+            Replica(config.presence_grace, config.presence_members),
+            self._refusals,
+            self._internals,
+            config.presence_bytes,
+            config.presence_members,
+        )
+        self._signals = SignalQueue(app, self._internals, self._tracker)
         self._registry = Registry(self._signals.add, config.rooms_per_socket)
         self._acknowledgements = Acknowledgements()
-        self._refusals = Refusals()
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
         self._context = SocketContext(app, self._registry, self._internals, config)
 
@@ -415,11 +459,14 @@ class _Build:
             Incoming(delivery, asking),
             disconnects,
             self._refusals,
+            self._tracker,
             internals,
         )
         timing = Timing(config.heartbeat_interval, config.confirm_timeout)
         limits = Limits(config.outbox_bytes, config.repair_log_bytes, config.message_bytes)
         cluster = Cluster(backend, codec, timing, limits, worker, flask_rooms.__version__)
+        feed = Feed(self._registry, delivery, internals)
+        self._tracker.connect(cluster, feed, self._context.call)
         emitter = Emitter(cluster, delivery, self._acknowledgements, internals)
         connecting = Connecting(
             self._registry,
@@ -450,7 +497,14 @@ class _Build:
         socketio.init_app(self._app, client_manager=manager, async_mode=mode)
         admin = partial(ClusterAdmin, self._app, cluster, emitter, delivery, socketio.server)
         socketio.server.instrument = admin
-        sockets = Sockets(cluster, emitter, self._registry, asking, config.confirm_timeout)
+        sockets = Sockets(
+            cluster,
+            emitter,
+            self._registry,
+            asking,
+            config.confirm_timeout,
+            self._tracker,
+        )
         return Parts(
             socketio,
             cluster,

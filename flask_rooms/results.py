@@ -1,7 +1,8 @@
-"""The results of calls: Outcome, Answer, Health, and WorkerInfo, the name of a worker."""
+"""The results of calls: Outcome, Answer, Person, Health, and WorkerInfo, the name of a worker."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -116,6 +117,22 @@ class Responses:
     failed: frozenset[str] = frozenset()
     complete: bool = True
     missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Person:
+    """
+    Who is present in a room: a user, or a socket without a user.
+
+    Args:
+        user: The ID of the user, or None.
+        since: When the user came, in seconds since 1970.
+        sockets: The sockets of the user that are in the room, by ID, each with its data.
+    """
+
+    user: str | None
+    since: float
+    sockets: Mapping[str, Mapping[str, Any]]
 
 
 class WorkerInfo(str):

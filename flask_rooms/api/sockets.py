@@ -18,11 +18,13 @@ from flask_rooms.api.arguments import (
     socket_of_user,
     sockets_or_user,
 )
+from flask_rooms.api.presence import Presence
 from flask_rooms.api.queries import Queries
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket
 from flask_rooms.membership.names import event_name, room_name, room_names, type_of, user_id
 from flask_rooms.membership.registry import Registry
+from flask_rooms.presence.tracker import Tracker
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.messages import (
     NO_OPTIONS,
@@ -67,12 +69,19 @@ class Sockets(Queries):
         registry: Registry,
         asking: Asking,
         confirm_timeout: float,
+        tracker: Tracker,
     ) -> None:
         super().__init__(cluster)
         self._emitter = emitter
         self._registry = registry
         self._asking = asking
         self._confirm_timeout = confirm_timeout
+        self._presence = Presence(tracker)
+
+    @property
+    def presence(self) -> Presence:
+        """Who is present in a room: `presence(room)`, and `presence.update(...)`."""
+        return self._presence
 
     def join(
         self,

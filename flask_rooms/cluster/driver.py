@@ -101,6 +101,13 @@ class Cluster:
         with self._shared.lock:
             return self._shared.node.peers
 
+    @property
+    def known_workers(self) -> tuple[frozenset[str], bool]:
+        """The names of the other workers that may be alive, and whether there are no others."""
+        self._join()
+        with self._shared.lock:
+            return self._shared.node.known_workers, self._shared.node.is_settled
+
     def info(self, name: str) -> WorkerInfo:
         """Return the name of a worker with what is known about it."""
         return self._shared.directory.info(name)
@@ -332,10 +339,13 @@ class Cluster:
             node.alone = getattr(self.backend, "alone", False)
             events = [] if frame is None else node.receive(frame, now)
             events += node.tick(now) + self._lost_in_restart(node)
+            met = node.take_met()
             deaf = payload is None and node.is_deaf(now)
         self._count_audience(node)
         if frame is not None and frame.sender == node.name and not frame.to:
             self._heard_itself()
+        for name, stream_start in met:
+            self._worker.on_worker_met(name, stream_start)
         self._handle(events, node)
         self.dispatcher.release_overdue()
         if deaf:
@@ -424,5 +434,6 @@ class Cluster:
                 node.submit(operation, bounded=False)
         # Not under the lock: a handler of the application's logging may make calls, or hang.
         unanswered.fail(self._timing.confirm)
+        self._worker.on_restart()
         self._worker.disconnect_all()
         logger.warning("Disconnecting all sockets of this worker: %s.", reason)

@@ -56,8 +56,14 @@ class LocalWorker(Protocol):
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""
 
+    def on_worker_met(self, worker: str, stream_start: int) -> None:
+        """Take notice of another worker, to which own operations go from *stream_start* on."""
+
     def on_worker_left(self, worker: WorkerInfo, said_goodbye: bool) -> None:
         """Release what waits for another worker, which has left or counts as dead."""
+
+    def on_restart(self) -> None:
+        """Forget the other workers: this one has a new name."""
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what belongs to the parent."""

@@ -45,16 +45,16 @@ class LockedNode:
         self._former_retransmissions = 0
         self.node = self._new()
 
-    def submit(self, operation: Operation) -> None:
+    def submit(self, operation: Operation) -> int:
         """
-        Put an operation into the outbox.
+        Put an operation into the outbox, and return its number.
 
         Raises:
             InvalidArgument: It does not fit into one message.
             BackendUnavailable: The outbox is full.
         """
         with self.lock:
-            self.node.submit(operation)
+            return self.node.submit(operation)
 
     def renew(self) -> Node:
         """Replace the present node by a new one and return that; call it under the lock."""

@@ -50,15 +50,18 @@ class Sender:
         """The name of this worker at present."""
         return self._shared.node.name
 
-    def submit(self, operation: Operation) -> None:
+    def submit(self, operation: Operation) -> int:
         """
         Put an operation for the other workers into the outbox; flush() sends it.
+
+        Returns:
+            Its number in the stream of this worker.
 
         Raises:
             InvalidArgument: It does not fit into one message.
             BackendUnavailable: The outbox is full.
         """
-        self._shared.submit(operation)
+        return self._shared.submit(operation)
 
     def publish(self, operation: Operation) -> None:
         """Submit an operation and send it, as submit() and flush() do."""

@@ -32,6 +32,16 @@ WAITING = 100_000
 PATIENCE = 1.0
 
 
+class Follower(Protocol):
+    """Follows the membership changes, too."""
+
+    def note(self, events: list[MembershipEvent], origin: Origin) -> bool:
+        """Note changes, under the lock of the registry; return whether flush() has to follow."""
+
+    def flush(self) -> None:
+        """Carry on what was noted."""
+
+
 class Tasks(Protocol):
     """Runs functions in the way of the asynchronous mode."""
 
@@ -90,14 +100,16 @@ class SignalQueue:
     Args:
         app: The sender of the signals; its context is pushed for the receivers.
         tasks: Starts the threads.
+        follower: Follows the changes first, since receivers may ask it.
 
     Attributes:
         failures: How many calls of receivers have raised an error.
         dropped: How many signals were not sent, because receivers do not return.
     """
 
-    def __init__(self, app: Flask, tasks: Tasks) -> None:
+    def __init__(self, app: Flask, tasks: Tasks, follower: Follower | None = None) -> None:
         self._app = app
+        self._follower = follower
         self._tasks = tasks
         self._waiting: deque[_Signal] = deque()
         self.failures = 0
@@ -114,11 +126,12 @@ class SignalQueue:
         self._late: dict[Hashable, deque[_Call]] = {}  # receiver -> what waits for it
 
     def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
-        """Queue membership events; return whether there is something to send."""
+        """Queue membership events; return whether flush() has something to do."""
+        is_followed = self._follower is not None and self._follower.note(events, origin)
         if not events or not (
             joined.receivers or left.receivers or room_created.receivers or room_deleted.receivers
         ):
-            return False
+            return is_followed
         for event in events:
             self._announce(event, origin)
         return True
@@ -174,6 +187,8 @@ class SignalQueue:
 
         Returns when it is sent, but waits for no receiver that does not return in time.
         """
+        if self._follower is not None:
+            self._follower.flush()
         self._warn_once("dropped" if self.dropped else "", _DROPPED, WAITING)
         while (turn := self._begin()) is not None:
             self._tasks.spawn(self._send_all, turn)

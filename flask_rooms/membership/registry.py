@@ -407,6 +407,11 @@ class Registry:
                     found.pop(sid, None)
             return found
 
+    def has_members(self, namespace: str, room: Room) -> bool:
+        """Whether a room has a member here."""
+        with self._lock:
+            return room in self._namespace(namespace).members
+
     def rooms_of(self, namespace: str, sid: str) -> frozenset[Room]:
         """Return the rooms of a socket, its own included; none when it is not here."""
         with self._lock:

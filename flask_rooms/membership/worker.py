@@ -11,7 +11,16 @@ from flask_rooms.membership.namespace import Origin, PendingJoin, Socket
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Changed, Registry
-from flask_rooms.protocol.messages import Ask, Change, Operation, Query, Room
+from flask_rooms.protocol.messages import (
+    Absent,
+    Ask,
+    Change,
+    Listed,
+    Operation,
+    Present,
+    Query,
+    Room,
+)
 from flask_rooms.results import Outcome, Part, WorkerInfo
 
 #: The actions that a guard may have to decide about.
@@ -32,6 +41,25 @@ class Events(Protocol):
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what waits in the parent."""
+
+
+class Presence(Protocol):
+    """Keeps the lists of those who are present in the tracked rooms."""
+
+    def on_operation(self, operation: Any, sender: str) -> None:
+        """Take in what another worker lists."""
+
+    def on_worker_met(self, worker: str, stream_start: int) -> None:
+        """Let a worker that is met have the list of this one."""
+
+    def on_worker_left(self, worker: str, said_goodbye: bool) -> None:
+        """Forget the list of a worker that has ended."""
+
+    def on_restart(self) -> None:
+        """Forget all lists: this worker has a new name."""
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, the lists of the parent."""
 
 
 class Connections(Protocol):
@@ -71,6 +99,7 @@ class LocalWorker:
         events: Delivers what other workers send to clients.
         connections: Ends connections.
         refusals: Counts the joins of sockets that are in too many rooms.
+        presence: Keeps the lists of those who are present.
         tasks: Runs what takes its time.
     """
 
@@ -82,8 +111,10 @@ class LocalWorker:
         events: Events,
         connections: Connections,
         refusals: Refusals,
+        presence: Presence,
         tasks: Tasks,
     ) -> None:
+        self._presence = presence
         self._refusals = refusals
         self._registry = registry
         self._guarded = guarded
@@ -180,8 +211,11 @@ class LocalWorker:
     # -- everything else ------------------------------------------------------------------
 
     def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
-        """Take in an event or an acknowledgement of another worker; answers go to *outbox*."""
-        self._events.on_operation(operation, sender, outbox)
+        """Take in what another worker sends or lists; answers go to *outbox*."""
+        if isinstance(operation, Present | Absent | Listed):
+            self._presence.on_operation(operation, sender)
+        else:
+            self._events.on_operation(operation, sender, outbox)
 
     def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
         """Ask the sockets here, and return their IDs; their answers go to *outbox*."""
@@ -191,9 +225,18 @@ class LocalWorker:
         """Return the names and counts that a query asks for."""
         return self._registry.answer(query)
 
+    def on_worker_met(self, worker: str, stream_start: int) -> None:
+        """Let another worker know who is present here."""
+        self._presence.on_worker_met(worker, stream_start)
+
+    def on_restart(self) -> None:
+        """Forget who is present elsewhere: this worker has a new name."""
+        self._presence.on_restart()
+
     def on_worker_left(self, worker: WorkerInfo, said_goodbye: bool) -> None:
         """Release what waits for another worker, and tell the application that it is gone."""
         self._events.on_worker_left(worker)
+        self._presence.on_worker_left(worker, said_goodbye)
         if self._signals.add_gone(worker, said_goodbye):
             self.spawn(self._signals.flush)
 
@@ -201,6 +244,7 @@ class LocalWorker:
         """Forget, in a forked child, the sockets of the parent and all that waits for them."""
         self._registry.clear()
         self._signals.reset_after_fork()
+        self._presence.reset_after_fork()
         self._events.reset_after_fork()
         self._connections.reset_after_fork()
 

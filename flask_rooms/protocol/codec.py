@@ -16,6 +16,7 @@ import msgpack
 from flask_rooms.protocol.messages import (
     NO_OPTIONS,
     About,
+    Absent,
     Acknowledged,
     Answered,
     Ask,
@@ -26,8 +27,10 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Heartbeat,
+    Listed,
     Operation,
     Options,
+    Present,
     Query,
     Reply,
     User,
@@ -102,6 +105,12 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _seconds(value: Any) -> float:
+    if type(value) is not float or not 0 <= value < math.inf:
+        raise BadMessage("malformed")
+    return value
+
+
 def _table(item: _Check) -> _Check:
     def check(value: Any) -> dict[str, Any]:
         return {_text(key): item(one) for key, one in _exactly(dict)(value).items()}
@@ -113,12 +122,6 @@ def _audience(value: Any) -> Any:
     if type(value) is list and len(value) == 1:
         return User(_text(value[0]))
     return _room(value)
-
-
-def _seconds(value: Any) -> float:
-    if type(value) is not float or not 0 <= value < math.inf:
-        raise BadMessage("malformed")
-    return value
 
 
 def _place(value: Any) -> Any:
@@ -168,6 +171,9 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
         (_number, _text, _packet, _optional(_many(_audience)), _many(_audience), _seconds),
     ),
     Answered: (12, (_text, _number, _many(_answer), _many(_text), _many(_text))),
+    Present: (20, (_number, _text, _room, _text, _optional(_text), _seconds, _text)),
+    Absent: (21, (_number, _text, _room, _text)),
+    Listed: (22, (_number, _exactly(bool), _exactly(bool))),
 }
 #: The same for those that have more fields, which a worker that does not know them must not apply
 #: without.

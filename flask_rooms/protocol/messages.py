@@ -202,6 +202,54 @@ class Answered(NamedTuple):
     failed: tuple[str, ...]
 
 
+class Present(NamedTuple):
+    """
+    A socket of the sender is in a room whose presence is tracked, or its data have changed.
+
+    Args:
+        version: The number of this change of the sender's list; one that is repeated as part of
+            the whole list has the number of the latest change.
+        namespace: The namespace of the socket.
+        room: The room.
+        sid: The socket.
+        user: The ID of its user, or None.
+        since: When its user came into the room, in seconds since 1970.
+        data: What others are to know of it, as JSON.
+    """
+
+    version: int
+    namespace: str
+    room: Room
+    sid: str
+    user: str | None
+    since: float
+    data: str
+
+
+class Absent(NamedTuple):
+    """A socket of the sender is no longer in a room; *version* numbers it as in Present."""
+
+    version: int
+    namespace: str
+    room: Room
+    sid: str
+
+
+class Listed(NamedTuple):
+    """
+    Where the whole list of the sender begins or ends, for workers that it has met.
+
+    Args:
+        version: The number of its latest change.
+        begins: Whether what is listed before this does not count.
+        ends: Whether the list is whole.
+    """
+
+    version: int
+    begins: bool
+    ends: bool
+
+
 class Goodbye(NamedTuple):
     """The sender leaves the cluster in good order, and its sockets are gone."""
 
@@ -209,7 +257,9 @@ class Goodbye(NamedTuple):
 Answer: TypeAlias = "Done | Reply | Acknowledged | Answered"
 #: The kinds of operations that go to the one worker that has asked.
 ANSWERS = (Done, Reply, Acknowledged, Answered)
-Operation: TypeAlias = "Change | Query | Emit | Ask | Goodbye | Answer"
+#: What keeps the lists of who is present.
+Presence: TypeAlias = "Present | Absent | Listed"
+Operation: TypeAlias = "Change | Query | Emit | Ask | Goodbye | Answer | Presence"
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ class Node:
     ) -> None:
         self.name = name
         self._about = about
+        self._met: list[tuple[str, int]] = []
         #: Whether the backend knows that there is no other worker; set before receive().
         self.alone = False
         self._clock = EchoClock(now, heartbeat)
@@ -309,6 +310,15 @@ class Node:
         events = self._receive_answers(frame, now)
         return events if self._quarantine else events + self._apply(frame, peer, now)
 
+    def take_met(self) -> list[tuple[str, int]]:
+        """
+        Return the workers that were met since the last call.
+
+        With each of them comes the number of the first own operation that is meant for it.
+        """
+        met, self._met = self._met, []
+        return met
+
     def note_audience(self, count: int | None, now: float) -> None:
         """
         Record how many workers were connected to the broker, this one included.
@@ -430,6 +440,7 @@ class Node:
             name, delivery.start_for(beat), echoed_before, delivery.stream.oldest
         )
         delivery.add(name, start)
+        self._met.append((name, start))
         self._clock.announce(now)  # the heartbeat states where the stream starts
         return self._membership.add(name, now - beat.age)
 

@@ -4,6 +4,7 @@
 export interface RoomsSocket {
   connected: boolean;
   emitWithAck(event: any, ...args: any[]): Promise<any>;
+  on(event: any, listener: any): unknown;
   once(event: any, listener: any): unknown;
   off(event: any, listener: any): unknown;
 }
@@ -47,7 +48,26 @@ type Verb = <Body = any>(
   options?: RequestOptions,
 ) => Promise<RoomsResponse<Body>>;
 
-/** The HTTP verbs; each promise may reject with one of the errors below. */
+/** Who is present in a room. */
+export interface Person<Data = any> {
+  /** The ID of the user; null for a socket without a user. */
+  user: string | null;
+  /** The ID of a socket without a user. */
+  socket?: string;
+  /** Since when, in seconds since 1970. */
+  since: number;
+  /** What is known of the sockets of this person, the same only once. */
+  data: Data[];
+}
+
+/** How a list differs from the one before it. */
+export interface PresenceDifference<Data = any> {
+  joined: Person<Data>[];
+  changed: Person<Data>[];
+  left: Person<Data>[];
+}
+
+/** The HTTP verbs, and who is present; each promise may reject with one of the errors below. */
 export interface RoomsClient {
   request<Body = any>(request: RoomsRequest): Promise<RoomsResponse<Body>>;
   get: Verb;
@@ -55,6 +75,18 @@ export interface RoomsClient {
   put: Verb;
   patch: Verb;
   delete: Verb;
+  /**
+   * Follow who is present in a room that the socket is in, or is about to join.
+   *
+   * The callback is called with each list, also with the one that is there already. After a
+   * reconnect it is called with the new list, and how it differs from the old one.
+   *
+   * Returns a function that ends it.
+   */
+  presence<Data = any>(
+    room: string,
+    callback: (people: Person<Data>[], difference: PresenceDifference<Data>) => void,
+  ): () => void;
 }
 
 /** The response has a status of 400 or more. */

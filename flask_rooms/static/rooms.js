@@ -30,6 +30,58 @@ export class Disconnected extends Error {
   name = "Disconnected";
 }
 
+// A person of a list of those who are present: a user, or a socket without one.
+const nameOf = ({ user, socket }) => (user === null ? `socket ${socket}` : `user ${user}`);
+
+/** The lists of those who are present in rooms, as the server tells them. */
+class PresenceLists {
+  #lists = new Map(); // room -> its version and people; kept while the socket is disconnected
+  #followers = new Map(); // room -> callbacks
+
+  constructor(socket) {
+    socket.on("presence_state", (state) => this.#replace(state));
+    socket.on("presence_diff", (difference) => this.#change(difference));
+  }
+
+  people(room) {
+    return [...(this.#lists.get(room)?.people.values() ?? [])];
+  }
+
+  follow(room, callback) {
+    if (!this.#followers.has(room)) this.#followers.set(room, new Set());
+    this.#followers.get(room).add(callback);
+    const joined = this.people(room);
+    if (this.#lists.has(room)) callback(joined, { joined, changed: [], left: [] });
+    return () => this.#followers.get(room).delete(callback);
+  }
+
+  #replace({ room, version, people }) {
+    const before = this.#lists.get(room)?.people ?? new Map();
+    const now = new Map(people.map((person) => [nameOf(person), person]));
+    this.#lists.set(room, { version, people: now });
+    const isSame = (name) => JSON.stringify(before.get(name)) === JSON.stringify(now.get(name));
+    const common = [...now.keys()].filter((name) => before.has(name));
+    this.#tell(room, {
+      joined: people.filter((person) => !before.has(nameOf(person))),
+      changed: common.filter((name) => !isSame(name)).map((name) => now.get(name)),
+      left: [...before].filter(([name]) => !now.has(name)).map(([, person]) => person),
+    });
+  }
+
+  #change({ room, version, joined, changed, left }) {
+    const list = this.#lists.get(room);
+    if (list?.version !== version - 1) return; // of a list that is still on its way
+    list.version = version;
+    for (const person of [...joined, ...changed]) list.people.set(nameOf(person), person);
+    for (const person of left) list.people.delete(nameOf(person));
+    this.#tell(room, { joined, changed, left });
+  }
+
+  #tell(room, difference) {
+    for (const callback of this.#followers.get(room) ?? []) callback(this.people(room), difference);
+  }
+}
+
 // How many requests may be unanswered at once; the rest waits here, where it costs the server
 // nothing. A server reads no more from a client with 100 requests in its queue.
 const WINDOW = 64;
@@ -40,6 +92,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
   // socket.io-client would also send requests that have timed out or were aborted.
   const waiting = new Set();
   const sent = new Set();
+  const lists = new PresenceLists(socket);
 
   function sendAll() {
     for (const send of waiting) {
@@ -107,5 +160,6 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
     put: verb("put"),
     patch: verb("patch"),
     delete: verb("delete"),
+    presence: (room, callback) => lists.follow(room, callback),
   };
 }

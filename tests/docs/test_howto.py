@@ -27,12 +27,14 @@ pytestmark = pytest.mark.mode_independent
 # A new block needs a new test here.
 (CHAT,) = blocks("docs/ban-a-user.md", "python")
 (TEAMS,) = blocks("docs/private-rooms.md", "python")
+(TEAM,) = blocks("docs/presence.md", "python")
 (LOBBY,) = blocks("docs/who-is-there.md", "python")
 GAME, *_ = blocks("docs/one-tab.md", "python")
 (MEETING,) = blocks("docs/ask.md", "python")
 REPORTS, TASKS = blocks("docs/progress.md", "python")
 (COMING_BACK,) = blocks("docs/coming-back.md", "python")
 (PAGE,) = blocks("docs/coming-back.md", "html")
+(TEAM_PAGE,) = blocks("docs/presence.md", "html")
 
 #: What the tests of a page add to its program.
 LOGIN = """
@@ -92,7 +94,7 @@ def connect(worker: Any, user: str, answer: Any = None) -> Client:
     return client
 
 
-@pytest.mark.parametrize("program", [CHAT, TEAMS, LOBBY, GAME, MEETING, REPORTS + TASKS])
+@pytest.mark.parametrize("program", [CHAT, TEAMS, LOBBY, GAME, MEETING, TEAM, REPORTS + TASKS])
 def test_a_program_has_less_than_60_lines(program: str) -> None:
     assert len([line for line in program.splitlines() if line.strip()]) < 60
 
@@ -189,6 +191,22 @@ def test_a_vote_counts_who_answers_and_names_who_does_not(workers: LocalCluster)
     assert mute.received() == [("vote", "Tea?")]
 
 
+@pytest.mark.parametrize("workers", [("team", TEAM)], indirect=True)
+def test_a_live_list_has_each_person_once(workers: LocalCluster) -> None:
+    here, there = workers
+    ann, tab, bob = connect(here, "ann"), connect(there, "ann"), connect(there, "bob")
+    for client in (ann, tab, bob):
+        client.request("put", "/teams/1")
+    ann.received()
+    assert ann.request("get", "/teams/1").body == {"people": ["ann", "bob"]}
+
+    assert bob.request("patch", "/teams/1/me", {"away": True}).body == {"changed": True}
+
+    ((event, difference),) = ann.received()
+    assert (event, difference["changed"][0]["user"]) == ("presence_diff", "bob")
+    assert difference["changed"][0]["data"] == [{"name": "", "away": True}]
+
+
 def test_a_task_reports_to_every_tab_of_its_user(redis_broker: Broker, tmp_path: Path) -> None:
     Path("reports.py").write_text(REPORTS + LOGIN, encoding="utf-8")
     Path("tasks.py").write_text(TASKS, encoding="utf-8")
@@ -248,6 +266,35 @@ def test_a_page_is_in_its_room_again_after_a_reconnect(tmp_path: Path, chromium:
             tab = tab or chromium.tab(f"{url}/page.html")
             tell_the_members(url, text)
             tab.until(f"document.body.textContent.includes('{text}')")
+
+
+def test_two_pages_show_each_other_and_who_has_gone(tmp_path: Path, chromium: Browser) -> None:
+    scripts = require_npm("socket.io-client") / "socket.io-client" / "dist"
+    Path("socket.io.min.js").write_bytes((scripts / "socket.io.min.js").read_bytes())
+    pages = """
+from flask import send_file
+
+def create_app_with_pages():
+    app = create_app_with_login()
+    app.get("/<path:name>", endpoint="file")(lambda name: send_file(name))
+    show = lambda user: session.update(user=user) or send_file("page.html")
+    app.get("/as/<user>", endpoint="page")(show)
+    return app
+"""
+    Path("team.py").write_text(TEAM + LOGIN + pages, encoding="utf-8")
+    Path("page.html").write_text(TEAM_PAGE, encoding="utf-8")
+    port = free_port()
+    serve = [*FLASK, "--app", "team:create_app_with_pages", "run", "--port", str(port)]
+    environment = {**os.environ, "FLASK_ROOMS_PRESENCE_GRACE": "0.2"}
+    with running(tmp_path, port, serve, environment):
+        ann = chromium.tab(f"http://127.0.0.1:{port}/as/ann")
+        ann.until("document.getElementById('people').textContent === 'ann'")
+        bob = chromium.tab(f"http://127.0.0.1:{port}/as/bob")
+        for page in (ann, bob):
+            page.until("/^ann( .away.)?bob$/.test(document.getElementById('people').textContent)")
+
+        bob.run("setTimeout(() => location.replace('about:blank')); 0")
+        ann.until("/^ann( .away.)?$/.test(document.getElementById('people').textContent)")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Presence: who is in the rooms that are tracked, on every worker, and in the lists of clients."""

@@ -1,0 +1,427 @@
+"""Keeps the list of this worker's members in tracked rooms, and that of the others, up to date."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from flask import Flask, current_app
+
+from flask_rooms.cluster.driver import Cluster
+from flask_rooms.errors import InvalidArgument, InvalidData, InvalidRoom, RoomsError
+from flask_rooms.membership.guards import InContext
+from flask_rooms.membership.names import is_text, type_of
+from flask_rooms.membership.namespace import MembershipEvent, Origin
+from flask_rooms.membership.refusals import Refusals
+from flask_rooms.membership.rules import Rules
+from flask_rooms.presence.feed import Event, Feed, parse
+from flask_rooms.protocol.messages import Absent, Listed, Operation, Present, Room, User
+from flask_rooms.protocol.presence import Key, Replica
+from flask_rooms.results import Answer, Person
+
+logger = logging.getLogger("flask_rooms")
+
+#: Returns what others are to know of a member: a dictionary, or None for nothing.
+Describe: TypeAlias = "Callable[..., object]"
+
+#: The longest time in seconds for which what is due waits for the clock, or for the outbox.
+_TICK = 0.25
+
+
+class Tasks(Protocol):
+    """Runs functions in the way of the asynchronous mode."""
+
+    def spawn(self, function: Callable[..., object], *args: object) -> object:
+        """Run a function in the background, or in place if no thread can be started."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let other tasks run for so many seconds."""
+
+
+class _Step(NamedTuple):
+    """
+    A membership that has begun or ended in a room that is tracked.
+
+    Args:
+        key: The socket, and where.
+        user: Its user, where that is known.
+        serial: The number of the membership; 0 if it has ended.
+        describe: Returns the data of a membership that has begun.
+        stays: Whether the person of one that has ended may be back soon.
+    """
+
+    key: Key
+    user: str | None
+    serial: int
+    describe: Callable[[], object]
+    stays: bool
+
+
+class Tracker:
+    """
+    Who is present in the tracked rooms, as this worker knows it.
+
+    Its methods may be called from any thread. No function of the application is called while its
+    lock is held.
+
+    Args:
+        app: The application.
+        rules: The functions that return the data of a member, by the names of rooms.
+        replica: The lists of all workers.
+        refusals: Counts members that are too many.
+        tasks: Waits in the background.
+        data_bytes: How many bytes the data of one member may have.
+        limit: How many members this worker may list.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        rules: Rules[Describe],
+        replica: Replica,
+        refusals: Refusals,
+        tasks: Tasks,
+        data_bytes: int,
+        limit: int,
+    ) -> None:
+        self._app = app
+        self._rules = rules
+        self._replica = replica
+        self._refusals = refusals
+        self._tasks = tasks
+        self._data_bytes = data_bytes
+        self._limit = limit
+        self._serials = itertools.count(1)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._lock = threading.Lock()
+        self._telling = threading.Lock()
+        self._steps: deque[_Step] = deque()
+        self._memberships: dict[Key, int] = {}  # written under the lock of the registry
+        self._is_watching = False
+        self._list_number = 0  # where the latest whole list is in the stream of this worker
+        self._has_submitted = False  # since the last flush
+        self._owes_list = False  # whether something could not be sent, so that a list has to follow
+        self._introduced: set[str] = set()  # workers that have had a list of this one
+
+    def connect(self, cluster: Cluster, feed: Feed, call: InContext) -> None:
+        """
+        Set what this worker lists for: the other workers, and its clients.
+
+        Args:
+            cluster: The connection to the others.
+            feed: Tells the clients.
+            call: Calls a function of the application in the context of a socket.
+        """
+        self._cluster, self._feed, self._call = cluster, feed, call
+
+    # -- memberships of this worker ----------------------------------------------------------
+
+    def note(self, events: list[MembershipEvent], origin: Origin) -> bool:
+        """
+        Note memberships that have begun or ended; called under the lock of the registry.
+
+        Returns:
+            Whether flush() has something to do.
+        """
+        if self._rules.are_empty:
+            return False
+        steps = len(self._steps)
+        # A call has ended it for good; a client that has left by itself may be about to reload.
+        stays = origin.reason == "disconnect" and not origin.worker
+        for event in events:
+            key = event.namespace, event.room, event.sid
+            if not event.joined:
+                if self._memberships.pop(key, None) is not None:
+                    self._steps.append(_Step(key, event.user, 0, dict, stays))
+            elif event.room != event.sid and (found := self._rules.match(event.room)):
+                serial = self._memberships[key] = next(self._serials)
+                describe = partial(_describe, *found)
+                self._steps.append(_Step(key, event.user, serial, describe, False))
+        return len(self._steps) > steps
+
+    def flush(self) -> None:
+        """Carry on what was noted; called outside any lock and context, as it asks functions."""
+        while self._steps:
+            try:
+                step = self._steps.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if step.serial:
+                self._enter(step)
+            else:
+                leave = partial(self._replica.leave, step.key, time.monotonic(), stays=step.stays)
+                self._carry_out(leave)
+
+    def _enter(self, step: _Step) -> None:
+        data = self._data_of(step)
+        has_room = True
+
+        def enter() -> list[Operation]:
+            nonlocal has_room
+            if self._memberships.get(step.key) != step.serial:
+                return []  # it has left meanwhile
+            if self._replica.size >= self._limit and self._replica.own(step.key) is None:
+                has_room = False
+                return []
+            namespace, room, sid = step.key
+            operations = self._replica.enter(step.key, step.user, data, time.time())
+            self._feed.touch(self._replica.take_touched())
+            self._feed.welcome((namespace, room), sid, self._replica)
+            return operations
+
+        self._carry_out(enter)
+        if not has_room:
+            self._refusals.count("presence_members")
+
+    def _data_of(self, step: _Step) -> str:
+        namespace, _, sid = step.key
+        try:
+            found = self._call(step.describe, namespace, sid)
+            return self._encode({} if found is None else found)
+        except BaseException:  # of the application, such as SystemExit: it is a member all the same
+            logger.exception("The presence data of %s could not be had: it has none.", sid)
+            return "{}"
+
+    def _encode(self, data: object) -> str:
+        if not isinstance(data, Mapping):
+            raise _not_a_dictionary(data)
+        try:
+            text = self._app.json.dumps(dict(data))
+            json.loads(text, parse_constant=_refuse_constant)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidData(f"Presence data have to be data of JSON: {error}.") from error
+        size = len(text.encode(errors="replace"))
+        if size > self._data_bytes or not is_text(text):
+            raise InvalidArgument(
+                f"These presence data take {size} bytes of JSON, and {self._data_bytes} are "
+                "allowed: tell less, or raise ROOMS_PRESENCE_BYTES on every worker."
+            )
+        return text
+
+    # -- what callers ask --------------------------------------------------------------------
+
+    def update(self, namespace: str, sid: str, room: str, data: object) -> bool:
+        """
+        Change keys of the data of a socket of this worker; None removes one.
+
+        Returns:
+            Whether the socket is listed in that room.
+
+        Raises:
+            InvalidRoom: Its presence is not tracked.
+            InvalidArgument: *data* are no dictionary, or too large.
+        """
+        self._require_rule(room)
+        if not isinstance(data, Mapping):
+            raise _not_a_dictionary(data)
+        key = namespace, room, sid
+        while True:
+            with self._lock:
+                member = self._replica.own(key) if key in self._memberships else None
+            if member is None:
+                return False
+            both = {**parse(member.data), **data}
+            text = self._encode({name: one for name, one in both.items() if one is not None})
+            if text == member.data or self._replace(key, member, text):
+                return True
+
+    def _replace(self, key: Key, member: Present, text: str) -> bool:
+        """Replace what is listed of a socket, unless another thread has done so meanwhile."""
+        same = False
+
+        def replace() -> list[Operation]:
+            nonlocal same
+            same = self._replica.own(key) is member
+            return self._replica.enter(key, member.user, text, member.since) if same else []
+
+        self._carry_out(replace)
+        return same
+
+    def people(self, namespace: str, room: str) -> Answer[tuple[Person, ...]]:
+        """Return the people in a room, those first that came first."""
+        self._require_rule(room)
+        workers, settled = self._cluster.known_workers
+        with self._lock:
+            missing = self._replica.missing(workers)
+            people = self._replica.people((namespace, room))
+        found = [
+            Person(
+                person.id if isinstance(person, User) else None,
+                min(one.since for one in sockets),
+                {one.sid: parse(one.data) for one in sockets},
+            )
+            for person, sockets in people.items()
+        ]
+        found.sort(key=lambda person: (person.since, person.user or ""))
+        infos = tuple(self._cluster.info(name) for name in sorted(missing))
+        return Answer(tuple(found), settled and not missing, infos)
+
+    def _require_rule(self, room: Room) -> None:
+        if self._rules.match(room) is None:
+            raise InvalidRoom(
+                "The presence of this room is not tracked: register a rule that matches its name "
+                "with @rooms.presence()."
+            )
+
+    # -- other workers -------------------------------------------------------------------------
+
+    def on_operation(self, operation: Present | Absent | Listed, sender: str) -> None:
+        """Take in what another worker lists."""
+        self._carry_out(partial(self._receive, operation, sender))
+
+    def _receive(self, operation: Present | Absent | Listed, sender: str) -> list[Operation]:
+        operations = self._replica.receive(sender, operation)
+        if isinstance(operation, Listed) and sender not in self._introduced:
+            # A worker without rules answers one with rules, which awaits the lists of all.
+            self._introduced.add(sender)
+            self._begin_list()
+        return operations
+
+    def on_worker_met(self, worker: str, stream_start: int) -> None:
+        """Let a worker that is met have the list of this one."""
+        if self._rules.are_empty and not self._replica.size:
+            return
+
+        def meet() -> list[Operation]:
+            self._replica.meet(worker)
+            self._introduced.add(worker)
+            if self._list_number < stream_start:  # else it gets the list that was sent for others
+                self._begin_list()
+            return []
+
+        self._carry_out(meet)
+
+    def on_worker_left(self, worker: str, said_goodbye: bool) -> None:
+        """Forget the list of a worker that has ended."""
+
+        def lose() -> list[Operation]:
+            self._introduced.discard(worker)
+            self._replica.lose(worker, time.monotonic(), said_goodbye=said_goodbye)
+            return []
+
+        self._carry_out(lose)
+
+    def on_restart(self) -> None:
+        """Forget all lists: this worker has a new name, and its sockets are about to go."""
+        with self._lock:
+            self._replica.restart()
+            self._list_number, self._owes_list = 0, False
+            self._introduced.clear()
+            self._feed.touch(self._replica.take_touched())
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, the sockets of the parent."""
+        self._clear()
+        self._replica.restart()
+        self._replica.take_touched()
+        self._feed.clear()
+
+    # -- one step at a time --------------------------------------------------------------------
+
+    def _carry_out(self, change: Callable[[], list[Operation]]) -> None:
+        """Change the lists, send the other workers what has changed, and tell the clients."""
+        with self._lock:
+            operations = change()
+            self._submit(operations)
+            self._feed.touch(self._replica.take_touched())
+            watches = self._has_to_watch()
+            sends, self._has_submitted = self._has_submitted, False
+        if sends:
+            self._cluster.sender.flush()
+        if watches:
+            self._tasks.spawn(self._watch)
+        self._tell()
+
+    def _submit(self, operations: list[Operation]) -> None:
+        try:
+            for operation in operations:
+                self._cluster.sender.submit(operation)
+                self._has_submitted = True
+        except RoomsError:  # the outbox is full: the others notice the gap, and await a list
+            self._owes_list = True
+
+    def _begin_list(self) -> None:
+        self._replica.begin_list()
+        self._list_number, self._owes_list = 0, False
+        self._send_list()
+
+    def _send_list(self) -> None:
+        """Send what is left of a list, as far as the outbox has room for it."""
+        while (part := self._replica.next_listed()) is not None:
+            try:
+                number = self._cluster.sender.submit(part)
+            except RoomsError:
+                return
+            self._has_submitted = True
+            self._replica.has_listed(part)
+            self._list_number = self._list_number or number
+
+    def _tell(self) -> None:
+        """Send the clients what is due, one thread at a time, so that it stays in order."""
+        while True:
+            if not self._telling.acquire(blocking=False):
+                return  # that thread looks again
+            try:
+                while (event := self._next()) is not None:
+                    self._feed.deliver(event)
+            finally:
+                self._telling.release()
+            with self._lock:
+                if not self._feed.has_due:
+                    return
+
+    def _next(self) -> Event | None:
+        with self._lock:
+            return self._feed.next(self._replica)
+
+    # -- the clock -----------------------------------------------------------------------------
+
+    def _has_to_watch(self) -> bool:
+        """Whether a task has to be started that waits; call it under the lock."""
+        if self._is_watching or not self._is_waiting:
+            return False
+        self._is_watching = True
+        return True
+
+    @property
+    def _is_waiting(self) -> bool:
+        is_listing = self._owes_list or self._replica.next_listed() is not None
+        return is_listing or self._replica.wakes_at < float("inf")
+
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                if not self._is_waiting:
+                    self._is_watching = False
+                    return
+                left = self._replica.wakes_at - time.monotonic()
+            self._tasks.sleep(min(max(left, 0.01), _TICK))
+            self._carry_out(self._pass_time)
+
+    def _pass_time(self) -> list[Operation]:
+        if self._owes_list:
+            self._begin_list()
+        else:
+            self._send_list()
+        return self._replica.tick(time.monotonic())
+
+
+def _describe(function: Describe, arguments: Mapping[str, Any]) -> object:
+    return current_app.ensure_sync(function)(**arguments)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _not_a_dictionary(data: object) -> InvalidArgument:
+    return InvalidArgument(f"Presence data are a dictionary, not {type_of(data)}.")
