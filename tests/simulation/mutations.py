@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from flask_rooms.protocol.calls import PendingCalls
@@ -35,7 +36,9 @@ from tests.simulation.cases import CASES
 from tests.simulation.changes import HEARTBEAT, Call
 from tests.simulation.generator import generate
 from tests.simulation.play import failure, promise_of
+from tests.simulation.small import Small
 from tests.simulation.world import WIDE, Outcome, Worker, World, make_node
+from tests.simulation.worlds import PLANS, Found, Plan, explore
 
 #: A Node, one of its parts, or a World whose drivers break a rule.
 Part: TypeAlias = Node | EchoClock | Membership | Delivery | PendingCalls | Quarantine | Stream
@@ -55,9 +58,6 @@ WITHOUT_MUTANT = {
     "bounded-repair-log": "a log that is never trimmed breaks no promise, it only takes memory",
     "newest-stays": "the simulation has no users; `test_newest_stays.py` has",
     "nacks-count-once": "a copy costs a retransmission, and breaks no promise",
-    "foreign-version-exists": "the simulation has one version",
-    "heard-before-leaving": "simulated workers leave without it, and the model allows for that",
-    "reconnect-when-deaf": "every simulated deafness ends by itself",
 }
 
 
@@ -412,6 +412,31 @@ class CompletedRepeated(Stream):
         pass
 
 
+@breaks("foreign-version-exists")
+class OtherVersionsUnseen(Membership):
+    """A worker of another version does not exist."""
+
+    def note_foreign_version(self, name: str) -> None:
+        pass
+
+
+@breaks("heard-before-leaving")
+class LeavesUnheard(Node):
+    """A newcomer leaves at once."""
+
+    @property
+    def is_followed(self) -> bool:
+        return True
+
+
+@breaks("reconnect-when-deaf")
+class DeafForGood(EchoClock):
+    """A worker that does not hear itself waits for ever."""
+
+    def is_deaf(self, now: float) -> bool:
+        return False
+
+
 @breaks("own-echo-clock")
 class DeathByClock(Node):
     """Missed heartbeats are counted by the clock."""
@@ -618,21 +643,28 @@ class SocketsKept(World):
 def world_without(mutant: Mutant | None, seed: int) -> World:
     """Return a new world in which the rule of *mutant* is broken, or none if it is None."""
 
-    def make(worker: str, now: float, limits: Limits) -> Node:
-        node = make_node(worker, now, limits)
-        if mutant is not None:
-            _break(node, mutant)
-        return node
-
     world_of = mutant if mutant is not None and issubclass(mutant, World) else World
-    return world_of(seed, make)
+    return world_of(seed, partial(make_broken, mutant))
 
 
-def _break(node: Node, mutant: Mutant) -> None:
-    """Turn the part of a node whose rule is broken into the mutant."""
+def small_world_without(mutant: Mutant | None, plan: Plan) -> Small:
+    """Return a small world in which the rule of *mutant* is broken, or none if it is None."""
+    lanes = _NoLanes if mutant is GuardsOvertaken else Lanes
+    return plan.world(partial(make_broken, mutant), lanes)
+
+
+class _NoLanes(Lanes):
+    def hold(self, event: Deliver) -> bool:
+        return False
+
+
+def make_broken(mutant: Mutant | None, worker: str, now: float, limits: Limits) -> Node:
+    """Return a node with the part whose rule is broken turned into the mutant."""
+    node = make_node(worker, now, limits)
     for part in (node, *vars(node).values(), node._delivery.stream):
-        if type(part) is mutant.__base__:
+        if mutant is not None and type(part) is mutant.__base__:
             part.__class__ = mutant
+    return node
 
 
 def first_failure(mutant: Mutant, steps: int) -> tuple[int, str] | None:
@@ -656,6 +688,24 @@ def first_failure(mutant: Mutant, steps: int) -> tuple[int, str] | None:
     return None
 
 
+#: The mutants that random schedules hardly ever catch -> the small world that does.
+IN_SMALL_WORLDS: dict[Mutant, str] = {
+    EverybodyAnswersForOthers: "a script asks while a worker stalls and another one starts",
+    CountedBeforeAbsence: "a script is cut off while another worker starts",
+    HelloBelieved: "a hello is copied while its sender stalls",
+    OtherVersionsUnseen: "the version changes, and one of the old workers asks",
+    LeavesUnheard: "a script sends a message and ends",
+    DeafForGood: "the owner hears nothing any more",
+    MissedBeatsKept: "the caller is cut off after the owner has stalled",
+}
+
+
+def in_small_world(mutant: Mutant, world: str = "", depth: int = 10) -> Found:
+    """Explore a small world with a broken rule."""
+    plan = PLANS[world or IN_SMALL_WORLDS[mutant]]
+    return explore(small_world_without(mutant, plan), depth, shortest=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -671,6 +721,9 @@ def main() -> None:
 
 def result(mutant: Mutant, steps: int) -> str:
     """Return the rest of a mutant's line."""
+    if mutant in IN_SMALL_WORLDS:
+        broken = promise_of(in_small_world(mutant).error)
+        return f"{broken} | a small world"
     if mutant.__name__ in CASES:
         broken = promise_of(failure(CASES[mutant.__name__], world_without(mutant, 0)))
         return f"{broken} | a written schedule"
