@@ -21,6 +21,7 @@ from flask_rooms.protocol.delivery import Delivery
 from flask_rooms.protocol.lanes import Lanes
 from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
+    Answer,
     Change,
     Done,
     Frame,
@@ -543,11 +544,11 @@ class LateHeartbeatsCount(Node):
 class AnyAnswerCounts(Node):
     """Any answer counts for all that are awaited."""
 
-    def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:
-        if isinstance(operation, Done) and operation.number in self._calls._pending:
-            self._calls._pending[operation.number].awaited.clear()
-            return self._resolve([operation.number], now)
-        return super()._dispatch(sender, number, operation, now)
+    def _receive_answer(self, sender: str, answer: Answer, now: float) -> list[Event]:
+        if isinstance(answer, Done) and answer.number in self._calls._pending:
+            self._calls._pending[answer.number].awaited.clear()
+            return self._resolve([answer.number], now)
+        return super()._receive_answer(sender, answer, now)
 
 
 @breaks("dead-are-told-first")
