@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,10 +11,15 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 
+from flask_rooms import Answer
 from tests.docs.test_readme import run_client, run_flask, running
+from tests.support import brokers
+from tests.support.apps import PATIENCE, LocalCluster
 from tests.support.brokers import Broker, free_port
 from tests.support.clients import connection
 from tests.support.documents import blocks
@@ -23,7 +29,11 @@ pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 # A new block needs a new test here.
 (PROXIED,), README = blocks("docs/deploying.md", "python"), blocks("README.md", "python")[0]
 (NGINX,) = blocks("docs/deploying.md", "nginx")
-START, CHECK = blocks("docs/deploying.md", "console")
+START, RABBITMQ, CHECK = blocks("docs/deploying.md", "console")
+ACL, *_ = blocks("docs/deploying.md", "text")  # test_secured_brokers.py has the others
+(UNIT,) = blocks("docs/deploying.md", "ini")
+(DOCKERFILE,) = blocks("docs/deploying.md", "dockerfile")
+(COMPOSE,) = blocks("docs/deploying.md", "yaml")
 (WHAT_YOU_WILL_SEE,) = blocks("README.md", "text")
 
 #: The routes of README, in the application of the page.
@@ -99,3 +109,73 @@ def test_the_configuration_is_one_for_nginx(directory: Path, nginx: str) -> None
     command = [nginx, "-t", "-q", "-c", str(directory / "nginx.conf"), "-p", str(directory)]
 
     subprocess.run(command, check=True)
+
+
+def test_the_acl_of_redis_is_enough(tmp_path: Path) -> None:
+    with brokers.start("redis") as broker, redis.Redis.from_url(broker.url) as admin:
+        admin.execute_command("ACL", "SETUSER", *ACL.split()[1:])
+        url = broker.url.replace("//", "//rooms:change-me@")
+        assert_two_workers_know_each_other(url)
+
+        assert admin.acl_log() == []
+
+
+def test_the_permissions_of_rabbitmq_are_enough(amqp_broker: Broker) -> None:
+    if not isinstance(amqp_broker, brokers.RabbitMQ):
+        pytest.skip("A RabbitMQ of the tests is needed, to add a user.")
+    for line in RABBITMQ.splitlines():
+        amqp_broker.control(*shlex.split(line)[2:])
+    address = amqp_broker.url.partition("@")[2].partition("/")[0]
+
+    assert_two_workers_know_each_other(f"amqp://rooms:change-me@{address}/rooms")
+
+
+def assert_two_workers_know_each_other(url: str) -> None:
+    with LocalCluster() as cluster:
+        here, there = (cluster.worker(backend_url=url) for _ in range(2))
+        client = here.connect()
+        here.sockets.join(client.sid, "red").result(PATIENCE)
+        assert there.sockets.count("red") == Answer(1, True)
+        assert there.sockets.leave(client.sid, "red").result(PATIENCE).changed == 1
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is needed.")
+def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:
+    unit = tmp_path / "rooms@8001.service"
+    program = shutil.which("true")
+    assert program is not None
+    text = UNIT.replace("/srv/app/venv/bin/gunicorn", program).replace("/srv/app", str(tmp_path))
+    unit.write_text(text, encoding="utf-8")
+
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+    assert [line for line in done.stdout.splitlines() if unit.name in line] == []
+
+
+def test_unit_and_container_start_the_server_of_the_page() -> None:
+    line = re.search(r"^\$ (gunicorn .*)$", START, re.MULTILINE)
+    assert line is not None
+    command = shlex.split(line[1])
+
+    of_unit = re.search(r"^ExecStart=\S*/(gunicorn .*)$", UNIT, re.MULTILINE)
+    assert of_unit is not None
+    assert shlex.split(of_unit[1].replace("%i", "8001")) == command
+    of_image = json.loads(DOCKERFILE.rpartition("CMD ")[2])
+    assert [part.replace("0.0.0.0:8000", "127.0.0.1:8001") for part in of_image] == command
+
+
+def test_the_composition_names_services_that_it_has() -> None:
+    services = re.findall(r"^  (\w+):", COMPOSE, re.MULTILINE)
+    backend = re.search(r"FLASK_ROOMS_BACKEND_URL: (\S+)", COMPOSE)
+    assert backend is not None
+
+    assert services == ["redis", "one", "two", "nginx"]
+    assert urlsplit(backend[1]).hostname in services
+    for needed in re.findall(r"depends_on: \[(.*)\]", COMPOSE):
+        assert set(needed.split(", ")) <= set(services)
