@@ -24,7 +24,9 @@ class Place:
 
     def __init__(self, workers: LocalCluster) -> None:
         self.here, self.there = workers
-        self.ann, self.tab = (worker.connect(auth={"user": 7}) for worker in workers)
+        self.ann, self.tab = (
+            worker.connect(auth={"user": 7}, answer=lambda event, data: "yes") for worker in workers
+        )
         self.here.sockets.join([self.ann.sid, self.tab.sid], ["fun", "games"]).result()
         for client in (self.ann, self.tab):
             client.received()
@@ -59,6 +61,8 @@ AFTER: dict[str, Callable[[Place], bool]] = {
     "remove-a-user": lambda place: place.ann.rooms == place.tab.rooms == {"games"},
     "disconnect-a-user": lambda place: not place.ann.connected and not place.tab.connected,
     "close-a-room": lambda place: place.there.sockets.rooms().value == {},
+    "newest-tab": lambda place: not place.ann.connected and place.tab.connected,
+    "leave-out-a-user": lambda place: received(place) == [[("said", "Hello")], []],
     "order-of-leave-and-message": lambda place: (
         place.ann.received() == [("left", {"who": place.tab.sid})] and place.tab.received() == []
     ),
@@ -80,6 +84,7 @@ PRINTED = {
     "rooms-of-a-socket": r"{'fun': 2}\nfrozenset\({'(fun|games)', '(fun|games)'}\)\n",
     "sockets-of-a-user": r"frozenset\({'\w+\.?\w*', '\w+\.?\w*'}\)\n2\n",
     "unknown-socket": r"\('\w+\.?\w*',\)\n",
+    "answers-of-a-room": "['yes', 'yes'] frozenset() frozenset()\n",
     "joined-and-left": "7 has left fun because of call\n",
     "rate-limits": r".*",
 }
