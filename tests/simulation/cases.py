@@ -85,6 +85,18 @@ CASES: dict[str, Schedule] = {
         Move(30.5, "w3", "leave", ("s0",), "r0"),
         Broadcast(31.0, "w2", "r0"),
     ],
+    # w0 counts w1 as dead, and is stopped. w1 comes back, reports s0 of w0 as unknown, and w2, which
+    # does not know that yet, broadcasts. Then w0 goes on, and does not listen to a dead worker.
+    "SuspectsNotNamed": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
+        away("w1", 4.5, 14.8),
+        Start(13.2, "w2"),
+        Pause(14.0, "w0", 12.0),
+        Move(20.7, "w1", "leave", ("s0",), "r0"),
+        Broadcast(21.5, "w2", "r0"),
+    ],
     # w3 is new, and reports s0 of w0 as unknown while w0 is stopped and w2 is away.
     "NoQuarantineForUnmet": [
         Start(0.0, "w0"),
