@@ -85,7 +85,7 @@ CASES: dict[str, Schedule] = {
         Move(30.5, "w3", "leave", ("s0",), "r0"),
         Broadcast(31.0, "w2", "r0"),
     ],
-    # w0 counts w1 as dead, and is stopped. w1 comes back, reports s0 of w0 as unknown, and w2, which
+    # w0 counts w1 as dead, and is stopped; w1 comes back and reports s0 of w0 as unknown; w2, which
     # does not know that yet, broadcasts. Then w0 goes on, and does not listen to a dead worker.
     "SuspectsNotNamed": [
         Start(0.0, "w0"),
