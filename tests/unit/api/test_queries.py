@@ -505,7 +505,7 @@ def test_a_worker_that_restarted_gives_up_no_query_of_its_next_life(cluster: Loc
     of_before.result(PATIENCE)
     while (asked := calls.send(FENCE, None))[0] < old:
         pass
-    calls._time_out(old, of_before)
+    calls.time_out(old, of_before)
 
     assert asked[0] == old
     assert not asked[1].done()
