@@ -3,8 +3,8 @@ Load on three workers and a real broker, with faults of every kind, and the prom
 
     python -m tests.faults --broker BROKER --mode threading|eventlet|gevent --minutes 60
 
-BROKER is `redis` or `amqp`, with TLS `rediss` or `amqps`, or `sentinel` (a master, a replica and
-three Sentinels).
+BROKER is `redis` or `amqp`, with TLS `rediss` or `amqps`, `sentinel` (a master, a replica and three
+Sentinels), or `cluster` (three nodes of RabbitMQ).
 
 The last line of the output is JSON with all that was counted; the exit status is 1 when anything
 that must be zero is not, and 3 when the broker is not installed. Without --minutes each kind of
@@ -28,6 +28,7 @@ from tests.faults.kinds import FAULTS, FAULTS_OF_GROUPS, name
 from tests.faults.report import as_json, as_text
 from tests.faults.run import Plan, Run
 from tests.support import brokers
+from tests.support.rabbitmq_cluster import RabbitMQCluster
 from tests.support.sentinel import RedisWithSentinel
 from tests.support.tls_brokers import TlsRabbitMQ, TlsRedis
 
@@ -35,6 +36,7 @@ BROKERS: Mapping[str, Callable[[], brokers.Broker]] = {
     "rediss": TlsRedis,
     "amqps": TlsRabbitMQ,
     "sentinel": RedisWithSentinel,
+    "cluster": RabbitMQCluster,
 }
 
 

@@ -12,6 +12,7 @@ from flask_rooms.protocol.clock import MAX_MISSED_BEATS
 from tests.faults.seats import Seat
 from tests.support.brokers import Broker
 from tests.support.proxy import DOWN, UP
+from tests.support.rabbitmq_cluster import RabbitMQCluster
 from tests.support.sentinel import RedisWithSentinel
 
 
@@ -160,8 +161,25 @@ def master_stopped(target: Target) -> None:
     _sentinel(target).fail_over(kill=False)
 
 
+def node_killed(target: Target) -> None:
+    """The node of RabbitMQ to which a worker is connected is killed, and restarts."""
+    with _cluster(target).without(target.rng.randrange(3)):
+        target.last(2, 10)
+
+
+def node_parted(target: Target) -> None:
+    """A node of RabbitMQ hears neither of the others any more, though all live."""
+    with _cluster(target).parted_from(target.rng.randrange(3)):
+        target.last(5, 15)
+
+
 def _sentinel(target: Target) -> RedisWithSentinel:
     assert isinstance(target.broker, RedisWithSentinel)
+    return target.broker
+
+
+def _cluster(target: Target) -> RabbitMQCluster:
+    assert isinstance(target.broker, RabbitMQCluster)
     return target.broker
 
 
@@ -200,4 +218,5 @@ FAULTS: Sequence[Fault] = (
 #: What may happen to several brokers that act as one.
 FAULTS_OF_GROUPS: Mapping[str, Sequence[Fault]] = {
     "sentinel": (master_killed, master_stopped, broker_cuts, *_OF_WORKERS),
+    "cluster": (node_killed, node_parted, broker_cuts, *_OF_WORKERS),
 }
