@@ -10,6 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.confirmation import Confirmation, Settled
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
@@ -83,6 +84,7 @@ class Calls:
         worker: Does the part of this worker itself.
         confirm: Seconds to wait for an answer at most.
         statistics: Counts what the calls come to.
+        answers: Answers queries for this worker.
     """
 
     def __init__(
@@ -92,12 +94,14 @@ class Calls:
         worker: LocalWorker,
         confirm: float,
         statistics: CallStatistics,
+        answers: Answers,
     ) -> None:
         self._shared = shared
         self._sender = sender
         self._worker = worker
         self._confirm = confirm
         self._statistics = statistics
+        self._answers = answers
         self._unanswered = Unanswered()
 
     # -- changes --------------------------------------------------------------------------
@@ -210,7 +214,7 @@ class Calls:
         if query.kind == "rooms_of":
             sid = str(query.about)
             targets = {owner_of(sid): (sid,)}
-        names, counts = self._worker.answer(query)
+        names, counts = self._answers.answer(query)
         own = (tuple(names), tuple(counts))
         if targets is not None and not targets.keys().isdisjoint(self.own_names):
             return Gathered((own,), True, ())

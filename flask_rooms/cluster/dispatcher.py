@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 
+from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
@@ -33,6 +34,7 @@ class Dispatcher:
         worker: Carries out the operations.
         limits: How long an answer may be.
         confirm: Seconds that a guarded join of another worker may hold up what follows it.
+        answers: Answers queries for this worker.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Dispatcher:
         worker: LocalWorker,
         limits: Limits,
         confirm: float,
+        answers: Answers,
     ) -> None:
         self._shared = shared
         self._sender = sender
         self._worker = worker
         self._limits = limits
         self._confirm = confirm
+        self._answers = answers
         self._lanes = Lanes()
         self._lock = threading.Lock()
 
@@ -142,7 +146,7 @@ class Dispatcher:
         """Answer a query, unless it is for the owner of a socket of another worker."""
         if query.kind == "rooms_of" and owner_of(str(query.about)) != self._shared.node.name:
             return
-        self._reply(event, self._worker.answer(query))
+        self._reply(event, self._answers.answer(query))
 
     def _ask(self, event: Deliver, ask: Ask) -> None:
         """Ask the sockets here, unless it is for the owners of sockets of other workers."""

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from flask_rooms.backends.base import Backend
+from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.calls import Calls
 from flask_rooms.cluster.dispatcher import Dispatcher
 from flask_rooms.cluster.forks import reset_in_children
@@ -199,11 +200,12 @@ class Cluster:
             echo = self.receiver.drain if self.backend.private else None
             self._sender = Sender(self._shared, self._transport, self.receiver.stopping, echo)
             worker = self._worker
+            confirm, answers = self._timing.confirm, Answers(self._shared, worker, self.statistics)
             self._calls = Calls(
-                self._shared, self._sender, worker, self._timing.confirm, self.statistics
+                self._shared, self._sender, worker, confirm, self.statistics, answers
             )
             self.dispatcher = Dispatcher(
-                self._shared, self._sender, worker, self._limits, self._timing.confirm
+                self._shared, self._sender, worker, self._limits, confirm, answers
             )
             self._joined_in = os.getpid()
             self._sender.send()

@@ -26,12 +26,20 @@ class CallStatistics:
         times: How many changes that other workers were asked for took up to each of `BOUNDS`
             seconds and longer than the one before; the last number is of those that took longer.
         seconds: The sum of these times.
+        events: How many events were sent by callers on this worker.
     """
 
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     queries: Counter[tuple[str, str]] = field(default_factory=Counter)
     times: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     seconds: float = 0.0
+    events: int = 0
+
+    def totals(self) -> tuple[int, int]:
+        """Return how many changes there were, and how many of them were not confirmed."""
+        changes = list(self.changes.items())
+        failed = sum(count for (_, outcome), count in changes if outcome != "confirmed")
+        return sum(count for _, count in changes), failed
 
     def count_confirmed(self, began: float) -> None:
         """Count how long a change took that began at that time, by the monotonic clock."""

@@ -36,6 +36,11 @@ class Refusals:
         self._warned: dict[tuple[str, str], float] = {}  # limit and connection -> when
         self.counts: Mapping[str, int] = MappingProxyType(self._counts)
 
+    @property
+    def total(self) -> int:
+        """How often any limit was reached."""
+        return sum(list(self._counts.values()))
+
     def count(self, limit: str, connection: str = "", address: str = "") -> None:
         """
         Count that a client has reached a limit.

@@ -223,7 +223,11 @@ class LocalWorker:
 
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""
-        return self._registry.answer(query)
+        names, counts = self._registry.answer(query)
+        if query.kind == "statistics":
+            names.append("refusals")
+            counts.append(self._refusals.total)
+        return names, counts
 
     def on_worker_met(self, worker: str, stream_start: int) -> None:
         """Let another worker know who is present here."""

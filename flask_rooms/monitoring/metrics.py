@@ -58,7 +58,7 @@ class WorkerCollector(Collector):
         yield from _of_traffic(cluster.traffic)
         yield from _of_calls(cluster.statistics)
         yield _counter(
-            "events_sent", "Broadcasts and other events sent by callers.", parts.emitter.sent
+            "events_sent", "Broadcasts and other events sent by callers.", cluster.statistics.events
         )
         dropped = _DROPPED | dict(cluster.dropped)
         yield _counters("dropped_messages", "Messages of workers refused.", dropped, "reason")

@@ -149,7 +149,7 @@ _room = _one_of(str, int)
 _operations = _many(_exactly(bytes))
 _packet = _many(_one_of(str, bytes))
 _action = _word("join", "leave", "leave_all", "disconnect", "recheck")
-_kind = _word("members", "users", "rooms", "rooms_of", "count")
+_kind = _word("members", "users", "rooms", "rooms_of", "count", "statistics")
 
 _OPTIONS: dict[str, _Check] = {
     "omit": _many(_audience),

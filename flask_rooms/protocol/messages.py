@@ -102,12 +102,13 @@ class Query(NamedTuple):
 
     Args:
         kind: "members" of a room, or the "users" among them; "rooms" that begin with a prefix,
-            with the number of their members; "rooms_of" a socket; the "count" of a room.
+            with the number of their members; "rooms_of" a socket; the "count" of a room;
+            "statistics", the numbers of each worker, after its name.
         namespace: The namespace that it is about.
         about: The room, prefix or socket ID; None for all sockets of the namespace.
     """
 
-    kind: Literal["members", "users", "rooms", "rooms_of", "count"]
+    kind: Literal["members", "users", "rooms", "rooms_of", "count", "statistics"]
     namespace: str
     about: Audience | None
 

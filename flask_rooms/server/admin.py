@@ -23,6 +23,9 @@ logger = logging.getLogger("flask_rooms.server")
 _SHOWN = frozenset(["host", "origin", "user_agent", "accept_language", "x_forwarded_for"])
 _SHOWN_QUERY = frozenset(["EIO", "transport"])
 
+#: Under which name workers tell each other of admins.
+_TOPIC = "newcomers"
+
 
 class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio is not typed
     """
@@ -61,7 +64,7 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
         """Instrument the server, and replace what python-socketio has changed in the manager."""
         super().instrument()
         manager = self.sio.manager
-        self._delivery.on_worker_message = self._on_newcomers
+        self._delivery.on_worker_message[_TOPIC] = self._on_newcomers
         self._send, manager.emit = manager.emit, self._report
         if self.mode == "development":
             del manager.basic_enter_room, manager.basic_leave_room
@@ -71,7 +74,7 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
     def uninstrument(self) -> None:
         """Restore everything."""
         super().uninstrument()
-        self._delivery.on_worker_message = lambda message: None
+        self._delivery.on_worker_message.pop(_TOPIC, None)
         for name in ("emit", "basic_enter_room", "basic_leave_room"):
             vars(self.sio.manager).pop(name, None)
         joined.disconnect(self._joined, self._app)
@@ -136,7 +139,7 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
             self._send(event, data, namespace, **options)
             if newcomers:
                 # Afterwards: the Admin UI forgets the sockets that it knows when it gets a list.
-                self._emitter.tell_workers(newcomers)
+                self._emitter.tell_workers(_TOPIC, newcomers)
         except RoomsError as error:  # a report must not make the application's call fail
             logger.warning("A report to the Admin UI could not be sent: %s", error)
 

@@ -29,7 +29,8 @@ class Delivery:
         acknowledgements: The callbacks that wait.
 
     Attributes:
-        on_worker_message: Called with what another worker has sent with tell_workers().
+        on_worker_message: Topic -> what is called with what another worker tells of it, by
+            tell_workers().
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Delivery:
         self._registry = registry
         self._internals = internals
         self._acknowledgements = acknowledgements
-        self.on_worker_message: Callable[[Any], object] = lambda message: None
+        self.on_worker_message: dict[str, Callable[[Any], object]] = {}
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what waits in the parent."""
@@ -88,7 +89,9 @@ class Delivery:
                 self._acknowledged(operation)
         elif isinstance(operation, Emit) and operation.namespace == WORKERS:
             packet = decode(self._internals.packet_class, operation.packet)
-            self.on_worker_message(packet.data[1])
+            topic, message = packet.data
+            if topic in self.on_worker_message:
+                self.on_worker_message[topic](message)
         elif isinstance(operation, Emit):
             self._receive_event(operation, sender, outbox)
 

@@ -24,9 +24,6 @@ class Emitter:
         delivery: Sends to the sockets of this worker.
         acknowledgements: Keeps the callbacks.
         internals: Has the class of packets.
-
-    Attributes:
-        sent: How many events were sent by callers on this worker.
     """
 
     def __init__(
@@ -40,7 +37,6 @@ class Emitter:
         self._delivery = delivery
         self._acknowledgements = acknowledgements
         self._internals = internals
-        self.sent = 0
 
     def send(
         self,
@@ -72,7 +68,7 @@ class Emitter:
             BackendUnavailable: The outbox is full; this worker's sockets have got the event.
         """
         packet = encode_event(self._internals.packet_class, event, data, namespace)
-        self.sent += 1
+        self._cluster.statistics.events += 1
         emit = Emit(namespace, packet, rooms, skip, 0, omit)
         if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
             self._delivery.deliver(emit, callback)
@@ -104,7 +100,7 @@ class Emitter:
         # Only the socket itself can be in the room of its ID.
         return isinstance(room, str) and is_sid(room) and owner_of(room) == self._cluster.name
 
-    def tell_workers(self, message: Any) -> None:
-        """Send a message to the other workers themselves: each calls its on_worker_message()."""
-        packet = encode_event(self._internals.packet_class, "", message, "/")
+    def tell_workers(self, topic: str, message: Any) -> None:
+        """Send a message to the other workers themselves: each calls its on_worker_message."""
+        packet = encode_event(self._internals.packet_class, topic, message, "/")
         self._cluster.sender.publish(Emit(WORKERS, packet, None, (), 0))

@@ -107,6 +107,6 @@ def test_the_terminal(place: Place) -> None:
 
 
 def test_the_table_of_commands_is_complete() -> None:
-    named = re.findall(r"^\| `flask rooms (\w+)", TEXT, re.MULTILINE)
+    named = re.findall(r"^\| `flask rooms ([\w-]+)", TEXT, re.MULTILINE)
 
     assert sorted(named) == sorted(commands.commands)

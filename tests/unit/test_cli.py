@@ -6,8 +6,10 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -18,13 +20,15 @@ from flask import Flask
 import flask_rooms
 from flask_rooms import Answer, Rooms
 from flask_rooms.api.check import ONLY_ITSELF, STATUSES, kind_of_error
+from flask_rooms.globals import parts_of
 from flask_rooms.protocol.ids import new_sid
+from flask_rooms.protocol.messages import Change
 from tests.support.apps import LocalCluster, fence, make_app
 from tests.support.apps import Worker as InProcessWorker
 from tests.support.brokers import Broker, free_port
 from tests.support.faults import FaultyBackend
 from tests.support.networks import TwoWebWorkers
-from tests.support.outside import run_flask
+from tests.support.outside import run_flask, run_python
 from tests.support.serving import HEARTBEAT
 from tests.support.workers import ROOMS_APP, Worker, cluster
 
@@ -39,6 +43,16 @@ class Terminal(TwoWebWorkers):
     def rooms(self, *arguments: str) -> str:
         """Run `flask rooms` with these arguments, and return its output."""
         return run_flask(self.here, "rooms", *arguments)
+
+    def completes(self, words: str, **variables: Any) -> str:
+        """Have Bash complete the last of these words, and return what it gets."""
+        flask = Path(sys.executable).with_name("flask")  # it looks at how it is called
+        asked: dict[str, Any] = {
+            "_FLASK_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": "3",
+        }
+        return run_python(self.here, flask, heartbeat=HEARTBEAT, errors=True, **asked, **variables)
 
 
 @pytest.fixture(name="workers", scope="module")
@@ -67,8 +81,9 @@ def test_workers_are_named_and_this_command_is_one_of_them(network: Terminal) ->
 
 
 def test_workers_are_a_table_of_where_to_find_them(network: Terminal) -> None:
-    rows = [line.split("\t") for line in network.rooms("workers").splitlines()]
+    header, *rows = [line.split(maxsplit=5) for line in network.rooms("workers").splitlines()]
 
+    assert header == ["WORKER", "PID", "HOST", "VERSION", "AGE", "NOTE"]
     places = {row[0]: (row[1:4], row[5:]) for row in rows}
     place = [str(network.there.pid), platform.node(), flask_rooms.__version__]
     assert places[network.there.name] == (place, [])
@@ -76,8 +91,16 @@ def test_workers_are_a_table_of_where_to_find_them(network: Terminal) -> None:
 
 
 def test_rooms_and_members_of_all_workers_are_shown(network: Terminal) -> None:
-    assert network.rooms("list") == "2\tblue\n2\tred\n"
+    assert network.rooms("list") == "MEMBERS  ROOM\n      2  blue\n      2  red\n"
     assert network.rooms("members", "red").split() == network.sids
+    count, header, *rows, users = network.rooms("show", "red").splitlines()
+    assert (count, header.split(), users) == (
+        "2 sockets, 0 users",
+        ["SOCKET", "WORKER", "PID", "HOST"],
+        "USER",
+    )
+    owners = {one.name: [str(one.pid), platform.node()] for one in (network.here, network.there)}
+    assert {tuple(row.split()[1:]) for row in rows} == {(name, *at) for name, at in owners.items()}
     assert network.rooms("of", network.sids[0]).split() == ["blue", "red"]
 
 
@@ -92,13 +115,46 @@ def test_sockets_of_any_worker_are_moved_and_disconnected(network: Terminal) -> 
 
 
 def test_a_broadcast_is_with_every_worker_when_the_command_ends(network: Terminal) -> None:
-    output = network.rooms("broadcast", "red", '{"a": 1}', "--json", "--event", "news")
+    output = network.rooms("broadcast", "red", '{"a": 1}', "--parse", "--event", "news")
     assert output == "2 other workers have it.\n"
     network.here.post("/broadcast", rooms="red", say=["fence"])
 
     for client in network.clients:
         assert client.receive() == ["news", {"a": 1}]
         assert client.receive() == ["message", "fence"]
+
+
+def test_so_is_what_is_sent_to_all(network: Terminal) -> None:
+    told = json.loads(network.rooms("blast", "hello", "--json"))
+
+    assert told == {"workers": 2, "complete": True, "missing": []}
+    for client in network.clients:
+        assert client.receive() == ["message", "hello"]
+
+
+def test_top_shows_each_worker_with_its_numbers_and_rates(network: Terminal) -> None:
+    lines = network.rooms("top", "--count", "2", "--interval", "0.2", "--json").splitlines()
+
+    first, second = map(json.loads, lines)
+    names = {network.here.name, network.there.name}
+    workers = {one["worker"]: one for one in second["workers"]}
+    assert names < set(workers)
+    assert {workers[name]["sockets"] for name in names} == {1}
+    assert {workers[name]["pid"] for name in names} == {network.here.pid, network.there.pid}
+    assert second["rooms"] == {"blue": 2, "red": 2}
+    assert {one["calls_per_second"] for one in first["workers"]} == {None}
+    assert all(one["calls_per_second"] >= 0 for one in second["workers"])
+
+
+@pytest.mark.parametrize("command", ["members", "leave-all", "show", "leave", "broadcast"])
+def test_the_shell_completes_the_names_of_rooms(network: Terminal, command: str) -> None:
+    assert network.completes(f"flask rooms {command} b") == "plain,blue\n"
+
+
+def test_it_completes_nothing_without_the_broker(network: Terminal) -> None:
+    nowhere = f"redis://127.0.0.1:{free_port()}"
+
+    assert network.completes("flask rooms show b", FLASK_ROOMS_BACKEND_URL=nowhere) == ""
 
 
 def test_a_check_names_the_others(network: Terminal) -> None:
@@ -230,8 +286,8 @@ def test_what_is_printed(local: LocalCluster) -> None:
         assert result.exit_code == 0, result.output
         return result.output.partition(f"{ONLY_ITSELF}\n")[2]
 
-    assert re.fullmatch(rf"{worker.name}\t{os.getpid()}\t.*\tthis command\n", output("workers"))
-    assert output("list", "--prefix", "bl") == "1\tblue\n"
+    assert re.search(rf"^{worker.name} +{os.getpid()} .* this command$", output("workers"), re.M)
+    assert output("list", "--prefix", "bl") == "MEMBERS  ROOM\n      1  blue\n"
     assert json.loads(output("list", "--json")) == {
         "value": {"blue": 1, "red": 1},
         "complete": True,
@@ -246,6 +302,11 @@ def test_what_is_printed(local: LocalCluster) -> None:
     assert output("leave", "red", unknown) == f"changed: 0, unchanged: 0\nunknown: {unknown}\n"
     output("broadcast", "blue", "hello")
     assert client.received() == [("message", "hello")]
+    assert re.search(rf"^{worker.name} .*\n\nMEMBERS  ROOM\n", output("top", "--count", "1"), re.M)
+    assert output("leave-all", "blue") == "changed: 2, unchanged: 0\n"
+    worker.rooms.guard("vip")(lambda: False)
+    parts_of(worker.app).registry.apply(Change("join", "/", (sid,), ("vip",)))
+    assert output("recheck", "vip") == "changed: 1, unchanged: 0\n"
 
 
 def test_a_check_of_one_process_says_that_there_is_no_more_to_see(local: LocalCluster) -> None:
@@ -262,7 +323,9 @@ def test_a_check_of_one_process_says_that_there_is_no_more_to_see(local: LocalCl
         (["of", "not-an-id"], 1, "Error: This string does not have the form of a socket ID"),
         (["leave", "red"], 2, "Error: Give a socket ID, or several, or --user."),
         (["leave", "red", "abc", "--user", "7"], 1, "Error: Give either a socket or `user=`"),
-        (["broadcast", "red", "{", "--json"], 2, "DATA is not JSON"),
+        (["leave-all"], 2, "Error: Give a room, a socket ID, or --user."),
+        (["top", "--interval", "0"], 2, "0 is not in the range"),
+        (["broadcast", "red", "{", "--parse"], 2, "DATA is not JSON"),
         (["broadcast", "red", "x", "--event", "connect"], 1, "Error: 'connect' is Socket.IO's"),
         (["members"], 2, "Missing argument 'ROOM'"),
         (["dance"], 2, "No such command 'dance'"),
@@ -288,9 +351,24 @@ def test_a_mute_worker_is_named_and_what_the_others_say_is_shown(local: LocalClu
 
     result = invoke(here, "members", "red")
 
-    assert result.exit_code == 1
+    assert result.exit_code == STATUSES["silent"]
     described = f"{mute.name} (process {os.getpid()} on {platform.node()})"
     assert f"{client.sid}\nError: No answer from {described}:" in result.output
+
+
+def test_a_change_that_is_not_confirmed_has_the_status_of_a_mute_worker(
+    local: LocalCluster,
+) -> None:
+    here = local.worker(make_app(), confirm_timeout=0.5)
+    mute = local.worker(make_app(), backend=(backend := FaultyBackend(local.hub)))
+    client = mute.connect()
+    fence(here, client)
+    backend.deaf = True
+
+    result = invoke(here, "leave", "red", client.sid)
+
+    assert result.exit_code == STATUSES["silent"]
+    assert mute.name in result.output
 
 
 def test_workers_can_be_asked_for_from_code(local: LocalCluster) -> None:
@@ -309,7 +387,7 @@ def test_a_namespace_is_kept_apart(local: LocalCluster) -> None:
     client = worker.connect("/chat")
 
     assert "changed: 1" in invoke(worker, "join", "red", client.sid, "-n", "/chat").output
-    assert "1\tred" in invoke(worker, "list", "-n", "/chat").output
+    assert "  1  red\n" in invoke(worker, "list", "-n", "/chat").output
     assert "red" not in invoke(worker, "list").output
 
 
@@ -330,7 +408,7 @@ def test_names_that_clients_have_chosen_do_nothing_to_the_terminal(local: LocalC
 
     output = invoke(worker, "list").output
 
-    assert "1\t'\\x1b[2J\\nred'\n" in output
+    assert "  1  '\\x1b[2J\\nred'\n" in output
     assert "\x1b" not in output
 
 
