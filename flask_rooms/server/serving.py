@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
+from flask_rooms.backends import MemoryBackend
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.cluster.shutdown import handle_signals
@@ -46,6 +47,11 @@ class Serving:
     def spawn(self, function: Callable[..., object], *args: object) -> None:
         """Run a function in the background."""
         self._internals.spawn(function, *args)
+
+    @property
+    def in_process(self) -> bool:
+        """Whether the backend connects the workers of this process only."""
+        return isinstance(self._cluster.backend, MemoryBackend)
 
     @property
     def is_member(self) -> bool:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -28,6 +28,7 @@ from werkzeug.serving import is_running_from_reloader
 
 from flask_rooms.cluster.shutdown import handle_signals
 from flask_rooms.server.async_mode import patched_for
+from flask_rooms.server.notices import Needs, of_gunicorn, of_uwsgi
 from flask_rooms.server.serving import Serving
 
 logger = logging.getLogger("flask_rooms.server")
@@ -41,8 +42,9 @@ GRACE = 0.9
 class _Attached:
     """One application, to be served by the server under which it is loaded, or that it runs."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, needs: Needs) -> None:
         self.serving = serving
+        self.needs = needs
 
     def begin(self) -> None:
         """Begin to serve; no server fails because of it."""
@@ -62,6 +64,7 @@ class _Attached:
 
     def begin_in_gunicorn(self, worker: Any) -> None:
         """Begin in a worker of gunicorn, and move the clients when that ends, for any reason."""
+        tell(of_gunicorn(worker.cfg, self.needs))
         self.begin()
         self.serving.spawn(self._watch, worker)
 
@@ -84,7 +87,8 @@ _ENDS_UWSGI = {signal.SIGINT, signal.SIGTERM}
 
 def attach(socketio: Any, serving: Serving) -> None:
     """Have every server that this process can be run by begin to serve an application."""
-    attached = _Attached(serving)
+    polling = "polling" in socketio.server.eio.transports
+    attached = _Attached(serving, Needs(serving.in_process, polling))
     socketio.run = partial(attached.run, socketio)
     if (config := sys.modules.get("gunicorn.config")) is not None:
         _attach_to_gunicorn(config.PostWorkerInit, attached)
@@ -93,6 +97,12 @@ def attach(socketio: Any, serving: Serving) -> None:
     if _is_flask_run():
         handle_signals()
         serving.spawn(attached.begin)
+
+
+def tell(notices: Iterable[str]) -> None:
+    """Log what cannot work; the server starts all the same, for what else it serves."""
+    for notice in notices:
+        logger.error("%s", notice)
 
 
 def _serves(app: Any, options: dict[str, Any]) -> bool:
@@ -160,6 +170,7 @@ def _begin_in_uwsgi(uwsgi: Any) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS_UWSGI)
         threading.Thread(target=_end_on_signal, args=(uwsgi,), daemon=True).start()
     for attached in list(_in_uwsgi):
+        tell(of_uwsgi(uwsgi.opt, uwsgi.numproc, attached.needs))
         attached.serving.spawn(attached.begin)
 
 

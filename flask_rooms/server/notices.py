@@ -1,0 +1,86 @@
+"""What cannot work under the web server that serves this worker, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_ALONE = (
+    "%s has started %d workers, and memory:// connects no two processes: each worker has rooms of "
+    "its own. Set ROOMS_BACKEND_URL to the URL of a broker, such as redis://localhost:6379."
+)
+_POLLING = (
+    "%s has started %d workers on one port, so the requests of a client that polls reach "
+    "different ones, and fail. Start each process with a port of its own behind a proxy that sends "
+    "a client to the same one each time; or, if all your clients use WebSocket only, say so "
+    'with Rooms(app, SocketIO(transports=["websocket"])).'
+)
+_ONE_AT_A_TIME = (
+    "This worker of gunicorn serves one request at a time, and the first client that connects "
+    "takes it whole: start gunicorn with --worker-class gthread --threads 100, or with "
+    "--worker-class gevent."
+)
+_UWSGI_GEVENT = (
+    "Requests of clients hang in uWSGI's own loop for gevent: start uWSGI with --threads, or use "
+    "gunicorn with --worker-class gevent."
+)
+_UWSGI_THREADS = (
+    "This worker of uWSGI serves one request at a time, and the first client that connects takes "
+    "it whole: start uWSGI with --enable-threads and --threads 100."
+)
+_WAITRESS = (
+    "waitress has few threads and no WebSocket, so a few clients that wait take them all: serve "
+    "the application with gunicorn, or with rooms.socketio.run(app)."
+)
+_ASGI = (
+    "This application is wrapped for an ASGI server (%s), which has no WebSocket for WSGI and few "
+    "threads for clients that wait: serve it with gunicorn, or with rooms.socketio.run(app)."
+)
+#: Packages that wrap a WSGI application for an ASGI server.
+_WRAPPERS = ("a2wsgi", "asgiref", "uvicorn", "starlette", "hypercorn")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """
+    What an application needs of a web server.
+
+    Args:
+        in_process: Whether its backend connects the workers of one process only.
+        polling: Whether its clients may poll.
+    """
+
+    in_process: bool
+    polling: bool
+
+    def of_workers(self, server: str, count: int) -> list[str]:
+        """Return what cannot work with so many processes on one port."""
+        if count < 2:
+            return []
+        found = [(self.in_process, _ALONE), (self.polling, _POLLING)]
+        return [text % (server, count) for applies, text in found if applies]
+
+
+def of_gunicorn(config: Any, needs: Needs) -> list[str]:
+    """Return what cannot work with a configuration of gunicorn."""
+    one_at_a_time = config.worker_class_str == "sync" or (
+        config.worker_class_str == "gthread" and config.threads < 2
+    )
+    return [_ONE_AT_A_TIME] * one_at_a_time + needs.of_workers("gunicorn", config.workers)
+
+
+def of_uwsgi(options: Mapping[str, Any], processes: int, needs: Needs) -> list[str]:
+    """Return what cannot work with options of uWSGI."""
+    more = needs.of_workers("uWSGI", processes)
+    if "gevent" in options:
+        return [_UWSGI_GEVENT, *more]
+    return [_UWSGI_THREADS] * (int(options.get("threads", 1)) < 2) + more
+
+
+def of_request(environ: Mapping[str, Any]) -> list[str]:
+    """Return what cannot work under the server that has made the environment of a request."""
+    if str(environ.get("SERVER_SOFTWARE", "")).startswith("waitress"):
+        return [_WAITRESS]
+    wrapper = type(environ.get("wsgi.input")).__module__.partition(".")[0]
+    return [_ASGI % wrapper] if wrapper in _WRAPPERS else []

@@ -1,0 +1,128 @@
+"""What cannot work under a web server is said at the start, with what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask_socketio import SocketIO
+from gunicorn.config import Config
+from werkzeug.test import EnvironBuilder
+
+from flask_rooms import Rooms
+from flask_rooms.server.notices import Needs, of_gunicorn, of_request, of_uwsgi
+from tests.support.apps import make_app
+from tests.support.brokers import free_port
+from tests.support.workers import ROOT
+
+pytestmark = pytest.mark.mode_independent
+
+ALL, NOTHING = Needs(in_process=True, polling=True), Needs(in_process=False, polling=False)
+#: Seconds for gunicorn to start, on a machine that is busy.
+TIMEOUT = 60.0
+
+
+def gunicorn(**options: Any) -> Config:
+    """Return a configuration of gunicorn."""
+    config = Config()
+    for name, value in options.items():
+        config.set(name, value)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("config", "needs", "words"),
+    [
+        (gunicorn(), NOTHING, ["--worker-class gthread"]),
+        (gunicorn(worker_class="gthread", threads=1), NOTHING, ["--threads 100"]),
+        (gunicorn(threads=8), ALL, []),
+        (gunicorn(worker_class="gevent"), ALL, []),
+        (gunicorn(threads=8, workers=2), ALL, ["a broker", "WebSocket only"]),
+        (gunicorn(threads=8, workers=2), Needs(True, False), ["2 workers, and memory://"]),
+        (gunicorn(threads=8, workers=2), Needs(False, True), ["2 workers on one port"]),
+        (gunicorn(threads=8, workers=2), NOTHING, []),
+    ],
+)
+def test_gunicorn(config: Config, needs: Needs, words: list[str]) -> None:
+    found = of_gunicorn(config, needs)
+
+    assert len(found) == len(words)
+    assert all(word in notice for word, notice in zip(words, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "processes", "words"),
+    [
+        ({"enable-threads": True}, 1, ["--threads 100"]),
+        ({"threads": b"8"}, 1, []),
+        ({"gevent": b"100"}, 1, ["hang in uWSGI's own loop"]),
+        ({"threads": b"8"}, 2, ["uWSGI has started 2 workers, and", "2 workers on one port"]),
+    ],
+)
+def test_uwsgi(options: dict[str, Any], processes: int, words: list[str]) -> None:
+    found = of_uwsgi(options, processes, ALL)
+
+    assert len(found) == len(words)
+    assert all(word in notice for word, notice in zip(words, found, strict=True))
+
+
+class Body:
+    """The body of a request, as a wrapper for ASGI gives it."""
+
+
+Body.__module__ = "a2wsgi.wsgi"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, []),
+        ({"SERVER_SOFTWARE": "gunicorn/27.0"}, []),
+        ({"SERVER_SOFTWARE": "waitress"}, ["waitress has few threads"]),
+        ({"wsgi.input": Body()}, ["wrapped for an ASGI server (a2wsgi)"]),
+    ],
+)
+def test_other_servers_are_known_by_their_first_request(
+    more: dict[str, Any], words: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = EnvironBuilder().get_environ() | more
+    app = make_app()
+    Rooms(app)
+
+    assert len(of_request(environ)) == len(words)
+    for _ in range(2):
+        app.wsgi_app(dict(environ), lambda *args: lambda data: None)
+    told = [one.getMessage() for one in caplog.records if one.name == "flask_rooms.server"]
+    assert len(told) == len(words)
+    assert all(word in notice for word, notice in zip(words, told, strict=True))
+
+
+def test_gunicorn_says_it_when_it_starts(tmp_path: Path) -> None:
+    program = "import flask, flask_rooms; app = flask.Flask('app'); flask_rooms.Rooms(app)"
+    (tmp_path / "notices_app.py").write_text(program, encoding="utf-8")
+    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--chdir", str(tmp_path)]
+    command += ["--bind", f"127.0.0.1:{free_port()}", "notices_app:app"]
+    wanted = {"--worker-class gthread", "a broker", "WebSocket only"}
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        overdue = threading.Timer(TIMEOUT, process.kill)
+        overdue.start()
+        assert process.stderr is not None
+        for line in process.stderr:
+            wanted = {word for word in wanted if word not in line}
+            if not wanted:
+                break
+        overdue.cancel()
+        process.terminate()
+        process.stderr.read()  # or a full pipe would keep it
+
+    assert not wanted
+
+
+def test_transports_that_are_named_decide_about_polling() -> None:
+    rooms = Rooms(make_app(), SocketIO(transports=["websocket"]))
+
+    assert rooms.socketio.server.eio.transports == ["websocket"]
