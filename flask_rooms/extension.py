@@ -42,6 +42,7 @@ from flask_rooms.protocol.presence import Replica
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import Health, Outcome
 from flask_rooms.server.acknowledgements import Acknowledgements
+from flask_rooms.server.acts import ActLog
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.asking import Asking
 from flask_rooms.server.async_mode import choose_mode
@@ -56,12 +57,13 @@ from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, HookRunner,
 from flask_rooms.server.incoming import Incoming
 from flask_rooms.server.logins import Logins
 from flask_rooms.server.manager import RoomsManager
+from flask_rooms.server.notices import of_request
 from flask_rooms.server.packet_class import checked
 from flask_rooms.server.polls import Polls
 from flask_rooms.server.private import Handlers, ServerInternals
 from flask_rooms.server.reusable import ReusableSocketIO
 from flask_rooms.server.serving import Serving
-from flask_rooms.server.web_servers import attach
+from flask_rooms.server.web_servers import attach, tell
 from flask_rooms.socket_requests.application import adapt
 from flask_rooms.socket_requests.assets import serve
 from flask_rooms.socket_requests.context import SocketContext
@@ -516,7 +518,7 @@ class _Build:
             serving,
             Logins(self._registry),
             self._signals,
-            emitter,
+            ActLog(emitter, delivery),
         )
 
     def _handlers(
@@ -569,8 +571,12 @@ class _JoinOnRequest:
     def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], cluster: Cluster) -> None:
         self._wsgi_app = wsgi_app
         self._cluster = cluster
+        self._is_first = True
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if self._is_first:
+            self._is_first = False
+            tell(of_request(environ))
         self._cluster.start()
         return self._wsgi_app(environ, start_response)
 

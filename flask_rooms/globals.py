@@ -16,8 +16,8 @@ from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.acknowledgements import Acknowledgements
+from flask_rooms.server.acts import ActLog
 from flask_rooms.server.disconnects import Disconnects
-from flask_rooms.server.emitter import Emitter
 from flask_rooms.server.logins import Logins
 from flask_rooms.server.serving import Serving
 from flask_rooms.socket_requests.application import SocketRequest
@@ -40,7 +40,7 @@ class Parts:
     serving: Serving
     logins: Logins
     signals: SignalQueue
-    emitter: Emitter
+    acts: ActLog
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:

@@ -21,7 +21,7 @@ def complete_room(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the names of the rooms that begin with *incomplete*; none where anything fails."""
-    logging.getLogger("flask_rooms").disabled = True  # it would write into the line
+    logging.getLogger("flask_rooms").setLevel(logging.CRITICAL + 1)  # it would write into the line
     with suppress(Exception):
         app = ctx.ensure_object(ScriptInfo).load_app()
         with app.app_context():

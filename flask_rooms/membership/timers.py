@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.membership")
 
 
 class Timers:

@@ -26,7 +26,7 @@ from flask_rooms.protocol.messages import Absent, Listed, Operation, Present, Ro
 from flask_rooms.protocol.presence import Key, Replica
 from flask_rooms.results import Answer, Person
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.presence")
 
 #: Returns what others are to know of a member: a dictionary, or None for nothing.
 Describe: TypeAlias = "Callable[..., object]"

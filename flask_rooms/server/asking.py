@@ -23,7 +23,7 @@ from flask_rooms.server.packets import Encoded, decode, encode_event
 from flask_rooms.server.polls import Batches, Fate, Polls, size_of
 from flask_rooms.server.private import ServerInternals
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.server")
 
 T = TypeVar("T")
 

@@ -154,7 +154,7 @@ def test_the_shell_completes_the_names_of_rooms(network: Terminal, command: str)
 def test_it_completes_nothing_without_the_broker(network: Terminal) -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}"
 
-    assert network.completes("flask rooms show b", FLASK_ROOMS_BACKEND_URL=nowhere) == ""
+    assert network.completes("flask rooms show b", FLASK_ROOMS_BACKEND_URL=nowhere).strip() == ""
 
 
 def test_a_check_names_the_others(network: Terminal) -> None:

@@ -18,7 +18,9 @@ PACKAGE = Path(flask_rooms.__file__).parent
 def test_each_module_logs_to_the_logger_of_its_package() -> None:
     found = {}
     for path in PACKAGE.rglob("*.py"):
-        for name in re.findall(r"getLogger\((.*)\)", path.read_text(encoding="utf-8")):
+        for name in re.findall(
+            r"^logger = logging.getLogger\((.*)\)", path.read_text(encoding="utf-8"), re.MULTILINE
+        ):
             found[path] = name.strip('"')
     packages = {
         path: ".".join(["flask_rooms", *path.parent.relative_to(PACKAGE).parts]) for path in found

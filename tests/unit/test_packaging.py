@@ -41,6 +41,8 @@ def test_the_scripts_for_browsers_and_their_types_are_installed() -> None:
     static = {path.name for path in (PACKAGE / "static").iterdir()}
 
     assert static == {"rooms.d.ts", "rooms.js", "sails-adapter.js"}
+    page = {path.name for path in (PACKAGE / "admin" / "static").iterdir()}
+    assert page == {"admin.css", "admin.html", "admin.js", "charts.js", "dom.js"}
 
 
 @pytest.mark.skipif("TOX_ENV_NAME" not in os.environ, reason="tox installs the wheel")
