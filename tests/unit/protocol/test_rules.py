@@ -76,6 +76,14 @@ def test_the_driver_cites_the_rules_that_need_it() -> None:
     assert cited([driver]) == OF_THE_DRIVER
 
 
+@pytest.mark.parametrize("mutant", RULES, ids=lambda one: one.__name__)
+def test_each_mutant_replaces_what_its_base_has(mutant: type) -> None:
+    """One whose method was given another name would break nothing."""
+    own = {name for name in vars(mutant) if not name.startswith("__")}
+
+    assert any(hasattr(base, name) for base in mutant.__bases__ for name in own)
+
+
 def test_each_rule_has_a_mutant_or_a_reason_to_have_none() -> None:
     assert set(RULES.values()) | WITHOUT_MUTANT.keys() == set(documented())
     assert not WITHOUT_MUTANT.keys() & set(RULES.values())
