@@ -61,6 +61,11 @@ class WatchedLock:
         self.release()
 
 
+def _is_watched(module: str) -> bool:
+    # The client stands apart: emit() of python-socketio, which logs, is not thread-safe.
+    return module.startswith("flask_rooms.") and module != "flask_rooms.client"
+
+
 @contextmanager
 def watched() -> Iterator[None]:
     """Watch the locks that modules of Flask-Rooms make within the context."""
@@ -68,7 +73,7 @@ def watched() -> Iterator[None]:
 
     def make_watched() -> Any:
         where = str(sys._getframe(1).f_globals["__name__"])
-        return WatchedLock(make(), where) if where.startswith("flask_rooms.") else make()
+        return WatchedLock(make(), where) if _is_watched(where) else make()
 
     threading.Lock = make_watched  # type: ignore[assignment]
     try:
