@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from flask_rooms import Rooms
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends import MemoryBackend
 from flask_rooms.protocol.codec import Codec, decode_operation
-from flask_rooms.protocol.messages import Emit, Operation
+from flask_rooms.protocol.messages import Emit, Frame, Operation
 
 T = TypeVar("T")
 
@@ -160,14 +160,26 @@ class LocalCluster:
         return Wire(self.hub)
 
 
+class _EveryAddress(str):
+    """The address of a backend that receives also what is for a single other one."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
 class Wire:
-    """Receives what the workers of a cluster publish."""
+    """Receives what the workers of a cluster publish, to all and to one."""
 
     def __init__(self, hub: str) -> None:
         self._codec = Codec([SECRET], "flask-rooms", 2**24)
         self._backend = MemoryBackend("flask-rooms", hub=hub.removeprefix("memory://"))
+        self._backend.address = _EveryAddress()
         self._backend.open()
-        self._heard: dict[str, int] = {}  # sender -> its last operation, which may be repeated
+        # (sender, receiver) -> its last operation, which may be repeated
+        self._heard: dict[tuple[str, str], int] = {}
 
     def next_sender(self) -> str:
         """Return the name of the worker that publishes next."""
@@ -189,17 +201,24 @@ class Wire:
             payload = self._backend.receive(PATIENCE)
             assert payload is not None, "a worker has not published the fence"
             frame = self._codec.decode(payload)
-            for number, data in enumerate(frame.operations, frame.first):
-                operation = decode_operation(data)
-                double = number <= self._heard.get(frame.sender, 0)
-                if frame.sender not in unfinished or operation is None or double:
+            for operation in self._new_operations(frame):
+                if frame.sender not in unfinished:
                     continue
-                self._heard[frame.sender] = number
                 if isinstance(operation, Emit) and operation.rooms == (_FENCE,):
                     unfinished.remove(frame.sender)
                 else:
                     published[frame.sender].append(operation)
         return list(published.values())
+
+    def _new_operations(self, frame: Frame) -> Iterator[Operation]:
+        numbered = [*enumerate(frame.operations, frame.first)]
+        if frame.direct is not None:
+            numbered += enumerate(frame.direct.answers, frame.direct.first)
+        for number, data in numbered:
+            operation = decode_operation(data)
+            if operation is not None and number > self._heard.get((frame.sender, frame.to), 0):
+                self._heard[frame.sender, frame.to] = number
+                yield operation
 
 
 def make_app(name: str = "application") -> Flask:
