@@ -71,7 +71,7 @@ def test_two_workers_are_one_changed_line(tmp_path: Path, redis_broker: Broker) 
         here = f"http://127.0.0.1:{ports[0]}"
         with connection(here) as client:
             client.request("put", "/rooms/fun")
-            assert run_flask(tmp_path, "rooms", "list") == "1\tfun\n"
+            assert run_flask(tmp_path, "rooms", "list") == "MEMBERS  ROOM\n      1  fun\n"
         assert "Other workers that have answered" in run_flask(tmp_path, "rooms", "check")
 
 

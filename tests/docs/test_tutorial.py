@@ -46,7 +46,7 @@ def test_two_windows_on_two_workers(
         here, there = (f"http://127.0.0.1:{port}" for port in ports)
         ann, bob = (open_window(chromium, url) for url in (here, there))
         sid = ann.run("document.getElementById('you').textContent")
-        assert run_flask(directory, "rooms", "list") == "2\tfun\n"
+        assert run_flask(directory, "rooms", "list") == "MEMBERS  ROOM\n      2  fun\n"
 
         say(bob, "Hello")
         for window in (ann, bob):

@@ -61,7 +61,7 @@ def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]
 
 audiences = rooms | st.builds(User, texts)
 actions = st.sampled_from(["join", "leave", "leave_all", "disconnect"])
-kinds = st.sampled_from(["members", "users", "rooms", "rooms_of", "count"])
+kinds = st.sampled_from(["members", "users", "rooms", "rooms_of", "count", "statistics"])
 
 ages = st.floats(0, allow_infinity=False)
 places = st.tuples(numbers, texts)
