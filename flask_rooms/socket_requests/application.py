@@ -70,6 +70,8 @@ class _Adapted(Flask):
         vars(self)["wsgi_app"] = given if is_own else _EntryPoint(self, given)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if socket_of(environ) is not None:  # it has arrived with its handshake
+            return super().__call__(environ, start_response)
         arrival = Arrival(self, self, dict(environ))
         return _pass(arrival, super().__call__, environ, start_response)
 
@@ -93,6 +95,8 @@ class _EntryPoint(LocalProxy[_WSGI]):
         object.__setattr__(self, "_rooms_app", app)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if socket_of(environ) is not None:
+            return self._get_current_object()(environ, start_response)
         app, known = self._rooms_app, (environ.get(ARRIVAL), *_arriving.get())
         arrivals = [one for one in known if one is not None and one.app is app]
         arrival = arrivals[0] if arrivals else Arrival(app, self, dict(environ))
@@ -103,9 +107,6 @@ def _pass(
     arrival: Arrival, application: _WSGI, environ: dict[str, Any], start_response: Any
 ) -> Iterable[bytes]:
     """Call *application* with what has arrived, and let those inside it know."""
-    # A socket request begins with what the handshake was, and passes through the same middleware.
-    if socket_of(environ) is not None:
-        return application(environ, start_response)
     environ[ARRIVAL] = arrival
     token = _arriving.set((arrival, *_arriving.get()))
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from flask import Flask
 
@@ -13,15 +14,17 @@ from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.cookies import Cookies
-from flask_rooms.socket_requests.environ import mark_socket, socket_environ
+from flask_rooms.socket_requests.environ import Template, mark_socket, socket_environ
 from flask_rooms.socket_requests.serial_queue import SerialQueue
 
 
-class SocketState(NamedTuple):
+@dataclass(eq=False)
+class SocketState:
     """What is kept of one socket, for as long as it is connected."""
 
     queue: SerialQueue
     cookies: Cookies
+    template: Template | None = None
 
 
 class SocketContext:
@@ -55,6 +58,13 @@ class SocketContext:
                 socket.state = SocketState(queue, Cookies(handshake.get("HTTP_COOKIE", "")))
             state: SocketState = socket.state
             return state
+
+    def template(self, socket: Socket, handshake: dict[str, Any]) -> Template:
+        """Return what the requests of a socket have in common."""
+        state = self.state(socket, handshake)
+        if state.template is None:
+            state.template = Template(handshake)
+        return state.template
 
     def environ(self, socket: Socket, namespace: str, handshake: dict[str, Any]) -> dict[str, Any]:
         """Return the environment of a socket outside any request, with all its cookies."""

@@ -79,37 +79,73 @@ def socket_of(environ: Mapping[str, Any]) -> tuple[str, str] | None:
     return body.socket if marked is None and isinstance(body, _Body) else marked
 
 
-def request_environ(
-    verb: str, payload: Payload, handshake: Mapping[str, Any], allowed: Collection[str]
-) -> dict[str, Any]:
+class Template:
     """
-    Return the environment of a socket request.
+    What all socket requests of a connection have in common, made with the first of them.
 
     Args:
-        verb: The method, in lower case.
-        payload: The request that the client has sent.
         handshake: The environment of the handshake.
-        allowed: Headers that clients may set besides the usual ones, in lower case.
+
+    Attributes:
+        entry: What the server has called with the handshake; None if no server has.
     """
-    media_type = payload.body[1] if payload.body else ""
-    original = _original(handshake)
-    # The mount that middleware takes off the path is put on here: it sees what it does over HTTP.
-    path = _mount(handshake) + unquote_to_bytes(_below_prefix(payload, handshake)).decode("latin-1")
-    environ = socket_environ(original) | {
-        "REQUEST_METHOD": verb.upper(),
-        "PATH_INFO": path,  # as in PEP 3333
-        "QUERY_STRING": payload.query,
-        "CONTENT_LENGTH": str(len(payload.body[0]) if payload.body else 0),
-        "HTTP_ACCEPT": "application/json",
-    }
-    if media_type:
-        environ["CONTENT_TYPE"] = media_type
-    for name, value in payload.headers.items():
-        lower, key = name.lower(), "HTTP_" + name.upper().replace("-", "_")
-        may_add = lower in _UNLESS_IN_HANDSHAKE or lower in allowed
-        if lower in _PER_REQUEST or (may_add and key not in handshake and key not in original):
-            environ[key] = value
-    return environ
+
+    __slots__ = ("_common", "_handshake", "_mount", "_original", "_prefixes", "entry")
+
+    def __init__(self, handshake: Mapping[str, Any]) -> None:
+        arrival: Arrival | None = handshake.get(ARRIVAL)
+        self.entry = arrival.entry if arrival else None
+        self._handshake = handshake
+        # As it was before any middleware inside the application.
+        self._original = original = arrival.environ if arrival else handshake
+        self._common = socket_environ(original)
+        # What middleware inside the application has taken off the path of the handshake.
+        before, after = str(original.get("PATH_INFO", "")), str(handshake.get("PATH_INFO", ""))
+        self._mount = before.removesuffix(after) if after and before.endswith(after) else ""
+        # What the path of the application begins with: as it says, and as it was mounted.
+        self._prefixes = _script_name(handshake), _script_name(original) + self._mount
+
+    def environ(self, verb: str, payload: Payload, allowed: Collection[str]) -> dict[str, Any]:
+        """
+        Return the environment of a socket request.
+
+        Args:
+            verb: The method, in lower case.
+            payload: The request that the client has sent.
+            allowed: Headers that clients may set besides the usual ones, in lower case.
+        """
+        # With the mount that middleware takes off the path: it sees what it does over HTTP.
+        path = self._mount + unquote_to_bytes(self._below_prefix(payload)).decode("latin-1")
+        environ = self._common | {
+            "REQUEST_METHOD": verb.upper(),
+            "PATH_INFO": path,  # as in PEP 3333
+            "QUERY_STRING": payload.query,
+            "CONTENT_LENGTH": str(len(payload.body[0]) if payload.body else 0),
+            "HTTP_ACCEPT": "application/json",
+        }
+        media_type = payload.body[1] if payload.body else ""
+        if media_type:
+            environ["CONTENT_TYPE"] = media_type
+        for name, value in payload.headers.items():
+            lower, key = name.lower(), "HTTP_" + name.upper().replace("-", "_")
+            may_add = lower in _UNLESS_IN_HANDSHAKE or lower in allowed
+            if lower in _PER_REQUEST or (may_add and not self._in_handshake(key)):
+                environ[key] = value
+        return environ
+
+    def full_path(self, payload: Payload) -> str:
+        """Return the path as a browser sees it, with the prefix under which the application is."""
+        return self._prefixes[0] + self._below_prefix(payload)
+
+    def _in_handshake(self, key: str) -> bool:
+        return key in self._handshake or key in self._original
+
+    def _below_prefix(self, payload: Payload) -> str:
+        """Return the path below the application, whether or not the client has given the prefix."""
+        for prefix in self._prefixes:
+            if _is_below(payload.path, prefix):
+                return payload.path[len(prefix) :] or "/"
+        return payload.path
 
 
 def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,45 +168,6 @@ def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-
-
-def full_path(payload: Payload, handshake: Mapping[str, Any]) -> str:
-    """Return the path as a browser sees it, with the prefix under which the application is."""
-    prefix = _prefixes(handshake)[0]
-    return prefix + _below_prefix(payload, handshake)
-
-
-def entry_of(handshake: Mapping[str, Any]) -> Callable[..., Any] | None:
-    """Return what the server has called with the handshake; None if no server has."""
-    arrival: Arrival | None = handshake.get(ARRIVAL)
-    return arrival.entry if arrival else None
-
-
-def _original(handshake: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the handshake as it was before any middleware inside the application."""
-    arrival: Arrival | None = handshake.get(ARRIVAL)
-    return arrival.environ if arrival else handshake
-
-
-def _below_prefix(payload: Payload, handshake: Mapping[str, Any]) -> str:
-    """Return the path below the application, whether or not the client has given the prefix."""
-    for prefix in _prefixes(handshake):
-        if _is_below(payload.path, prefix):
-            return payload.path[len(prefix) :] or "/"
-    return payload.path
-
-
-def _prefixes(handshake: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what the path of the application begins with: as it says, and as it was mounted."""
-    mounted = _script_name(_original(handshake)) + _mount(handshake)
-    return _script_name(handshake), mounted
-
-
-def _mount(handshake: Mapping[str, Any]) -> str:
-    """Return what middleware inside the application has taken off the path of the handshake."""
-    before = str(_original(handshake).get("PATH_INFO", ""))
-    after = str(handshake.get("PATH_INFO", ""))
-    return before.removesuffix(after) if after and before.endswith(after) else ""
 
 
 def _script_name(environ: Mapping[str, Any]) -> str:

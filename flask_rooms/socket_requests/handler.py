@@ -23,13 +23,7 @@ from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.engine_io import check_post
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
-from flask_rooms.socket_requests.environ import (
-    entry_of,
-    full_path,
-    mark_socket,
-    request_environ,
-    socket_of,
-)
+from flask_rooms.socket_requests.environ import mark_socket, socket_of
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
 from flask_rooms.socket_requests.serial_queue import Admission
 from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call
@@ -174,8 +168,9 @@ class SocketRequests:
         self._wait_for_reader(event.socket)
         if not event.socket.connected:
             return
-        path = full_path(payload, handshake)
-        environ = request_environ(verb, payload, handshake, self._headers)
+        template = self._context.template(event.socket, handshake)
+        path = template.full_path(payload)
+        environ = template.environ(verb, payload, self._headers)
         body = payload.body[0] if payload.body else b""
         mark_socket(environ, event.socket.sid, event.namespace, body)
         cookies = self._context.state(event.socket, handshake).cookies
@@ -183,7 +178,7 @@ class SocketRequests:
             environ["HTTP_COOKIE"] = header
         try:
             # Where the handshake came in, so that what is put around that sees the request.
-            entry = entry_of(handshake) or self._app
+            entry = template.entry or self._app
             response = call(entry, environ, lambda: event.socket.connected)
             cookies.update(response.all("set-cookie"), path)
             reply = acknowledgement_of(response)
@@ -218,7 +213,13 @@ class SocketRequests:
     def _acknowledge(self, event: _Event, reply: dict[str, Any]) -> None:
         if event.id is None or not event.socket.connected:
             return
-        packet = self._internals.packet(ACK, namespace=event.namespace, id=event.id, data=[reply])
+        packet = self._internals.packet(
+            ACK,
+            namespace=event.namespace,
+            id=event.id,
+            data=[reply],
+            binary=isinstance(reply["body"], bytes),  # else it would look for bytes everywhere
+        )
         self._send(event.socket, packet)
 
     def _send(self, socket: Socket, packet: Any) -> None:
