@@ -108,7 +108,8 @@ class Dispatcher:
             own = tuple(sid for sid in change.sids if owner_of(sid) == name)
             if not own:
                 return
-            change = change._replace(sids=own)
+            if len(own) < len(change.sids):
+                change = change._replace(sids=own)
         receiver = threading.get_ident()
         join = self._begin(event, change)
 

@@ -126,7 +126,7 @@ class Transport:
 
     def log_warnings(self) -> None:
         """Log what there is to warn of; the caller holds no lock."""
-        while True:
+        while self._unlogged:
             try:
                 text, *args = self._unlogged.popleft()
             except IndexError:  # also where another thread has taken the last one

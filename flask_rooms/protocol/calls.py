@@ -8,6 +8,9 @@ from flask_rooms.protocol.membership import Membership, State
 from flask_rooms.protocol.messages import Ask, Change, Done, Query, Reply
 from flask_rooms.protocol.pending import Completed, Pending, TimedOut
 
+_MAY_ANSWER = (State.ALIVE, State.JOINING, State.SUSPECT)
+_GONE = (State.DEAD, State.RULED_OUT)
+
 
 class PendingCalls:
     """
@@ -72,13 +75,13 @@ class PendingCalls:
         return any(number < before for number in self._unconfirmed)
 
     def _await(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
-        match self._membership.state_of(name):
-            case State.JOINING | State.ALIVE | State.SUSPECT:
-                pending.awaited[name] = sids
-            case State.DEAD | State.RULED_OUT:
-                pending.unknown += sids
-            case _:
-                pending.unmet[name] = sids
+        state = self._membership.state_of(name)
+        if state in _MAY_ANSWER:
+            pending.awaited[name] = sids
+        elif state in _GONE:
+            pending.unknown += sids
+        else:
+            pending.unmet[name] = sids
 
     def unanswered_by(self, number: int) -> tuple[str, ...]:
         """Return the workers that have not answered operation *number* yet."""

@@ -90,7 +90,9 @@ def _word(*allowed: str) -> _Check:
 
 def _many(item: _Check) -> _Check:
     def check(value: Any) -> tuple[Any, ...]:
-        return tuple(item(one) for one in _exactly(list)(value))
+        if type(value) is not list:
+            raise BadMessage("malformed")
+        return tuple([item(one) for one in value])
 
     return check
 
@@ -229,7 +231,7 @@ def decode_operation(data: bytes) -> Operation | None:
     # A later version may have added fields; it never removes one.
     if len(fields) < len(checks):
         raise BadMessage("malformed")
-    return kind(*(check(value) for check, value in zip(checks, fields, strict=False)))
+    return kind(*[check(value) for check, value in zip(checks, fields, strict=False)])
 
 
 def _heartbeat(value: Any) -> Heartbeat:

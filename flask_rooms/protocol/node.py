@@ -554,10 +554,11 @@ class Node:
         operation has echoed, and no other worker reports it.
         """
         events: list[Event] = []
-        known = self._membership.known_by_name if numbers else frozenset()
+        known: frozenset[str] | None = None  # what most calls need not know
         for number in numbers:
             is_known = self.is_settled or self._calls.has_reached_all(number)
             if is_known and number < self._delivery.first_unechoed:
+                known = self._membership.known_by_name if known is None else known
                 unknown = self._calls.rule_out(number, known)
                 self._membership.rule_out(unknown, now - self._clock.born)
             completed = self._calls.complete(number)

@@ -34,7 +34,7 @@ class TimedOut:
     newer: int = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class Pending:
     """
     An operation that some workers have not answered yet.
