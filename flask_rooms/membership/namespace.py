@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,8 +19,9 @@ class Socket:
     Args:
         sid: The socket ID.
         eio_sid: The Engine.IO session that carries it (several namespaces may share one).
-        rooms: The rooms it is a member of, that of its own ID included; kept for the disconnect
-            handler after the memberships have ended.
+        rooms: The rooms it is a member of, that of its own ID included, as the keys of a dict,
+            which takes half of a set's memory; kept for the disconnect handler after the
+            memberships have ended.
         user: Its user, where that is known.
         accepted: Whether the connect handler has accepted it.
         ended: Whether its memberships have ended, since it is being disconnected.
@@ -34,7 +35,7 @@ class Socket:
 
     sid: str
     eio_sid: str
-    rooms: set[Room] = field(default_factory=set)
+    rooms: dict[Room, None] = field(default_factory=dict)
     user: User | None = None
     accepted: bool = False
     ended: bool = False
@@ -140,7 +141,6 @@ class Namespace:
     Attributes:
         sockets: By socket ID.
         by_eio_sid: The same by Engine.IO session, without those that are leaving.
-        members: Room or user -> its sockets by ID; never empty.
         joining: Room -> socket ID -> the joins that wait for a guard; never empty.
         joining_rooms: Socket ID -> the rooms of its joins that wait for a guard; never empty.
     """
@@ -149,7 +149,8 @@ class Namespace:
         self.name = name
         self.sockets: dict[str, Socket] = {}
         self.by_eio_sid: dict[str, Socket] = {}
-        self.members: dict[Audience, dict[str, Socket]] = {}
+        # Room or user -> its sockets by ID; where it has only one, as most have, that socket.
+        self._members: dict[Audience, dict[str, Socket] | Socket] = {}
         self.joining: dict[Audience, dict[str, set[PendingJoin]]] = {}
         self.joining_rooms: dict[str, dict[Room, None]] = {}
 
@@ -158,7 +159,7 @@ class Namespace:
         self.sockets[socket.sid] = self.by_eio_sid[socket.eio_sid] = socket
         for audience in (socket.user, *socket.rooms):
             if audience is not None:
-                self.members.setdefault(audience, {})[socket.sid] = socket
+                self._enter(audience, socket)
 
     def remove(self, socket: Socket) -> list[MembershipEvent]:
         """Forget a socket."""
@@ -194,10 +195,9 @@ class Namespace:
         """Make a socket a member; None when it was one."""
         if room in socket.rooms:
             return None
-        socket.rooms.add(room)
-        members = self.members.setdefault(room, {})
-        members[socket.sid] = socket
-        return self._event(socket, room, joined=True, edge=len(members) == 1)
+        socket.rooms[room] = None
+        edge = self._enter(room, socket)
+        return self._event(socket, room, joined=True, edge=edge)
 
     def leave(self, socket: Socket, room: Room) -> MembershipEvent | None:
         """End a membership; None when there was none."""
@@ -205,7 +205,7 @@ class Namespace:
             self._cancel_joins(socket.sid, room)
         if room not in socket.rooms:
             return None
-        socket.rooms.remove(room)
+        del socket.rooms[room]
         edge = self._drop(room, socket.sid)
         return self._event(socket, room, joined=False, edge=edge)
 
@@ -214,7 +214,7 @@ class Namespace:
         if socket.ended:
             return []
         self._cancel_all_joins(socket.sid)
-        left = (self.leave(socket, room) for room in socket.rooms - {socket.sid})
+        left = (self.leave(socket, room) for room in [*socket.rooms] if room != socket.sid)
         return [event for event in left if event is not None]
 
     def end(self, socket: Socket) -> list[MembershipEvent]:
@@ -231,8 +231,8 @@ class Namespace:
     def rooms(self, prefix: str) -> dict[Room, int]:
         """Return the rooms here, without those of socket IDs, with the number of their members."""
         return {
-            room: len(members)
-            for room, members in self.members.items()
+            room: 1 if isinstance(members, Socket) else len(members)
+            for room, members in self._members.items()
             if isinstance(room, str | int)
             and str(room).startswith(prefix)
             and not is_own_room(room)
@@ -243,16 +243,16 @@ class Namespace:
         # A socket that has ended keeps its rooms for the disconnect handler alone.
         live = [socket for socket in self.sockets.values() if not socket.ended]
         own = sum(socket.sid in socket.rooms for socket in live)  # which has no other member
-        users = sum(type(audience) is User for audience in self.members)
+        users = sum(type(audience) is User for audience in self._members)
         memberships = sum(len(socket.rooms) for socket in live) - own
-        return Sizes(len(live), len(self.members) - users - own, memberships, users)
+        return Sizes(len(live), len(self._members) - users - own, memberships, users)
 
     def sids_of(self, change: Change) -> Sequence[str]:
         """Return the sockets that a change names, or the members that it is for."""
         if change.source is None:
             return change.sids
         if change.action == "join":
-            return [*self.members.get(change.source, ())]
+            return [*self.members(change.source)]
         return self.members_of(change.source)
 
     def prepare(self, join: PendingJoin, sids: Iterable[str], rooms: Iterable[Room]) -> None:
@@ -276,9 +276,14 @@ class Namespace:
                 self._cancel_joins(sid, room)
         return standing
 
+    def members(self, audience: Audience) -> Mapping[str, Socket]:
+        """Return the sockets of a room or a user, by their IDs."""
+        members = self._members.get(audience, {})
+        return {members.sid: members} if isinstance(members, Socket) else members
+
     def members_of(self, source: Audience) -> list[str]:
         """Return the sockets that are in a room, and those whose join waits for a guard."""
-        return [*(self.members.get(source, {}) | self.joining.get(source, {}))]
+        return [*{**self.members(source), **self.joining.get(source, {})}]
 
     def make_stale(self, room: Room) -> None:
         """Have guards asked again about the joins of a room that wait for them."""
@@ -302,20 +307,31 @@ class Namespace:
         omitted: set[Any] = set()
         for audience in omit:
             omitted.add(audience)  # a socket may have left the room of its own ID
-            omitted.update(self.members.get(audience, ()))
+            omitted.update(self.members(audience))
         return [sid for sid in sids if sid not in omitted]
 
     def _event(self, socket: Socket, room: Room, *, joined: bool, edge: bool) -> MembershipEvent:
         user = None if socket.user is None else socket.user.id
         return MembershipEvent(self.name, socket.sid, user, room, joined, edge)
 
+    def _enter(self, audience: Audience, socket: Socket) -> bool:
+        """Add a member; return True when it is the first one here."""
+        members = self._members.setdefault(audience, socket)
+        if members is socket:
+            return True
+        if isinstance(members, Socket):
+            members = self._members[audience] = {members.sid: members}
+        members[socket.sid] = socket
+        return False
+
     def _drop(self, audience: Audience, sid: str) -> bool:
         """Remove a member; return True when it was the last one here."""
-        members = self.members[audience]
+        members = self._members[audience]
+        if isinstance(members, Socket) or len(members) == 1:
+            del self._members[audience]
+            return True
         del members[sid]
-        if not members:
-            del self.members[audience]
-        return not members
+        return False
 
 
 def _remove(index: dict[Any, dict[Any, Any]], key: object, one: object) -> None:

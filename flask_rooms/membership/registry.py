@@ -174,7 +174,7 @@ class Registry:
                 return None
             self._namespaces[namespace] = here
             attempt.sid = sid
-            socket = Socket(sid, eio_sid, rooms={sid}, user=user, expires=attempt.expires)
+            socket = Socket(sid, eio_sid, rooms={sid: None}, user=user, expires=attempt.expires)
             # Rule `newest-stays`: later than every place that this worker has heard of.
             socket.order = self._latest = max(time.time_ns() // 1000, self._latest + 1)
             here.add(socket)
@@ -274,7 +274,7 @@ class Registry:
         """Rule `newest-stays`: return when the last one connected that outlasts *limit*, or 0."""
         if change.source is None or change.options.omit:
             return 0
-        sockets = here.members.get(change.source, {}).values()
+        sockets = here.members(change.source).values()
         return max((one.order for one in sockets if one.outlasts and one.place > limit), default=0)
 
     def outlast(self, socket: Socket) -> Place:
@@ -292,7 +292,7 @@ class Registry:
         """Return the sockets that would be in too many rooms."""
 
         def is_crowded(socket: Socket) -> bool:
-            new = len(set(rooms) - socket.rooms)
+            new = len(set(rooms) - socket.rooms.keys())
             return bool(new) and len(socket.rooms) - 1 + new > self._rooms_per_socket
 
         found = ((sid, here.live_socket(sid)) for sid in sids)
@@ -357,7 +357,7 @@ class Registry:
         with self._lock:
             here = self._namespace(namespace)
             here.make_stale(room)
-            return [*here.members.get(room, ())]
+            return [*here.members(room)]
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -374,8 +374,12 @@ class Registry:
                 return list(rooms), list(rooms.values())
             if query.kind == "rooms_of":
                 socket = here.live_socket(str(about))
-                return ([], []) if socket is None else ([*(socket.rooms - {socket.sid})], [])
-            sockets = here.sockets if about is None else here.members.get(about, {})
+                return (
+                    ([], [])
+                    if socket is None
+                    else ([room for room in socket.rooms if room != socket.sid], [])
+                )
+            sockets = here.sockets if about is None else here.members(about)
             connected = [socket for socket in sockets.values() if not socket.ended]
         if query.kind == "count":
             return [], [len(connected)]
@@ -403,17 +407,17 @@ class Registry:
             if rooms is None:
                 found = {s.sid: s.eio_sid for s in here.sockets.values() if not s.ended}
             for room in rooms or ():
-                for sid, socket in here.members.get(room, {}).items():
+                for sid, socket in here.members(room).items():
                     found[sid] = socket.eio_sid
             for audience in omit:
-                for sid in here.members.get(audience, ()):
+                for sid in here.members(audience):
                     found.pop(sid, None)
             return found
 
     def has_members(self, namespace: str, room: Room) -> bool:
         """Whether a room has a member here."""
         with self._lock:
-            return room in self._namespace(namespace).members
+            return bool(self._namespace(namespace).members(room))
 
     def rooms_of(self, namespace: str, sid: str) -> frozenset[Room]:
         """Return the rooms of a socket, its own included; none when it is not here."""
@@ -456,7 +460,7 @@ class Registry:
             found = {
                 socket.eio_sid
                 for here in self._namespaces.values()
-                for socket in here.members.get(user, {}).values()
+                for socket in here.members(user).values()
             }
             for other in self._attempts.values():  # in the order in which they began
                 if other is attempt:

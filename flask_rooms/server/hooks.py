@@ -76,7 +76,7 @@ class HookRunner:
         handshake = self._internals.handshake(socket.eio_sid)
         if not self._hooks.after_disconnect or handshake is None:
             return
-        rooms = frozenset(socket.rooms - {socket.sid})
+        rooms = frozenset(socket.rooms.keys() - {socket.sid})
         try:
             with self._app.request_context(self._environ_of(socket, namespace, handshake)):
                 for hook in self._hooks.after_disconnect:
