@@ -97,9 +97,13 @@ def peer_of(contender: Contender) -> Contender:
 
 
 def chosen(only: str) -> list[Contender]:
-    """Return the contenders whose names contain each word of *only*."""
-    words = only.lower().split()
-    return [one for one in CONTENDERS if all(word in one.name.lower() for word in words)]
+    """Return the contenders whose names contain each word of *only*, or of a part after a comma."""
+    choices = [words.split() for words in only.lower().split(",")]
+    return [
+        one
+        for one in CONTENDERS
+        if any(all(word in one.name.lower() for word in words) for words in choices)
+    ]
 
 
 @contextmanager

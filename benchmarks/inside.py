@@ -26,7 +26,7 @@ from flask_socketio import join_room, leave_room
 from werkzeug.test import EnvironBuilder
 
 from benchmarks.local import LocalApp
-from benchmarks.table import markdown, spread
+from benchmarks.table import markdown, short, spread
 from benchmarks.versions import versions
 from flask_rooms import sockets
 
@@ -212,7 +212,8 @@ def _memory(rooms: int, app: LocalApp) -> float:
 
 def _disconnect(rooms: int, app: LocalApp) -> float:
     _fill(app, rooms)
-    gone, app.sids = app.sids[:100], app.sids[100:]
+    count = min(100, len(app.sids) // 10)
+    gone, app.sids = app.sids[:count], app.sids[count:]
     took = _cpu(lambda: [app.manager.basic_disconnect(sid, "/") for sid in gone], len(gone))
     for room in range(rooms):
         app.manager.basic_close_room(f"{rooms}-{room}", "/")
@@ -244,8 +245,8 @@ def table(records: Iterable[dict[str, object]]) -> str:
         assert isinstance(ours, list)
         assert isinstance(peer, list)
         assert isinstance(ratios, list)
-        row = [str(one["what"]), f"{median(ours):,.3g} {one['unit']}", str(one["peer_does"])]
-        row += [f"{median(peer):,.3g} {one['unit']}", f"{median(ratios):.2g}", spread(ratios)]
+        row = [str(one["what"]), f"{short(median(ours))} {one['unit']}", str(one["peer_does"])]
+        row += [f"{short(median(peer))} {one['unit']}", f"{median(ratios):.2g}", spread(ratios)]
         rows.append(row)
     head = ["", "Flask-Rooms", "beside", "python-socketio", "ratio", "spread of the ratio"]
     return markdown(head, rows)

@@ -20,7 +20,10 @@ def parse(program: str, **numbers: int) -> argparse.Namespace:
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument(
-        "--only", metavar="WORDS", default="", help="run contenders whose names contain these words"
+        "--only",
+        metavar="WORDS",
+        default="",
+        help="run contenders whose names contain these words; alternatives after a comma",
     )
     options = parser.parse_args()
     options.contenders = chosen(options.only)

@@ -78,7 +78,11 @@ def measure(contender: Contender, singles: int, burst: int) -> list[Record]:
 def figures(
     begun: Trial, clock: Callable[[Trial, list[str]], int], singles: int, burst: int
 ) -> Record:
-    """Return the microseconds of single leaves, and the leaves per second of a burst."""
+    """
+    Return the microseconds of single leaves, and the leaves per second of a burst.
+
+    Also the processor time of both workers for each leave of it, in microseconds.
+    """
     name = clock.__name__
     rooms = {
         kind: [f"{name}-{kind}-{number}" for number in range(count)]
@@ -89,8 +93,15 @@ def figures(
     for room in rooms["warm"]:
         clock(begun, [room])
     alone = quantiles([clock(begun, [room]) / 1e3 for room in rooms["single"]], n=100)
+    before = begun.cpu()
     rate = burst / (clock(begun, rooms["burst"]) / 1e9)
-    return {"p50": round(alone[49]), "p99": round(alone[98]), "rate": round(rate)}
+    cpu = (begun.cpu() - before) / burst / 1e3
+    return {
+        "p50": round(alone[49]),
+        "p99": round(alone[98]),
+        "rate": round(rate),
+        "cpu": round(cpu, 1),
+    }
 
 
 def done_there(begun: Trial, rooms: list[str]) -> int:

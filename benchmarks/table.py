@@ -50,7 +50,7 @@ def lost_leaves(records: Iterable[Record]) -> str:
 def speed(records: Iterable[Record]) -> str:
     """Return the table of speeds, with the ratios to the peer on the same broker."""
     head = ["", "measured until", "one at a time, p50", "p99", "times the peer's p50"]
-    head += ["back to back", "times the peer's"]
+    head += ["back to back", "times the peer's", "processor time"]
     rows = []
     for (contender, stop), some in _grouped(records, "contender", "stop").items():
         row = [contender, stop]
@@ -58,13 +58,14 @@ def speed(records: Iterable[Record]) -> str:
         row.append(spread(one["times_as_long"] for one in some if "times_as_long" in one))
         row.append(f"{spread(one['rate'] for one in some)} /s")
         row.append(spread(one["times_as_many"] for one in some if "times_as_many" in one))
+        row.append(f"{spread(one['cpu'] for one in some if 'cpu' in one)} us")
         rows.append(row)
     return markdown(head, rows)
 
 
 def spread(values: Iterable[float]) -> str:
     """Return the smallest and the largest of *values*, or one value if they are equal."""
-    shown = [_short(value) for value in sorted(values)] or ["-"]
+    shown = [short(value) for value in sorted(values)] or ["-"]
     return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
 
 
@@ -74,7 +75,8 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Return a figure with three digits, or whole where it is large."""
     return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:.3g}"
 
 

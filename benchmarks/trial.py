@@ -39,6 +39,10 @@ class Trial:
         """Start leaves on the worker *here*; driver.py explains the arguments and the result."""
         self.here.tell("leave", sid=self.sid, rooms=rooms, interval=interval, announce=announce)
 
+    def cpu(self) -> int:
+        """Return the processor time of both workers, in nanoseconds."""
+        return sum(int(worker.ask("cpu")["spent"]) for worker in (self.here, self.there))
+
     def rooms(self) -> set[str]:
         """Return the rooms of the client, including that of its ID; none if it is gone."""
         return set(self.there.ask("rooms", sid=self.sid)["rooms"])

@@ -123,6 +123,10 @@ class Driver:
         if room == self._watched:
             self.say(left=room, at=now)
 
+    def cpu(self) -> None:
+        """Print the processor time of this worker."""
+        self.say(did="cpu", spent=time.process_time_ns())
+
     def called(self) -> None:
         """Print the total number of leaves made."""
         self.say(did="called", count=self._called)

@@ -60,6 +60,11 @@ const commands = (io) => ({
     say({ did: "watch" });
   },
 
+  cpu() {
+    const { user, system } = process.cpuUsage(); // in microseconds
+    say({ did: "cpu", spent: (user + system) * 1000 });
+  },
+
   called() {
     say({ did: "called", count: called });
   },

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import report, table
+
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 
 #: Seconds that a benchmark with so little to do may take, on a machine that is busy.
 TIMEOUT = 120.0
@@ -40,7 +45,8 @@ def run(benchmark: str, **options: int) -> tuple[list[dict[str, Any]], str]:
     ]
     assert versions["versions"]["Flask-Rooms"]
     head = next(line for line in done.stdout.splitlines() if line.startswith("|"))
-    assert f"\n{head}\n" in DOCUMENT.read_text(encoding="utf-8")
+    pages = [page.read_text(encoding="utf-8") for page in (DOCUMENT, PERFORMANCE)]
+    assert any(f"\n{head}\n" in page for page in pages)
     return records, "\n".join(
         line for line in done.stdout.splitlines() if line.startswith("| Flask-Rooms")
     )
@@ -48,23 +54,44 @@ def run(benchmark: str, **options: int) -> tuple[list[dict[str, Any]], str]:
 
 def test_no_leave_is_lost_to_a_fault() -> None:
     """Whatever the fault is: no membership remains, and the client has stayed."""
-    records, table = run("lost_leaves", leaves=200, quiet=1)
+    records, printed = run("lost_leaves", leaves=200, quiet=1)
 
     assert [one["fault"] for one in records] == ["cut", "outage"]
     for one in records:
         assert (one["lost_silently"], one["lost_with_error"], one["connected"]) == (0, 0, True)
         assert 0 < one["called_by_its_end"] <= one["leaves"] == 200
         assert one["server"].startswith("Redis ")
-    assert table.count("\n") == 1
+    assert printed.count("\n") == 1
+
+
+def test_calls_inside_a_worker_are_compared_and_the_page_has_room_for_it(tmp_path: Path) -> None:
+    """Each has both figures in each round, and every table of the page has its place."""
+    printed = tmp_path / "inside.txt"
+    with printed.open("w") as file:
+        command = [sys.executable, "-m", "benchmarks.inside", "--rounds=1", "--clients=200"]
+        subprocess.run(command, cwd=ROOT, stdout=file, timeout=TIMEOUT, check=True)
+
+    records = [one for one in table.read(printed) if one.get("benchmark") == "inside"]
+    assert len(records) == 9
+    for one in records:
+        assert len(one["ours"]) == len(one["peer"]) == len(one["ratio"]) == 1
+        assert one["ours"][0] > 0
+    page = PERFORMANCE.read_text(encoding="utf-8")
+    for name in ("versions", "speed", "inside"):
+        page = report.replaced(page, name, f"| {name} |")
+        assert f"\n| {name} |\n" in page
+    for plot in re.findall(r"!\[.*\]\((.*)-light.svg\)", page):
+        for scheme in ("light", "dark"):
+            ElementTree.parse(DOCUMENT.parent / f"{plot}-{scheme}.svg")
 
 
 def test_speed_is_measured_until_done_and_until_confirmed() -> None:
     """Without its peer there is no ratio."""
-    records, table = run("speed", rounds=1, singles=20, burst=50)
+    records, printed = run("speed", rounds=1, singles=20, burst=50)
 
     assert [one["stop"] for one in records] == ["done there", "confirmed here"]
     for one in records:
         assert one["p50"] <= one["p99"]
         assert one["rate"] > 0
         assert "times_as_long" not in one
-    assert table.count("\n") == 1
+    assert printed.count("\n") == 1
