@@ -82,7 +82,7 @@ _BROKER: tuple[tuple[str, str, str], ...] = (
         "this Redis is a read-only replica: connect all workers to its master.",
     ),
     (
-        r"MOVED|CLUSTERDOWN|CROSSSLOT",
+        r"MOVED|CLUSTERDOWN|CROSSSLOT|cluster mode",
         "redis-cluster",
         "Redis Cluster is not supported: use one Redis, or Sentinel.",
     ),
@@ -131,11 +131,19 @@ def kind_of_error(error: str) -> tuple[str, str]:
     return "broker", _ANY
 
 
+def _of_unfit(cluster: Cluster) -> Finding | None:
+    found = cluster.backend.unfit()
+    for _, kind, advice in _BROKER:
+        if kind == found:
+            return Finding(kind, f"{cluster.backend!r} does not connect all workers: {advice}")
+    return None
+
+
 def check(cluster: Cluster, queries: Queries) -> Finding:
     """Ask all workers, and return what is wrong; call it when this worker has joined."""
     if isinstance(cluster.backend, MemoryBackend):
         return Finding("memory", ONLY_ITSELF)
-    finding = of_broker(cluster)
+    finding = of_broker(cluster) or _of_unfit(cluster)
     if finding is not None:
         return finding
     answer = queries.workers()

@@ -107,6 +107,14 @@ class Backend(ABC):
         """
         return []
 
+    def unfit(self) -> str | None:
+        """
+        Return why this broker does not connect all workers, as a kind of `flask rooms check`.
+
+        None if it does, or cannot tell.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Disconnect, and wake a waiting receive(); closing twice has no effect."""

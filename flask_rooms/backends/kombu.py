@@ -143,6 +143,11 @@ class KombuBackend(Backend):
         publisher = self._publisher
         return [] if publisher is None else publisher.elsewhere()
 
+    def unfit(self) -> str | None:
+        """Return "replica" or "redis-cluster" for a Redis that is one, else None."""
+        publisher = self._publisher
+        return None if publisher is None else publisher.unfit()
+
     def close(self) -> None:
         """Disconnect, and wake a waiting receive(); closing twice has no effect."""
         publisher, self._publisher = self._publisher, None
@@ -248,6 +253,13 @@ class _Publisher(_Link):
                 return session.elsewhere()
         except BackendError:
             return []
+
+    def unfit(self) -> str | None:
+        try:
+            with self._use() as session:
+                return session.unfit()
+        except BackendError:
+            return None
 
 
 class _Subscriber(_Link):

@@ -83,6 +83,10 @@ class Session(ABC):
         """Return where else on this broker sessions are subscribed, in words."""
         return []
 
+    def unfit(self) -> str | None:
+        """Return why this broker does not connect all workers, or None."""
+        return None
+
     def drain(self, timeout: float) -> bool:
         """Handle the broker's next message; return False if none arrived in *timeout* seconds."""
         try:
@@ -138,6 +142,15 @@ class RedisSession(Session):
         found = [re.fullmatch(r"/(\d+)\.([^/]+)", one) for one in topics if one != self._topic]
         named = [(one[1], unquote(one[2])) for one in found if one]
         return [f"database {db}, channel {channel!r}" for db, channel in sorted(named)]
+
+    def unfit(self) -> str | None:
+        # Both take every command that is used here. What a replica is told reaches no master, and
+        # a node of a cluster that fails is replaced by another one, of another address.
+        self._send("INFO")
+        info = self._redis.read_response()
+        if b"cluster_enabled:1" in info:
+            return "redis-cluster"
+        return "replica" if b"role:slave" in info else None
 
     def subscribe(self, address: str, take: Take) -> None:
         self._take = take

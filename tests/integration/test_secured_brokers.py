@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flask_rooms.api.check import kind_of_error
 from flask_rooms.backends import from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
@@ -57,8 +58,10 @@ def test_messages_pass_over_tls_to_a_broker_whose_authority_is_trusted(
             assert backend.receive(PATIENCE) == payload
         assert backend.audience() == 1
 
-    with pytest.raises(BackendError, match=r"s://127.*certificate verify failed.*self-signed"):
+    expected = r"s://127.*certificate verify failed.*self-signed"
+    with pytest.raises(BackendError, match=expected) as refused:
         backend_of(broker, ssl={}).open()
+    assert kind_of_error(str(refused.value))[0] == "tls"  # for `flask rooms check`
 
 
 def test_a_certificate_for_another_host_is_refused(start: Callable[..., Broker]) -> None:
