@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -91,6 +92,32 @@ class Health:
     def ready(self) -> bool:
         """Whether new clients are welcome: it has joined, reaches the broker, and stays."""
         return self.joined and self.broker and not self.draining
+
+
+@dataclass(frozen=True)
+class SocketInfo:
+    """
+    What is known of a socket.
+
+    Args:
+        sid: The socket ID.
+        user: The ID of its user, or None.
+        rooms: The rooms it is in, without the room of its ID.
+        worker: The worker that holds it; a WorkerInfo.
+        since: When it connected, by the clock of that worker, in UTC.
+        address: The address that it connects from, as its server has it; None if that is unknown.
+        client: What its program calls itself, the beginning of its User-Agent; None if nothing.
+        data: What the application has set with `set_data`, or None.
+    """
+
+    sid: str
+    user: str | None
+    rooms: frozenset[str | int]
+    worker: WorkerInfo
+    since: datetime
+    address: str | None
+    client: str | None
+    data: Any
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timezone
 from typing import Any, Literal, TypeAlias
 
 from flask_rooms.api.arguments import (
@@ -17,8 +19,9 @@ from flask_rooms.cluster.calls import Gathered
 from flask_rooms.cluster.driver import FENCE, Cluster
 from flask_rooms.errors import InvalidArgument
 from flask_rooms.membership.names import room_prefix
+from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Query, Room, User
-from flask_rooms.results import Answer, WorkerInfo
+from flask_rooms.results import Answer, SocketInfo, WorkerInfo
 
 By: TypeAlias = Literal["socket", "user"]
 
@@ -163,10 +166,50 @@ class Queries:
         gathered = self._query("rooms_of", sid, space, timeout)
         return _answer(gathered.names(), gathered)
 
+    def users(
+        self, *, namespace: str | None = None, timeout: float | None = None
+    ) -> Answer[frozenset[str]]:
+        """
+        Return the IDs of all users that have a socket, on any worker, without duplicates.
+
+        Args:
+            namespace: The namespace of the sockets.
+            timeout: Seconds to wait for the other workers.
+
+        Raises:
+            InvalidArgument: *namespace* or *timeout* is not valid.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        gathered = self._query("users", None, namespace, timeout)
+        return _answer(frozenset(map(str, gathered.names())), gathered)
+
+    def describe(
+        self, socket: OneSocket, *, namespace: str | None = None, timeout: float | None = None
+    ) -> Answer[SocketInfo | None]:
+        """
+        Return what is known of a socket, wherever it is; None if no worker holds it.
+
+        Args:
+            socket: A socket.
+            namespace: The namespace of the socket.
+            timeout: Seconds to wait for its owner.
+
+        Raises:
+            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            NotASocketRequest: *socket* is an HTTP request.
+            InvalidArgument: *namespace* or *timeout* is not valid.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        space, (sid,) = socket_ids((socket,), namespace)
+        gathered = self._query("describe", sid, space, timeout)
+        names = [name for names, _ in gathered.parts for name in names]
+        info = _described(sid, self._cluster.info(owner_of(sid)), names) if names else None
+        return _answer(info, gathered)
+
     def _query(
         self,
-        kind: Literal["members", "users", "rooms", "rooms_of", "count"],
-        about: str | User,
+        kind: Literal["members", "users", "rooms", "rooms_of", "describe", "count"],
+        about: str | User | None,
         namespace: Any,
         timeout: Any,
     ) -> Gathered:
@@ -182,3 +225,18 @@ def _kind(by: Any) -> Literal["members", "users"]:
 
 def _answer(value: Any, gathered: Gathered) -> Answer[Any]:
     return Answer(value, gathered.complete, gathered.missing)
+
+
+def _described(sid: str, worker: WorkerInfo, names: list[Room]) -> SocketInfo:
+    """Return the description that LocalWorker has given as names."""
+    user, since, address, client, data, *rooms = names
+    return SocketInfo(
+        sid,
+        str(user) or None,
+        frozenset(rooms),
+        worker,
+        datetime.fromtimestamp(int(since) / 1e6, timezone.utc),
+        str(address) or None,
+        str(client) or None,
+        json.loads(str(data)) if data else None,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeAlias
@@ -21,7 +22,7 @@ from flask_rooms.api.arguments import (
 from flask_rooms.api.presence import Presence
 from flask_rooms.api.queries import Queries
 from flask_rooms.cluster.driver import Cluster
-from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket
+from flask_rooms.errors import InvalidArgument, InvalidData, InvalidRoom, InvalidSocket
 from flask_rooms.membership.names import event_name, room_name, room_names, type_of, user_id
 from flask_rooms.membership.registry import Registry
 from flask_rooms.presence.tracker import Tracker
@@ -46,6 +47,9 @@ Callback: TypeAlias = "Callable[[BaseException | None], object]"
 Omit: TypeAlias = "OneSocket | Iterable[OneSocket] | None"
 #: Users whose sockets a call leaves out.
 OmitUser: TypeAlias = "str | int | Iterable[str | int] | None"
+
+#: Characters of JSON that the data of a socket may take.
+DATA_LENGTH = 16_384
 
 #: The event of a broadcast without one, as in Sails.
 DEFAULT_EVENT = "message"
@@ -314,6 +318,38 @@ class Sockets(Queries):
                 options = options._replace(older_than=place)
         return self._change(callback, "disconnect", space, sids, (), source, options)
 
+    def set_data(
+        self,
+        socket: OneSocket | Iterable[OneSocket],
+        data: Any,
+        callback: Callback | None = None,
+        *,
+        namespace: str | None = None,
+    ) -> Future[Outcome]:
+        """
+        Describe sockets with data of the application, which `describe` returns on every worker.
+
+        The data replaces what was set before, and is gone with the socket.
+
+        Args:
+            socket: A socket or an iterable of sockets.
+            data: What JSON can express, in at most 16,384 characters; None for nothing.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+            namespace: The namespace of the sockets.
+
+        Returns:
+            The future of an Outcome, whose `changed` counts sockets.
+
+        Raises:
+            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            NotASocketRequest: *socket* is an HTTP request.
+            InvalidArgument: *data*, *callback* or *namespace* is not valid.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        space, sids = socket_ids(socket, namespace)
+        options = Options(data=_as_json(data))
+        return self._change(callback, "set_data", space, sids, (), None, options)
+
     def broadcast(
         self,
         rooms: str | Iterable[str] | NotGiven = NOT_GIVEN,
@@ -321,6 +357,7 @@ class Sockets(Queries):
         user: str | int | None = None,
         omit: Omit = None,
         omit_user: OmitUser = None,
+        volatile: bool = False,
         namespace: str | None = None,
     ) -> None:
         """
@@ -335,6 +372,7 @@ class Sockets(Queries):
             user: In place of *rooms*: the ID of a user, for all sockets of that user.
             omit: Sockets, or rooms whose members are left out; a name, a socket, or an iterable.
             omit_user: The ID of a user whose sockets are left out, or an iterable of IDs.
+            volatile: Whether a client that has not read everything yet does not get the event.
             namespace: The namespace of the room.
 
         Raises:
@@ -344,13 +382,14 @@ class Sockets(Queries):
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
         audience, event, data = _addressed(rooms, event_and_data, user)
-        self._emit(audience, event, data, omit, omit_user, namespace)
+        self._emit(audience, event, data, omit, omit_user, volatile, namespace)
 
     def blast(
         self,
         *event_and_data: Any,
         omit: Omit = None,
         omit_user: OmitUser = None,
+        volatile: bool = False,
         namespace: str | None = None,
     ) -> None:
         """
@@ -361,6 +400,7 @@ class Sockets(Queries):
                 A tuple as data is sent as several arguments.
             omit: Sockets, or rooms whose members are left out; a name, a socket, or an iterable.
             omit_user: The ID of a user whose sockets are left out, or an iterable of IDs.
+            volatile: Whether a client that has not read everything yet does not get the event.
             namespace: The namespace of the sockets.
 
         Raises:
@@ -369,7 +409,7 @@ class Sockets(Queries):
             InvalidArgument: The event or the data cannot be sent.
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
-        self._emit(None, *_event_and_data(event_and_data), omit, omit_user, namespace)
+        self._emit(None, *_event_and_data(event_and_data), omit, omit_user, volatile, namespace)
 
     def ask(
         self,
@@ -480,11 +520,14 @@ class Sockets(Queries):
         data: Any,
         omit: Any,
         omit_user: Any,
+        volatile: Any,
         namespace: Any,
     ) -> None:
+        if not isinstance(volatile, bool):
+            raise InvalidArgument(f"`volatile=` is True or False, not {type_of(volatile)}.")
         space = namespace_of_call(namespace)
         skip, others = omitted(omit, omit_user, space)
-        self._emitter.send(event, data, space, rooms, skip, omit=others)
+        self._emitter.send(event, data, space, rooms, skip, omit=others, volatile=volatile)
 
 
 def _addressed(
@@ -501,6 +544,18 @@ def _event_and_data(given: tuple[Any, ...]) -> tuple[str, Any]:
     if len(given) not in (1, 2):
         raise InvalidArgument("Give the data, or the event and the data.")
     return event_name(DEFAULT_EVENT if len(given) == 1 else given[0]), given[-1]
+
+
+def _as_json(data: Any) -> str:
+    try:
+        text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidData(f"This data cannot be sent to other workers: {error}.") from error
+    if len(text) > DATA_LENGTH:
+        raise InvalidData(
+            f"The data of a socket takes at most {DATA_LENGTH} characters of JSON, not {len(text)}."
+        )
+    return "" if data is None else text
 
 
 def _options(omit: Any, omit_user: Any, namespace: str, *, reconnect: bool = False) -> Options:

@@ -18,7 +18,7 @@ from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import BackendUnavailable, Unconfirmed
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Ask, Change, Query, Reply, Room
+from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Query, Reply, Room
 from flask_rooms.protocol.node import Event, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.results import Outcome, Part, WorkerInfo
@@ -204,14 +204,14 @@ class Calls:
         Ask every worker, or the owner of a socket, and put the replies together.
 
         Args:
-            query: What to ask; "rooms_of" is for the owner of that socket alone.
+            query: What to ask; one about a socket is for its owner alone.
             timeout: Seconds to wait; never longer than the confirmation timeout.
 
         Raises:
             BackendUnavailable: The outbox is full.
         """
         targets: Targets = None
-        if query.kind == "rooms_of":
+        if query.kind in OF_A_SOCKET:
             sid = str(query.about)
             targets = {owner_of(sid): (sid,)}
         names, counts = self._answers.answer(query)

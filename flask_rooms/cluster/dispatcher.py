@@ -12,7 +12,7 @@ from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
-from flask_rooms.protocol.messages import Ask, Change, Done, Query, Room
+from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Done, Query, Room
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.stream import Limits
@@ -145,7 +145,7 @@ class Dispatcher:
 
     def reply(self, event: Deliver, query: Query) -> None:
         """Answer a query, unless it is for the owner of a socket of another worker."""
-        if query.kind == "rooms_of" and owner_of(str(query.about)) != self._shared.node.name:
+        if query.kind in OF_A_SOCKET and owner_of(str(query.about)) != self._shared.node.name:
             return
         self._reply(event, self._answers.answer(query))
 

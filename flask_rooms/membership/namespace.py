@@ -30,6 +30,8 @@ class Socket:
         order: When it connected, for its place among the sockets of all workers.
         outlasts: Whether the older sockets of its user are disconnected in its favour.
         reconnects: Whether its client may connect again by itself once it is disconnected.
+        since: When it connected, in microseconds since 1970.
+        data: What the application describes it with, as JSON.
         state: What socket requests keep for it: its queue and its cookies.
     """
 
@@ -44,6 +46,8 @@ class Socket:
     order: int = 0
     outlasts: bool = False
     reconnects: bool = False
+    since: int = 0
+    data: str = ""
     state: Any = None
 
     @property
@@ -188,6 +192,8 @@ class Namespace:
             return [*self.leave_all(socket)]
         if action == "disconnect":
             return [*self.end(socket)]
+        if action == "set_data":
+            return []
         # The room of a socket ID belongs to that socket alone.
         return [self.join(socket, room) for room in rooms if not is_sid_room(room, socket.sid)]
 

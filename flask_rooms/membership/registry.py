@@ -37,6 +37,7 @@ class Changed:
         unknown: Socket IDs that are not here.
         refused: Socket IDs that would be in too many rooms, so that nothing was done.
         ended: The sockets that are being disconnected, whose memberships have all ended.
+        described: How many sockets were given data.
         newer: The latest time in the place of a socket of the user that outlasts the one which
             the others were to be older than; 0 if there is none.
         listened: Whether the listener has kept an event.
@@ -47,6 +48,7 @@ class Changed:
     unknown: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     ended: list[Socket] = field(default_factory=list)
+    described: int = 0
     newer: int = 0
     listened: bool = False
 
@@ -176,7 +178,8 @@ class Registry:
             attempt.sid = sid
             socket = Socket(sid, eio_sid, rooms={sid: None}, user=user, expires=attempt.expires)
             # Rule `newest-stays`: later than every place that this worker has heard of.
-            socket.order = self._latest = max(time.time_ns() // 1000, self._latest + 1)
+            socket.since = time.time_ns() // 1000
+            socket.order = self._latest = max(socket.since, self._latest + 1)
             here.add(socket)
             join = PendingJoin(Change("join", namespace, (sid,), ()), [sid])
             for change in missed:
@@ -246,9 +249,7 @@ class Registry:
                 events = here.apply(change.action, socket, change.rooms)
                 done.events += filter(None, events)
                 done.unchanged += events.count(None)
-                if change.action == "disconnect":
-                    socket.reconnects = change.options.reconnect
-                    done.ended.append(socket)
+                self._note(done, socket, change)
             if change.options.older_than is not None:
                 done.newer = self._newer(here, change, change.options.older_than)
             elif isinstance(change.source, User):
@@ -257,6 +258,15 @@ class Registry:
                         attempt.missed.append(change)
             done.listened = self._listener(done.events, origin)
         return done
+
+    def _note(self, done: Changed, socket: Socket, change: Change) -> None:
+        """Do what a change does to a socket besides its memberships."""
+        if change.action == "disconnect":
+            socket.reconnects = change.options.reconnect
+            done.ended.append(socket)
+        elif change.action == "set_data":
+            socket.data = change.options.data
+            done.described += 1
 
     def _sids_of(self, here: Namespace, change: Change) -> Sequence[str]:
         sids, options = here.sids_of(change), change.options

@@ -68,6 +68,9 @@ class Connections(Protocol):
     def disconnect_in_background(self, sockets: list[Socket], namespace: str) -> None:
         """Disconnect the clients of sockets that have ended."""
 
+    def origin_of(self, eio_sid: str) -> tuple[str, str]:
+        """Return the address of a client, and how its program describes itself."""
+
     def hang_up(self, eio_sid: str) -> None:
         """End a connection, so that its client may connect again."""
 
@@ -223,11 +226,23 @@ class LocalWorker:
 
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""
+        if query.kind == "describe":
+            return self._describe(query.namespace, str(query.about)), []
         names, counts = self._registry.answer(query)
         if query.kind == "statistics":
             names.append("refusals")
             counts.append(self._refusals.total)
         return names, counts
+
+    def _describe(self, namespace: str, sid: str) -> list[Room]:
+        """Return what is known of a socket: five values, and its rooms; nothing if it has ended."""
+        socket = self._registry.get(namespace, sid)
+        if socket is None or socket.ended:
+            return []
+        user = "" if socket.user is None else socket.user.id
+        rooms, _ = self._registry.answer(Query("rooms_of", namespace, sid))
+        address, client = self._connections.origin_of(socket.eio_sid)
+        return [user, socket.since, address, client, socket.data, *rooms]
 
     def on_worker_met(self, worker: str, stream_start: int) -> None:
         """Let another worker know who is present here."""
@@ -260,7 +275,10 @@ class LocalWorker:
 
 
 def _outcome(change: Change, changed: Changed) -> Outcome:
-    count = len(changed.ended) if change.action == "disconnect" else len(changed.events)
+    if change.action == "disconnect":
+        count = len(changed.ended)
+    else:
+        count = len(changed.events) + changed.described
     if changed.unknown:
         return Outcome(count, changed.unchanged, tuple(changed.unknown))
     return _of_known(count, changed.unchanged)

@@ -150,13 +150,14 @@ _text = _exactly(str)
 _room = _one_of(str, int)
 _operations = _many(_exactly(bytes))
 _packet = _many(_one_of(str, bytes))
-_action = _word("join", "leave", "leave_all", "disconnect", "recheck")
-_kind = _word("members", "users", "rooms", "rooms_of", "count", "statistics")
+_action = _word("join", "leave", "leave_all", "disconnect", "recheck", "set_data")
+_kind = _word("members", "users", "rooms", "rooms_of", "describe", "count", "statistics")
 
 _OPTIONS: dict[str, _Check] = {
     "omit": _many(_audience),
     "older_than": _place,
     "reconnect": _exactly(bool),
+    "data": _text,
 }
 
 #: Operation -> its number on the wire and a check for each field. Numbers are never reused.
@@ -182,7 +183,7 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
 _LONGER: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
     Change: (8, (*_WIRE[Change][1], _options)),
     Done: (9, (*_WIRE[Done][1], _number)),
-    Emit: (10, (*_WIRE[Emit][1], _many(_audience))),
+    Emit: (10, (*_WIRE[Emit][1], _many(_audience), _exactly(bool))),
 }
 _BY_CODE = {
     code: (kind, checks) for table in (_WIRE, _LONGER) for kind, (code, checks) in table.items()
@@ -211,7 +212,7 @@ def _is_longer(operation: Operation) -> bool:
     if isinstance(operation, Change):
         return operation.options is not NO_OPTIONS
     if isinstance(operation, Emit):
-        return bool(operation.omit)
+        return bool(operation.omit) or operation.volatile
     return isinstance(operation, Done) and operation.newer > 0
 
 

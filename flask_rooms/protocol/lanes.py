@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from flask_rooms.protocol.messages import Ask, Change, Emit, Operation, Query
+from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Emit, Operation, Query
 from flask_rooms.protocol.node import Deliver
 
 
@@ -39,7 +39,7 @@ class WaitingJoin:
                 return True
             # All others undo the join where it concerns them, and need not wait.
             return operation.action == "join" and operation.source in rooms
-        if operation.kind == "rooms_of":
+        if operation.kind in OF_A_SOCKET:
             return operation.about in self.change.sids or self.change.source is not None
         return operation.kind == "rooms" or operation.about in rooms
 

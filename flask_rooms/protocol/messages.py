@@ -29,7 +29,7 @@ Room: TypeAlias = "str | int"
 Audience: TypeAlias = "Room | User"
 
 
-Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck"]
+Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck", "set_data"]
 #: The place of a socket among all sockets of the cluster: when it connected, by the clock that
 #: its worker keeps in step with those of the others, and its ID.
 Place: TypeAlias = "tuple[int, str]"
@@ -43,11 +43,13 @@ class Options(NamedTuple):
         omit: Sockets, rooms and users whose sockets are left out.
         older_than: Only the sockets before this place.
         reconnect: Whether the clients of disconnected sockets may connect again by themselves.
+        data: With "set_data": what the sockets are described with, as JSON.
     """
 
     omit: tuple[Audience, ...] = ()
     older_than: Place | None = None
     reconnect: bool = False
+    data: str = ""
 
 
 #: Of nearly all changes.
@@ -102,15 +104,19 @@ class Query(NamedTuple):
 
     Args:
         kind: "members" of a room, or the "users" among them; "rooms" that begin with a prefix,
-            with the number of their members; "rooms_of" a socket; the "count" of a room;
-            "statistics", the numbers of each worker, after its name.
+            with the number of their members; "rooms_of" a socket, or all of its description; the
+            "count" of a room; "statistics", the numbers of each worker, after its name.
         namespace: The namespace that it is about.
         about: The room, prefix or socket ID; None for all sockets of the namespace.
     """
 
-    kind: Literal["members", "users", "rooms", "rooms_of", "count", "statistics"]
+    kind: Literal["members", "users", "rooms", "rooms_of", "describe", "count", "statistics"]
     namespace: str
     about: Audience | None
+
+
+#: The kinds of queries about one socket, which its owner answers alone.
+OF_A_SOCKET = ("rooms_of", "describe")
 
 
 class Reply(NamedTuple):
@@ -141,7 +147,7 @@ class Emit(NamedTuple):
     It carries the Socket.IO packet that clients get, so it is encoded once for the cluster, by
     the sender's JSON module or serializer. *ack* is the number under which the sender expects
     the client's acknowledgement, or 0. *skip* are sockets to leave out, and *omit* rooms and users
-    whose sockets are.
+    whose sockets are. A *volatile* event is not kept for a client that has not read everything.
     """
 
     namespace: str
@@ -150,6 +156,7 @@ class Emit(NamedTuple):
     skip: tuple[str, ...]
     ack: int
     omit: tuple[Audience, ...] = ()
+    volatile: bool = False
 
 
 class Acknowledged(NamedTuple):

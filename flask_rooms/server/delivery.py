@@ -56,6 +56,9 @@ class Delivery:
         members = self._registry.members(emit.namespace, emit.rooms, emit.omit)
         for sid in emit.skip:
             members.pop(sid, None)
+        if emit.volatile:
+            unread = self._internals.unread
+            members = {sid: eio_sid for sid, eio_sid in members.items() if not unread(eio_sid)}
         if callback is None:
             self._internals.send(members.values(), engine_packets(emit.packet))
             return

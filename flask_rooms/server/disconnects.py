@@ -20,6 +20,9 @@ from flask_rooms.server.private import ServerInternals
 
 logger = logging.getLogger("flask_rooms.server")
 
+#: Characters of what a client calls itself that are passed on.
+MAX_CLIENT = 500
+
 
 class Disconnects:
     """
@@ -97,6 +100,12 @@ class Disconnects:
             self._delivery.send_packet(socket.eio_sid, packet)
             reason = reason or self._internals.reasons.SERVER_DISCONNECT
             self._run_handler(socket, namespace, reason)
+
+    def origin_of(self, eio_sid: str) -> tuple[str, str]:
+        """Return the address of a client, and how its program describes itself."""
+        handshake = self._internals.handshake(eio_sid) or {}
+        address, client = handshake.get("REMOTE_ADDR"), handshake.get("HTTP_USER_AGENT")
+        return str(address or ""), str(client or "")[:MAX_CLIENT]
 
     def hang_up(self, eio_sid: str) -> None:
         """End a connection, so that its client may connect again."""

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.mode_independent
 (CHAT,) = blocks("docs/ban-a-user.md", "python")
 (TEAMS,) = blocks("docs/private-rooms.md", "python")
 (TEAM,) = blocks("docs/presence.md", "python")
-(LOBBY,) = blocks("docs/who-is-there.md", "python")
+LOBBY, LOOK = blocks("docs/who-is-there.md", "python")
+(BOARD,) = blocks("docs/volatile.md", "python")
 GAME, *_ = blocks("docs/one-tab.md", "python")
 (MEETING,) = blocks("docs/ask.md", "python")
 REPORTS, TASKS = blocks("docs/progress.md", "python")
@@ -38,6 +39,7 @@ REPORTS, TASKS = blocks("docs/progress.md", "python")
 
 #: What the tests of a page add to its program.
 LOGIN = """
+from flask import session
 
 def create_app_with_login():
     app = create_app()
@@ -94,7 +96,9 @@ def connect(worker: Any, user: str, answer: Any = None) -> Client:
     return client
 
 
-@pytest.mark.parametrize("program", [CHAT, TEAMS, LOBBY, GAME, MEETING, TEAM, REPORTS + TASKS])
+@pytest.mark.parametrize(
+    "program", [CHAT, TEAMS, LOBBY + LOOK, GAME, MEETING, TEAM, BOARD, REPORTS + TASKS]
+)
 def test_a_program_has_less_than_60_lines(program: str) -> None:
     assert len([line for line in program.splitlines() if line.strip()]) < 60
 
@@ -145,7 +149,7 @@ def test_a_removed_member_stops_receiving_on_all_tabs(workers: LocalCluster) -> 
     assert bob.received() == [("news", "Hello")]
 
 
-@pytest.mark.parametrize("workers", [("lobby", LOBBY)], indirect=True)
+@pytest.mark.parametrize("workers", [("lobby", LOBBY + LOOK)], indirect=True)
 def test_people_are_there_once_and_go_with_their_last_tab(workers: LocalCluster) -> None:
     here, there = workers
     watcher = connect(there, "watcher")
@@ -155,6 +159,8 @@ def test_people_are_there_once_and_go_with_their_last_tab(workers: LocalCluster)
         people = client.request("put", "/lobby").body
         assert people == {"people": ["ann", "watcher"], "unreachable": []}
     watcher.received()
+    look = here.http.get(f"/sockets/{tab.sid}").get_json()
+    assert (look["connected"], look["user"]) == (True, "ann")
 
     ann.disconnect()
     assert watcher.received() == []
@@ -205,6 +211,19 @@ def test_a_live_list_has_each_person_once(workers: LocalCluster) -> None:
     ((event, difference),) = ann.received()
     assert (event, difference["changed"][0]["user"]) == ("presence_diff", "bob")
     assert difference["changed"][0]["data"] == [{"name": "", "away": True}]
+
+
+@pytest.mark.parametrize("workers", [("board", BOARD)], indirect=True)
+def test_the_others_see_a_pointer_that_moves(workers: LocalCluster) -> None:
+    ann, bob = (connect(worker, user) for worker, user in zip(workers, ["ann", "bob"], strict=True))
+    for client in (ann, bob):
+        client.request("put", "/board")
+
+    for at in ([1, 2], [3, 4]):
+        ann.request("post", "/pointer", at)
+
+    pointers = [("pointer", {"who": ann.sid, "at": at}) for at in ([1, 2], [3, 4])]
+    assert (ann.received(), bob.received()) == ([], pointers)
 
 
 def test_a_task_reports_to_every_tab_of_its_user(redis_broker: Broker, tmp_path: Path) -> None:

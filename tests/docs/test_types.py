@@ -27,7 +27,7 @@ from flask import request as flasks_own
 from typing_extensions import assert_type
 
 from flask_rooms import Answer, Outcome, Refused, Room, Rooms, request, sockets
-from flask_rooms.results import Responses
+from flask_rooms.results import Responses, SocketInfo
 
 rooms = Rooms()
 
@@ -38,6 +38,10 @@ assert_type(request.args.get("page"), "str | None")
 assert_type(sockets.leave(request, "fun"), Future[Outcome])
 assert_type(sockets.leave(flasks_own, ["fun", "games"], user=None).result(), Outcome)
 assert_type(sockets.disconnect(user=7, older_than=request, reconnect=True), Future[Outcome])
+assert_type(sockets.users(), Answer[frozenset[str]])
+assert_type(sockets.describe(request).value, "SocketInfo | None")
+assert_type(sockets.set_data([request, request.sid], {"name": "Ann"}), Future[Outcome])
+sockets.blast("news", 1, volatile=True)
 assert_type(sockets.ask("fun", "vote", 1, timeout=2.5).result(), Responses)
 sockets.broadcast("fun", 1, omit=["muted", request], omit_user=[7, "ann"])
 assert_type(sockets.rooms().value, dict[Room, int])
@@ -81,6 +85,7 @@ def _programs(tmp_path: Path) -> Path:
         ("who-is-there", "lobby"),
         ("one-tab", "game"),
         ("ask", "meeting"),
+        ("volatile", "board"),
     ]
     for page, name in pages:
         programs[name], *_ = blocks(f"docs/{page}.md", "python")

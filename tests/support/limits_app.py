@@ -95,6 +95,14 @@ def renew(seconds: int) -> dict[str, Any]:
     return {}
 
 
+@bp.post("/say-volatile/<room>/<int:size>/<int:times>")
+def say_volatile(room: str, size: int, times: int) -> dict[str, Any]:
+    """Send an event of some size so many times, each only to those who have read everything."""
+    for _ in range(times):
+        sockets.broadcast(room, "x" * size, volatile=True)
+    return {}
+
+
 @bp.post("/say/<room>/<int:size>/<int:times>")
 def say(room: str, size: int, times: int) -> dict[str, Any]:
     """Broadcast to a room."""

@@ -60,12 +60,14 @@ def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]
 
 
 audiences = rooms | st.builds(User, texts)
-actions = st.sampled_from(["join", "leave", "leave_all", "disconnect"])
-kinds = st.sampled_from(["members", "users", "rooms", "rooms_of", "count", "statistics"])
+actions = st.sampled_from(["join", "leave", "leave_all", "disconnect", "recheck", "set_data"])
+kinds = st.sampled_from(
+    ["members", "users", "rooms", "rooms_of", "describe", "count", "statistics"]
+)
 
 ages = st.floats(0, allow_infinity=False)
 places = st.tuples(numbers, texts)
-options = st.builds(Options, some(audiences), st.none() | places, st.booleans())
+options = st.builds(Options, some(audiences), st.none() | places, st.booleans(), texts)
 
 operations = st.one_of(
     st.builds(
@@ -89,6 +91,7 @@ operations = st.one_of(
         some(texts),
         numbers,
         some(audiences),
+        st.booleans(),
     ),
     st.builds(Acknowledged, texts, numbers, packets),
     st.builds(Ask, numbers, texts, packets, st.none() | some(audiences), some(audiences), ages),

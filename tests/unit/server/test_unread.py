@@ -129,3 +129,24 @@ def test_answers_wait_until_their_client_reads(worker: Worker, other: RawClient)
 
         for one in asked:
             assert len(client.answer(one)["body"]) == LIMIT // 2
+
+
+def test_volatile_events_are_not_kept_for_a_client_that_does_not_read(
+    worker: Worker, other: RawClient
+) -> None:
+    with RawClient(worker.url, sockopt=SMALL) as client:
+        client.request("put", "/join/volatile")
+        other.request("put", "/join/volatile")
+
+        heard, times = 0, 200  # 10 MB, which neither the system nor the limit have room for
+        other.ask("post", {"url": f"/say-volatile/volatile/50000/{times}"})
+        while not (frame := other.receive()).startswith("43"):
+            heard += frame.startswith("42")
+
+        assert heard > 0  # one that reads gets them
+        assert client.sid in state(other)["sids"]
+        other.ask("post", {"url": "/say/volatile/1/1"})  # this one is kept
+        received = 0
+        while client.receive() != '42["message","x"]':
+            received += 1
+        assert 0 < received < times
