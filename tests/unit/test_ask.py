@@ -101,7 +101,7 @@ def test_a_mute_client_is_silent_and_raises_nothing(workers: LocalCluster) -> No
     answers, mute = connect(workers, 1, echo), connect(workers, 1)
     mute_here = connect(workers, 0)
 
-    responses = ask(workers, 1, timeout=0.5)
+    responses = ask(workers, 1, timeout=1.5)
 
     assert responses.answers.keys() == {answers.sid}
     assert responses.silent == {mute.sid, mute_here.sid}
@@ -212,9 +212,9 @@ def test_no_more_sockets_are_asked_than_a_worker_awaits(
     for _ in range(3):
         connect(workers, 1)
 
-    responses = ask(workers, 1, timeout=0.2)
+    responses = ask(workers, 1, timeout=1.5)
     assert (len(responses.silent), len(responses.failed)) == (2, 1)
-    assert len(ask(workers, 1, timeout=0.2).silent) == 2  # those are awaited no more
+    assert len(ask(workers, 1, timeout=1.5).silent) == 2  # those are awaited no more
 
 
 class Outbox:

@@ -231,7 +231,8 @@ def test_a_client_may_come_back_if_its_connection_is_closed(tabs: Tabs, holder: 
     eventually(worker, lambda: reasons)
     assert reasons == [worker.socketio.reason.SERVER_DISCONNECT]
     assert client.is_connected()  # no packet has told it to stay away
-    assert parts_of(worker.app).registry.get("/", client.sid) is None
+    registry = parts_of(worker.app).registry
+    eventually(worker, lambda: registry.get("/", client.sid) is None)
 
 
 @pytest.mark.mode_independent
