@@ -61,9 +61,13 @@ class WatchedLock:
         self.release()
 
 
+#: The client stands apart: emit() of python-socketio, which logs, is not thread-safe. The other one
+#: has a lock for Flask-SocketIO's test clients, which have one place for the parts of a packet.
+NOT_WATCHED = frozenset({"flask_rooms.client", "flask_rooms.server.private"})
+
+
 def _is_watched(module: str) -> bool:
-    # The client stands apart: emit() of python-socketio, which logs, is not thread-safe.
-    return module.startswith("flask_rooms.") and module != "flask_rooms.client"
+    return module.startswith("flask_rooms.") and module not in NOT_WATCHED
 
 
 @contextmanager

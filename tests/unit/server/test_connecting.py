@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from engineio.exceptions import SocketIsClosedError
 from flask import request
 
 from flask_rooms import Outcome, signals, sockets
@@ -171,21 +170,6 @@ def test_the_rooms_that_it_has_joined_meanwhile_end_with_signals(worker: Worker,
         eventually(worker, lambda: "red: disconnect" in left)
 
     assert left.count("red: disconnect") == 1
-
-
-def test_one_client_that_is_closed_takes_an_event_from_no_other(worker: Worker) -> None:
-    gone, there = worker.connect(), worker.connect()
-    send = worker.socketio.server._send_eio_packet
-
-    def send_or_fail(eio_sid: str, packet: Any) -> None:
-        if eio_sid == gone.eio_sid:
-            raise SocketIsClosedError
-        send(eio_sid, packet)
-
-    worker.socketio.server._send_eio_packet = send_or_fail
-    worker.sockets.blast("hello")
-
-    assert there.received() == [("message", "hello")]
 
 
 def test_a_worker_that_restarts_has_no_members_from_that_moment_on(
