@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -311,11 +312,14 @@ def _steps(function: Callable[[], object]) -> int:
         return trace
 
     former = sys.gettrace()
+    gc.collect()
+    gc.disable()  # or what other tests have left, with finalizers, would count
     sys.settrace(trace)
     try:
         function()
     finally:
         sys.settrace(former)
+        gc.enable()
     return steps
 
 
