@@ -279,12 +279,12 @@ class Tracker:
         self._carry_out(partial(self._receive, operation, sender))
 
     def _receive(self, operation: Present | Absent | Listed, sender: str) -> list[Operation]:
-        operations = self._replica.receive(sender, operation)
+        self._replica.receive(sender, operation)
         if isinstance(operation, Listed) and sender not in self._introduced:
             # A worker without rules answers one with rules, which awaits the lists of all.
             self._introduced.add(sender)
             self._begin_list()
-        return operations
+        return []
 
     def on_worker_met(self, worker: str, stream_start: int) -> None:
         """Let a worker that is met have the list of this one."""

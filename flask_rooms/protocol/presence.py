@@ -206,6 +206,17 @@ class Replica:
         others = (key_of(one) for one in self.sockets(_place(member), person_of(member)))
         return self._drop([key for key in others if key in self._lingering])
 
+    def _relieve_orphans(self, member: Present) -> None:
+        """
+        Do so where another worker has listed the person.
+
+        An own member goes on waiting: that of the other worker may have left, too, and wait for
+        this one. If each let its own go, their person would be gone from all lists.
+        """
+        if self._orphans:
+            others = (key_of(one) for one in self.sockets(_place(member), person_of(member)))
+            self._drop([key for key in others if key in self._orphans])
+
     def _drop(self, keys: list[Key]) -> list[Operation]:
         operations = [self._withdraw(key) for key in keys if key in self._own]
         for key in keys:
@@ -236,26 +247,26 @@ class Replica:
                 self._set(self._orphans, member)
                 self._lingering[key] = now + self._grace
 
-    def receive(self, sender: str, operation: Presence) -> list[Operation]:
+    def receive(self, sender: str, operation: Presence) -> None:
         """Take in what another worker has sent, in the order of its stream."""
         theirs = self._lists.setdefault(sender, _List())
         if isinstance(operation, Listed):
-            return self._receive_bound(theirs, operation)
+            self._receive_bound(theirs, operation)
+            return
         if theirs.version is not None:
             if operation.version <= theirs.version:
-                return []  # it is part of the list for another worker
+                return  # it is part of the list for another worker
             is_next = operation.version == theirs.version + 1
             theirs.version = operation.version if is_next else None  # the whole list follows
         if owner_of(operation.sid) != sender:
-            return []
+            return
         if theirs.version is None:
             self._note_arriving(theirs.arriving, operation)
         elif isinstance(operation, Absent):
             self._unset(theirs.members, key_of(operation))
         elif self._has_room(theirs.members, operation):
             self._set(theirs.members, operation)
-            return self._relieve(operation)
-        return []
+            self._relieve_orphans(operation)
 
     def _note_arriving(self, arriving: dict[Key, Present], operation: Present | Absent) -> None:
         key = key_of(operation)
@@ -267,20 +278,18 @@ class Replica:
     def _has_room(self, members: dict[Key, Present], member: Present) -> bool:
         return len(members) < self._limit or key_of(member) in members
 
-    def _receive_bound(self, theirs: _List, bound: Listed) -> list[Operation]:
+    def _receive_bound(self, theirs: _List, bound: Listed) -> None:
         if bound.begins and theirs.version != bound.version:
             theirs.version, theirs.arriving = None, {}
         if not bound.ends or theirs.version is not None:
-            return []
+            return
         theirs.version = bound.version
         members, theirs.arriving = theirs.arriving, {}
-        operations: list[Operation] = []
         for member in members.values():
             self._set(theirs.members, member)
-            operations += self._relieve(member)
+            self._relieve_orphans(member)
         for key in theirs.members.keys() - members.keys():
             self._unset(theirs.members, key)
-        return operations
 
     # -- all lists together ---------------------------------------------------------------
 

@@ -145,7 +145,8 @@ class PresenceWorld(World):
             super()._deliver(worker, event)
             return
         lists = self.lists(worker)
-        self._send(worker, lists.replica.receive(event.sender, operation))
+        lists.replica.receive(event.sender, operation)
+        self._send(worker, [])
         if isinstance(operation, Listed) and event.sender not in lists.introduced:
             lists.introduced.add(event.sender)
             self._begin_list(worker)

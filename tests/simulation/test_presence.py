@@ -102,6 +102,6 @@ def test_a_repeated_list_changes_nothing() -> None:
     replica.take_touched()
 
     for operation in (Listed(1, True, False), member, Listed(1, False, True)):
-        assert replica.receive("w", operation) == []
+        replica.receive("w", operation)
 
     assert replica.take_touched() == []

@@ -136,8 +136,26 @@ def test_who_is_back_on_another_worker_has_never_been_away(replica: Replica) -> 
     replica.enter(key("me_1"), "ann", "{}", 1.0)
     replica.leave(key("me_1"), 0.0, stays=True)
 
-    assert replica.receive("w", present(1)) == [Absent(2, *key("me_1"))]
+    replica.receive("w", present(1))
+    assert replica.tick(GRACE) == [Absent(2, *key("me_1"))]
     assert [one.sid for one in replica.sockets(PLACE, ANN)] == ["w_1"]
+
+
+def test_two_workers_that_wait_for_one_person_do_not_wait_for_each_other() -> None:
+    """Each learns that the person was there on the other one, when it has left both."""
+    here, there = Replica(GRACE, limit=3), Replica(GRACE, limit=3)
+    for one, other in ((here, "there"), (there, "here")):
+        one.receive(other, Listed(0, True, True))
+    came = here.enter(key("here_1"), "ann", "{}", 1.0)
+    also = there.enter(key("there_1"), "ann", "{}", 1.0)
+    here.leave(key("here_1"), 0.0, stays=True)
+    there.leave(key("there_1"), 0.0, stays=True)
+
+    told(here, *also, by="there")  # type: ignore[arg-type]
+    told(there, *came, by="here")  # type: ignore[arg-type]
+
+    assert here.people(PLACE).keys() == there.people(PLACE).keys() == {ANN}
+    assert len(here.sockets(PLACE, ANN)) == len(there.sockets(PLACE, ANN)) == 2
 
 
 def test_a_tab_that_is_closed_while_another_is_open_goes_at_once(replica: Replica) -> None:
