@@ -188,7 +188,7 @@ class Cluster:
             # Locks are made anew: in a forked child those of the parent may be held for ever.
             self._listening = threading.Event()
             self._unheard = False
-            self._said_goodbye = False
+            self._said_goodbye = self._has_new_name = False
             self._former_peers: frozenset[str] = frozenset()  # before restarts; not met again yet
             self._shared = LockedNode(self._timing, self._limits, self.version)
             opened = self._open()
@@ -355,7 +355,8 @@ class Cluster:
             message = "This worker does not receive its own messages any more, reconnecting."
             self._transport.warn("deaf", message)
         self._transport.log_warnings()
-        if deaf or self._shared.node is not node:  # a restarted worker is unknown to all
+        if deaf or self._has_new_name:  # under which it is reached once it is connected again
+            self._has_new_name = False
             return False
         self._sender.flush()
         return True
@@ -427,7 +428,7 @@ class Cluster:
             waiting = self._shared.node.carried_over()
             self._former_peers |= self._shared.node.peers
             node = self._shared.renew()
-            self.backend.address = node.name
+            self.backend.address, self._has_new_name = node.name, True
             self._listening.clear()
             self._unheard = True  # until its hello has come back, as at the start
             unanswered = self._calls.forget_all()

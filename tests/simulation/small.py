@@ -586,5 +586,6 @@ def _frozen(what: Any) -> Any:
     if isinstance(what, set | frozenset):
         return frozenset(map(_frozen, what))
     if isinstance(what, list | tuple | deque):
-        return tuple(map(_frozen, what))
-    return type(what).__name__, *map(_frozen, vars(what).values())
+        return type(what).__name__, *map(_frozen, what)  # operations are tuples, too
+    fields = getattr(what, "__slots__", None) or vars(what)
+    return type(what).__name__, *(_frozen(getattr(what, name)) for name in fields)

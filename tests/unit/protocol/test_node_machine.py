@@ -178,7 +178,6 @@ UNTIL_CAUGHT = settings(SMALL, max_examples=5000, phases=[Phase.generate])
 CAUGHT: list[Mutant] = [
     mutations.NoNacks,
     mutations.NoRetransmission,
-    mutations.GapsSkipped,
     mutations.DuplicatesApplied,
     mutations.TailLossUnseen,
     mutations.UnknownAtOnce,
