@@ -39,4 +39,4 @@ def sql(statement: str, *values: object) -> list[tuple[Any, ...]]:
 
 def _connect(app: Flask) -> sqlite3.Connection:
     # Without an isolation level each statement is committed at once.
-    return sqlite3.connect(app.config["DATABASE"], TIMEOUT, isolation_level=None)
+    return sqlite3.connect(app.config["DATABASE"], timeout=TIMEOUT, isolation_level=None)

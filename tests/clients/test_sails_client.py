@@ -264,7 +264,9 @@ def test_a_page_of_another_origin_gets_a_cookie_first(
     """sails.io.js loads it as a script, and the handshake then brings the session along."""
     tell(console, f"globalThis.abroad = io.sails.connect({json.dumps(workers[1].url)})")
 
-    assert ask(console, "get", "/session", socket="abroad")["body"] == {"begun": "by /__getcookie"}
+    # Chromium, which is shared by the run, may have brought a session of another test along.
+    session = ask(console, "get", "/session", socket="abroad")["body"]
+    assert session["begun"] == "by /__getcookie"
 
 
 def test_many_requests_at_once_are_sent_within_a_window(console: Console) -> None:

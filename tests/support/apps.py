@@ -178,7 +178,7 @@ class Wire:
         self._backend = MemoryBackend("flask-rooms", hub=hub.removeprefix("memory://"))
         self._backend.address = _EveryAddress()
         self._backend.open()
-        # (sender, receiver) -> its last operation, which may be repeated
+        # (sender, receiver or nothing for all) -> its last operation, which may be repeated
         self._heard: dict[tuple[str, str], int] = {}
 
     def next_sender(self) -> str:
@@ -211,13 +211,15 @@ class Wire:
         return list(published.values())
 
     def _new_operations(self, frame: Frame) -> Iterator[Operation]:
-        numbered = [*enumerate(frame.operations, frame.first)]
+        # What is repeated to one worker alone has its number in the stream to all.
+        numbered = [("", number, data) for number, data in enumerate(frame.operations, frame.first)]
         if frame.direct is not None:
-            numbered += enumerate(frame.direct.answers, frame.direct.first)
-        for number, data in numbered:
+            answers = enumerate(frame.direct.answers, frame.direct.first)
+            numbered += [(frame.to, number, data) for number, data in answers]
+        for receiver, number, data in numbered:
             operation = decode_operation(data)
-            if operation is not None and number > self._heard.get((frame.sender, frame.to), 0):
-                self._heard[frame.sender, frame.to] = number
+            if operation is not None and number > self._heard.get((frame.sender, receiver), 0):
+                self._heard[frame.sender, receiver] = number
                 yield operation
 
 
