@@ -1,11 +1,12 @@
 """
 Measure what the cluster itself costs as it grows, with the real protocol and the real codec.
 
-    python -m benchmarks.scale                   8, 32 and 128 workers
-    python -m benchmarks.scale 512               a larger cluster, which takes minutes
+    python -m benchmarks.scale                   2, 32, 128 and 512 workers, which takes minutes
+    python -m benchmarks.scale 32                a cluster of this size
 
 Nodes exchange encoded frames in one process, in virtual time, without a broker. Printed for each
-event: the frames published, and the bytes that a broker has to deliver, once for each receiver.
+event: the frames published, and the bytes that a broker has to deliver, once for each receiver,
+beside the goal.
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ from flask_rooms.protocol.stream import Limits
 
 HEARTBEAT, CONFIRM = 2.0, 5.0
 LIMITS = Limits(outbox=2**24, log=2**24, frame=2**20)
+HEARTBEATS = "one heartbeat interval"
+MISSED, JOIN = "one worker has missed 1 MB", "one worker joins"
+#: Event -> workers -> the most MB out of the broker that it may cost.
+GOALS = {
+    HEARTBEATS: {32: 0.1, 128: 1.0, 512: 16.0},
+    MISSED: {32: 3.0, 128: 3.0, 512: 3.0},
+    JOIN: {32: 0.1, 128: 1.0, 512: 8.0},
+}
 #: Seconds of virtual time between two looks at a node.
 STEP = 0.005
 
@@ -115,22 +124,23 @@ def table(workers: int) -> None:
         node.call(Query("count", "/", "room"), None, scale.now)
 
     events: dict[str, tuple[Callable[[], object], float]] = {
-        "one heartbeat interval": (lambda: None, HEARTBEAT),
+        HEARTBEATS: (lambda: None, HEARTBEAT),
         "one leave": (lambda: node.call(leave, targets, scale.now), 0.1),
         "one broadcast of 1 KiB": (lambda: node.submit(emit), 0.1),
         "one count": (ask, 0.1),
-        "one worker has missed 1 MB": (miss, HEARTBEAT),
-        "one worker joins": (scale.add, 0.5),
+        MISSED: (miss, HEARTBEAT),
+        JOIN: (scale.add, 0.5),
     }
     for name, (what, seconds) in events.items():
         frames, megabytes = scale.cost(what, seconds)
-        print(f"| {workers} | {name} | {frames:,} | {megabytes:,.3f} |", flush=True)
+        goal = GOALS.get(name, {}).get(workers, "")
+        print(f"| {workers} | {name} | {frames:,} | {megabytes:,.3f} | {goal} |", flush=True)
 
 
 def main() -> None:
     """Print the table."""
-    print("| workers | event | frames | MB out of the broker |\n|---|---|---|---|")
-    for workers in map(int, sys.argv[1:] or ["8", "32", "128"]):
+    print("| workers | event | frames | MB out of the broker | goal |\n|---|---|---|---|---|")
+    for workers in map(int, sys.argv[1:] or ["2", "32", "128", "512"]):
         table(workers)
 
 
