@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_rooms.api.overview import overview, users
+from flask_rooms.api.overview import overview
 from flask_rooms.globals import Parts
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.results import WorkerInfo
@@ -58,7 +58,7 @@ def room(parts: Parts, name: str = "", namespace: str = "/") -> dict[str, Any]:
 
 def people(parts: Parts, text: str = "", namespace: str = "/") -> dict[str, Any]:
     """Return the users whose IDs contain *text*."""
-    answer = users(parts.cluster, namespace, _TIMEOUT)
+    answer = parts.sockets.users(namespace=namespace, timeout=_TIMEOUT)
     found = sorted(one for one in answer.value if text in one)
     return {"users": found[:MOST], "count": len(found), "complete": answer.complete}
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask_rooms.api.arguments import namespace_of_call
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.protocol.messages import Query
-from flask_rooms.results import Answer, WorkerInfo
+from flask_rooms.results import WorkerInfo
 
 _STATISTICS = Query("statistics", "/", "")
 
@@ -57,22 +56,3 @@ def overview(cluster: Cluster, timeout: float | None = None) -> Overview:
         worker = cluster.info(str(names[0]))
         workers[worker] = dict(zip(map(str, names[1:]), counts[1:], strict=False))
     return Overview(workers, gathered.complete, gathered.missing)
-
-
-def users(cluster: Cluster, namespace: str, timeout: float | None = None) -> Answer[frozenset[str]]:
-    """
-    Return the IDs of the users that have a socket in a namespace.
-
-    Args:
-        cluster: The connection to the workers.
-        namespace: The namespace.
-        timeout: Seconds to wait; never longer than the confirmation timeout.
-
-    Raises:
-        InvalidArgument: *namespace* is not valid.
-        BackendUnavailable: The outbox for the other workers is full.
-    """
-    query = Query("users", namespace_of_call(namespace), None)
-    gathered = cluster.calls.query(query, timeout)
-    found = frozenset(map(str, gathered.names()))
-    return Answer(found, gathered.complete, gathered.missing)
