@@ -162,7 +162,7 @@ class Delivery:
         if frame.to in self._links:
             self._links[frame.to].give_back(frame)
             self._due[frame.to] = None
-        elif not frame.to:
+        elif not frame.to and frame.operations:  # else it has taken none of the stream
             self.stream.give_back(frame.first)
 
     def on_direct(self, name: str, frame: Frame) -> None:

@@ -190,7 +190,7 @@ class Link:
         if frame.operations:
             end = frame.first + len(frame.operations)
             self.missed = frame.first, max(end, self.missed[1] if self.missed else 0)
-        else:
+        elif direct.answers:
             self.answers.give_back(direct.first)
         self.reports |= direct.reports
         self.probes |= direct.probes

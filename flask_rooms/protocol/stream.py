@@ -124,8 +124,13 @@ class Stream:
         return first, tuple(taken)
 
     def give_back(self, number: int) -> None:
-        """Undo the last take(), which returned *number* first: it could not be published."""
-        while self.fresh > self._fresh_before_take:  # retransmissions count as sent all the same
+        """
+        Undo the last take(), which returned *number* first: it could not be published.
+
+        It may have been, all the same. What its receivers have confirmed meanwhile stays sent.
+        """
+        fresh = max(self._fresh_before_take, self.oldest)
+        while self.fresh > fresh:  # retransmissions count as sent all the same
             self.fresh -= 1
             size = len(self._entries[self.fresh - self.oldest])
             self._waiting_bytes += size

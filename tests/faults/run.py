@@ -99,13 +99,14 @@ class Run:
 
     def play(self) -> None:
         """Let one fault follow the other."""
-        began = time.monotonic()
+        began, title = time.monotonic(), "no fault"
         try:
-            self._play("no fault", lambda target: target.last(*CALM))
+            self._play(title, lambda target: target.last(*CALM))
             for fault in self._faults(began):
-                self._play(name(fault), fault)
+                title = name(fault)
+                self._play(title, fault)
         except Unsettled as error:
-            self.verdict.complain("not settled", str(error))
+            self.verdict.complain("not settled", f"[{title}] {error}")
         self.seconds = time.monotonic() - began
 
     def _start(self, broker: Broker) -> None:

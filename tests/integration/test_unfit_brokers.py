@@ -13,7 +13,7 @@ from flask_rooms.api.check import STATUSES, kind_of_error
 from flask_rooms.backends import from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
-from tests.support.brokers import Broker, Redis
+from tests.support.brokers import Broker, Redis, free_port
 from tests.support.outside import run_flask
 from tests.support.workers import ROOMS_APP, cluster
 
@@ -24,7 +24,9 @@ class ClusterRedis(Redis):
     """A node of Redis Cluster."""
 
     def _command(self) -> list[str]:
-        return [*super()._command(), "--cluster-enabled", "yes"]
+        # The port of the cluster's bus would be ours and 10,000, which may be in use.
+        bus = ["--cluster-port", str(free_port())]
+        return [*super()._command(), "--cluster-enabled", "yes", *bus]
 
 
 @contextmanager

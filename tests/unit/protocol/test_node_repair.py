@@ -169,6 +169,39 @@ def test_a_failed_retransmission_takes_no_room_in_the_outbox() -> None:
         stream.append(b"1")
 
 
+def test_a_heartbeat_that_could_not_be_published_gives_nothing_else_back() -> None:
+    """Rule `one-outbox-and-log`: answers that wait leave it without operations."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    network.call("a", "b")
+    assert network.take("a").operations
+    network.call("b", "a")
+    network.deliver("a", network.take("b"))
+    network.now += HEARTBEAT
+    heartbeat = network.take("a")
+    assert heartbeat.heartbeat is not None
+    assert heartbeat.operations == ()
+
+    node.give_back(heartbeat, network.now)
+
+    assert node.unsent == (0, 0)
+
+
+def test_answers_confirmed_before_their_publish_fails_stay_sent() -> None:
+    """Rule `one-outbox-and-log`: a broker that hangs may carry what it has not acknowledged."""
+    stream = Stream(Limits(outbox=100, log=1_000, frame=1_000))
+    for data in (b"first", b"second"):
+        stream.append(data)
+    first, _ = stream.take()
+    stream.discard_before(3)
+
+    stream.give_back(first)
+
+    number = stream.append(b"third")
+    assert stream.take() == (number, (b"third",))
+    assert stream.unsent == (0, 0)
+
+
 def test_the_next_life_does_not_send_what_may_have_been_published() -> None:
     """Rule `one-outbox-and-log`: or it could be applied twice."""
     network = Network("a", "b")
