@@ -350,8 +350,11 @@ class Node:
         """Record that the connection is back, and send a heartbeat with the next frame."""
         self._membership.on_reconnect()
         self._forget_audience()
+        beat = self._clock.beat
         if self._clock.was_absent(now):
-            self._quarantine.on_absence(self._membership.peers, self._clock.beat, now)
+            self._quarantine.on_absence(self._membership.peers, beat, now)
+        elif beat > 0:  # before its hello it has no sockets
+            self._quarantine.on_reconnect(beat, now)
         self._clock.on_reconnect(now)
 
     def is_deaf(self, now: float) -> bool:

@@ -40,7 +40,12 @@ class Quarantine:
     def on_absence(self, peers: Iterable[str], beat: int, now: float) -> None:
         """Rule `quarantine-after-absence`: begin anew, after the own heartbeat number *beat*."""
         self._awaited.clear()
-        self.hold([*peers, self._me], now)
+        self.hold(peers, now)
+        self.on_reconnect(beat, now)
+
+    def on_reconnect(self, beat: int, now: float) -> None:
+        """Await unmet workers: the broker has not counted this one, however short that was."""
+        self.hold([self._me], now)
         self._release_beat = beat + RELEASE_ECHOES
 
     def hold(self, names: Iterable[str], now: float) -> None:

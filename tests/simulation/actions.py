@@ -173,6 +173,18 @@ class Away(Action):
 
 
 @dataclass(frozen=True)
+class Hang(Action):
+    """The next publish of a worker hangs, and fails; meanwhile it receives."""
+
+    worker: str
+    seconds: float
+    carried: bool = False  # although it fails
+
+    def act(self, world: World) -> None:
+        world.hang(self.worker, self.seconds, carried=self.carried)
+
+
+@dataclass(frozen=True)
 class Deaf(Action):
     """A worker receives nothing, and does not know it."""
 

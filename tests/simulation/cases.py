@@ -11,6 +11,7 @@ from tests.simulation.actions import (
     Broadcast,
     Connect,
     Cut,
+    Empty,
     Move,
     Pause,
     Schedule,
@@ -27,6 +28,19 @@ def away(worker: str, start: float, end: float) -> Away:
 
 
 CASES: dict[str, Schedule] = {
+    # A script starts while all workers are away, so the broker counts no other one; it says that
+    # the room is empty.
+    "NoQuarantineAfterReconnect": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
+        away("w0", 6.05, 6.6),
+        away("w1", 6.05, 6.6),
+        Start(6.3, "w2"),
+        Empty(6.4, "w2", "r0"),
+        Broadcast(6.61, "w1", "r0"),
+        Start(6.7, "w3"),
+    ],
     # The last answer of w1 is lost, and no other one shows it.
     "NoProbes": [
         Start(0.0, "w0"),

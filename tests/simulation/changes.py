@@ -233,6 +233,7 @@ def check_time(world: World, call: Call | Question) -> None:
     """Check that a call has not taken long, if there was no trouble for long before it."""
     takes = world.now - call.at
     well = world.well_for() > NOTICED + takes and call.at > NOTICED
+    well = well and world.crashed_for() > FORGOTTEN + takes
     demand("answered at once", takes < AT_ONCE or not well, f"{call} took {takes:.1f} s")
 
 

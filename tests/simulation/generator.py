@@ -19,6 +19,7 @@ from tests.simulation.actions import (
     Deaf,
     Disconnect,
     Empty,
+    Hang,
     Move,
     Mute,
     Pause,
@@ -98,6 +99,7 @@ class Generator:
             self._some_away,
             self._flap,
             self._down,
+            self._hang,
             self._deaf,
             self._mute,
             self._cut,
@@ -280,6 +282,10 @@ class Generator:
     def _down(self) -> None:
         torn = self._rng.random() < 0.3
         self._trouble_for(partial(Away, torn=torn), ())
+
+    def _hang(self) -> None:
+        carried = self._rng.random() < 0.5
+        self._trouble_for(partial(Hang, carried=carried), self._victim())
 
     def _deaf(self) -> None:
         self._trouble_for(Deaf, self._victim())

@@ -50,7 +50,7 @@ M = TypeVar("M", bound=Mutant)
 RULES: dict[Mutant, str] = {}
 #: The mutants that random schedules of QUICK_STEPS steps catch.
 QUICK: list[Mutant] = []
-QUICK_STEPS = 25_000
+QUICK_STEPS = 60_000
 
 #: Rules that no mutant breaks, and why.
 WITHOUT_MUTANT = {
@@ -520,6 +520,15 @@ class UnmetNotHeardOut(Quarantine):
     def on_absence(self, peers: Iterable[str], beat: int, now: float) -> None:
         super().on_absence(peers, beat, now)
         self._awaited.discard(self._me)
+
+
+@breaks("quarantine-after-absence")
+class NoQuarantineAfterReconnect(Quarantine):
+    """A worker that was away for a moment applies everything at once."""
+
+    def on_reconnect(self, beat: int, now: float) -> None:
+        if self:  # a longer absence
+            super().on_reconnect(beat, now)
 
 
 @breaks("quarantine-for-unmet")

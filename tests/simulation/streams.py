@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from flask_rooms.protocol.messages import Operation
+from flask_rooms.protocol.messages import Change, Emit, Operation
 from flask_rooms.protocol.node import Deliver
 from tests.simulation.demands import demand
 
@@ -82,6 +82,10 @@ class Streams(Generic[T]):
     def _is_over(self, sender: str, number: int) -> bool:
         return self._over(self.submitted[sender, number][1])
 
+    def _lasts(self, sender: str, number: int) -> bool:
+        # The caller of a query is told that it has failed.
+        return isinstance(self.submitted[sender, number][0], Change | Emit)
+
     def moves_on(
         self, old: str, new: str, waiting: list[tuple[int, Operation]], *, may_drop: bool
     ) -> list[T]:
@@ -94,15 +98,14 @@ class Streams(Generic[T]):
             waiting: What it has put there, with the new numbers.
             may_drop: Whether a change may not have happened that stands before it.
         """
-        untried = [n for n in self._numbers[old] if n >= self._tried[old]]
-        before = self._numbers[old][len(self._numbers[old]) - len(waiting) :]
-        same = [self.submitted[old, n][0] for n in before] == [o for _, o in waiting]
+        untried = [n for n in self._numbers[old] if n >= self._tried[old] and self._lasts(old, n)]
+        same = [self.submitted[old, n][0] for n in untried] == [o for _, o in waiting]
         demand(
             "an evicted worker sends its outbox",
-            same and (len(waiting) == len(untried) or (may_drop and not waiting)),
+            same or (may_drop and not waiting),
             f"{old} had not tried to publish {untried}, and goes on with {len(waiting)}",
         )
-        moved = [self.submitted[old, n][1] for n in before]
+        moved = [self.submitted[old, n][1] for n in untried] if same else []
         for (number, operation), what in zip(waiting, moved, strict=True):
             self.submits(new, number, operation, what)
         return moved

@@ -75,6 +75,7 @@ class Worker:
         unheard: Whether it accepts them although its hello has not echoed.
         born: The time at which this life began.
         down: Whether it has noticed that the broker is away, and has received nothing since.
+        publishing: Whether a publish hangs.
         clients: The clients that wait to be accepted, each with what follows then.
         inbox: The frames that have arrived.
         busy_until: The time at which it has handled the last frame, if it is slow.
@@ -95,6 +96,7 @@ class Worker:
     accepts: bool = False
     unheard: bool = False
     down: bool = False
+    publishing: bool = False
     clients: list[tuple[str, Then]] = field(default_factory=list)
     inbox: deque[Frame] = field(default_factory=deque)
     busy_until: float = 0.0
@@ -138,6 +140,8 @@ class World:
         self.sids: dict[str, str] = {}  # client -> its latest socket ID
         self._paused: dict[str, float] = {}  # host -> until when
         self._slow: dict[str, tuple[float, float]] = {}  # host -> until when, seconds a frame
+        #: Host -> until when its publish hangs, and whether it is carried.
+        self._hangs: dict[str, tuple[float, bool]] = {}
         #: Host -> when it was last reconnected to the broker.
         self.back_at: defaultdict[str, float] = defaultdict(float)
         #: Host -> when it was last cut off from the broker.
@@ -309,7 +313,8 @@ class World:
         self._submit(worker, Goodbye())
         self._flush(worker)
         # A receiver with a gap before it loses it, as the worker cannot retransmit any more.
-        self._end(worker, goodbye=self.calm_for("") > 2 * HEARTBEAT)
+        calm = self.calm_for("") > 2 * HEARTBEAT and not worker.publishing
+        self._end(worker, goodbye=calm)
 
     def crash(self, host: str) -> None:
         """End a worker and its sockets without a goodbye."""
@@ -354,6 +359,11 @@ class World:
         """Return for how many seconds no trouble, crash or guard has held anybody up."""
         crashed = (when for when, goodbye in self._ended.values() if not goodbye)
         return self.now - max(self.trouble_until(), self._thinks_until, *crashed)
+
+    def crashed_for(self) -> float:
+        """Return for how many seconds no life of a worker has ended without a goodbye."""
+        crashed = (when for when, goodbye in self._ended.values() if not goodbye)
+        return self.now - max(crashed, default=float("-inf"))
 
     def trouble_of(self, host: str) -> float:
         """Return the end of this worker's own latest trouble."""
@@ -406,6 +416,19 @@ class World:
         self._slow[host] = (self.now + seconds, pace)
         self._silence(host, seconds + 10 * pace)
         self.trouble(host, seconds + 10 * pace)
+
+    def hang(self, host: str, seconds: float, *, carried: bool) -> None:
+        """
+        Let a worker's next publish hang, and fail; meanwhile it receives.
+
+        Args:
+            host: The worker.
+            seconds: For how long.
+            carried: Whether it is carried although it fails.
+        """
+        self._hangs[host] = self.now + seconds, carried
+        self._silence(host, seconds)
+        self.trouble(host, seconds)
 
     def cut_off(self, hosts: tuple[str, ...], seconds: float, *, torn: bool) -> None:
         """
@@ -646,14 +669,34 @@ class World:
     def _flush(self, worker: Worker) -> None:
         if not self.lives(worker.name) or self._is_stopped(worker.host):
             return
-        while not worker.down and (frame := worker.node.take(self._clock(worker))) is not None:
+        while not (worker.down or worker.publishing):
+            frame = worker.node.take(self._clock(worker))
+            if frame is None:
+                break
             self.promises.publishes(worker, frame)
-            if self.bus.publish(worker.host, frame):
+            until, carried = self._hangs.get(worker.host, (0.0, False))
+            if self.now < until:
+                worker.publishing = True
+                if carried:
+                    self.bus.publish(worker.host, frame)
+                self._at(until, self._fail_late, worker, frame)
+            elif self.bus.publish(worker.host, frame):
                 self.promises.has_published(worker, frame)
             else:
                 worker.node.give_back(frame, self._clock(worker))
                 worker.down = True
-        self._wake(worker, worker.node.wakes_at - worker.skew)
+        earliest = self.now + RETRY if worker.publishing else 0.0
+        self._wake(worker, max(earliest, worker.node.wakes_at - worker.skew))
+
+    def _fail_late(self, worker: Worker, frame: Frame) -> None:
+        if not self.lives(worker.name):
+            return
+        if self._is_stopped(worker.host):
+            self._at(self._paused[worker.host], self._fail_late, worker, frame)
+            return
+        worker.publishing = False
+        worker.node.give_back(frame, self._clock(worker))
+        self._at(self.now + RETRY, self._flush, worker)
 
     def _wake(self, worker: Worker, at: float) -> None:
         if at < worker.wakes_at:

@@ -165,6 +165,24 @@ def test_a_worker_that_was_away_applies_nothing_until_it_knows_how_it_is_counted
     assert network.outcome("b") == Completed(number, 1, 0, ())
 
 
+def test_a_worker_that_was_away_for_a_moment_gives_unmet_workers_time_to_name_it() -> None:
+    """Rule `quarantine-after-absence`: it was not counted, and may have been called unknown."""
+    network = Network("a", "owner")
+    newcomer = network.add("newcomer")
+    network.deliver("newcomer", network.take("newcomer"))
+    newcomer.note_audience(1, network.now)
+    network.call("newcomer", "owner")
+    network.deliver("newcomer", network.take("newcomer"))
+    newcomer.tick(network.now)
+    network.nodes["owner"].on_reconnect(network.now)
+
+    network.call("a", "owner")
+    network.send("a")
+    network.advance(HEARTBEAT)
+
+    assert network.events["owner"][0] == Evicted("newcomer", counted_dead=True)
+
+
 def test_a_quarantine_ends_when_live_workers_have_had_the_time_to_answer() -> None:
     """Rule `quarantine-after-absence`."""
     network = Network("a", "b", "c")
