@@ -17,8 +17,9 @@ from websocket import ABNF, WebSocketException, WebSocketTimeoutException, creat
 from tests.fuzz.noise import Noise
 from tests.support.raw import RawClient
 
-#: Seconds within which a worker takes, or says, something, or ends the connection.
-PATIENCE = 60.0
+#: Seconds within which a worker takes, or says, something, or ends the connection: one that answers
+#: no ping is missed after at most 60, and python-engineio looks once in that time.
+PATIENCE = 180.0
 #: Seconds after which a client that cannot send looks whether its connection has ended.
 STUCK = 5.0
 
