@@ -255,10 +255,10 @@ class Connections:
     def _clear(self, eio_sid: str, connection: _Connection, now: float) -> None:
         """Forget a connection that has ended, and cut what its client keeps open."""
         if connection.output.transport is not None:
-            if connection.ended is None or now - connection.ended < CLOSING:
-                return
-            self._internals.cut(connection.output)
-        self._connections.pop(eio_sid, None)
+            if connection.ended is not None and now - connection.ended >= CLOSING:
+                self._internals.cut(connection.output)
+        elif self._internals.forget_session(eio_sid):
+            self._connections.pop(eio_sid, None)
 
 
 def _nothing() -> Any:

@@ -28,6 +28,8 @@ from flask_rooms.server.websocket import WebSocket
 
 #: Seconds after which a caller that waits for the application's own code is reported.
 SLOW = 5.0
+#: Seconds between two such reports: a client may have many handlers run.
+REPORT_EVERY = 60.0
 #: How many threads of run_apart() may wait for each other, as of a guard that joins a room.
 MAX_NESTED = 20
 
@@ -89,6 +91,8 @@ class ServerInternals:
     def __init__(self, unread_bytes: int) -> None:
         self._unread_bytes = unread_bytes
         self._testing = threading.Lock()
+        self._slow_calls = 0
+        self._reported = float("-inf")
 
     def bind(self, server: Any, handlers: Handlers) -> None:
         """Take a server, and put *handlers* in the place of its own methods."""
@@ -304,6 +308,20 @@ class ServerInternals:
         """Shut down the WebSocket of a connection, which its client would keep open."""
         _shut_down(output.transport)
 
+    def forget_session(self, eio_sid: str) -> bool:
+        """
+        Forget a session of Engine.IO that is closed; return False while it is not.
+
+        python-engineio forgets it when its transport returns, but not where that was before the
+        disconnect handlers had returned, nor where the server is left by an exception. Then it
+        would be kept for up to `ping_timeout`.
+        """
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is not None and not session.closed:
+            return False
+        self.server.eio.sockets.pop(eio_sid, None)
+        return True
+
     def forget_connection(self, eio_sid: str) -> None:
         """Forget everything about a connection."""
         self.unfinished.pop(eio_sid, None)
@@ -431,15 +449,24 @@ class ServerInternals:
 
         self.spawn(run)
         if not done.wait(SLOW):
-            logger.warning(
-                "A guard, handler or receiver of signals has run for %g seconds, and its caller "
-                "waits: does it wait for a lock, or a connection, that the caller holds?",
-                SLOW,
-            )
+            self._report_slow_call()
             done.wait()
         if errors:
             raise errors[0]
         return result[0]
+
+    def _report_slow_call(self) -> None:
+        self._slow_calls += 1
+        now = time.monotonic()
+        if now - self._reported >= REPORT_EVERY:
+            self._reported = now
+            logger.warning(
+                "A guard, handler or receiver of signals has run for %g seconds, and its caller "
+                "waits: does it wait for a lock, or a connection, that the caller holds? (%d so "
+                "far on this worker)",
+                SLOW,
+                self._slow_calls,
+            )
 
     def sleep(self, seconds: float) -> None:
         """Let other tasks run for so many seconds."""

@@ -26,7 +26,7 @@ _handled: Counter[str] = Counter()
 _gates: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 
 
-def create_app(**config: Any) -> Flask:
+def create_app(ping_timeout: float = PING_TIMEOUT, **config: Any) -> Flask:
     """Return the application."""
     app = Flask(__name__)
     app.config.update(SECRET_KEY="of the tests", **config)
@@ -34,7 +34,7 @@ def create_app(**config: Any) -> Flask:
     rooms = Rooms(
         app,
         flask_socketio.SocketIO(
-            max_http_buffer_size=10**7, ping_interval=PING, ping_timeout=PING_TIMEOUT
+            max_http_buffer_size=10**7, ping_interval=PING, ping_timeout=ping_timeout
         ),
     )
     rooms.before_connect(_look_at_login)
@@ -131,6 +131,7 @@ def state() -> dict[str, Any]:
     server = current_app.extensions["socketio"].server
     return {
         "sids": [sid for sid, _ in server.manager.get_participants("/", None)],
+        "sessions": len(server.eio.sockets),
         "connections": sum(not one.closed for one in server.eio.sockets.values()),
         "websockets": sum(one.queue.transport is not None for one in server.eio.sockets.values()),
         "threads": threading.active_count(),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import flask_socketio
 import pytest
+import socketio
 from greenlet import GreenletExit
 
 from flask_rooms import Outcome, Refused, signals
@@ -163,6 +165,26 @@ def test_a_caller_that_waits_for_long_is_warned_of_and_one_that_does_not_is_not(
 
     assert joining.result(PATIENCE) == Outcome(1)
     assert caplog.text.count(said) == 1
+
+
+@pytest.mark.mode_independent
+def test_callers_that_wait_for_long_are_warned_of_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client may have many handlers wait, and is not to fill the log."""
+    monkeypatch.setattr(private, "SLOW", 0.0)
+    internals = private.ServerInternals(unread_bytes=0)
+    internals.server = socketio.Server(async_mode="threading")
+
+    for _ in range(3):
+        internals.run_apart(lambda: time.sleep(0.1))
+    monkeypatch.setattr(private, "REPORT_EVERY", 0.0)
+    internals.run_apart(lambda: time.sleep(0.1))
+
+    said = [line for line in caplog.messages if "has run for" in line]
+    assert [line.partition("(")[2] for line in said] == [
+        f"{count} so far on this worker)" for count in (1, 4)
+    ]
 
 
 # -- without threads ------------------------------------------------------------------------------
