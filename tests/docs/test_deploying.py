@@ -16,45 +16,34 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from benchmarks import rolling
 from flask_rooms import Answer
 from tests.docs.test_readme import run_client, run_flask, running
 from tests.support import brokers
 from tests.support.apps import PATIENCE, LocalCluster
 from tests.support.brokers import Broker, free_port
 from tests.support.clients import connection
-from tests.support.documents import blocks
+from tests.support.documents import ROOT, blocks
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 
 # A new block needs a new test here.
 (PROXIED,), README = blocks("docs/deploying.md", "python"), blocks("README.md", "python")[0]
 (NGINX,) = blocks("docs/deploying.md", "nginx")
-START, RABBITMQ, CHECK = blocks("docs/deploying.md", "console")
+START, RABBITMQ, _ROLLING, CHECK = blocks("docs/deploying.md", "console")
 ACL, *_ = blocks("docs/deploying.md", "text")  # test_secured_brokers.py has the others
 (UNIT,) = blocks("docs/deploying.md", "ini")
 (DOCKERFILE,) = blocks("docs/deploying.md", "dockerfile")
 (COMPOSE,) = blocks("docs/deploying.md", "yaml")
+PAGE = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
 (WHAT_YOU_WILL_SEE,) = blocks("README.md", "text")
+
+#: Seconds for the restart of four workers, which takes one minute where little else runs.
+RESTARTS = 170.0
 
 #: The routes of README, in the application of the page.
 APP = PROXIED + README[README.index("\n@app.put") :]
 IMPORTS = "from flask_rooms import request, sockets\n"
-
-WHOLE = """
-daemon off;
-pid {directory}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-{configuration}
-}}
-"""
 
 
 @pytest.fixture(name="nginx")
@@ -82,7 +71,7 @@ def test_two_processes_behind_nginx(directory: Path, nginx: str, worker: str) ->
         for number, port in enumerate(ports, 1):
             configuration = configuration.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{port}")
             stack.enter_context(running(directory, port, gunicorn(worker, port)))
-        whole = WHOLE.format(directory=directory, configuration=configuration)
+        whole = rolling.WHOLE.format(directory=directory, configuration=configuration)
         (directory / "nginx.conf").write_text(whole, encoding="utf-8")
         command = [nginx, "-c", str(directory / "nginx.conf"), "-p", str(directory)]
         stack.enter_context(running(directory, proxy, command))
@@ -104,11 +93,27 @@ def gunicorn(worker: str, port: int) -> list[str]:
 
 
 def test_the_configuration_is_one_for_nginx(directory: Path, nginx: str) -> None:
-    whole = WHOLE.format(directory=directory, configuration=NGINX)
+    whole = rolling.WHOLE.format(directory=directory, configuration=NGINX)
     (directory / "nginx.conf").write_text(whole, encoding="utf-8")
     command = [nginx, "-t", "-q", "-c", str(directory / "nginx.conf"), "-p", str(directory)]
 
     subprocess.run(command, check=True)
+
+
+@pytest.mark.usefixtures("nginx")
+def test_a_rolling_restart_loses_nothing() -> None:
+    """With the commands of the page, under load; the page has a table of such a run."""
+    command = [sys.executable, "-m", "benchmarks.rolling", "--clients", "10"]
+
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=RESTARTS, check=False
+    )
+
+    assert done.returncode == 0, done.stdout
+    rows = [row.split("|")[1] for row in done.stdout.splitlines()]
+    assert len(rows) == 10
+    for row in rows:
+        assert f"\n|{row}|" in PAGE
 
 
 def test_the_acl_of_redis_is_enough(tmp_path: Path) -> None:

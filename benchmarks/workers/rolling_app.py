@@ -1,0 +1,49 @@
+"""The application of `benchmarks.rolling`, as gunicorn starts it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from flask_rooms import Refused, Rooms, Unconfirmed, monitoring, request, sockets
+
+app = Flask(__name__)
+app.config.from_prefixed_env()
+rooms = Rooms(app)
+app.register_blueprint(monitoring.blueprint(metrics=False), url_prefix="/internal")
+app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
+
+
+@app.put("/rooms/<room>")
+def join(room: str) -> dict[str, Any]:
+    """Put the socket of the request into a room."""
+    sockets.join(request, room).result()
+    return {"sid": request.sid}
+
+
+@app.post("/said/<int:number>")
+def say(number: int) -> dict[str, Any]:
+    """Broadcast a number."""
+    sockets.broadcast("hall", "said", number)
+    return {}
+
+
+@app.post("/moved/<sid>")
+def move(sid: str) -> dict[str, str]:
+    """Put a socket into a room and take it out again; say what became of it."""
+    try:
+        for change in (sockets.join, sockets.leave):
+            if change(sid, "annex").result().unknown:
+                return {"outcome": "unknown"}
+    except (Refused, Unconfirmed) as error:
+        return {"outcome": type(error).__name__}
+    return {"outcome": "confirmed"}
+
+
+@app.get("/members")
+def members() -> dict[str, Any]:
+    """Count the members of the hall."""
+    answer = sockets.count("hall")
+    return {"count": answer.value, "complete": answer.complete}
