@@ -15,35 +15,35 @@ import pytest
 import requests
 
 from flask_rooms.testing import Client, LocalCluster, cluster
-from tests.docs.test_readme import FLASK, TIMEOUT, running
+from tests.docs.test_readme import FLASK, TIMEOUT, run, running
 from tests.support.brokers import Broker, free_port
 from tests.support.browser import Browser
-from tests.support.clients import connection
 from tests.support.documents import blocks
 from tests.support.javascript import require_npm
 
 pytestmark = pytest.mark.mode_independent
 
 # A new block needs a new test here.
-(CHAT,) = blocks("docs/ban-a-user.md", "python")
-(TEAMS,) = blocks("docs/private-rooms.md", "python")
+CHAT, CHAT_PEOPLE = blocks("docs/ban-a-user.md", "python")
+TEAMS, TEAMS_PEOPLE = blocks("docs/private-rooms.md", "python")
 (TEAM,) = blocks("docs/presence.md", "python")
 LOBBY, LOOK = blocks("docs/who-is-there.md", "python")
 (BOARD,) = blocks("docs/volatile.md", "python")
 GAME, *_ = blocks("docs/one-tab.md", "python")
 (MEETING,) = blocks("docs/ask.md", "python")
-REPORTS, TASKS = blocks("docs/progress.md", "python")
+REPORTS, TASKS, PERSON = blocks("docs/progress.md", "python")
 (COMING_BACK,) = blocks("docs/coming-back.md", "python")
 (PAGE,) = blocks("docs/coming-back.md", "html")
 (TEAM_PAGE,) = blocks("docs/presence.md", "html")
 
-#: What the tests of a page add to its program.
+#: What the tests of a page add to its program, unless it has a login of its own.
 LOGIN = """
 from flask import session
 
 def create_app_with_login():
     app = create_app()
-    app.post("/login/<user>")(lambda user: session.update(user=user) or "")
+    if "/login/<user>" not in map(str, app.url_map.iter_rules()):
+        app.post("/login/<user>")(lambda user: session.update(user=user) or "")
     return app
 """
 
@@ -123,19 +123,23 @@ def test_a_kicked_user_may_come_back_and_a_banned_one_may_not(workers: LocalClus
     assert ann.request("put", "/chats/tea").status_code == 200
     banned = moderator.request("delete", "/chats/tea/users/ann", {"ban": "1"})
     assert banned.body == {"removed": 1}
-    for client in (ann, tab):
+    for client in (ann, tab, here.connect()):  # the last one is not logged in
         assert client.request("put", "/chats/tea").status_code == 403
     assert ann.request("put", "/chats/coffee").status_code == 200
+
+    assert ann.request("delete", "/chats/tea/bans/ann").status_code == 403
+    assert moderator.request("delete", "/chats/tea/bans/ann").status_code == 200
+    assert ann.request("put", "/chats/tea").status_code == 200
 
 
 @pytest.mark.parametrize("workers", [("teams", TEAMS)], indirect=True)
 def test_a_removed_member_stops_receiving_on_all_tabs(workers: LocalCluster) -> None:
     here, there = workers
-    sql = sys.modules["teams"].sql
-    for user in ("ann", "bob"):
-        sql("INSERT INTO members VALUES (1, ?)", user)
     ann, tab, bob = connect(here, "ann"), connect(there, "ann"), connect(there, "bob")
     stranger, admin = connect(here, "stranger"), connect(there, "admin")
+    for user in ("ann", "bob"):
+        assert bob.request("put", f"/teams/1/members/{user}").status_code == 403
+        assert admin.request("put", f"/teams/1/members/{user}").status_code == 200
     statuses = [
         one.request("put", "/teams/1/news").status_code for one in (ann, tab, bob, stranger)
     ]
@@ -226,28 +230,40 @@ def test_the_others_see_a_pointer_that_moves(workers: LocalCluster) -> None:
     assert (ann.received(), bob.received()) == ([], pointers)
 
 
-def test_a_task_reports_to_every_tab_of_its_user(redis_broker: Broker, tmp_path: Path) -> None:
-    Path("reports.py").write_text(REPORTS + LOGIN, encoding="utf-8")
-    Path("tasks.py").write_text(TASKS, encoding="utf-8")
-    port, environment = free_port(), {**os.environ, "FLASK_ROOMS_BACKEND_URL": redis_broker.url}
-    serve = [*FLASK, "--app", "reports:create_app_with_login", "run", "--port", str(port)]
-    work = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-c", "1", "-P", "solo"]
-    with running(tmp_path, port, serve, environment):
-        celery = subprocess.Popen(work, cwd=tmp_path, env=environment)
-        try:
-            progress = _progress_of_two_tabs(f"http://127.0.0.1:{port}")
-        finally:
-            celery.terminate()
-            celery.wait(TIMEOUT)
-    assert progress == [[0, 50, 100], [0, 50, 100]]
+@pytest.mark.parametrize(
+    ("page", "name", "program", "people"),
+    [
+        ("ban-a-user", "chat", CHAT, CHAT_PEOPLE),
+        ("private-rooms", "teams", TEAMS, TEAMS_PEOPLE),
+        ("progress", "reports", REPORTS, PERSON),
+    ],
+)
+def test_people_on_two_workers_see_what_the_page_prints(
+    page: str, name: str, program: str, people: str, redis_broker: Broker, tmp_path: Path
+) -> None:
+    for file, text in ((name, program), ("tasks", TASKS), ("people", people)):
+        Path(f"{file}.py").write_text(text, encoding="utf-8")
+    environment = {**os.environ, "FLASK_ROOMS_BACKEND_URL": redis_broker.url}
+    ports = [str(free_port()) for _ in range(2)]
+    with ExitStack() as stack:
+        if page == "progress":
+            stack.enter_context(celery_worker(tmp_path, environment))
+        for port in ports:
+            serve = [*FLASK, "--app", name, "run", "--port", port]
+            stack.enter_context(running(tmp_path, int(port), serve, environment))
+        printed = run([sys.executable, "people.py", *ports], tmp_path)
+    assert [printed] == blocks(f"docs/{page}.md", "text")
 
 
-def _progress_of_two_tabs(url: str) -> list[list[int]]:
-    with requests.Session() as session, ExitStack() as stack:
-        session.post(f"{url}/login/ann").raise_for_status()
-        tabs = [stack.enter_context(connection(url, http_session=session)) for _ in range(2)]
-        assert session.post(f"{url}/reports").status_code == 202
-        return [[tab.receive()[1]["percent"] for _ in range(3)] for tab in tabs]
+@contextmanager
+def celery_worker(directory: Path, environment: dict[str, str]) -> Iterator[None]:
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-c", "1", "-P", "solo"]
+    process = subprocess.Popen(command, cwd=directory, env=environment)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT)
 
 
 def test_a_python_client_is_in_its_room_again_after_a_reconnect(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ assert_type(load(None), "int | None")
 def _programs(tmp_path: Path) -> Path:
     """The programs, as files of a project of a user."""
     app, *_ = blocks("README.md", "python")
-    reports, tasks = blocks("docs/progress.md", "python")
+    reports, tasks, *_ = blocks("docs/progress.md", "python")
     programs = {"app": app, "reports": reports, "tasks": tasks, "use": USE}
     pages = [
         ("ban-a-user", "chat"),
