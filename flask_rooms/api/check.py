@@ -59,7 +59,8 @@ _BROKER: tuple[tuple[str, str, str], ...] = (
         'ROOMS_BACKEND_OPTIONS = {"ssl": {"ca_certs": ...}}, or check that it speaks TLS.',
     ),
     (
-        r"NOPERM|NoPermission|access to (exchange|queue)",
+        # py-amqp names the method that is refused; a login is none.
+        r"NOPERM|NoPermission|[a-z]\.[a-z_]+: \(403\)|access to (exchange|queue)",
         "permission",
         "the broker does not allow this user what Flask-Rooms does: PUBLISH, SUBSCRIBE and PUBSUB "
         "on Redis, configure, write and read on RabbitMQ.",

@@ -144,8 +144,14 @@ class RedisSession(Session):
         return [f"database {db}, channel {channel!r}" for db, channel in sorted(named)]
 
     def unfit(self) -> str | None:
+        from redis.exceptions import NoPermissionError  # an extra
+
         # Both take every command that is used here. What a replica is told reaches no master, and
         # a node of a cluster that fails is replaced by another one, of another address.
+        try:
+            self.audience()
+        except NoPermissionError:  # so this worker cannot know whether it has heard of all others
+            return "permission"
         self._send("INFO")
         info = self._redis.read_response()
         if b"cluster_enabled:1" in info:

@@ -139,7 +139,8 @@ class ServerInternals:
                 output.transport = None
 
         def serve(environ: dict[str, Any], start_response: Any) -> Any:
-            if not upgrading.can_upgrade(environ):  # such as uWSGI, which reads frames itself
+            # uWSGI reads frames itself, if it has green threads.
+            if not upgrading.can_upgrade(environ) and eio.async_mode != "threading":
                 return make(handle, eio)(environ, start_response)
             try:
                 websocket = self._websocket(session.sid, upgrading.upgrade(environ))

@@ -21,7 +21,7 @@ _HEADERS = ("Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version
 
 
 class NoWebSocket(Exception):
-    """A request cannot be upgraded, because it is no request for a WebSocket."""
+    """A request cannot be upgraded, because of itself or of its server."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def upgrade(environ: dict[str, Any]) -> Upgraded:
     Upgrade a request.
 
     Raises:
-        NoWebSocket: It is no request for one.
+        NoWebSocket: It is no request for one, or its server has none.
         OSError: The client has gone.
     """
     if "wsgi.websocket" in environ:
@@ -86,6 +86,8 @@ def _connection(environ: dict[str, Any]) -> tuple[Any, Callable[[int], bytes]]:
     file = _file_of_pywsgi(environ)
     if file is not None:
         return file.raw._sock, file.read1  # which may have read ahead
+    if not can_upgrade(environ):
+        raise NoWebSocket("The server of this request does not give its connection away.")
     named = [environ[key] for key in _SOCKETS if key in environ]
     tcp = named[0] if named else environ["eventlet.input"].get_socket()
     return tcp, tcp.recv

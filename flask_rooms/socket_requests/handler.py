@@ -257,6 +257,8 @@ def guard_http(
         if message is None and environ["REQUEST_METHOD"] == "POST":
             refuse = _refuse_of(environ, internals, refusals)
             message = check_post(environ, internals.message_bytes, refuse)
+            # python-engineio raises KeyError for one that is closed, and only then forgets it.
+            internals.forget_session(_eio_sid(environ))
         if message is None:
             served: Iterable[bytes] = handle_request(environ, start_response)
             return served
@@ -271,10 +273,15 @@ def _refuse_of(
     environ: Mapping[str, Any], internals: ServerInternals, refusals: Refusals
 ) -> Callable[[str], object]:
     """Return what counts a limit that the connection of a request has reached."""
-    (eio_sid, *_) = parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])
+    eio_sid = _eio_sid(environ)
     address = internals.address(eio_sid)
     # What the client calls its connection is kept only if there is one of that name.
     return lambda limit: refusals.count(limit, eio_sid if address else "", address)
+
+
+def _eio_sid(environ: Mapping[str, Any]) -> str:
+    """Return the connection that a request names; empty if it names none."""
+    return str(parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])[0])
 
 
 def _refusal(environ: Mapping[str, Any]) -> str | None:

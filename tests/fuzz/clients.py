@@ -146,7 +146,8 @@ class PollingClient(NoisyClient):
             return
         path = "/socket.io/?EIO=4&transport=polling"
         opened = self._request("GET", path)
-        path += f"&sid={json.loads(opened[1:])['sid']}"
+        packet = opened.partition(b"\x1e")[0]  # a ping may follow on a machine that is slow
+        path += f"&sid={json.loads(packet[1:])['sid']}"
         with suppress(*ENDS):
             self._request("POST", path, b"40")
             for _ in range(self.noise.random.randrange(5)):

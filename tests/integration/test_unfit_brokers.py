@@ -72,6 +72,26 @@ def test_a_user_of_redis_without_the_permission(
         client.acl_deluser("clerk")
 
 
+def test_a_user_of_redis_who_may_not_count_the_workers(redis_broker: Broker) -> None:
+    """The check would not hear of the others in time, and take itself to be alone."""
+    with (
+        closing(redis.Redis.from_url(redis_broker.url)) as client,
+        cluster(redis_broker.url, 1, ROOMS_APP) as (web,),
+    ):
+        client.acl_setuser(
+            "clerk",
+            enabled=True,
+            passwords=["+pw"],
+            channels=["*"],
+            categories=["+@all"],
+            commands=["-pubsub"],
+        )
+        where = {"FLASK_ROOMS_BACKEND_URL": redis_broker.url.replace("//", "//clerk:pw@")}
+        status = STATUSES["permission"]
+        assert "PUBSUB" in run_flask(web, "rooms", "check", returns=status, errors=True, **where)
+        client.acl_deluser("clerk")
+
+
 def test_a_node_of_redis_cluster() -> None:
     """Also where a database is asked for that it does not have."""
     with started(ClusterRedis) as broker:

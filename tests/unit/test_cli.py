@@ -215,6 +215,7 @@ def test_a_check_tells_what_is_wrong_by_its_kind(
         ("NotAllowed: Connection.open: (530) NOT_ALLOWED - vhost shop not found", "vhost"),
         ("AccessRefused: (0, 0): (403) ACCESS_REFUSED - Login was refused", "password"),
         ("AccessRefused: ACCESS_REFUSED - read access to queue 'q' refused", "permission"),
+        ("AccessRefused: Queue.bind: (403) ACCESS_REFUSED - in other words", "permission"),
         ("TimeoutError: Timeout reading from socket", "timeout"),
         ("OSError: something else", "broker"),
     ],

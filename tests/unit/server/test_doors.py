@@ -47,6 +47,31 @@ def connections(worker: Worker) -> int:
     return len(worker.socketio.server.eio.sockets)
 
 
+# -- connections that there are not ---------------------------------------------------------------
+
+
+def test_a_body_for_a_connection_that_has_ended_is_refused(worker: Worker) -> None:
+    """By python-engineio with an exception, if that is the first to notice."""
+    client = PollingClient(worker.app).connect()
+    worker.socketio.server.eio.sockets[client.eio_sid].closed = True
+
+    response = client.browser.post(f"{OPEN}&sid={client.eio_sid}", data="3")
+
+    assert response.status_code == 400
+    assert connections(worker) == 0
+
+
+@pytest.mark.mode_independent
+def test_a_server_without_websocket_refuses_one(cluster: LocalCluster) -> None:
+    """As uWSGI with threads, where each attempt would leave a traceback."""
+    worker = worker_with(cluster, async_mode="threading")
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+
+    response = Browser(worker.app).get(f"{ENDPOINT}?EIO=4&transport=websocket", headers=headers)
+
+    assert response.status_code == 400
+
+
 # -- pages of other origins -----------------------------------------------------------------------
 
 ORIGINS = [{}, {"cors_allowed_origins": "*"}, {"cors_allowed_origins": ["https://shop.example"]}]
