@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 
 from flask_rooms import Rooms, sockets
 from flask_rooms.testing import Client, LocalCluster, Worker, cluster
@@ -33,7 +33,12 @@ class Place:
 
     def run(self, page: str) -> None:
         app = self.there.app
-        names = {"app": app, "rooms": app.extensions["rooms"], "sockets": sockets}
+        names = {
+            "__name__": __name__,
+            "app": app,
+            "rooms": app.extensions["rooms"],
+            "sockets": sockets,
+        }
         (code,) = blocks(f"docs/questions/{page}.md", "python")
         if "@signals" in code and "import signals" not in code:
             code = f"from flask_rooms import signals\n{code}"
@@ -75,6 +80,8 @@ AFTER: dict[str, Callable[[Place], bool]] = {
         place.tab.request("put", "/rooms/quiet").body == {"you": place.tab.sid}
     ),
     "joined-and-left": lambda place: leave(place.tab, place.there) == 1,
+    "error-in-a-route": lambda place: status_of_a_route_that_joins(place.there) == 400,
+    "type-hints": lambda place: place.tab.request("delete", "/rooms/fun").body == {"changed": 1},
     "wrong-user-in-a-handler": lambda place: "quiet" in place.tab.rooms,
 }
 
@@ -92,6 +99,11 @@ PRINTED = {
 
 def leave(client: Client, worker: Worker) -> int:
     return worker.sockets.leave(client.sid, "fun").result().changed
+
+
+def status_of_a_route_that_joins(worker: Worker) -> int:
+    worker.app.put("/fun")(lambda: str(sockets.join(request, "fun").result()))
+    return worker.http.put("/fun").status_code
 
 
 def received(place: Place) -> list[list[tuple[Any, ...]]]:

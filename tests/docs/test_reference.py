@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import flask_rooms
-from flask_rooms import RoomsError, sockets
+from flask_rooms import InvalidSocket, Refused, RoomsError, Unconfirmed, sockets
 from flask_rooms.config import Config
+from tests.support.apps import make_app
 from tests.support.documents import ROOT, blocks
 
 pytestmark = pytest.mark.mode_independent
@@ -81,6 +82,25 @@ def test_the_errors_named_can_be_imported() -> None:
 
     assert "Unconfirmed" in named
     assert all(issubclass(getattr(flask_rooms, name), RoomsError) for name in named)
+
+
+def test_the_handlers_of_errors_give_each_a_status() -> None:
+    app = make_app()
+    (handlers,) = blocks("docs/errors.md", "python")
+    exec(handlers, {"app": app})
+    raised: dict[str, RoomsError] = {
+        "id": InvalidSocket("Not an ID."),
+        "guard": Refused(["a"]),
+        "worker": Unconfirmed(["w"], 5.0),
+    }
+
+    @app.get("/<name>")
+    def fail(name: str) -> str:
+        raise raised[name]
+
+    client = app.test_client()
+    assert [client.get(f"/{name}").status_code for name in raised] == [400, 403, 503]
+    assert client.get("/id").json == {"message": "Not an ID."}
 
 
 def test_a_backend_of_four_methods_passes_the_five_line_test(tmp_path: Path) -> None:

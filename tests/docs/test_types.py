@@ -86,6 +86,7 @@ def _programs(tmp_path: Path) -> Path:
         ("one-tab", "game"),
         ("ask", "meeting"),
         ("volatile", "board"),
+        ("tutorial", "tutorial"),
     ]
     for page, name in pages:
         programs[name], *_ = blocks(f"docs/{page}.md", "python")
