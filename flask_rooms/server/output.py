@@ -111,6 +111,10 @@ class Output:
         packet = self._queue.get(block, timeout)
         return None if packet is None else _Taken(packet, self)
 
+    def qsize(self) -> int:
+        """Return how many packets wait, as applications ask python-engineio's queue."""
+        return int(self._queue.qsize())
+
     def discard(self) -> None:
         """Forget what waits, for good, and end the queue."""
         with self._lock:

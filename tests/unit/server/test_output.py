@@ -58,6 +58,13 @@ def test_what_is_being_sent_waits_no_more(full: Outputs) -> None:
     assert (full.output.unread, full.times_full) == (10 * SIZE, 0)
 
 
+def test_packets_that_wait_can_be_counted(full: Outputs) -> None:
+    """Applications ask python-engineio's queue, which this one replaces."""
+    assert full.output.qsize() == 10
+    full.send()
+    assert full.output.qsize() == 9
+
+
 def test_beyond_the_limit_nothing_is_added_and_that_is_said_once(full: Outputs) -> None:
     full.put(SMALL, SMALL)
     full.send()
