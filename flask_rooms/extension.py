@@ -463,6 +463,7 @@ class _Build:
             self._refusals,
             self._tracker,
             internals,
+            timers,
         )
         timing = Timing(config.heartbeat_interval, config.confirm_timeout)
         limits = Limits(config.outbox_bytes, config.repair_log_bytes, config.message_bytes)

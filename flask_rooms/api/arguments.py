@@ -146,6 +146,14 @@ def finite_seconds(timeout: Any) -> float | None:
     return seconds(timeout)
 
 
+def lifetime(expires: Any) -> float:
+    """Return how many seconds a membership lasts, or raise InvalidArgument."""
+    number = isinstance(expires, int | float) and not isinstance(expires, bool)
+    if not (number and 0 < expires < math.inf):
+        raise InvalidArgument("`expires=` is a number of seconds greater than 0, or None.")
+    return float(expires)
+
+
 def namespace_of_call(namespace: Any) -> str:
     """Return *namespace*, else the one of the current socket request, else "/"."""
     if namespace is not None:

@@ -12,6 +12,7 @@ from flask_rooms.api.arguments import (
     NotGiven,
     OneSocket,
     finite_seconds,
+    lifetime,
     namespace_of_call,
     omitted,
     room_or_sockets,
@@ -94,6 +95,7 @@ class Sockets(Queries):
         callback: Callback | None = None,
         *,
         user: str | int | None = None,
+        expires: float | None = None,
         namespace: str | None = None,
     ) -> Future[Outcome]:
         """
@@ -104,6 +106,8 @@ class Sockets(Queries):
             room: A name or an iterable of names.
             callback: Called exactly once, with None or the error, when the outcome is known.
             user: In place of *socket*: the ID of a user, for all sockets of that user.
+            expires: Seconds after which the memberships end by themselves. A later join sets
+                another time, or makes them last.
             namespace: The namespace of the sockets.
 
         Returns:
@@ -114,13 +118,14 @@ class Sockets(Queries):
             InvalidSocket: *socket* is neither a socket request nor a socket ID.
             NotASocketRequest: *socket* is an HTTP request.
             InvalidRoom: *room* is not a name, or is the room of another socket's ID.
-            InvalidArgument: *callback* or *namespace* is not valid.
+            InvalidArgument: *callback*, *expires* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
         rooms = room_names(room)
         _refuse_foreign_ids(rooms, sids)
-        return self._change(callback, "join", space, sids, rooms, source)
+        options = NO_OPTIONS if expires is None else Options(expires=lifetime(expires))
+        return self._change(callback, "join", space, sids, rooms, source, options)
 
     def leave(
         self,

@@ -32,6 +32,7 @@ class Socket:
         reconnects: Whether its client may connect again by itself once it is disconnected.
         since: When it connected, in microseconds since 1970.
         data: What the application describes it with, as JSON.
+        expiring: Room -> when the membership ends by itself, by the clock of time.monotonic().
         state: What socket requests keep for it: its queue and its cookies.
     """
 
@@ -48,6 +49,7 @@ class Socket:
     reconnects: bool = False
     since: int = 0
     data: str = ""
+    expiring: dict[Room, float] = field(default_factory=dict)
     state: Any = None
 
     @property
@@ -105,7 +107,8 @@ class Origin(NamedTuple):
 
     Args:
         reason: "request" for a call in a request of that very socket, "call" for another call
-            on this worker, "remote" for one on another worker, "recheck" where a guard no longer
+            on this worker, "remote" for one on another worker, "expired" where its time is
+            over, "recheck" where a guard no longer
             lets a socket in, "disconnect" where the socket has ended, and "expelled" where this
             worker had to restart.
         worker: The name of the worker on which the call was made; empty if there was none.
@@ -126,6 +129,7 @@ class PendingJoin:
         change: What is to be done.
         sids: The sockets of this worker that it is for.
         stale: Whether a recheck has happened since, so that the guards are to be asked again.
+        expires: Room -> seconds until the membership ends, where that is not as in *change*.
         prepared: Each socket ID and room for which it was registered, in order.
     """
 
@@ -133,6 +137,7 @@ class PendingJoin:
     sids: list[str]
     stale: bool = False
     prepared: list[tuple[str, Room]] = field(default_factory=list)
+    expires: dict[Room, float | None] = field(default_factory=dict)
 
 
 class Namespace:
@@ -209,9 +214,14 @@ class Namespace:
         """End a membership; None when there was none."""
         if self.joining:
             self._cancel_joins(socket.sid, room)
+        return self.drop(socket, room)
+
+    def drop(self, socket: Socket, room: Room) -> MembershipEvent | None:
+        """End a membership, but no join that waits for a guard; None when there was none."""
         if room not in socket.rooms:
             return None
         del socket.rooms[room]
+        socket.expiring.pop(room, None)
         edge = self._drop(room, socket.sid)
         return self._event(socket, room, joined=False, edge=edge)
 
@@ -229,6 +239,7 @@ class Namespace:
             return []
         self._cancel_all_joins(socket.sid)
         socket.ended = True
+        socket.expiring.clear()
         if socket.user is not None:
             self._drop(socket.user, socket.sid)
         edges = {room: self._drop(room, socket.sid) for room in socket.rooms}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from flask_rooms.membership.expiries import Expiries
 from flask_rooms.membership.namespace import (
     MembershipEvent,
     Namespace,
@@ -105,6 +106,7 @@ class Registry:
         self._lock = threading.Lock()
         self._namespaces: dict[str, Namespace] = {}
         self._attempts: dict[tuple[str, str], Attempt] = {}
+        self._expiries = Expiries()
         self._latest = 0  # the time in the latest place of a socket of any worker, as far as known
 
     # -- sockets that are connecting ---------------------------------------------------------
@@ -185,6 +187,7 @@ class Registry:
             for change in missed:
                 if change.action == "join":
                     here.prepare(join, [sid], change.rooms)
+                    join.expires |= dict.fromkeys(change.rooms, change.options.expires)
                 else:
                     here.apply(change.action, socket, change.rooms)
             rooms = tuple(room for _, room in here.standing(join))
@@ -249,7 +252,7 @@ class Registry:
                 events = here.apply(change.action, socket, change.rooms)
                 done.events += filter(None, events)
                 done.unchanged += events.count(None)
-                self._note(done, socket, change)
+                self._note(here, done, socket, change)
             if change.options.older_than is not None:
                 done.newer = self._newer(here, change, change.options.older_than)
             elif isinstance(change.source, User):
@@ -259,14 +262,38 @@ class Registry:
             done.listened = self._listener(done.events, origin)
         return done
 
-    def _note(self, done: Changed, socket: Socket, change: Change) -> None:
+    def _note(self, here: Namespace, done: Changed, socket: Socket, change: Change) -> None:
         """Do what a change does to a socket besides its memberships."""
         if change.action == "disconnect":
             socket.reconnects = change.options.reconnect
             done.ended.append(socket)
+        elif change.action == "join":
+            for room in change.rooms:
+                self._set_expiry(here, socket, room, change.options.expires)
         elif change.action == "set_data":
             socket.data = change.options.data
             done.described += 1
+
+    def _set_expiry(
+        self, here: Namespace, socket: Socket, room: Room, expires: float | None
+    ) -> None:
+        """Have a membership end after so many seconds, or never."""
+        if expires is None:
+            socket.expiring.pop(room, None)
+        elif room in socket.rooms:
+            self._expiries.add(time.monotonic() + expires, here.name, socket, room)
+
+    def expire(self) -> bool:
+        """End the memberships whose time is over; return whether the listener has kept an event."""
+        with self._lock:
+            due = self._expiries.take(time.monotonic())
+            left = [self._namespace(name).drop(socket, room) for name, socket, room in due]
+            return self._listener([one for one in left if one is not None], Origin("expired"))
+
+    @property
+    def next_expiry(self) -> float | None:
+        """When the next membership ends by itself; None if none does."""
+        return self._expiries.next
 
     def _sids_of(self, here: Namespace, change: Change) -> Sequence[str]:
         sids, options = here.sids_of(change), change.options
@@ -357,6 +384,9 @@ class Registry:
                     continue
                 rooms = tuple(room for room in change.rooms if (sid, room) in standing)
                 events = here.apply("join", socket, rooms)
+                for room in rooms:
+                    expires = join.expires.get(room, change.options.expires)
+                    self._set_expiry(here, socket, room, expires)
                 done.events += filter(None, events)
                 done.unchanged += events.count(None)  # what was undone counts as neither
             done.listened = self._listener(done.events, origin)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
@@ -11,6 +13,7 @@ from flask_rooms.membership.namespace import Origin, PendingJoin, Socket
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Changed, Registry
+from flask_rooms.membership.timers import Timers
 from flask_rooms.protocol.messages import (
     Absent,
     Ask,
@@ -104,6 +107,7 @@ class LocalWorker:
         refusals: Counts the joins of sockets that are in too many rooms.
         presence: Keeps the lists of those who are present.
         tasks: Runs what takes its time.
+        timers: Says when memberships end by themselves.
     """
 
     def __init__(
@@ -116,8 +120,11 @@ class LocalWorker:
         refusals: Refusals,
         presence: Presence,
         tasks: Tasks,
+        timers: Timers,
     ) -> None:
         self._presence = presence
+        self._timers = timers
+        self._next_look = math.inf  # when the memberships that end by themselves are looked at
         self._refusals = refusals
         self._registry = registry
         self._guarded = guarded
@@ -200,7 +207,24 @@ class LocalWorker:
     def _part(self, change: Change, changed: Changed) -> Part:
         if changed.refused:
             self._refusals.count("rooms_per_socket")
+        if change.action == "join":
+            self._watch_expiries()
         return Part(_outcome(change, changed), tuple(changed.refused), changed.newer)
+
+    # -- memberships that end by themselves -----------------------------------------------
+
+    def _watch_expiries(self) -> None:
+        """Look again when the next membership ends, if that is not to be done anyway."""
+        due = self._registry.next_expiry
+        if due is not None and due < self._next_look:
+            self._next_look = due
+            self._timers.after(max(due - time.monotonic(), 0), self._expire)
+
+    def _expire(self) -> None:
+        self._next_look = math.inf
+        if self._registry.expire():
+            self.spawn(self._signals.flush)
+        self._watch_expiries()
 
     def give_way(self, change: Change, newer: int) -> None:
         """Rule `newest-stays`: disconnect the socket of a call that a newer one outlasts."""
@@ -262,6 +286,7 @@ class LocalWorker:
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, the sockets of the parent and all that waits for them."""
         self._registry.clear()
+        self._next_look = math.inf
         self._signals.reset_after_fork()
         self._presence.reset_after_fork()
         self._events.reset_after_fork()

@@ -158,6 +158,7 @@ _OPTIONS: dict[str, _Check] = {
     "older_than": _place,
     "reconnect": _exactly(bool),
     "data": _text,
+    "expires": _seconds,
 }
 
 #: Operation -> its number on the wire and a check for each field. Numbers are never reused.

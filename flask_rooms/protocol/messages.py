@@ -43,6 +43,7 @@ class Options(NamedTuple):
         omit: Sockets, rooms and users whose sockets are left out.
         older_than: Only the sockets before this place.
         reconnect: Whether the clients of disconnected sockets may connect again by themselves.
+        expires: With "join": seconds after which the memberships end; None for never.
         data: With "set_data": what the sockets are described with, as JSON.
     """
 
@@ -50,6 +51,7 @@ class Options(NamedTuple):
     older_than: Place | None = None
     reconnect: bool = False
     data: str = ""
+    expires: float | None = None
 
 
 #: Of nearly all changes.

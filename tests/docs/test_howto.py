@@ -29,6 +29,7 @@ TEAMS, TEAMS_PEOPLE = blocks("docs/private-rooms.md", "python")
 (TEAM,) = blocks("docs/presence.md", "python")
 LOBBY, LOOK = blocks("docs/who-is-there.md", "python")
 (BOARD,) = blocks("docs/volatile.md", "python")
+(TYPING,) = blocks("docs/for-a-time.md", "python")
 GAME, *_ = blocks("docs/one-tab.md", "python")
 (MEETING,) = blocks("docs/ask.md", "python")
 REPORTS, TASKS, PERSON = blocks("docs/progress.md", "python")
@@ -97,7 +98,7 @@ def connect(worker: Any, user: str, answer: Any = None) -> Client:
 
 
 @pytest.mark.parametrize(
-    "program", [CHAT, TEAMS, LOBBY + LOOK, GAME, MEETING, TEAM, BOARD, REPORTS + TASKS]
+    "program", [CHAT, TEAMS, LOBBY + LOOK, GAME, MEETING, TEAM, BOARD, TYPING, REPORTS + TASKS]
 )
 def test_a_program_has_less_than_60_lines(program: str) -> None:
     assert len([line for line in program.splitlines() if line.strip()]) < 60
@@ -228,6 +229,21 @@ def test_the_others_see_a_pointer_that_moves(workers: LocalCluster) -> None:
 
     pointers = [("pointer", {"who": ann.sid, "at": at}) for at in ([1, 2], [3, 4])]
     assert (ann.received(), bob.received()) == ([], pointers)
+
+
+@pytest.mark.parametrize("workers", [("typing_app", TYPING)], indirect=True)
+def test_one_that_types_no_more_is_told_of(workers: LocalCluster) -> None:
+    ann, bob = (connect(worker, user) for worker, user in zip(workers, ["ann", "bob"], strict=True))
+
+    assert ann.request("put", "/typing", {"seconds": 60}).body == {"typing": ["ann"]}
+    ann.request("put", "/typing", {"seconds": 0.01})
+
+    while bob.request("get", "/typing").body["typing"]:
+        pass
+    events: list[Any] = []
+    while not events:
+        events = bob.received()
+    assert events == [("stopped typing", "ann")]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ assert_type(request.args.get("page"), "str | None")
 assert_type(sockets.leave(request, "fun"), Future[Outcome])
 assert_type(sockets.leave(flasks_own, ["fun", "games"], user=None).result(), Outcome)
 assert_type(sockets.disconnect(user=7, older_than=request, reconnect=True), Future[Outcome])
+assert_type(sockets.join(request, "fun", expires=1.5), Future[Outcome])
 assert_type(sockets.users(), Answer[frozenset[str]])
 assert_type(sockets.describe(request).value, "SocketInfo | None")
 assert_type(sockets.set_data([request, request.sid], {"name": "Ann"}), Future[Outcome])
@@ -87,6 +88,7 @@ def _programs(tmp_path: Path) -> Path:
         ("ask", "meeting"),
         ("volatile", "board"),
         ("tutorial", "tutorial"),
+        ("for-a-time", "typing_app"),
     ]
     for page, name in pages:
         programs[name], *_ = blocks(f"docs/{page}.md", "python")

@@ -67,7 +67,9 @@ kinds = st.sampled_from(
 
 ages = st.floats(0, allow_infinity=False)
 places = st.tuples(numbers, texts)
-options = st.builds(Options, some(audiences), st.none() | places, st.booleans(), texts)
+options = st.builds(
+    Options, some(audiences), st.none() | places, st.booleans(), texts, st.none() | ages
+)
 
 operations = st.one_of(
     st.builds(
