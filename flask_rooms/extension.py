@@ -15,7 +15,7 @@ from flask_socketio import SocketIO
 
 import flask_rooms
 from flask_rooms.api.arguments import finite_seconds
-from flask_rooms.api.sockets import Callback, Sockets
+from flask_rooms.api.sockets import Callback, Sockets, checked_callback, when_done
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.overrides import current_overrides
@@ -24,10 +24,11 @@ from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.interfaces import Timing
 from flask_rooms.cluster.shutdown import register
 from flask_rooms.config import Config
-from flask_rooms.errors import ConfigurationError
+from flask_rooms.errors import ConfigurationError, InvalidArgument
 from flask_rooms.globals import Parts, keep_parts, parts_of
 from flask_rooms.membership.guarded import GuardedChanges
 from flask_rooms.membership.guards import Guard, Guards
+from flask_rooms.membership.names import message_name
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
@@ -63,6 +64,7 @@ from flask_rooms.server.polls import Polls
 from flask_rooms.server.private import Handlers, ServerInternals
 from flask_rooms.server.reusable import ReusableSocketIO
 from flask_rooms.server.serving import Serving
+from flask_rooms.server.tells import Handler, Tells
 from flask_rooms.server.web_servers import attach, tell
 from flask_rooms.socket_requests.application import adapt
 from flask_rooms.socket_requests.assets import serve
@@ -76,6 +78,7 @@ G = TypeVar("G", bound=Guard)
 P = TypeVar("P", bound=Describe)
 B = TypeVar("B", bound=BeforeConnect)
 A = TypeVar("A", bound=AfterDisconnect)
+H = TypeVar("H", bound=Handler)
 
 
 class Rooms:
@@ -109,6 +112,7 @@ class Rooms:
         self._presence: Rules[Describe] = Rules()
         self._users = Users()
         self._hooks = Hooks()
+        self._handlers: dict[str, list[Handler]] = {}
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._latest: weakref.ref[Flask] | None = None
         self._side_by_side = False  # whether the applications are those of a test cluster
@@ -136,7 +140,9 @@ class Rooms:
             )
         config = self._read_config(app)
         socketio = self._choose_socketio()
-        build = _Build(app, config, self._guards, self._users, self._hooks, self._presence)
+        build = _Build(
+            app, config, self._guards, self._users, self._hooks, self._presence, self._handlers
+        )
         parts = build.parts(socketio, *self._make_transport(app, config))
         adapt(app)
         serve(app, config)
@@ -244,6 +250,55 @@ class Rooms:
             return describe
 
         return register
+
+    def on_tell(self, event: str) -> Callable[[H], H]:
+        """
+        Register a function for the messages of workers about *event*: a decorator.
+
+        It is called with the data, on every worker, the one that has sent the message included,
+        in a context of the application of its own. One message after the other: those of a worker
+        in the order sent. An error of it is logged.
+
+        Args:
+            event: What the messages are about.
+
+        Raises:
+            ConfigurationError: *event* is not a name, or what is decorated not a function.
+        """
+        try:
+            name = message_name(event)
+        except InvalidArgument as error:
+            raise ConfigurationError(str(error)) from None
+
+        def register(handler: H) -> H:
+            _require_callable(handler, "on_tell takes a function of one argument, the data.")
+            self._handlers.setdefault(name, []).append(handler)
+            return handler
+
+        return register
+
+    def tell(
+        self, event: str, data: Any = None, callback: Callback | None = None
+    ) -> Future[Outcome]:
+        """
+        Send a message to every worker, this one included, for the functions of on_tell().
+
+        Args:
+            event: What it is about.
+            data: What JSON and bytes can express.
+            callback: Called exactly once, with None or the error, when the outcome is known.
+
+        Returns:
+            The future of an Outcome: `workers` names those that have the message. Their functions
+            are called later, or have been called.
+
+        Raises:
+            InvalidArgument: An argument cannot be one, or the message is too large.
+            BackendUnavailable: The outbox for the other workers is full.
+        """
+        name, callback = message_name(event), checked_callback(callback)
+        parts = self._parts()
+        return when_done(parts.tells.tell(parts.cluster, name, data), callback)
 
     def recheck(
         self, room: str, callback: Callback | None = None, *, namespace: str | None = None
@@ -396,6 +451,7 @@ class _Build:
         users: The user loader.
         hooks: The hooks.
         presence: The rules of the rooms whose presence is tracked.
+        handlers: The handlers of messages between workers.
     """
 
     def __init__(
@@ -406,6 +462,7 @@ class _Build:
         users: Users,
         hooks: Hooks,
         presence: Rules[Describe],
+        handlers: dict[str, list[Handler]],
     ) -> None:
         self._app = app
         self._config = config
@@ -424,6 +481,7 @@ class _Build:
             config.presence_members,
         )
         self._signals = SignalQueue(app, self._internals, self._tracker)
+        self._tells = Tells(handlers, self._signals, self._internals)
         self._registry = Registry(self._signals.add, config.rooms_per_socket)
         self._acknowledgements = Acknowledgements()
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
@@ -458,7 +516,7 @@ class _Build:
             self._registry,
             guarded,
             self._signals,
-            Incoming(delivery, asking),
+            Incoming(delivery, asking, self._tells),
             disconnects,
             self._refusals,
             self._tracker,
@@ -520,6 +578,7 @@ class _Build:
             Logins(self._registry),
             self._signals,
             ActLog(emitter, delivery),
+            self._tells,
         )
 
     def _handlers(

@@ -20,6 +20,7 @@ from flask_rooms.server.acts import ActLog
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.logins import Logins
 from flask_rooms.server.serving import Serving
+from flask_rooms.server.tells import Tells
 from flask_rooms.socket_requests.application import SocketRequest
 
 # The key in app.extensions.
@@ -41,6 +42,7 @@ class Parts:
     logins: Logins
     signals: SignalQueue
     acts: ActLog
+    tells: Tells
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:

@@ -13,23 +13,26 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Outcome:
     """
-    What a membership call has changed in the whole cluster.
+    What a call has changed in the whole cluster.
 
     Args:
         changed: The number of memberships added or removed.
         unchanged: The number of memberships that were already as requested.
         unknown: The socket IDs that no worker holds.
+        workers: Of `tell`: the names of the workers that have the message, in order.
     """
 
     changed: int = 0
     unchanged: int = 0
     unknown: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(
             self.changed + other.changed,
             self.unchanged + other.unchanged,
             self.unknown + other.unknown,
+            self.workers + other.workers,
         )
 
 

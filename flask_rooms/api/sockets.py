@@ -312,7 +312,7 @@ class Sockets(Queries):
         space, sids, source = sockets_or_user(socket, user, namespace)
         if not isinstance(reconnect, bool):
             raise InvalidArgument(f"`reconnect=` is True or False, not {type_of(reconnect)}.")
-        _check_callback(callback)
+        checked_callback(callback)
         options = _options(omit, omit_user, space, reconnect=reconnect)
         if older_than is not None:
             space, newest = socket_of_user(older_than, source, namespace)
@@ -511,12 +511,9 @@ class Sockets(Queries):
         source: Audience | None,
         options: Options = NO_OPTIONS,
     ) -> Future[Outcome]:
-        callback = _check_callback(callback)
+        callback = checked_callback(callback)
         change = Change(action, namespace, sids, rooms, source, calling_socket(), options)
-        future = self._cluster.calls.change(change)
-        if callback is not None:
-            future.add_done_callback(lambda done: callback(done.exception()))
-        return future
+        return when_done(self._cluster.calls.change(change), callback)
 
     def _emit(
         self,
@@ -578,7 +575,14 @@ def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:
             )
 
 
-def _check_callback(callback: Any) -> Callable[[BaseException | None], object] | None:
+def when_done(future: Future[Outcome], callback: Callback | None) -> Future[Outcome]:
+    """Have *callback* called with the error of a future or None; return the future."""
+    if callback is not None:
+        future.add_done_callback(lambda done: callback(done.exception()))
+    return future
+
+
+def checked_callback(callback: Any) -> Callable[[BaseException | None], object] | None:
     """Return *callback* if it is None or callable, else raise InvalidArgument."""
     if callback is not None and not callable(callback):
         raise InvalidArgument(

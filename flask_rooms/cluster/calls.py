@@ -18,7 +18,7 @@ from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import BackendUnavailable, Unconfirmed
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Query, Reply, Room
+from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Query, Reply, Room, Tell
 from flask_rooms.protocol.node import Event, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.results import Outcome, Part, WorkerInfo
@@ -144,7 +144,35 @@ class Calls:
         future.contribute(part)
         return future
 
-    def _confirmation(self, change: Change, parts: int) -> Confirmation:
+    def tell(self, tell: Tell, receive: Callable[[], bool]) -> Future[Outcome]:
+        """
+        Tell every worker something.
+
+        Args:
+            tell: The message.
+            receive: Takes it in on this worker, and returns whether there was a place for it.
+                Called under the lock, so that every worker gets the messages in the same order.
+
+        Returns:
+            The future of an Outcome with the names of the workers that have it.
+
+        Raises:
+            InvalidArgument: It does not fit into one message.
+            BackendUnavailable: The outbox is full; no worker has it.
+        """
+        future = self._confirmation(tell, 1)
+        with self._shared.lock:
+            node = self._shared.node
+            number, events = self._call(node, tell, None)
+            self._unanswered.changes[number] = future
+            is_received = receive()
+        if not is_received:
+            future.fail(Unconfirmed(self.infos([node.name]), 0.0))
+        self._resolve_all(events, node)
+        self._send(lambda: future.fail(Unconfirmed((), 0.0)))
+        return future
+
+    def _confirmation(self, change: Change | Tell, parts: int) -> Confirmation:
         return Confirmation(
             change,
             parts,
@@ -154,7 +182,7 @@ class Calls:
             self._statistics,
         )
 
-    def _call(self, node: Node, change: Change, targets: Targets) -> tuple[int, list[Event]]:
+    def _call(self, node: Node, change: Change | Tell, targets: Targets) -> tuple[int, list[Event]]:
         try:
             return node.call(change, targets, time.monotonic())
         except BackendUnavailable:
@@ -282,10 +310,13 @@ class Calls:
         if query:
             query.set_result(event)
         if change:
-            if event.newer:
+            if event.newer and isinstance(change.change, Change):
                 self._worker.give_way(change.change, event.newer)
             if isinstance(event, Completed):
-                outcome = Outcome(event.changed, event.unchanged, event.unknown)
+                told = isinstance(change.change, Tell)
+                names = [str(name) for reply in event.replies for name in reply.names]
+                workers = self.infos(sorted([node.name, *names])) if told else ()
+                outcome = Outcome(event.changed, event.unchanged, event.unknown, workers)
                 change.contribute(Part(outcome, event.refused))
             else:
                 change.fail(Unconfirmed(self.infos(event.missing), self._confirm))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import Refused, Unconfirmed
-from flask_rooms.protocol.messages import Change, User
+from flask_rooms.protocol.messages import Change, Tell, User
 from flask_rooms.results import Outcome, Part
 
 logger = logging.getLogger("flask_rooms.cluster")
@@ -40,10 +40,10 @@ class _Unseen:
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what waits in the parent."""
-        self._waiting: deque[tuple[Change, Exception]] = deque(maxlen=MAX_UNSEEN)
+        self._waiting: deque[tuple[Change | Tell, Exception]] = deque(maxlen=MAX_UNSEEN)
         self._logging = False
 
-    def add(self, change: Change, error: Exception) -> None:
+    def add(self, change: Change | Tell, error: Exception) -> None:
         """Have a failure logged."""
         self._waiting.append((change, error))
         if self._logging:
@@ -87,7 +87,7 @@ class Confirmation(Future[Outcome]):
 
     def __init__(
         self,
-        change: Change,
+        change: Change | Tell,
         parts: int,
         bound: float,
         spawn: Callable[..., object],
@@ -216,8 +216,10 @@ def _call(fn: Callable[[Future[Outcome]], object], future: Future[Outcome]) -> N
         logger.exception("A callback for the outcome of a room change has failed.")
 
 
-def _description(change: Change) -> str:
-    """Return what a change was about, in a few words; an ID of a socket is not for the log."""
+def _description(change: Change | Tell) -> str:
+    """Return what a call was about, in a few words; an ID of a socket is not for the log."""
+    if isinstance(change, Tell):
+        return f"Who has the message {change.event!r} was not looked at"
     if change.source is None:
         sockets = f"{len(change.sids)} socket(s)"
     elif isinstance(change.source, User):

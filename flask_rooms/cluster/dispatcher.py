@@ -12,7 +12,7 @@ from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
-from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Done, Query, Room
+from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Done, Query, Room, Tell
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.stream import Limits
@@ -97,6 +97,8 @@ class Dispatcher:
                 self._change(event, operation)
             elif isinstance(operation, Ask):
                 self._ask(event, operation)
+            elif isinstance(operation, Tell):
+                self._told(event, operation)
             else:
                 self._worker.on_operation(operation, event.sender, self._sender)
         except Exception:  # one operation that fails must not take the next ones with it
@@ -155,6 +157,10 @@ class Dispatcher:
         if ask.rooms is not None and all(_is_of_another(room, name) for room in ask.rooms):
             return
         self._reply(event, (self._worker.ask(ask, event.sender, self._sender), []))
+
+    def _told(self, event: Deliver, tell: Tell) -> None:
+        if self._worker.told(tell):  # else there is no answer, and the sender gets Unconfirmed
+            self._reply(event, ([self._shared.node.name], []))
 
     def _reply(self, event: Deliver, answer: tuple[list[Room], list[int]]) -> None:
         for reply in replies(event.sender, event.number, answer, self._limits):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from flask_rooms.protocol.messages import Ask, Change, Operation, Query, Room
+from flask_rooms.protocol.messages import Ask, Change, Operation, Query, Room, Tell
 from flask_rooms.results import Part, WorkerInfo
 
 
@@ -49,6 +49,9 @@ class LocalWorker(Protocol):
 
     def on_operation(self, operation: Operation, sender: str, outbox: Outbox) -> None:
         """Take in an event or an acknowledgement of another worker; answers go to *outbox*."""
+
+    def told(self, tell: Tell) -> bool:
+        """Take in a message of another worker; return whether there was a place for it."""
 
     def ask(self, ask: Ask, sender: str, outbox: Outbox) -> list[Room]:
         """Ask the sockets here, and return their IDs; their answers go to *outbox*."""

@@ -88,6 +88,16 @@ def event_name(event: Any) -> str:
     return plain(event)
 
 
+def message_name(event: Any) -> str:
+    """Return *event*, which has to name a message between workers, or raise InvalidArgument."""
+    if not isinstance(event, str) or not 0 < len(event) <= ROOM_LENGTH or not is_text(event):
+        raise InvalidArgument(
+            "A message between workers is named by a string that is not empty and has at most "
+            f"{ROOM_LENGTH} characters, not by {type_of(event)}."
+        )
+    return plain(event)
+
+
 def namespace_name(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or not is_text(value):
         raise InvalidArgument('A namespace is a string that starts with "/".')

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,11 +57,47 @@ class _Signal:
     signal: NamedSignal
     about: dict[str, Any]
 
+    def receivers(self, app: Flask) -> Iterable[Callable[..., object]]:
+        return self.signal.receivers_for(app)
+
+    def give(self, receiver: Callable[..., object], app: Flask) -> None:
+        receiver(app, **self.about)
+
+    def __str__(self) -> str:
+        return f"A receiver of the signal {self.signal.name!r}"
+
+
+@dataclass(frozen=True)
+class Message:
+    """
+    A message of a worker, for the handlers of the application.
+
+    Args:
+        event: What it is about.
+        handlers: What is called with its data.
+        decode: Returns the data, anew for each handler, which may change them.
+    """
+
+    event: str
+    handlers: Sequence[Callable[[Any], object]]
+    decode: Callable[[], Any]
+
+    def receivers(self, app: Flask) -> Iterable[Callable[[Any], object]]:
+        """Return the handlers."""
+        return self.handlers
+
+    def give(self, receiver: Callable[[Any], object], app: Flask) -> None:
+        """Call a handler."""
+        receiver(self.decode())
+
+    def __str__(self) -> str:
+        return f"A handler of the message {self.event!r}"
+
 
 @dataclass(frozen=True)
 class _Call:
     receiver: Callable[..., object]
-    what: _Signal
+    what: _Signal | Message
 
     @property
     def key(self) -> Hashable:
@@ -91,7 +127,7 @@ class _Turn:
 
 class SignalQueue:
     """
-    Sends the signals of one application, in order, from one thread at a time.
+    Sends the signals of one application, and what workers tell it, in order, one after the other.
 
     A receiver that raises or hangs delays no membership change and no other receiver. If one does
     not return in time, another thread takes over, and that receiver gets what waits for it when it
@@ -111,7 +147,7 @@ class SignalQueue:
         self._app = app
         self._follower = follower
         self._tasks = tasks
-        self._waiting: deque[_Signal] = deque()
+        self._waiting: deque[_Signal | Message] = deque()
         self.failures = 0
         self.dropped = 0
         self._warned: set[str] = set()
@@ -144,6 +180,10 @@ class SignalQueue:
         self._add(worker_gone, {"worker": worker, "reason": reason})
         return True
 
+    def add_message(self, message: Message) -> bool:
+        """Queue a message of a worker; return whether there was a place for it."""
+        return not message.handlers or self._put(message, self._waiting)
+
     def _announce(self, event: MembershipEvent, origin: Origin) -> None:
         about = {
             "namespace": event.namespace,
@@ -168,11 +208,12 @@ class SignalQueue:
         if signal.has_receivers_for(self._app):
             self._put(_Signal(signal, about), self._waiting)
 
-    def _put(self, one: _Signal | _Call, queue: deque[Any]) -> None:
+    def _put(self, one: _Signal | Message | _Call, queue: deque[Any]) -> bool:
         if len(queue) < WAITING:
             queue.append(one)
-        else:
-            self.dropped += 1  # flush() logs it: here the registry may be locked
+            return True
+        self.dropped += 1  # flush() logs it: here the registry may be locked
+        return False
 
     # -- sending --------------------------------------------------------------------------
 
@@ -236,8 +277,8 @@ class SignalQueue:
             turn.call, turn.since = self._calls.popleft(), time.monotonic()
             return turn.call
 
-    def _expand(self, what: _Signal) -> None:
-        calls = [_Call(receiver, what) for receiver in what.signal.receivers_for(self._app)]
+    def _expand(self, what: _Signal | Message) -> None:
+        calls = [_Call(receiver, what) for receiver in what.receivers(self._app)]
         with self._lock:
             for call in calls:
                 self._put(call, self._late.get(call.key, self._calls))
@@ -252,10 +293,10 @@ class SignalQueue:
 
     def _call(self, call: _Call) -> None:
         try:
-            call.receiver(self._app, **call.what.about)
+            call.what.give(call.receiver, self._app)
         except BaseException:  # of the application, such as SystemExit; the others go on
             self.failures += 1
-            logger.exception("A receiver of the signal %r has failed.", call.what.signal.name)
+            logger.exception("%s has failed.", call.what)
 
     def _warn_once(self, kind: str, text: str, *args: object) -> None:
         if kind and kind not in self._warned:

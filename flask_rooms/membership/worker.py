@@ -23,6 +23,7 @@ from flask_rooms.protocol.messages import (
     Present,
     Query,
     Room,
+    Tell,
 )
 from flask_rooms.results import Outcome, Part, WorkerInfo
 
@@ -38,6 +39,9 @@ class Events(Protocol):
 
     def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
         """Ask the sockets here for another worker; return their IDs."""
+
+    def told(self, tell: Tell) -> bool:
+        """Take in a message of another worker; return whether there was a place for it."""
 
     def on_worker_left(self, worker: str) -> None:
         """Release the callbacks that wait for a client of another worker, which has left."""
@@ -247,6 +251,10 @@ class LocalWorker:
     def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
         """Ask the sockets here, and return their IDs; their answers go to *outbox*."""
         return self._events.ask(ask, sender, outbox)
+
+    def told(self, tell: Tell) -> bool:
+        """Take in a message of another worker; return whether there was a place for it."""
+        return self._events.told(tell)
 
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""

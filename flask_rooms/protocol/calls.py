@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from flask_rooms.protocol.membership import Membership, State
-from flask_rooms.protocol.messages import Ask, Change, Done, Query, Reply
+from flask_rooms.protocol.messages import Ask, Change, Done, Query, Reply, Tell
 from flask_rooms.protocol.pending import Completed, Pending, TimedOut
 
 _MAY_ANSWER = (State.ALIVE, State.JOINING, State.SUSPECT)
@@ -44,7 +44,7 @@ class PendingCalls:
     def begin(
         self,
         number: int,
-        operation: Change | Query | Ask,
+        operation: Change | Query | Ask | Tell,
         targets: Mapping[str, tuple[str, ...]] | None,
         now: float,
     ) -> None:

@@ -33,6 +33,7 @@ from flask_rooms.protocol.messages import (
     Present,
     Query,
     Reply,
+    Tell,
     User,
 )
 from flask_rooms.protocol.signing import BadSignature, Signer
@@ -175,6 +176,7 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
         (_number, _text, _packet, _optional(_many(_audience)), _many(_audience), _seconds),
     ),
     Answered: (12, (_text, _number, _many(_answer), _many(_text), _many(_text))),
+    Tell: (13, (_text, _packet)),
     Present: (20, (_number, _text, _room, _text, _optional(_text), _seconds, _text)),
     Absent: (21, (_number, _text, _room, _text)),
     Listed: (22, (_number, _exactly(bool), _exactly(bool))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Emit, Operation, Query
+from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Emit, Operation, Query, Tell
 from flask_rooms.protocol.node import Deliver
 
 
@@ -26,6 +26,8 @@ class WaitingJoin:
 
     def concerns(self, operation: Operation) -> bool:
         """Whether what *operation* does or finds depends on the join."""
+        if isinstance(operation, Tell):
+            return True  # a handler may look at any room
         if not isinstance(operation, Ask | Change | Emit | Query):
             return False
         if operation.namespace != self.change.namespace:

@@ -212,6 +212,24 @@ class Answered(NamedTuple):
     failed: tuple[str, ...]
 
 
+class Tell(NamedTuple):
+    """
+    A message of the application for every worker, which answers with its name once it has it.
+
+    Args:
+        event: What the message is about.
+        packet: Its data, in a packet of Socket.IO as in Emit.
+    """
+
+    event: str
+    packet: tuple[str | bytes, ...]
+
+    @property
+    def action(self) -> str:
+        """Under which name it is counted, beside the actions of changes."""
+        return "tell"
+
+
 class Present(NamedTuple):
     """
     A socket of the sender is in a room whose presence is tracked, or its data have changed.
@@ -269,7 +287,7 @@ Answer: TypeAlias = "Done | Reply | Acknowledged | Answered"
 ANSWERS = (Done, Reply, Acknowledged, Answered)
 #: What keeps the lists of who is present.
 Presence: TypeAlias = "Present | Absent | Listed"
-Operation: TypeAlias = "Change | Query | Emit | Ask | Goodbye | Answer | Presence"
+Operation: TypeAlias = "Change | Query | Emit | Ask | Tell | Goodbye | Answer | Presence"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from flask_rooms.protocol.messages import (
     Heartbeat,
     Operation,
     Query,
+    Tell,
 )
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.quarantine import Quarantine
@@ -226,7 +227,7 @@ class Node:
 
     def call(
         self,
-        operation: Change | Query | Ask,
+        operation: Change | Query | Ask | Tell,
         targets: Mapping[str, tuple[str, ...]] | None,
         now: float,
     ) -> tuple[int, list[Event]]:
@@ -275,7 +276,7 @@ class Node:
         """
         if self._calls.has_unconfirmed(before=self._delivery.stream.first_untried):
             return []
-        return [one for one in self.waiting() if isinstance(one, Change | Emit)]
+        return [one for one in self.waiting() if isinstance(one, Change | Emit | Tell)]
 
     # -- what the broker brings -----------------------------------------------------------
 

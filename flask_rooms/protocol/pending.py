@@ -44,7 +44,7 @@ class Pending:
         began: When it was submitted.
         deadline: When it times out.
         for_all: Whether it is for every worker, instead of those that own its socket IDs.
-        is_change: Whether it is a Change, not a Query.
+        is_change: Whether it is a Change, and not a Query, an Ask or a Tell.
     """
 
     number: int

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from flask_rooms.cluster.interfaces import Outbox
-from flask_rooms.protocol.messages import Answered, Ask, Operation, Room
+from flask_rooms.protocol.messages import Answered, Ask, Operation, Room, Tell
 from flask_rooms.server.asking import Asking
 from flask_rooms.server.delivery import Delivery
+from flask_rooms.server.tells import Tells
 
 
 class Incoming:
@@ -15,11 +16,13 @@ class Incoming:
     Args:
         delivery: Delivers events and acknowledgements.
         asking: Asks clients, and takes their answers.
+        tells: Takes what is for the application.
     """
 
-    def __init__(self, delivery: Delivery, asking: Asking) -> None:
+    def __init__(self, delivery: Delivery, asking: Asking, tells: Tells) -> None:
         self._delivery = delivery
         self._asking = asking
+        self._tells = tells
 
     def on_operation(self, operation: Operation, sender: str, outbox: Outbox) -> None:
         """Deliver an event, an acknowledgement or an answer; answers to it go to *outbox*."""
@@ -31,6 +34,10 @@ class Incoming:
     def ask(self, ask: Ask, sender: str, outbox: Outbox) -> list[Room]:
         """Ask the clients of this worker; return their socket IDs."""
         return [*self._asking.ask_for(ask, sender, outbox)]
+
+    def told(self, tell: Tell) -> bool:
+        """Have the handlers of a message called; return whether there was a place for it."""
+        return self._tells.on_told(tell)
 
     def on_worker_left(self, worker: str) -> None:
         """Release what waits for the clients of another worker, which has left."""

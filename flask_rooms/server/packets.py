@@ -32,7 +32,7 @@ def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> En
         packet = packet_class(EVENT, namespace=namespace, data=[event, *arguments])
         return _parts(packet.encode())
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidData(f"This data cannot be sent to clients: {error}.") from error
+        raise InvalidData(f"This data cannot be sent: {error}.") from error
 
 
 def encode_acknowledgement(packet_class: Any, arguments: tuple[Any, ...]) -> Encoded:

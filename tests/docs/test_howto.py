@@ -30,6 +30,7 @@ TEAMS, TEAMS_PEOPLE = blocks("docs/private-rooms.md", "python")
 LOBBY, LOOK = blocks("docs/who-is-there.md", "python")
 (BOARD,) = blocks("docs/volatile.md", "python")
 (TYPING,) = blocks("docs/for-a-time.md", "python")
+(SHOP,) = blocks("docs/tell.md", "python")
 GAME, *_ = blocks("docs/one-tab.md", "python")
 (MEETING,) = blocks("docs/ask.md", "python")
 REPORTS, TASKS, PERSON = blocks("docs/progress.md", "python")
@@ -98,7 +99,8 @@ def connect(worker: Any, user: str, answer: Any = None) -> Client:
 
 
 @pytest.mark.parametrize(
-    "program", [CHAT, TEAMS, LOBBY + LOOK, GAME, MEETING, TEAM, BOARD, TYPING, REPORTS + TASKS]
+    "program",
+    [CHAT, TEAMS, LOBBY + LOOK, GAME, MEETING, TEAM, BOARD, TYPING, SHOP, REPORTS + TASKS],
 )
 def test_a_program_has_less_than_60_lines(program: str) -> None:
     assert len([line for line in program.splitlines() if line.strip()]) < 60
@@ -244,6 +246,17 @@ def test_one_that_types_no_more_is_told_of(workers: LocalCluster) -> None:
     while not events:
         events = bob.received()
     assert events == [("stopped typing", "ann")]
+
+
+@pytest.mark.parametrize("workers", [("shop", SHOP)], indirect=True)
+def test_a_price_that_has_changed_is_forgotten_on_every_worker(workers: LocalCluster) -> None:
+    here, there = (connect(worker, "ann") for worker in workers)
+    assert there.request("get", "/prices/tea").body == {"price": 3}
+
+    assert here.request("put", "/prices/tea", 5).body == {"workers": 2}
+
+    while there.request("get", "/prices/tea").body != {"price": 5}:
+        pass
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ assert_type(sockets.leave(request, "fun"), Future[Outcome])
 assert_type(sockets.leave(flasks_own, ["fun", "games"], user=None).result(), Outcome)
 assert_type(sockets.disconnect(user=7, older_than=request, reconnect=True), Future[Outcome])
 assert_type(sockets.join(request, "fun", expires=1.5), Future[Outcome])
+assert_type(rooms.tell("prices changed", {"name": "tea"}), Future[Outcome])
 assert_type(sockets.users(), Answer[frozenset[str]])
 assert_type(sockets.describe(request).value, "SocketInfo | None")
 assert_type(sockets.set_data([request, request.sid], {"name": "Ann"}), Future[Outcome])
@@ -69,6 +70,11 @@ def ended(reason: str, rooms: frozenset[Room]) -> None:
     pass
 
 
+@rooms.on_tell("prices changed")
+def told(data: object) -> None:
+    pass
+
+
 assert_type(guard(1), bool)
 assert_type(load(None), "int | None")
 """
@@ -89,6 +95,7 @@ def _programs(tmp_path: Path) -> Path:
         ("volatile", "board"),
         ("tutorial", "tutorial"),
         ("for-a-time", "typing_app"),
+        ("tell", "shop"),
     ]
     for page, name in pages:
         programs[name], *_ = blocks(f"docs/{page}.md", "python")

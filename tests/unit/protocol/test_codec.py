@@ -38,6 +38,7 @@ from flask_rooms.protocol.messages import (
     Options,
     Query,
     Reply,
+    Tell,
     User,
 )
 from flask_rooms.protocol.signing import MAX_SIGNATURES
@@ -98,6 +99,7 @@ operations = st.one_of(
     st.builds(Acknowledged, texts, numbers, packets),
     st.builds(Ask, numbers, texts, packets, st.none() | some(audiences), some(audiences), ages),
     st.builds(Answered, texts, numbers, some(st.tuples(texts, packets)), some(texts), some(texts)),
+    st.builds(Tell, texts, packets),
     st.just(Goodbye()),
 )
 abouts = st.builds(About, texts, numbers, texts, ages)

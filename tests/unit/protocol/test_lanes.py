@@ -13,6 +13,7 @@ from flask_rooms.protocol.messages import (
     Operation,
     Options,
     Query,
+    Tell,
     User,
 )
 from flask_rooms.protocol.node import Deliver
@@ -49,6 +50,7 @@ def drained(lanes: Lanes, sender: str = "w") -> list[int]:
         (Change("join", "/", (), ("vip",), source="lounge"), False),
         (Change("leave", "/", (), ("vip",), source="vip"), False),
         (Change("leave", "/", ("a_s",), ("vip",)), False),
+        (Tell("news", ("x",)), True),
         (Query("count", "/", "vip"), True),
         (Query("count", "/", "lounge"), False),
         (Query("rooms", "/", ""), True),
