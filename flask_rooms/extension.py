@@ -41,7 +41,7 @@ from flask_rooms.presence.tracker import Describe, Tracker
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.presence import Replica
 from flask_rooms.protocol.stream import Limits
-from flask_rooms.results import Health, Outcome
+from flask_rooms.results import Health, Outcome, Told
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.acts import ActLog
 from flask_rooms.server.admin import ClusterAdmin
@@ -277,9 +277,7 @@ class Rooms:
 
         return register
 
-    def tell(
-        self, event: str, data: Any = None, callback: Callback | None = None
-    ) -> Future[Outcome]:
+    def tell(self, event: str, data: Any = None, callback: Callback | None = None) -> Future[Told]:
         """
         Send a message to every worker, this one included, for the functions of on_tell().
 
@@ -289,8 +287,8 @@ class Rooms:
             callback: Called exactly once, with None or the error, when the outcome is known.
 
         Returns:
-            The future of an Outcome: `workers` names those that have the message. Their functions
-            are called later, or have been called.
+            The future of an Outcome whose `workers` are the names of those that have the message.
+            Their functions are called later, or have been called.
 
         Raises:
             InvalidArgument: An argument cannot be one, or the message is too large.

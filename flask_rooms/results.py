@@ -1,4 +1,4 @@
-"""The results of calls: Outcome, Answer, Person, Health, and WorkerInfo, the name of a worker."""
+"""The results of calls, such as Outcome and Answer, and WorkerInfo, the name of a worker."""
 
 from __future__ import annotations
 
@@ -19,21 +19,30 @@ class Outcome:
         changed: The number of memberships added or removed.
         unchanged: The number of memberships that were already as requested.
         unknown: The socket IDs that no worker holds.
-        workers: Of `tell`: the names of the workers that have the message, in order.
     """
 
     changed: int = 0
     unchanged: int = 0
     unknown: tuple[str, ...] = ()
-    workers: tuple[str, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(
             self.changed + other.changed,
             self.unchanged + other.unchanged,
             self.unknown + other.unknown,
-            self.workers + other.workers,
         )
+
+
+@dataclass(frozen=True)
+class Told(Outcome):
+    """
+    The outcome of a message to every worker.
+
+    Args:
+        workers: The names of the workers that have the message, in order.
+    """
+
+    workers: tuple[str, ...] = ()
 
 
 class Part(NamedTuple):

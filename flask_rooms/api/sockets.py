@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from flask_rooms.api.arguments import (
     NOT_GIVEN,
@@ -41,6 +41,8 @@ from flask_rooms.results import Outcome, Responses
 from flask_rooms.server.asking import Asking
 from flask_rooms.server.context import calling_socket
 from flask_rooms.server.emitter import Emitter
+
+Result = TypeVar("Result", bound=Outcome)
 
 Callback: TypeAlias = "Callable[[BaseException | None], object]"
 
@@ -575,7 +577,7 @@ def _refuse_foreign_ids(rooms: tuple[str, ...], sids: tuple[str, ...]) -> None:
             )
 
 
-def when_done(future: Future[Outcome], callback: Callback | None) -> Future[Outcome]:
+def when_done(future: Future[Result], callback: Callback | None) -> Future[Result]:
     """Have *callback* called with the error of a future or None; return the future."""
     if callback is not None:
         future.add_done_callback(lambda done: callback(done.exception()))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.confirmation import Confirmation, Settled
@@ -21,7 +21,7 @@ from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Query, Reply, Room, Tell
 from flask_rooms.protocol.node import Event, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
-from flask_rooms.results import Outcome, Part, WorkerInfo
+from flask_rooms.results import Outcome, Part, Told, WorkerInfo
 
 #: The workers that a call is for: worker name -> its socket IDs; None for every worker.
 Targets: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
@@ -144,7 +144,7 @@ class Calls:
         future.contribute(part)
         return future
 
-    def tell(self, tell: Tell, receive: Callable[[], bool]) -> Future[Outcome]:
+    def tell(self, tell: Tell, receive: Callable[[], bool]) -> Future[Told]:
         """
         Tell every worker something.
 
@@ -154,7 +154,7 @@ class Calls:
                 Called under the lock, so that every worker gets the messages in the same order.
 
         Returns:
-            The future of an Outcome with the names of the workers that have it.
+            The future of the names of the workers that have it.
 
         Raises:
             InvalidArgument: It does not fit into one message.
@@ -170,7 +170,7 @@ class Calls:
             future.fail(Unconfirmed(self.infos([node.name]), 0.0))
         self._resolve_all(events, node)
         self._send(lambda: future.fail(Unconfirmed((), 0.0)))
-        return future
+        return cast("Future[Told]", future)
 
     def _confirmation(self, change: Change | Tell, parts: int) -> Confirmation:
         return Confirmation(
@@ -313,10 +313,10 @@ class Calls:
             if event.newer and isinstance(change.change, Change):
                 self._worker.give_way(change.change, event.newer)
             if isinstance(event, Completed):
-                told = isinstance(change.change, Tell)
-                names = [str(name) for reply in event.replies for name in reply.names]
-                workers = self.infos(sorted([node.name, *names])) if told else ()
-                outcome = Outcome(event.changed, event.unchanged, event.unknown, workers)
+                outcome = Outcome(event.changed, event.unchanged, event.unknown)
+                if isinstance(change.change, Tell):
+                    names = [str(name) for reply in event.replies for name in reply.names]
+                    outcome = Told(workers=self.infos(sorted([node.name, *names])))
                 change.contribute(Part(outcome, event.refused))
             else:
                 change.fail(Unconfirmed(self.infos(event.missing), self._confirm))

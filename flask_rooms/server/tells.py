@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.membership.notifications import Message, SignalQueue
 from flask_rooms.protocol.messages import Tell
-from flask_rooms.results import Outcome
+from flask_rooms.results import Told
 from flask_rooms.server.packets import decode, encode_event
 from flask_rooms.server.private import ServerInternals
 
@@ -38,7 +38,7 @@ class Tells:
         self._signals = signals
         self._internals = internals
 
-    def tell(self, cluster: Cluster, event: str, data: Any) -> Future[Outcome]:
+    def tell(self, cluster: Cluster, event: str, data: Any) -> Future[Told]:
         """
         Tell every worker something.
 

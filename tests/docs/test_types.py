@@ -27,7 +27,7 @@ from flask import request as flasks_own
 from typing_extensions import assert_type
 
 from flask_rooms import Answer, Outcome, Refused, Room, Rooms, request, sockets
-from flask_rooms.results import Responses, SocketInfo
+from flask_rooms.results import Responses, SocketInfo, Told
 
 rooms = Rooms()
 
@@ -39,7 +39,7 @@ assert_type(sockets.leave(request, "fun"), Future[Outcome])
 assert_type(sockets.leave(flasks_own, ["fun", "games"], user=None).result(), Outcome)
 assert_type(sockets.disconnect(user=7, older_than=request, reconnect=True), Future[Outcome])
 assert_type(sockets.join(request, "fun", expires=1.5), Future[Outcome])
-assert_type(rooms.tell("prices changed", {"name": "tea"}), Future[Outcome])
+assert_type(rooms.tell("prices changed", {"name": "tea"}), Future[Told])
 assert_type(sockets.users(), Answer[frozenset[str]])
 assert_type(sockets.describe(request).value, "SocketInfo | None")
 assert_type(sockets.set_data([request, request.sid], {"name": "Ann"}), Future[Outcome])

@@ -15,6 +15,7 @@ from flask_rooms import ConfigurationError, InvalidArgument, Outcome, Rooms, Unc
 from flask_rooms.errors import BackendUnavailable, InvalidData
 from flask_rooms.globals import parts_of, sockets
 from flask_rooms.membership import notifications
+from flask_rooms.results import Told
 from flask_rooms.testing import LocalCluster, Worker, cluster
 from tests.support.apps import PATIENCE
 from tests.unit.api.test_arguments import UntouchedWorkers
@@ -63,7 +64,7 @@ def test_every_worker_gets_a_message_the_sender_included(workers: LocalCluster) 
     for data in (None, 1, "x", [1, {"y": None}], b"bytes", {"deep": [b"bytes"]}):
         outcome = rooms_of(workers[0]).tell("news", data).result(PATIENCE)
 
-        assert outcome == Outcome(workers=tuple(sorted(one.name for one in workers)))
+        assert outcome == Told(workers=tuple(sorted(one.name for one in workers)))
         assert heard(workers[0]) + heard(workers[1]) == [data, data]
     assert all(one.pid for one in outcome.workers)  # type: ignore[attr-defined]  # WorkerInfo
 
@@ -206,7 +207,7 @@ def test_a_worker_without_a_place_for_a_message_does_not_say_that_it_has_it(
 
 @pytest.mark.mode_independent
 def test_a_handler_may_tell_and_wait(workers: LocalCluster) -> None:
-    told: Queue[Outcome] = Queue()
+    told: Queue[Told] = Queue()
     rooms = rooms_of(workers[1])
     rooms.on_tell("ask")(lambda data: told.put(rooms.tell("news", "an answer").result(PATIENCE)))
 
