@@ -36,6 +36,10 @@ class Leavable(Protocol):
 _registered: weakref.WeakSet[Leavable] = weakref.WeakSet()
 #: The process in which the exit hooks of multiprocessing and Celery are registered.
 _hooked_in = 0
+#: The process whose hub wakes up by itself, where it is that of eventlet.
+_awake_in = 0
+#: Seconds after which it does.
+_LOOK = 0.5
 #: Priority among the finalizers of multiprocessing: after those of the application.
 _LAST = -1000
 #: The signals that ask a server to end; gunicorn ends at once on SIGQUIT.
@@ -102,10 +106,31 @@ def _stop_all() -> None:
 
 
 def _handle(number: int) -> None:
+    _keep_awake()
     former = signal.getsignal(number)
     if not isinstance(former, _Handler):
         with suppress(ValueError):  # only the main thread may set handlers
             signal.signal(number, _Handler(former))
+
+
+def _keep_awake() -> None:
+    """
+    Have the hub of eventlet look every half second whether a handler has started something.
+
+    A signal does not wake it: where nothing else happens in the process, it would sleep on for up
+    to a minute.
+    """
+    global _awake_in
+    eventlet = sys.modules.get("eventlet.patcher")
+    is_green = eventlet is not None and eventlet.is_monkey_patched("thread")
+    if is_green and _awake_in != os.getpid():
+        _awake_in = os.getpid()
+        _in_threads([_wake_up])
+
+
+def _wake_up() -> None:
+    while True:
+        time.sleep(_LOOK)
 
 
 class _Handler:

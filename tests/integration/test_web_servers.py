@@ -189,6 +189,18 @@ def test_a_handler_that_hangs_does_not_keep_the_worker(
         client.close()
 
 
+def test_a_worker_in_which_nothing_happens_ends_as_well(web: Worker, tmp_path: Path) -> None:
+    """No client and no broker wake eventlet, which sleeps for a minute."""
+    with serving("run", web, tmp_path, FLASK_ROOMS_BACKEND_URL="memory://") as server:
+        with pytest.raises(HTTPError) as unknown:
+            urlopen(f"{server.url}/nowhere")
+        unknown.value.close()
+
+        server.signal(signal.SIGTERM)
+
+        assert server.wait(30) == -signal.SIGTERM
+
+
 def test_a_second_sigterm_waits_for_nothing(web: Worker, tmp_path: Path) -> None:
     bound = {"ROOMS_TEST_HANG": "yes", "FLASK_ROOMS_DRAIN_TIMEOUT": "600"}
     with serving("run", web, tmp_path, **bound) as server:

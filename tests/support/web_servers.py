@@ -110,9 +110,9 @@ class WebServer:
         """Send the process a signal, but not to its children."""
         self._process.send_signal(number)
 
-    def wait(self) -> int:
-        """Return how the process has ended."""
-        return self._process.wait(TIMEOUT)
+    def wait(self, seconds: float = TIMEOUT) -> int:
+        """Return how the process has ended, within so many seconds."""
+        return self._process.wait(seconds)
 
     def kill(self) -> None:
         """End the process and its children."""
