@@ -9,6 +9,7 @@ that is.
 from __future__ import annotations
 
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -273,8 +274,15 @@ class RabbitMQSession(Session):
         raise BackendError("The nodes of RabbitMQ that count the workers are down.")
 
     def close(self) -> None:
+        # py-amqp would wait for the answer as long as messages arrive, and that may be for ever
+        # where nothing reaches the broker. Without any wait a last message could be lost.
+        deadline = time.monotonic() + CLOSE_TIMEOUT
         self._link.sock.settimeout(CLOSE_TIMEOUT)
-        super().close()
+        self._link.send_method(spec.Connection.Close, "BsBB", (0, "", 0, 0))
+        with suppress(OSError):  # the answer closes the socket
+            while (left := deadline - time.monotonic()) > 0:
+                self.drain(left)
+        self.discard()
 
 
 def _key_of(address: str) -> str:

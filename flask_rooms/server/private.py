@@ -402,8 +402,8 @@ class ServerInternals:
             return task
         except RuntimeError as error:
             # At its exit the interpreter starts no thread, too; of that there is nothing to say.
-            if not self._lacks_threads and threading.main_thread().is_alive():
-                self._lacks_threads = True
+            if threading.main_thread().is_alive() and not self._lacks_threads:
+                self._lacks_threads = True  # right behind the look, or two threads would warn
                 logger.warning("Running in place what should run in the background: %s.", error)
         try:
             return contextvars.Context().run(function, *args)

@@ -29,6 +29,7 @@ from flask_rooms.testing import (
 )
 from tests.support.apps import in_thread
 from tests.support.brokers import Broker, RabbitMQ, Redis, free_port
+from tests.support.proxy import UP, Proxy
 
 pytestmark = pytest.mark.oldest_dependencies
 
@@ -542,6 +543,29 @@ def test_a_goodbye_waits_less_than_a_call(kind: str, request: pytest.FixtureRequ
             assert wait([call, goodbye], 30, FIRST_COMPLETED).done == {goodbye}
         finally:
             broker.resume()
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_a_worker_that_only_receives_is_closed(kind: str, request: pytest.FixtureRequest) -> None:
+    """Nothing that it sends reaches the broker, and the messages of others go on to arrive."""
+    broker = own(request.getfixturevalue(f"{kind}_broker"))
+    with Proxy(broker.url) as proxy, Workers(opener(broker.url), patience=30) as workers:
+        (speaker,) = workers.open()
+        backend = KombuBackend([proxy.url], channel=workers.channel)
+        backend.open()
+        ended = threading.Event()
+        proxy.silence(UP, newcomers=False)
+
+        def speak() -> None:
+            while not ended.wait(0.05):
+                speaker.publish(b"still here")
+
+        speaking: Future[object] = workers.start(speak)
+        try:
+            workers.finish(workers.start(backend.close))
+        finally:
+            ended.set()
+            workers.finish(speaking)
 
 
 def flood(worker: Backend) -> None:
