@@ -4,7 +4,7 @@ A rolling restart under load: what clients and callers notice of it.
     python -m benchmarks.rolling [--workers 4] [--clients 40] [--rounds 1]
 
 Workers of gunicorn run behind nginx, both as docs/deploying.md has them, and on Redis. While each
-worker in turn gets SIGTERM and is started again, clients listen in a room, somebody speaks to it
+worker in turn gets SIGTERM and is started again, clients listen in a room, messages are sent to it
 over HTTP, and sockets are moved and moved back. The exit status is 1 when anything is lost, and 3
 when a program is missing.
 """
@@ -314,11 +314,8 @@ class Site:
         return subprocess.Popen(command, cwd=ROOT, env=self._environment)
 
     def _command(self) -> list[str]:
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        if program is None:
-            raise ProgramMissing("nginx is needed.")
         self._write()
-        return [program, "-c", f"{self._directory}/nginx.conf", "-p", f"{self._directory}"]
+        return [find_nginx(), "-c", f"{self._directory}/nginx.conf", "-p", f"{self._directory}"]
 
     def _edit(self, line: str, port: int) -> None:
         """Edit the configuration of nginx with a command of the guide, and reload it."""
@@ -337,6 +334,14 @@ class Site:
         configuration = configuration.replace("$remote_addr ", "$http_x_client ")
         whole = WHOLE.format(directory=self._directory, configuration=configuration)
         (self._directory / "nginx.conf").write_text(whole, encoding="utf-8")
+
+
+def find_nginx() -> str:
+    """Return the path of nginx, or raise ProgramMissing."""
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if found is None:
+        raise ProgramMissing("nginx is needed.")
+    return found
 
 
 def wait_until_ready(port: int) -> None:

@@ -48,10 +48,10 @@ IMPORTS = "from flask_rooms import request, sockets\n"
 
 @pytest.fixture(name="nginx")
 def _nginx() -> str:
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if found is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("nginx is needed.")
-    return found
+    try:
+        return rolling.find_nginx()
+    except rolling.ProgramMissing as missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
 
 
 @pytest.fixture(name="directory")
