@@ -21,7 +21,6 @@ from example_app import (
     fun_rooms,
     moderation,
     pages,
-    presence,
     store,
     underneath,
 )
@@ -48,9 +47,10 @@ def create_app(**config: Any) -> Flask:
     app.config.update(config)
     store.init_app(app)
     access.rooms.init_app(app)
-    presence.init_app(app)
+    moderation.init_app(app)
+    underneath.init_app(app)
     errors.init_app(app)
-    for part in (pages, fun_rooms, chat, presence, moderation, underneath):
+    for part in (pages, fun_rooms, chat, moderation, underneath):
         app.register_blueprint(part.bp)
     if "CONTROLS" in app.config:
         app.register_blueprint(controls.bp)

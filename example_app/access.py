@@ -1,6 +1,8 @@
-"""Who a socket belongs to, and which rooms it may join: the user loader and the guard."""
+"""Who a socket belongs to, which rooms it may join, and what others in them are told of it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from flask import abort, session
 
@@ -27,6 +29,12 @@ def may_join(room: str) -> bool:
     if room.startswith(PRIVATE) and not is_guest(room, user):
         return False
     return not sql("SELECT 1 FROM bans WHERE room = ? AND user = ?", room, user)
+
+
+@rooms.presence("*")
+def describe(room: str) -> dict[str, Any]:
+    """Have Flask-Rooms send each room a live list of its people, with what is returned here."""
+    return {"moderator": bool(session.get("moderator"))}
 
 
 def is_guest(room: str, user: str | None) -> bool:

@@ -101,7 +101,8 @@ def speak(room: str) -> ResponseReturnValue:
 def typing(room: str) -> ResponseReturnValue:
     """Tell the others in the room that the user is typing."""
     user = require_member(room)
-    sockets.broadcast(room, "typing", {"room": room, "user": user}, omit=request)
+    data = {"room": room, "user": user}
+    sockets.broadcast(room, "typing", data, omit=request, volatile=True)
     return {}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from typing import Any
+
+from flask import Blueprint, Flask
 from flask.typing import ResponseReturnValue
 
 from example_app.access import PRIVATE, require_member, require_moderator, rooms
@@ -10,6 +12,10 @@ from example_app.chat import NAME_RULE, is_name
 from example_app.store import sql
 from example_app.underneath import confirmed
 from flask_rooms import Outcome, request, sockets
+from flask_rooms.signals import left
+
+#: Why a socket leaves a room of its own accord; for other reasons its page is told.
+OWN_ACCORD = ("request", "disconnect", "expelled")
 
 bp = Blueprint("moderation", __name__, url_prefix="/rooms/<room>")
 
@@ -17,7 +23,16 @@ bp = Blueprint("moderation", __name__, url_prefix="/rooms/<room>")
 @bp.before_request
 def check_name() -> ResponseReturnValue | None:
     """Refuse what cannot be the name of a person."""
-    return None if is_name((request.view_args or {}).get("user")) else ({"message": NAME_RULE}, 400)
+    user = (request.view_args or {}).get("user")
+    return None if user is None or is_name(user) else ({"message": NAME_RULE}, 400)
+
+
+@bp.get("/bans")
+def bans(room: str) -> ResponseReturnValue:
+    """Return who is banned from a room."""
+    require_member(room)
+    found = sql("SELECT user FROM bans WHERE room = ? ORDER BY user", room)
+    return {"banned": [user for (user,) in found]}
 
 
 @bp.delete("/people/<user>")
@@ -39,6 +54,7 @@ def ban(room: str, user: str) -> ResponseReturnValue:
     require_moderator()
     # In this order: the guard refuses who joins from now on, and who is in leaves after that.
     sql("INSERT OR IGNORE INTO bans VALUES (?, ?)", room, user)
+    sockets.broadcast(room, "bans", {"room": room})
     outcome = confirmed(f"Ban {user}", lambda: sockets.leave(user=user, room=room))
     return {"message": f"{user} is banned from {room}: {tabs(outcome)} left."}
 
@@ -48,7 +64,7 @@ def forgive(room: str, user: str) -> ResponseReturnValue:
     """Lift a ban, without putting anyone back into the room."""
     require_moderator()
     sql("DELETE FROM bans WHERE room = ? AND user = ?", room, user)
-    sockets.broadcast(room, "people", {"room": room})
+    sockets.broadcast(room, "bans", {"room": room})
     return {"message": f"{user} may join {room} again."}
 
 
@@ -59,6 +75,17 @@ def invite(room: str, user: str) -> ResponseReturnValue:
     sql("INSERT OR IGNORE INTO guests VALUES (?, ?)", room, user)
     sockets.broadcast("rooms", {}, user=user)
     return {"message": f"{user} may join {room}."}
+
+
+def init_app(app: Flask) -> None:
+    """Receive the signal of one application."""
+    left.connect(tell_page, app)
+
+
+def tell_page(app: Flask, sid: str, room: str, reason: str, **about: Any) -> None:
+    """Tell a page that its socket was taken out of a room."""
+    if reason not in OWN_ACCORD:
+        sockets.broadcast(sid, "removed", {"room": room})
 
 
 def tabs(outcome: Outcome) -> str:

@@ -13,7 +13,7 @@ from example_app.visitor import TIMEOUT, Answer, Visitor
 from example_app.workers import Worker
 
 NAMES = ("Ada", "Bob", "Cleo", "Dan", "Eve", "Finn")
-ROOM, OTHER = "lobby", "garden"
+ROOM, OTHER = "hall", "yard"
 
 
 class StepFailed(Exception):
@@ -96,10 +96,10 @@ def request_over_http(ada: Visitor) -> None:
 def speak_in_both(ada: Visitor, bob: Visitor, text: str) -> None:
     """Bob speaks in the room that Ada has left, and then in one where she still is."""
     bob.says(ROOM, text)
-    bob.says(OTHER, "In the garden, then.")
+    bob.says(OTHER, "Well, then in here.")
     check(f"{bob.name} hears what he said in the {ROOM}", hears(bob), text)
     hears(bob)
-    check(f"{ada.name} hears only what he said in the {OTHER}", hears(ada), "In the garden, then.")
+    check(f"{ada.name} hears only what he said in the {OTHER}", hears(ada), "Well, then in here.")
 
 
 def message(text: str, status: int = 200) -> Answer:

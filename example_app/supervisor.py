@@ -77,8 +77,7 @@ class Supervisor:
         timer.start()
 
     def _start(self, worker: Worker) -> None:
-        worker.start()
-        worker.wait_until_listening()
+        worker.start()  # at the address that it had; the others and their pages need not wait
         self._in_thread(self._wait_for, worker)
 
     def _answer(self, connection: Connection) -> None:

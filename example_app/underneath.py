@@ -9,12 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint, Flask, current_app
 from flask.typing import ResponseReturnValue
 
 from example_app.access import current_user
 from flask_rooms import Outcome, RoomsError, request, sockets
 from flask_rooms.results import WorkerInfo
+from flask_rooms.signals import joined, left, worker_gone
 
 #: The room of the pages that show it.
 ROOM = "panel:underneath"
@@ -33,7 +34,7 @@ def workers() -> ResponseReturnValue:
     return {
         "milliseconds": milliseconds_since(began),
         "workers": [as_json(worker) for worker in sorted(answer.value)],
-        "missing": sorted(answer.missing),
+        "missing": [as_json(one) for one in sorted(answer.missing) if isinstance(one, WorkerInfo)],
         "complete": answer.complete,
         "controls": "CONTROLS" in current_app.config,
     }
@@ -45,16 +46,40 @@ def confirmed(what: str, call: Callable[[], Future[Outcome]]) -> Outcome:
     try:
         outcome = call().result()
     except RoomsError as error:
-        show(f"{what}: {error}", milliseconds_since(began))
+        show(f"{what}: {error}", milliseconds_since(began), failed=True)
         raise
     show(f"{what}: {outcome.changed} removed, confirmed", milliseconds_since(began))
     return outcome
 
 
-def show(text: str, milliseconds: float | None = None) -> None:
+def init_app(app: Flask) -> None:
+    """Receive the signals of one application."""
+    joined.connect(on_joined, app)
+    left.connect(on_left, app)
+    worker_gone.connect(on_worker_gone, app)
+
+
+def on_joined(app: Flask, sid: str, room: str, user: str | None, **about: Any) -> None:
+    """Show who has joined a room."""
+    if room not in (sid, ROOM):
+        show(f"{user or 'Someone'} joined {room}")
+
+
+def on_left(app: Flask, sid: str, room: str, user: str | None, reason: str, **about: Any) -> None:
+    """Show who has left a room, and why."""
+    if room not in (sid, ROOM):
+        show(f"{user or 'Someone'} left {room} ({reason})")
+
+
+def on_worker_gone(app: Flask, worker: WorkerInfo, reason: str, **about: Any) -> None:
+    """Show that a worker is gone: its sockets, which are gone with it, send no signals."""
+    show(f"{worker.description} is gone ({reason})", failed=True)
+
+
+def show(text: str, milliseconds: float | None = None, *, failed: bool = False) -> None:
     """Show a line on all pages that look underneath."""
     news = {"at": time.time(), "text": text, "milliseconds": milliseconds, "pid": os.getpid()}
-    sockets.broadcast(ROOM, "underneath", news)
+    sockets.broadcast(ROOM, "underneath", {**news, "failed": failed})
 
 
 def as_json(worker: WorkerInfo) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import { $, element, forEars, forEyes, showItems } from "./dom.js";
 import { clearMessages, showMessages, showTyping } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import * as panel from "./panel.js";
-import { clearPeople, showPeople } from "./people.js";
+import { askWhoIsBanned, followPeople, showPeople } from "./people.js";
 import { PRIVATE, called, isMember, state, url, want } from "./state.js";
 import { Disconnected, RequestFailed } from "../js/rooms.js";
 
@@ -39,18 +39,20 @@ async function enter(room) {
     return;
   }
   state.members.add(room);
-  const after = Math.max(0, ...want(room).messages.keys());
+  const known = want(room);
+  followPeople(room, known);
+  const after = Math.max(0, ...known.messages.keys());
   const { body } = await api.get(url(room, "messages"), { after });
   body.messages.forEach(receive);
   outbox.send();
   showAll();
+  await askWhoIsBanned(room, known);
 }
 
 async function open(room) {
   state.current = room;
-  want(room).unread = 0;
+  want(room);
   clearMessages();
-  clearPeople();
   showAll();
   try {
     if (!isMember(room) && socket.connected) await enter(room);
@@ -61,11 +63,11 @@ async function open(room) {
 
 function forget(room) {
   state.members.delete(room);
+  state.wanted.get(room)?.unfollow?.();
   state.wanted.delete(room);
   if (state.current === room) {
     state.current = [...state.wanted.keys()][0] ?? null;
     clearMessages();
-    clearPeople();
   }
   showAll();
 }
@@ -95,7 +97,9 @@ socket.on("message", (message) => {
   receive(message);
 });
 socket.on("rooms", () => listRooms().catch(() => {}));
-socket.on("people", ({ room }) => (room ?? state.current) === state.current && showPeople());
+socket.on("bans", ({ room }) => {
+  if (isMember(room)) askWhoIsBanned(room, want(room)).catch(() => {});
+});
 socket.on("removed", ({ room }) => {
   forget(room);
   notify(`A moderator has taken you out of ${called(room)}.`);
@@ -112,6 +116,7 @@ socket.on("typing", ({ room, user }) => {
 
 function showAll() {
   const { current } = state;
+  if (current !== null) want(current).unread = 0;
   sessionStorage.setItem("room", current ?? "");
   $("room").textContent = current === null ? "Choose a room" : called(current);
   document.title = current === null ? "Flask-Rooms" : `${called(current)} – Flask-Rooms`;
@@ -131,7 +136,7 @@ function showRooms() {
     const item = element("button", { type: "button", onclick: () => open(room) });
     item.className = state.wanted.has(room) ? "in" : "";
     const closed = room.startsWith(PRIVATE);
-    item.append(forEyes("sign", closed ? "🔒" : "#"), called(room));
+    item.append(forEyes(closed ? "sign lock" : "sign", "#"), called(room));
     if (closed) item.append(forEars(", private"));
     if (unread) item.append(forEyes("unread", String(unread)), forEars(`, ${unread} unread`));
     if (room === state.current) item.setAttribute("aria-current", "true");

@@ -38,9 +38,10 @@ export function showItems(list, items) {
 
 const nameOf = (button) => button.getAttribute("aria-label") ?? button.textContent;
 
-export function time(seconds) {
+/** Return a time of day, with further options of toLocaleTimeString(). */
+export function time(seconds, options = {}) {
   const at = new Date(seconds * 1000);
-  const text = at.toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
+  const text = at.toLocaleTimeString([], { hour: "numeric", minute: "2-digit", ...options });
   return element("time", { dateTime: at.toISOString() }, text);
 }
 
@@ -48,6 +49,6 @@ export function time(seconds) {
 export function avatar(name) {
   const hue = [...name].reduce((sum, letter) => sum * 31 + letter.codePointAt(0), 7) % 360;
   const made = forEyes("avatar", [...name][0].toUpperCase());
-  made.style.background = `hsl(${hue} 45% 28%)`;
+  made.style.background = `oklch(50% 0.13 ${hue})`; // as dark as white letters need, in any hue
   return made;
 }

@@ -35,7 +35,12 @@ export function clearMessages() {
 
 export function showTyping() {
   const names = [...(state.wanted.get(state.current)?.typing.keys() ?? [])];
-  $("typing").textContent = names.length ? `${names.join(" and ")} typing …` : "";
+  $("typing").textContent = isTyping(names);
+}
+
+function isTyping(names) {
+  if (names.length === 0) return "";
+  return names.length === 1 ? `${names[0]} is typing …` : `${names.join(" and ")} are typing …`;
 }
 
 function itemOf({ number, user, text, at, note }) {

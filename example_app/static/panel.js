@@ -17,10 +17,12 @@ export function heard(message) {
 
 socket.on("underneath", write);
 
-function write({ at, text, milliseconds, pid }) {
+function write({ at, text, milliseconds, pid, failed }) {
   const took = milliseconds === null ? "" : `${milliseconds} ms`;
-  const where = pid ? ` · process ${pid}` : "";
-  const line = element("li", {}, time(at), element("span", {}, text + where), element("b", {}, took));
+  const where = pid ? element("i", {}, ` process ${pid}`) : "";
+  const when = time(at, { second: "2-digit", hour12: false });
+  const line = element("li", {}, when, element("span", {}, text, where), element("b", {}, took));
+  if (failed) line.className = "failed";
   $("events").prepend(line);
   [...$("events").children].slice(LINES).forEach((old) => old.remove());
 }
@@ -39,19 +41,28 @@ async function look() {
 }
 
 function showWorkers({ workers, missing, milliseconds, controls }) {
-  showItems($("workers"), workers.map((worker) => {
-    const where = `process ${worker.pid} on ${worker.host}`;
-    const clock = `up ${Math.round(worker.age)} s · beats every ${worker.heartbeat_interval} s`;
-    const text = element("div", {}, element("b", {}, worker.name), element("p", {}, where), element("p", {}, clock));
-    const item = element("li", { className: worker.here ? "here" : "" }, text);
-    if (worker.here) text.append(element("p", { className: "tag" }, "holds this window"));
-    if (controls && state.me.moderator) {
-      item.append(button("Kill", `Kill process ${worker.pid}`, () => act(api.delete(`/controls/workers/${worker.pid}`))));
-    }
-    return item;
-  }));
-  const answered = `${workers.length} answered in ${milliseconds} ms`;
-  $("answered").textContent = missing.length ? `${answered}; no answer from ${missing.join(", ")}` : answered;
+  const canKill = controls && state.me.moderator;
+  const items = [
+    ...workers.map((worker) => card(worker, worker.here ? "here" : "", canKill)),
+    ...missing.map((worker) => card(worker, "missing", false)),
+  ];
+  showItems($("workers"), items);
+  $("answered").textContent = `${workers.length} of ${items.length} answered in ${milliseconds} ms`;
+}
+
+function card(worker, kind, canKill) {
+  const clock = `up ${Math.round(worker.age)} s, beats every ${worker.heartbeat_interval} s`;
+  const item = element(
+    "li",
+    { className: kind },
+    element("b", {}, worker.pid === null ? "a worker" : `process ${worker.pid}`),
+    element("p", {}, element("code", {}, worker.name)),
+    element("p", {}, kind === "missing" ? "does not answer" : clock),
+  );
+  if (kind === "here") item.append(element("p", {}, element("span", { className: "tag" }, "this window")));
+  const kill = () => act(api.delete(`/controls/workers/${worker.pid}`));
+  if (canKill) item.append(button("Kill", `Kill process ${worker.pid}`, kill));
+  return item;
 }
 
 function showBroker({ running }) {

@@ -1,53 +1,45 @@
-// Who is in the room that is shown, and what a moderator may do with them.
+// Who is in the room that is shown, who is banned from it, and what a moderator may do with them.
 
-import { act, api, socket } from "./connection.js";
+import { act, api } from "./connection.js";
 import { $, avatar, button, element, showItems } from "./dom.js";
-import { isMember, state, url } from "./state.js";
+import { state, url } from "./state.js";
 
-let asking = false;
-let askAgain = false;
-
-/** Ask who is there; where many changes come at once, once for all that came meanwhile. */
-export async function showPeople() {
-  askAgain = true;
-  if (asking) return;
-  asking = true;
-  while (askAgain && socket.connected && isMember(state.current)) {
-    askAgain = false;
-    const room = state.current;
-    const found = await api.get(url(room, "people")).catch(() => null);
-    if (found && room === state.current) show(found.body);
-  }
-  asking = false;
+/** Follow who is in a room; the server sends the list, and what changes. */
+export function followPeople(name, room) {
+  room.unfollow ??= api.presence(name, (people) => {
+    room.people = people.filter(({ user }) => user !== null);
+    showPeople();
+  });
 }
 
-/** Show no one until it is known who is in another room. */
-export function clearPeople() {
-  show({ people: [], banned: [], complete: true });
+/** Ask who is banned from a room. */
+export async function askWhoIsBanned(name, room) {
+  room.banned = (await api.get(url(name, "bans"))).body.banned;
+  showPeople();
 }
 
-function show({ people, banned, complete }) {
-  const { current, me } = state;
-  const can = (verb, text, user, ...path) =>
-    button(text, `${text} ${user}`, () => act(api[verb](url(current, ...path, user))));
+export function showPeople() {
+  const { people = [], banned = [] } = state.wanted.get(state.current) ?? {};
+  const byName = [...people].sort((a, b) => (a.user < b.user ? -1 : 1));
   $("people-title").textContent = `People here: ${people.length}`;
-  $("incomplete").hidden = complete;
-  showItems($("people"), people.map((user) => {
-    const mine = user === me.user;
-    const item = person(mine ? `${user} (you)` : user, user);
-    if (me.moderator && !mine) {
-      item.append(can("delete", "Kick", user, "people"), can("put", "Ban", user, "bans"));
+  showItems($("people"), byName.map(({ user, data }) => {
+    const mine = user === state.me.user;
+    const item = element("li", {}, avatar(user), name(mine ? `${user} (you)` : user));
+    if (data.some(({ moderator }) => moderator)) item.append(element("span", { className: "tag" }, "moderator"));
+    if (state.me.moderator && !mine) {
+      item.append(control("Kick", "delete", "people", user), control("Ban", "put", "bans", user));
     }
     return item;
   }));
   $("banned-box").hidden = banned.length === 0;
   showItems($("banned"), banned.map((user) => {
-    const item = person(user, user);
-    if (me.moderator) item.append(can("delete", "Forgive", user, "bans"));
+    const item = element("li", {}, avatar(user), name(user));
+    if (state.me.moderator) item.append(control("Forgive", "delete", "bans", user));
     return item;
   }));
 }
 
-function person(text, user) {
-  return element("li", {}, avatar(user), element("span", { className: "name" }, text));
-}
+const name = (text) => element("span", { className: "name" }, text);
+
+const control = (text, verb, path, user) =>
+  button(text, `${text} ${user}`, () => act(api[verb](url(state.current, path, user))));

@@ -12,7 +12,7 @@ export const state = {
 
 /** Want to be in a room. */
 export function want(room) {
-  const known = { messages: new Map(), typing: new Map(), unread: 0 };
+  const known = { messages: new Map(), typing: new Map(), unread: 0, people: [], banned: [] };
   if (!state.wanted.has(room)) state.wanted.set(room, known);
   return state.wanted.get(room);
 }

@@ -201,19 +201,20 @@ def test_a_name_that_is_none_is_refused(app: Flask, name: str) -> None:
     assert "A name has 1 to 30 letters, digits and spaces." in refused.text
 
 
-def test_a_person_is_there_once_until_the_last_tab_is_closed(workers: LocalCluster) -> None:
+def test_pages_are_told_who_is_there_and_each_person_is_one(workers: LocalCluster) -> None:
     here, there = workers
-    tabs, bob = [connect(here, "Ada"), connect(there, "Ada")], connect(there, "Bob")
-    for client in (*tabs, bob):
+    bob = connect(there, "Bob", **MODERATOR)
+    tabs = [connect(here, "Ada"), connect(there, "Ada")]
+    for client in (bob, *tabs):
         join(client)
-    people = [{"people": ["Ada", "Bob"], "banned": [], "complete": True}] * 2
-    people.append({"people": ["Bob"], "banned": [], "complete": True})
-    for expected, tab in zip(people, (None, *tabs), strict=True):
-        if tab is not None:
-            bob.received()
-            tab.disconnect()
-            assert ("people", {"room": ROOM}) in bob.received()
-        assert ask(bob, "get", f"/rooms/{ROOM}/people") == Answer(200, expected)
+    (state,) = [data for event, data in tabs[1].received() if event == "presence_state"]
+    told = {person["user"]: person["data"] for person in state["people"]}
+    assert told == {"Ada": [{"moderator": False}], "Bob": [{"moderator": True}]}
+    assert came_and_went(bob) == [(["Ada"], [])]
+    ask(tabs[0], "put", "/leave-fun-room", roomName=ROOM)
+    assert came_and_went(bob) == []
+    ask(tabs[1], "put", "/leave-fun-room", roomName=ROOM)
+    assert came_and_went(bob) == [([], ["Ada"])]
 
 
 def test_the_people_of_a_killed_worker_go_with_it(workers: LocalCluster) -> None:
@@ -221,11 +222,21 @@ def test_the_people_of_a_killed_worker_go_with_it(workers: LocalCluster) -> None
     ada, bob = connect(here, "Ada"), connect(there, "Bob")
     for client in (ada, bob):
         join(client)
+    bob.received()
     here.crash()
     deadline = time.monotonic() + PATIENCE
-    while ("people", {}) not in bob.received():
-        assert time.monotonic() < deadline, "its end was not announced"
-    assert ask(bob, "get", f"/rooms/{ROOM}/people").body["people"] == ["Bob"]
+    while ([], ["Ada"]) not in came_and_went(bob):
+        assert time.monotonic() < deadline, "she is still there"
+
+
+def came_and_went(client: Client) -> list[tuple[list[str], list[str]]]:
+    """Who came and who went, as a client has been told since the last call."""
+    told = [data for event, data in client.received() if event == "presence_diff"]
+    return [(names(one["joined"]), names(one["left"])) for one in told]
+
+
+def names(people: list[dict[str, Any]]) -> list[str]:
+    return [person["user"] for person in people]
 
 
 def test_typing_is_told_to_the_others(workers: LocalCluster) -> None:
@@ -266,7 +277,7 @@ def test_a_message_that_is_none_is_refused(workers: LocalCluster, text: Any) -> 
 
 @pytest.mark.parametrize(
     ("verb", "url"),
-    [("get", "messages"), ("post", "messages"), ("get", "people"), ("post", "typing")],
+    [("get", "messages"), ("post", "messages"), ("get", "bans"), ("post", "typing")],
 )
 def test_a_room_is_for_those_who_are_in_it(workers: LocalCluster, verb: str, url: str) -> None:
     stranger = connect(workers[0], "Ada")
@@ -301,13 +312,15 @@ def test_who_is_banned_may_not_until_forgiven(workers: LocalCluster) -> None:
     join(ada), join(bob)
     banned = ask(bob, "put", f"/rooms/{ROOM}/bans/Ada")
     assert banned == message(200, f"Ada is banned from {ROOM}: 1 tab left.")
+    assert ("bans", {"room": ROOM}) in bob.received()
     say(bob, "Who is left?")
     assert texts(ada) == []
     assert join(ada) == message(403, NOT_ALLOWED)
     assert join(ada, "garden").status == 200
-    assert ask(bob, "get", f"/rooms/{ROOM}/people").body["banned"] == ["Ada"]
+    assert ask(bob, "get", f"/rooms/{ROOM}/bans").body == {"banned": ["Ada"]}
     forgiven = ask(bob, "delete", f"/rooms/{ROOM}/bans/Ada")
     assert forgiven == message(200, f"Ada may join {ROOM} again.")
+    assert ("bans", {"room": ROOM}) in bob.received()
     assert join(ada).status == 200
 
 
@@ -318,7 +331,8 @@ def test_a_ban_holds_also_while_the_broker_is_down(make_app: Callable[[], Flask]
         workers.down()
         failed = ask(bob, "put", f"/rooms/{ROOM}/bans/Ada")
         assert failed.status == 500
-        assert failed.body["message"].startswith("No confirmation within 0.2 seconds")
+        assert failed.body["message"].startswith("No confirmation within 0.2 seconds from")
+        assert workers[0].name in failed.body["message"]
         workers.up()
         say(bob, "Who is left?")
         assert texts(ada) == []
@@ -334,7 +348,7 @@ def test_only_moderators_moderate(workers: LocalCluster, verb: str, url: str) ->
     refused = ask(ada, verb, f"/rooms/{ROOM}/{url}/Bob")
     assert refused == message(403, "Only moderators may do that.")
     assert ask(connect(workers[0]), verb, f"/rooms/{ROOM}/{url}/Bob").status == 401
-    assert ask(bob, "get", f"/rooms/{ROOM}/people").body["people"] == ["Bob"]
+    assert bob.rooms == {ROOM}
 
 
 @pytest.mark.parametrize("name", ["<b>", "x" * 31, " ", "%0A"])
@@ -342,7 +356,7 @@ def test_who_cannot_have_signed_in_is_not_banned(workers: LocalCluster, name: st
     bob = connect(workers[1], "Bob", **MODERATOR)
     join(bob)
     assert ask(bob, "put", f"/rooms/{ROOM}/bans/{name}").status == 400
-    assert ask(bob, "get", f"/rooms/{ROOM}/people").body["banned"] == []
+    assert ask(bob, "get", f"/rooms/{ROOM}/bans").body["banned"] == []
 
 
 # ---- rooms

@@ -36,7 +36,7 @@ def steps(output: str) -> list[str]:
 def test_the_story_comes_true_on_one_worker() -> None:
     shown = demo("--once")
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert "Left a fun room called lobby!" in shown.stdout
+    assert "Left a fun room called hall!" in shown.stdout
     assert set(steps(shown.stdout)) == {"\N{CHECK MARK}"}
 
 

@@ -166,7 +166,7 @@ def test_two_people_join_speak_and_leave(people: tuple[Person, Person]) -> None:
     ada.enters("kitchen")
     bob.sees("#people", "Ada")
     ada.fill("Your message", "Is it")
-    bob.sees("#typing", "Ada typing")
+    bob.sees("#typing", "Ada is typing")
     ada.says("Is it dinner yet?")
     bob.says("Soon.")
     for person in people:
@@ -194,6 +194,25 @@ def test_several_tabs_of_a_person_are_one(
     bob.says("Hello, me.")
     tab.until("document.querySelector('#messages').textContent.includes('Hello, me.')")
     tab.command("Page.navigate", url="about:blank")
+
+
+def test_a_reload_does_not_flicker(people: tuple[Person, Person]) -> None:
+    ada, bob = people
+    bob.creates("gallery")
+    ada.enters("gallery")
+    bob.sees("#people", "Ada")
+    bob.tab.run(
+        "window.seen = []; new MutationObserver(() => seen.push(document.querySelector('#people')"
+        ".textContent)).observe(document.querySelector('#people'), {childList: true}), 0"
+    )
+    ada.tab.command("Page.reload")
+    across_navigation(ada.tab, IN)
+    ada.is_in("gallery")
+    ada.says("Back again.")
+    bob.hears("Back again.")
+    assert [one for one in bob.tab.run("seen") if "Ada" not in one] == []
+    ada.press("Leave")  # unlike a reload, it shows at once
+    bob.sees("#people-title", "People here: 1")
 
 
 def test_a_moderator_kicks_bans_and_forgives(people: tuple[Person, Person]) -> None:
@@ -252,6 +271,7 @@ def test_nothing_is_lost_when_a_worker_is_killed(people: tuple[Person, Person]) 
     ada.sees("#messages .pending", "waiting to be sent")
     bob.says("Are you there?")
     bob.hears("Before.", "Are you there?")
+    bob.sees("#people-title", "People here: 1")
     ada.sees("#status", "Connected")
     for person in people:
         person.hears("Before.", "Are you there?", "While away.")
