@@ -26,7 +26,8 @@ TIMEOUT = 60.0
 FLASK = [sys.executable, "-m", "flask"]
 
 # A new block needs a new test here.
-APP, CLIENT, TWO_WORKERS, ADOPTION = blocks("README.md", "python")
+APP, CLIENT, TWO_WORKERS = blocks("README.md", "python")
+(ADOPTION,) = blocks("docs/why.md", "python")
 (WHAT_YOU_WILL_SEE,) = blocks("README.md", "text")
 (GEVENT,) = blocks("docs/configuration.md", "python")
 
