@@ -39,7 +39,7 @@ POLL_INTERVAL = 0.05
 WINDOW = 64
 
 # What a request waits for, as RequestTimeout names it.
-_CONNECTION, _ANSWER = "connection", "answer"
+_CONNECTION, _ANSWER = "connection for", "answer to"
 
 R = TypeVar("R")
 
@@ -248,12 +248,14 @@ class _Verbs(ABC, Generic[R]):
         client = self._client
         return None if client is None else client.get_sid(self._namespace)
 
-    def _deadline(self, timeout: float | None) -> _Deadline:
-        return _Deadline(self._timeout if timeout is None else timeout)
+    def _deadline(self, method: str, url: str, timeout: float | None) -> _Deadline:
+        # Without the query string, which may have what is not for a log.
+        request = f"{method.upper()} {str(url).partition('?')[0]}"
+        return _Deadline(request, self._timeout if timeout is None else timeout)
 
-    def _check(self, sid: str, answered: bool) -> None:
+    def _check(self, sid: str, answered: bool, request: str) -> None:
         if not answered and self._sid() != sid:
-            raise Disconnected("The socket disconnected before the answer came.")
+            raise Disconnected(f"The socket disconnected before the answer to {request} came.")
 
     def _payload(self, url: str, data: Any, headers: Mapping[str, Any] | None) -> dict[str, Any]:
         both = {**self._headers, **(headers or {})}
@@ -292,16 +294,16 @@ class RoomsClient(_Verbs[Response]):
         timeout: float | None = None,
     ) -> Response:
         """Make a socket request; the base class has its arguments and errors."""
-        deadline = self._deadline(timeout)
+        deadline = self._deadline(method, url, timeout)
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         sid = self._send(method, self._payload(url, data, headers), future.set_result, deadline)
         try:
             while not future.done():
                 concurrent.futures.wait([future], deadline.poll_timeout(_ANSWER))
-                self._check(sid, future.done())
+                self._check(sid, future.done(), deadline.request)
         finally:
             self._window.release()
-        return _response(future.result())
+        return _response(future.result(), deadline.request)
 
     def _send(
         self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
@@ -359,7 +361,7 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
         timeout: float | None = None,
     ) -> Response:
         """Make a socket request; the base class has its arguments and errors."""
-        deadline = self._deadline(timeout)
+        deadline = self._deadline(method, url, timeout)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         sid = await self._send(
             method, self._payload(url, data, headers), future.set_result, deadline
@@ -367,10 +369,10 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
         try:
             while not future.done():
                 await asyncio.wait([future], timeout=deadline.poll_timeout(_ANSWER))
-                self._check(sid, future.done())
+                self._check(sid, future.done(), deadline.request)
         finally:
             self._window.release()
-        return _response(future.result())
+        return _response(future.result(), deadline.request)
 
     async def _send(
         self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
@@ -408,7 +410,8 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
 class _Deadline:
     """The time at which a request fails with RequestTimeout."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, request: str, seconds: float) -> None:
+        self.request = request
         self._seconds = seconds
         self._end = time.monotonic() + seconds
 
@@ -416,7 +419,9 @@ class _Deadline:
         """Return the seconds left; raise RequestTimeout, which names *missing*, if none are."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise RequestTimeout(f"There was no {missing} within {self._seconds:g} seconds.")
+            raise RequestTimeout(
+                f"There was no {missing} {self.request} within {self._seconds:g} seconds."
+            )
         return left
 
     def poll_timeout(self, missing: str) -> float:
@@ -424,8 +429,8 @@ class _Deadline:
         return min(self.left(missing), POLL_INTERVAL)
 
 
-def _response(answer: Mapping[str, Any]) -> Response:
+def _response(answer: Mapping[str, Any], request: str) -> Response:
     response = Response(answer["statusCode"], answer["body"], answer["headers"])
     if response.status >= 400:
-        raise RequestFailed(response.status, response.body, response.headers)
+        raise RequestFailed(response.status, response.body, response.headers, request)
     return response

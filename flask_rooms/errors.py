@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+#: How many rooms a message names.
+_NAMED = 3
+
 
 class RoomsError(Exception):
     """The base class of all exceptions of Flask-Rooms."""
@@ -44,19 +47,28 @@ class Refused(RoomsError):
 
     Args:
         sids: The IDs of the refused sockets; of each worker only as many as fit into a message.
+        rooms: The rooms that they were to join.
     """
 
-    def __init__(self, sids: Iterable[str]) -> None:
+    def __init__(self, sids: Iterable[str], rooms: Iterable[str] = ()) -> None:
         self.sids = tuple(sids)
+        self.rooms = tuple(rooms)
         super().__init__(
-            f"A guard has refused {', '.join(self.sids)}: who may join is decided by the functions "
-            "that the application has registered with rooms.guard(), and how many rooms a socket "
-            "may be in by ROOMS_ROOMS_PER_SOCKET."
+            f"A guard has refused {', '.join(self.sids)}{_rooms_in_words(self.rooms)}: who may "
+            "join is decided by the functions that the application has registered with "
+            "rooms.guard(), and how many rooms a socket may be in by ROOMS_ROOMS_PER_SOCKET."
         )
 
     def __reduce__(self) -> tuple[object, ...]:
         # The default would call Refused(message) on unpickling, as Celery does.
-        return (Refused, (self.sids,))
+        return (Refused, (self.sids, self.rooms))
+
+
+def _rooms_in_words(rooms: tuple[str, ...]) -> str:
+    if not rooms:
+        return ""
+    more = f" and {len(rooms) - _NAMED} more" if len(rooms) > _NAMED else ""
+    return f" in {', '.join(map(repr, rooms[:_NAMED]))}{more}"
 
 
 class BackendUnavailable(RoomsError):
@@ -100,19 +112,24 @@ class RequestFailed(RoomsError):
         status: The status code, as in HTTP.
         body: A JSON value, a string, or bytes.
         headers: The headers, with names in lower case.
+        request: The verb and the path of the request, for the message.
     """
 
-    def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, status: int, body: Any, headers: Mapping[str, str], request: str = ""
+    ) -> None:
         self.status = status
         self.body = body
         self.headers = headers
+        self.request = request
         message = body.get("message") if isinstance(body, dict) else None
         reason = f": {message}" if isinstance(message, str) else "."
-        super().__init__(f"The answer has status {status}{reason}")
+        answer = f"The answer to {request}" if request else "The answer"
+        super().__init__(f"{answer} has status {status}{reason}")
 
     def __reduce__(self) -> tuple[object, ...]:
         # As in Refused.
-        return (RequestFailed, (self.status, self.body, self.headers))
+        return (RequestFailed, (self.status, self.body, self.headers, self.request))
 
 
 class RequestTimeout(RoomsError, TimeoutError):

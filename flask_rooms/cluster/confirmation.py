@@ -118,7 +118,8 @@ class Confirmation(Future[Outcome]):
                 return
             self._complete = True
         if total.refused:
-            self._fail("refused", Refused(total.refused))
+            rooms = () if isinstance(self.change, Tell) else self.change.rooms
+            self._fail("refused", Refused(total.refused, map(str, rooms)))
             return
         self._statistics.changes[self.change.action, "confirmed"] += 1
         self._statistics.count_confirmed(self._began)

@@ -96,7 +96,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
             raise ValueError("cannot enter a sid room")
         done = self._change("join", namespace, (sid,), room)
         if done.refused:
-            raise Refused(done.refused)
+            raise Refused(done.refused, (str(room),))
         if done.outcome.unknown:
             raise ValueError("sid is not connected to requested namespace")
         return bool(done.outcome.changed)

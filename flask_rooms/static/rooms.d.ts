@@ -91,7 +91,7 @@ export interface RoomsClient {
 
 /** The response has a status of 400 or more. */
 export class RequestFailed extends Error {
-  constructor(response: RoomsResponse);
+  constructor(response: RoomsResponse, request?: string);
   readonly status: number;
   readonly body: any;
   readonly headers: Record<string, string>;

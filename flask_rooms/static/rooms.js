@@ -13,9 +13,9 @@
 export class RequestFailed extends Error {
   name = "RequestFailed";
 
-  constructor({ status, body, headers }) {
+  constructor({ status, body, headers }, request) {
     const reason = typeof body?.message === "string" ? `: ${body.message}` : ".";
-    super(`The answer has status ${status}${reason}`);
+    super(`The answer${request ? ` to ${request}` : ""} has status ${status}${reason}`);
     Object.assign(this, { status, body, headers });
   }
 }
@@ -115,9 +115,9 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
     if (sent.delete(send) && socket.connected) sendAll();
   }
 
-  function exchange(verb, payload, milliseconds, signal) {
+  function exchange(verb, payload, name, milliseconds, signal) {
     return new Promise((resolve, reject) => {
-      let problem = "no connection";
+      let problem = "no connection for";
       const end = (settle, value) => {
         clearTimeout(timer);
         dequeue(send);
@@ -126,12 +126,12 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
         settle(value);
       };
       const late = () =>
-        end(reject, new RequestTimeout(`There was ${problem} within ${milliseconds} ms.`));
+        end(reject, new RequestTimeout(`There was ${problem} ${name} within ${milliseconds} ms.`));
       const aborted = () => end(reject, signal.reason);
       const disconnected = () =>
-        end(reject, new Disconnected("The socket disconnected before the answer came."));
+        end(reject, new Disconnected(`The socket disconnected before the answer to ${name} came.`));
       const send = () => {
-        problem = "no answer";
+        problem = "no answer to";
         socket.once("disconnect", disconnected);
         // Rejects only after this request has ended, or if socket.io-client's `ackTimeout` expires.
         socket.emitWithAck(verb, payload).then((answer) => end(resolve, answer), late);
@@ -146,9 +146,11 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
     signal?.throwIfAborted();
     const payload = { url, data, headers: { ...headers, ...options.headers } };
     const milliseconds = options.timeout ?? timeout;
-    const answer = await exchange(method.toLowerCase(), payload, milliseconds, signal);
+    // Without the query string, which may have what is not for a log.
+    const name = `${method.toUpperCase()} ${String(url).split("?")[0]}`;
+    const answer = await exchange(method.toLowerCase(), payload, name, milliseconds, signal);
     const response = { status: answer.statusCode, body: answer.body, headers: answer.headers };
-    if (response.status >= 400) throw new RequestFailed(response);
+    if (response.status >= 400) throw new RequestFailed(response, name);
     return response;
   }
 

@@ -180,7 +180,8 @@ def test_headers_of_the_client_go_with_each_request_that_has_no_other(
 
 @pytest.mark.parametrize("status", [400, 404, 503])
 def test_a_status_of_400_or_more_is_an_error(program: Program, status: int) -> None:
-    with pytest.raises(RequestFailed, match=f"status {status}: This is {status}") as failed:
+    expected = f"POST /status/{status} has status {status}: This is {status}"
+    with pytest.raises(RequestFailed, match=expected) as failed:
         program.ask("post", f"/status/{status}")
 
     assert isinstance(failed.value, RoomsError)
@@ -197,8 +198,9 @@ def test_requests_wait_for_the_connection(make: Make, worker: Worker) -> None:
     program = make()
     early = program.start(program.api.get, "/echo", {"early": True})
 
-    with pytest.raises(RequestTimeout, match=r"no connection within 0\.01 seconds"):
-        program.ask("get", "/echo", timeout=0.01)
+    expected = r"no connection for GET /echo within 0\.01 seconds"  # and no query string
+    with pytest.raises(RequestTimeout, match=expected):
+        program.ask("get", "/echo?token=secret", timeout=0.01)
     program.connect(worker)
 
     assert early.result(TIMEOUT).body["query"] == {"early": "true"}
@@ -209,7 +211,8 @@ def test_an_answer_that_does_not_come_is_an_error(make: Make, worker: Worker) ->
     program.connect(worker)
     name = type(program.sio).__name__
 
-    with pytest.raises(RequestTimeout, match=r"no answer within 0\.01 seconds") as late:
+    expected = rf"no answer to GET /wait/{name} within 0\.01 seconds"
+    with pytest.raises(RequestTimeout, match=expected) as late:
         program.ask("get", f"/wait/{name}")
     worker.post(f"/release/{name}")
 
@@ -219,7 +222,7 @@ def test_an_answer_that_does_not_come_is_an_error(make: Make, worker: Worker) ->
 
 
 def test_a_connection_that_is_lost_is_an_error_at_once(program: Program) -> None:
-    with pytest.raises(Disconnected) as lost:
+    with pytest.raises(Disconnected, match="the answer to POST /hang-up") as lost:
         program.ask("post", "/hang-up", timeout=10 * TIMEOUT)
 
     assert isinstance(lost.value, ConnectionError)
@@ -279,10 +282,12 @@ def test_requests_of_asyncio_are_sent_in_the_order_in_which_they_were_made(worke
 
 
 def test_errors_can_be_sent_to_another_process() -> None:
-    failed = pickle.loads(pickle.dumps(RequestFailed(404, "text", {"a": "b"})))
+    error = RequestFailed(404, "text", {"a": "b"}, "GET /tea")
+    failed = pickle.loads(pickle.dumps(error))
 
     assert (failed.status, failed.body, failed.headers) == (404, "text", {"a": "b"})
-    assert str(failed) == "The answer has status 404."
+    assert str(failed) == str(error) == "The answer to GET /tea has status 404."
+    assert str(RequestFailed(404, "text", {})) == "The answer has status 404."
 
 
 def test_many_requests_at_once_are_sent_within_a_window(program: Program) -> None:

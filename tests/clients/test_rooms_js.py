@@ -101,7 +101,9 @@ def test_a_status_of_400_or_more_is_an_error(console: Console) -> None:
 
         assert failed["isError"]
         assert failed["name"] == "RequestFailed"
-        assert failed["message"] == f"The answer has status {status}: This is {status}."
+        assert failed["message"] == (
+            f"The answer to POST /status/{status} has status {status}: This is {status}."
+        )
         assert failed["status"] == status
         assert failed["body"] == {"message": f"This is {status}."}
         assert failed["headers"]["x-said"] == str(status)
@@ -116,7 +118,7 @@ def test_requests_wait_for_the_connection_in_order(console: Console) -> None:
           const api = module.rooms(early), answers = [], sent = [];
           early.onAnyOutgoing((verb, { url, data }) => sent.push(data?.number ?? url));
           early.once("connect", () => answers.push(api.get("/echo", { number: 4 })));
-          const late = await outcome(api.get("/late", null, { timeout: 1 }));
+          const late = await outcome(api.get("/late?token=secret", null, { timeout: 1 }));
           const controller = new AbortController();
           const first = outcome(api.get("/aborted", null, { signal: controller.signal }));
           for (const number of [1, 2, 3]) answers.push(api.get("/echo", { number }));
@@ -131,7 +133,7 @@ def test_requests_wait_for_the_connection_in_order(console: Console) -> None:
     assert sent == [1, 2, 3, 4]
     assert answers == [200, 200, 200, 200]
     assert (late["name"], late["isError"]) == ("RequestTimeout", True)
-    assert late["message"] == "There was no connection within 1 ms."
+    assert late["message"] == "There was no connection for GET /late within 1 ms."
     assert aborted["message"] == "no more"
 
 
@@ -142,7 +144,7 @@ def test_an_answer_that_does_not_come_is_an_error(console: Console, worker: Work
     worker.post(f"/release/{name}")
 
     assert (late["name"], late["isError"]) == ("RequestTimeout", True)
-    assert late["message"] == "There was no answer within 10 ms."
+    assert late["message"] == f"There was no answer to GET /wait/{name} within 10 ms."
     assert outcome(console, "api.get('/echo')")["status"] == 200
 
 

@@ -537,6 +537,14 @@ def test_unconfirmed_says_where_the_worker_runs_also_after_pickling(network: Two
     assert f"{worker} (process {os.getpid()} on {platform.node()})" in str(error)
 
 
+def test_refused_survives_pickling_and_names_a_few_rooms() -> None:
+    error = pickle.loads(pickle.dumps(Refused(["a"], ["red", "blue", "green", "grey", "pink"])))
+
+    assert (error.sids, len(error.rooms)) == (("a",), 5)
+    assert "refused a in 'red', 'blue', 'green' and 2 more:" in str(error)
+    assert "refused a:" in str(Refused(["a"]))
+
+
 def test_unconfirmed_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(Unconfirmed(["b", "a"], 1.5)))
 

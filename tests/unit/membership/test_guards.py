@@ -88,8 +88,11 @@ def test_sockets_join_if_the_guard_allows_it_and_others_do_not(
 
     assert worker.sockets.join(ann.sid, "team:7").result(PATIENCE) == Outcome(1)
     for room in ("team:8", ["team:7", "team:8"], ["red", "team:9"]):
-        with pytest.raises(Refused, match=ann.sid):
+        with pytest.raises(Refused, match=ann.sid) as error:
             worker.sockets.join(ann.sid, room).result(PATIENCE)
+        rooms = (room,) if isinstance(room, str) else tuple(room)
+        assert error.value.rooms == rooms
+        assert f"refused {ann.sid} in {', '.join(map(repr, rooms))}:" in str(error.value)
     with pytest.raises(Refused) as caught:
         worker.sockets.join([ann.sid, bob.sid], "team:7").result(PATIENCE)
 
