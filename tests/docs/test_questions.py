@@ -82,6 +82,17 @@ AFTER: dict[str, Callable[[Place], bool]] = {
     "joined-and-left": lambda place: leave(place.tab, place.there) == 1,
     "error-in-a-route": lambda place: status_of_a_route_that_joins(place.there) == 400,
     "type-hints": lambda place: place.tab.request("delete", "/rooms/fun").body == {"changed": 1},
+    "from-outside": lambda place: place.ann.rooms == place.tab.rooms == {"games"},
+    "was-it-done": lambda place: place.tab.rooms == {"games"},
+    "after-a-reconnect": lambda place: (
+        place.tab.request("put", "/me/rooms").body == {"rooms": ["fun", "games", "quiet"]}
+    ),
+    "sessions-in-events": lambda place: (
+        place.tab.request("post", "/login/ann").body == {}
+        and place.tab.request("get", "/me").body == {"user": "ann"}
+    ),
+    "worker-stops": lambda place: not place.tab.connected and place.ann.connected,
+    "large-events": lambda place: received(place) == [[], []],
     "wrong-user-in-a-handler": lambda place: "quiet" in place.tab.rooms,
 }
 
@@ -94,6 +105,14 @@ PRINTED = {
     "answers-of-a-room": "['yes', 'yes'] frozenset() frozenset()\n",
     "joined-and-left": "7 has left fun because of call\n",
     "rate-limits": r".*",
+    "from-outside": "2\n",
+    "was-it-done": "1 left\n",
+    "mute-worker": "2\n",
+    "monkey-patching": r"(threading|eventlet|gevent)\n",
+    "scale-out": r"(process \d+ of version [\w.]+\n){2}",
+    "online-list": r"\['7'\]\n",
+    "worker-stops": r"A socket has ended: .+\n",
+    "large-events": r".*ROOMS_MESSAGE_BYTES.*",
 }
 
 
