@@ -481,7 +481,7 @@ class _Build:
         self._signals = SignalQueue(app, self._internals, self._tracker)
         self._tells = Tells(handlers, self._signals, self._internals)
         self._registry = Registry(self._signals.add, config.rooms_per_socket)
-        self._acknowledgements = Acknowledgements()
+        self._acknowledgements = Acknowledgements(self._refusals)
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
         self._context = SocketContext(app, self._registry, self._internals, config)
 
@@ -611,8 +611,13 @@ class _Build:
             session_closed=connections.on_end,
             unread=connections.on_unread,
             refused=self._refusals.count,
+            pace=connections.keep_pace,
             http=lambda handle: drain.guard_http(
-                guard_http(self._internals, self._refusals, connections.limited(handle))
+                guard_http(
+                    self._internals,
+                    self._refusals,
+                    connections.limited(connections.in_turn(handle)),
+                )
             ),
             packet_class=partial(checked, self._app, lambda: socketio.server_options.get("json")),
         )

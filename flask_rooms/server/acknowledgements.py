@@ -7,10 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from flask_rooms.membership.refusals import Refusals
 from flask_rooms.protocol.ids import is_sid, owner_of
 
 #: Callbacks that may wait for clients of other workers; beyond that the oldest are dropped.
 MAX_REMOTE = 10_000
+#: Callbacks that may wait for one client of this worker; further ones are not kept. A client need
+#: not acknowledge anything.
+MAX_LOCAL = 10_000
 
 Callback: TypeAlias = "Callable[..., object]"
 
@@ -31,12 +35,16 @@ class Acknowledgements:
     """
     Callbacks for clients of this worker and for clients of other workers.
 
+    Args:
+        refusals: Counts the callbacks that are not kept.
+
     Attributes:
         local: Socket ID -> acknowledgement ID -> callback; python-socketio's `callbacks`.
         remote: Number -> the worker of the client, where there is only one, and the callback.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
         self.local: dict[str, dict[int, Callback]] = {}
         self.remote: dict[int, tuple[str | None, Callback]] = {}
         self._ids = itertools.count(1)
@@ -49,7 +57,12 @@ class Acknowledgements:
     def add_local(self, sid: str, callback: Callback) -> int:
         """Keep the callback for a socket of this worker; return its acknowledgement ID."""
         ack = self.new_id()
-        self.keep_local(sid, ack, callback)
+        if len(self.local.get(sid, ())) < MAX_LOCAL:
+            self.keep_local(sid, ack, callback)
+        else:
+            self._refusals.count("unanswered_callbacks")
+            if isinstance(callback, Cancellable):
+                callback.cancel()
         return ack
 
     def new_id(self) -> int:

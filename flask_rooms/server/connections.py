@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
-from urllib.parse import parse_qs
 
 from werkzeug.wrappers import Response
 
@@ -17,10 +17,13 @@ from flask_rooms.config import Config
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Attempt, Registry
+from flask_rooms.server.engine_io import session_of
 from flask_rooms.server.output import Output
 from flask_rooms.server.pace import Pace
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.server.slots import Slots
+from flask_rooms.server.turns import Sent, Turn
+from flask_rooms.server.upgrading import is_upgrade, tcp_of
 
 logger = logging.getLogger("flask_rooms.server")
 
@@ -37,7 +40,8 @@ TICK = 0.5
 LINGER = 2.0
 #: Seconds; a packet that is early by less is not held up.
 MIN_DELAY = 0.01
-#: Seconds after which the WebSocket of a connection that has ended is cut, if it is still there.
+#: Seconds after which the WebSocket of a connection that has ended, or the response to a poll, is
+#: cut if it is still there.
 CLOSING = 10.0
 
 
@@ -51,6 +55,8 @@ class _Connection:
         slots: Those of its event handlers.
         pace: How fast it may send.
         waiting: Held by the reader that waits because it sends too fast.
+        poll: That of requests for packets.
+        upgrade: That of its WebSocket.
         deadline: When it ends if it has no socket by then; None while it has one.
         fresh: Whether it has neither had a socket nor been refused one.
         ended: When it ended; None as long as it has not.
@@ -61,6 +67,8 @@ class _Connection:
     pace: Pace
     deadline: float | None
     waiting: threading.Lock = field(default_factory=threading.Lock)
+    poll: Turn = field(default_factory=Turn)
+    upgrade: Turn = field(default_factory=Turn)
     fresh: bool = True
     ended: float | None = None
 
@@ -141,8 +149,7 @@ class Connections:
         limit = self._config.connections
 
         def limited(environ: dict[str, Any], start_response: Any) -> Any:
-            is_new = "sid" not in parse_qs(environ.get("QUERY_STRING", ""))
-            if limit is None or not is_new or self._open() < limit:
+            if limit is None or session_of(environ) or self._open() < limit:
                 return handle_request(environ, start_response)
             self._refusals.count("connections")
             refusal = Response("This worker has enough connections.", status=503)
@@ -153,17 +160,53 @@ class Connections:
     def _open(self) -> int:
         return sum(one.ended is None for one in list(self._connections.values()))
 
+    def in_turn(self, handle_request: Callable[..., Any]) -> Callable[..., Any]:
+        """
+        Return the server's *handle_request*, serving one request for packets at a time.
+
+        A client that sends the next one without having read a response would have any number of
+        responses and threads kept. Engine.IO's own server refuses that, too.
+        """
+
+        def in_turn(environ: dict[str, Any], start_response: Any) -> Any:
+            connection = self._connections.get(session_of(environ))
+            if connection is None or environ["REQUEST_METHOD"] != "GET":
+                return handle_request(environ, start_response)
+            turn = connection.upgrade if is_upgrade(environ) else connection.poll
+            if not turn.take(tcp_of(environ), partial(self._wait_for_turn, connection)):
+                self._refusals.count("overlapping_requests")
+                refusal = Response("Another request of this connection is served.", status=400)
+                return refusal(environ, start_response)
+
+            def end() -> None:
+                if turn is connection.poll:
+                    connection.output.responded()
+                turn.end()
+
+            try:
+                body = handle_request(environ, start_response)
+            except BaseException:
+                end()
+                raise
+            return Sent(body, end)
+
+        return in_turn
+
+    def _wait_for_turn(self, connection: _Connection) -> bool:
+        self._internals.sleep(MIN_DELAY)
+        return connection.ended is None
+
     def paced(self, handle: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
         """Return the function that handles messages, at the pace of each connection."""
 
         def paced(eio_sid: str, data: Any) -> None:
-            if self._keep_pace(eio_sid):
+            if self.keep_pace(eio_sid):
                 handle(eio_sid, data)
 
         return paced
 
-    def _keep_pace(self, eio_sid: str) -> bool:
-        """Wait until a message may be handled, while no more is read; False to drop it."""
+    def keep_pace(self, eio_sid: str) -> bool:
+        """Wait until a packet may be handled, while no more is read; False to drop it."""
         connection = self._connections.get(eio_sid)
         if connection is None:
             return True
@@ -254,9 +297,10 @@ class Connections:
 
     def _clear(self, eio_sid: str, connection: _Connection, now: float) -> None:
         """Forget a connection that has ended, and cut what its client keeps open."""
-        if connection.output.transport is not None:
+        if connection.output.transport is not None or connection.poll.is_taken:
             if connection.ended is not None and now - connection.ended >= CLOSING:
                 self._internals.cut(connection.output)
+                connection.poll.cut()
         elif self._internals.forget_session(eio_sid):
             self._connections.pop(eio_sid, None)
 

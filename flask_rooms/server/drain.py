@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterable
 from math import ceil
 from typing import Any
-from urllib.parse import parse_qs
 
 from werkzeug.wrappers import Response
 
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.server.disconnects import Disconnects
+from flask_rooms.server.engine_io import session_of
 from flask_rooms.server.private import ServerInternals
 
 #: Seconds between two batches.
@@ -60,7 +60,7 @@ class Drain:
         """Return the server's *handle_request*, refusing new connections while draining."""
 
         def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-            if self.begun and "sid" not in parse_qs(environ.get("QUERY_STRING", "")):
+            if self.begun and not session_of(environ):
                 body, kind = json.dumps({"message": _REASON}), "application/json"
                 refusal = Response(body, 503, {"Retry-After": "0"}, content_type=kind)
                 return refusal(environ, start_response)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 #: Packets that one POST of a polling client may have. Clients send all that has queued up while
 #: they connected, and python-engineio refuses more than 16.
 MAX_POLLED_PACKETS = 5000
+#: Those among them that are no messages: a client has one ping to answer.
+MAX_OTHER_PACKETS = 16
 
 _SEPARATOR = "\x1e"
 # The types of https://github.com/socketio/engine.io-protocol; messages are packets of Socket.IO,
@@ -21,6 +24,16 @@ _BASE64 = re.compile(r"b([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=
 def is_packet(message: str | bytes) -> bool:
     """Whether a message over a WebSocket is a packet of Engine.IO; binary ones always are."""
     return isinstance(message, bytes) or _PACKET.fullmatch(message) is not None
+
+
+def is_message(packet: str | bytes) -> bool:
+    """Whether a packet of Engine.IO has a packet of Socket.IO in it, or an attachment."""
+    return isinstance(packet, bytes) or packet.startswith(("4", "b"))
+
+
+def session_of(environ: Mapping[str, Any]) -> str:
+    """Return the session that a request names; empty if it names none."""
+    return str(parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])[0])
 
 
 def check_post(environ: dict[str, Any], limit: int, refuse: Callable[[str], object]) -> str | None:
@@ -54,5 +67,7 @@ def _is_payload(body: bytes) -> bool:
     try:
         packets = body.decode().split(_SEPARATOR)
     except UnicodeDecodeError:
+        return False
+    if sum(not is_message(one) for one in packets) > MAX_OTHER_PACKETS:
         return False
     return all(_PACKET.fullmatch(one) or _BASE64.fullmatch(one) for one in packets)

@@ -36,7 +36,8 @@ class Output:
     """
     The queue of one connection, as python-engineio uses it, with a limit.
 
-    A packet counts from when it is put until its sending begins. So what is kept for a client is
+    A packet counts from when it is put until its sending begins, over a WebSocket, or until the
+    response that it is in has been sent, to a client that polls. So what is kept for a client is
     the limit, besides the packet that is being sent, and one that is larger than the limit: a
     large answer has to reach a client that does read.
 
@@ -54,6 +55,7 @@ class Output:
     # A broadcast looks at thousands of them, and what is not looked at need not be in memory.
     __slots__ = (
         *("_queue", "_empty", "_limit", "_lock", "_bytes", "_larger", "_full"),
+        *("_polled", "_polled_larger"),
         *("on_full", "transport", "reason", "task_done", "join"),
     )
 
@@ -64,6 +66,8 @@ class Output:
         self._lock = threading.Lock()
         self._bytes = 0
         self._larger = 0  # the size of the one packet that is larger than the limit
+        self._polled = 0  # how much of both is in the response to a poll
+        self._polled_larger = False
         self._full = False
         self.on_full: Callable[[], object] = lambda: None
         self.transport: Any = None
@@ -127,13 +131,24 @@ class Output:
             self._queue.task_done()
         self._queue.put(None)
 
-    def release(self, size: int) -> None:
-        """Count a packet no more."""
+    def release(self, size: int, polled: bool) -> None:
+        """Count a packet no more; if it was *polled*, only after responded()."""
         with self._lock:
-            if size > self._limit:
+            if polled and size > self._limit:
+                self._polled_larger = True
+            elif polled:
+                self._polled += size
+            elif size > self._limit:
                 self._larger = 0
             else:
                 self._bytes -= size
+
+    def responded(self) -> None:
+        """Note that the response to a poll was sent."""
+        with self._lock:
+            self._bytes -= self._polled
+            self._larger = 0 if self._polled_larger else self._larger
+            self._polled, self._polled_larger = 0, False
 
 
 class ThreadQueue(SimpleQueue[Any]):
@@ -163,7 +178,7 @@ class _Taken:
 
     def encode(self, b64: bool = False) -> Any:
         """Return the packet as python-engineio sends it, which it is about to do."""
-        self._output.release(self._waited.size)
+        self._output.release(self._waited.size, polled=b64)
         packet = self._waited.packet
         if packet.binary and b64:
             # Not by the packet, which keeps this encoding for clients with WebSockets, too.

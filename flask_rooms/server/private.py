@@ -55,6 +55,8 @@ class Handlers:
         unread: Called with a connection whose client leaves too much unread.
         refused: Called with the name of a limit, the connection that has reached it, and the
             address of its client.
+        pace: Called with a connection for each frame that is no message; waits until more may be
+            read.
         http: Takes the server's WSGI application, and returns the one that replaces it.
         packet_class: Takes the server's class of packets, and returns the one that replaces it.
     """
@@ -68,6 +70,7 @@ class Handlers:
     session_closed: Callable[[str], object]
     unread: Callable[[str], object]
     refused: Callable[[str, str, str], object]
+    pace: Callable[[str], object]
     http: Callable[[Callable[..., Any]], Callable[..., Any]]
     packet_class: Callable[[Any], Any]
 
@@ -163,6 +166,7 @@ class ServerInternals:
             self.message_bytes,
             partial(self.sleep, 0),
             lambda limit: self._handlers.refused(limit, eio_sid, self.address(eio_sid)),
+            partial(self._handlers.pace, eio_sid),
         )
 
     @property

@@ -81,6 +81,21 @@ def finish(environ: dict[str, Any]) -> Iterable[bytes]:
     return []
 
 
+def is_upgrade(environ: dict[str, Any]) -> bool:
+    """Whether python-engineio takes a request for one that is to become a WebSocket."""
+    connection = environ.get("HTTP_CONNECTION", "").lower().split(",")
+    is_websocket = environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+    return is_websocket and "upgrade" in map(str.strip, connection)
+
+
+def tcp_of(environ: dict[str, Any]) -> Any:
+    """Return the connection that a request has come over; None if its server does not tell."""
+    try:
+        return _connection(environ)[0]
+    except (KeyError, NoWebSocket):
+        return None
+
+
 def _connection(environ: dict[str, Any]) -> tuple[Any, Callable[[int], bytes]]:
     """Return the connection of a request, and what reads from it."""
     file = _file_of_pywsgi(environ)

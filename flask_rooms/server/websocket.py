@@ -15,7 +15,7 @@ from wsproto.events import CloseConnection, Event, Message, Ping
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
-from flask_rooms.server.engine_io import is_packet
+from flask_rooms.server.engine_io import is_message, is_packet
 
 #: How many bytes are read at once.
 CHUNK = 2**14
@@ -51,6 +51,8 @@ class WebSocket:
         limit: How large a message may be, in bytes; of a text, in characters.
         pause: Lets other tasks run.
         refuse: Called with the name of the limit when a client has reached one.
+        pace: Called for each frame that no handler of messages will count: the answer to a ping,
+            a ping of WebSocket's own, or a piece of a message. It waits until more may be read.
 
     Attributes:
         socket: The connection; python-engineio sets its timeout.
@@ -64,6 +66,7 @@ class WebSocket:
         limit: int,
         pause: Callable[[], object],
         refuse: Callable[[str], object],
+        pace: Callable[[], object],
     ) -> None:
         self.socket = tcp
         self._read = read
@@ -71,6 +74,7 @@ class WebSocket:
         self._limit = limit
         self._pause = pause
         self._refuse = refuse
+        self._pace = pace
         self._closed = False
         self._sending = threading.Lock()  # answers to pings are sent by the thread that reads
 
@@ -83,6 +87,8 @@ class WebSocket:
         if self._closed:  # what came before is not handled any more
             return None
         if message is None or is_packet(message):
+            if message is not None and not is_message(message):
+                self._pace()
             return message
         self._refuse("malformed_packets")
         self._close(CloseReason.POLICY_VIOLATION)
@@ -91,12 +97,13 @@ class WebSocket:
     def _next_message(self) -> str | bytes | None:
         message: Any = None
         size = 0
-        while True:
+        while not self._closed:
             event = self._next_event()
             if isinstance(event, CloseConnection):
                 self._send(event.response())
                 return None
             if isinstance(event, Ping):
+                self._pace()
                 self._send(event.response())
             elif isinstance(event, Message):
                 size += len(event.data)
@@ -113,6 +120,10 @@ class WebSocket:
                 if event.message_finished:
                     whole: str | bytes = message.getvalue()
                     return whole
+                self._pace()
+            else:
+                self._pace()  # a pong that nothing has asked for
+        return None
 
     def _next_event(self) -> Event:
         while True:

@@ -20,7 +20,7 @@ from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.connections import Connections
 from flask_rooms.server.delivery import Delivery
-from flask_rooms.server.engine_io import check_post
+from flask_rooms.server.engine_io import check_post, session_of
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.environ import mark_socket, socket_of
@@ -258,7 +258,7 @@ def guard_http(
             refuse = _refuse_of(environ, internals, refusals)
             message = check_post(environ, internals.message_bytes, refuse)
             # python-engineio raises KeyError for one that is closed, and only then forgets it.
-            internals.forget_session(_eio_sid(environ))
+            internals.forget_session(session_of(environ))
         if message is None:
             served: Iterable[bytes] = handle_request(environ, start_response)
             return served
@@ -273,15 +273,10 @@ def _refuse_of(
     environ: Mapping[str, Any], internals: ServerInternals, refusals: Refusals
 ) -> Callable[[str], object]:
     """Return what counts a limit that the connection of a request has reached."""
-    eio_sid = _eio_sid(environ)
+    eio_sid = session_of(environ)
     address = internals.address(eio_sid)
     # What the client calls its connection is kept only if there is one of that name.
     return lambda limit: refusals.count(limit, eio_sid if address else "", address)
-
-
-def _eio_sid(environ: Mapping[str, Any]) -> str:
-    """Return the connection that a request names; empty if it names none."""
-    return str(parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])[0])
 
 
 def _refusal(environ: Mapping[str, Any]) -> str | None:

@@ -109,6 +109,10 @@ class RawClient:
                 code = ABNF.OPCODE_CONT if number else ABNF.OPCODE_TEXT
                 self._websocket.send_frame(ABNF.create_frame(piece, code, fin=0))
 
+    def ping(self) -> None:
+        """Send a ping of WebSocket's own."""
+        self._websocket.ping()
+
     def send_as_text(self, frame: bytes) -> None:
         """Send bytes as a text frame, whether they are UTF-8 or not."""
         self._websocket.send_frame(ABNF.create_frame(frame, ABNF.OPCODE_TEXT))

@@ -18,13 +18,16 @@ class PollingClient:
     Args:
         url: The worker.
         headers: Headers of the handshake and of every request.
+
+    Attributes:
+        address: The URL of all its requests.
     """
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         self._headers = headers or {}
-        self._address = f"{url}/socket.io/?EIO=4&transport=polling"
+        self.address = f"{url}/socket.io/?EIO=4&transport=polling"
         opened = self._request()
-        self._address += f"&sid={json.loads(opened[1:])['sid']}"
+        self.address += f"&sid={json.loads(opened[1:])['sid']}"
         self.post("40")
         while not any(packet.startswith("40") for packet in self.poll()):
             pass
@@ -60,7 +63,7 @@ class PollingClient:
         return received
 
     def _request(self, body: bytes | None = None) -> str:
-        request = Request(self._address, data=body, headers=self._headers)
+        request = Request(self.address, data=body, headers=self._headers)
         with urlopen(request, timeout=TIMEOUT) as response:
             text: str = response.read().decode()
         return text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_rooms.server.engine_io import check_post
+from flask_rooms.server.engine_io import MAX_OTHER_PACKETS, check_post
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -37,3 +37,12 @@ def test_a_whole_body_can_be_read_again() -> None:
     environ = {"CONTENT_LENGTH": "7", "wsgi.input": io.BytesIO(b'42["a"]')}
     assert check_post(environ, LIMIT, pytest.fail) is None
     assert environ["wsgi.input"].read() == b'42["a"]'  # type: ignore[attr-defined]
+
+
+def test_few_packets_of_a_body_are_no_messages() -> None:
+    """Those are not counted where messages are."""
+    body = "\x1e".join(["3"] * MAX_OTHER_PACKETS + ["40"] * 10).encode()
+    assert check(len(body), io.BytesIO(body)) == (None, [])
+
+    body += b"\x1e3"
+    assert check(len(body), io.BytesIO(body)) == ("This is not Engine.IO.", ["malformed_packets"])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -124,6 +125,23 @@ def test_a_connection_that_sends_too_fast_is_read_more_slowly(
 
         assert [client.answer(one) for one in asked] == [[number] for number in range(2 * RATE)]
     assert refusals(other, "packets_per_second") >= 1
+
+
+@pytest.mark.parametrize("kind", ["answers to pings", "pings", "pieces"])
+def test_so_is_one_that_sends_what_is_no_message(
+    worker: Worker, other: RawClient, kind: str
+) -> None:
+    before = refusals(other, "packets_per_second")
+    with RawClient(worker.url) as client:
+        if kind == "pieces":
+            client.send_without_end("", 2 * RATE)
+        else:
+            send = client.ping if kind == "pings" else partial(client.send, "3")
+            for _ in range(2 * RATE):
+                send()
+
+        while refusals(other, "packets_per_second") < before + 2:
+            pass
 
 
 def test_one_that_sends_too_fast_in_parallel_is_ended(worker: Worker, other: RawClient) -> None:

@@ -116,6 +116,20 @@ def test_one_packet_may_be_larger_than_the_limit(full: Outputs) -> None:
     assert full.times_full == 1
 
 
+def test_what_was_polled_waits_until_its_response_was_sent(full: Outputs) -> None:
+    full.put(Packet(MESSAGE, "x" * 20 * SIZE))
+    for _ in range(11):
+        full.output.get(block=False).encode(b64=True)
+    assert full.output.unread > 30 * SIZE
+
+    full.output.responded()
+    assert full.output.unread == 0
+
+    full.put(SMALL)
+    full.output.responded()
+    assert full.output.unread == SIZE
+
+
 def test_what_is_discarded_is_gone(full: Outputs) -> None:
     full.output.discard()
     full.put(SMALL)
