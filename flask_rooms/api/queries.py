@@ -17,6 +17,7 @@ from flask_rooms.api.arguments import (
 )
 from flask_rooms.cluster.calls import Gathered
 from flask_rooms.cluster.driver import FENCE, Cluster
+from flask_rooms.cluster.tracing import query_span
 from flask_rooms.errors import InvalidArgument
 from flask_rooms.membership.names import room_prefix
 from flask_rooms.protocol.ids import owner_of
@@ -60,7 +61,7 @@ class Queries:
             InvalidArgument: *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        gathered = self._cluster.calls.query(FENCE, seconds(timeout))
+        gathered = self._gather("workers", FENCE, timeout)
         names = {self._cluster.name, *self._cluster.peers}.difference(gathered.missing)
         return _answer(frozenset(map(self._cluster.info, names)), gathered)
 
@@ -90,7 +91,7 @@ class Queries:
             BackendUnavailable: The outbox for the other workers is full.
         """
         about = room_or_user(room, user)
-        gathered = self._query(_kind(by), about, namespace, timeout)
+        gathered = self._query("members", _kind(by), about, namespace, timeout)
         return _answer(frozenset(map(str, gathered.names())), gathered)
 
     def count(
@@ -119,9 +120,9 @@ class Queries:
         """
         about = room_or_user(room, user)
         if _kind(by) == "users":  # not the sum of counts: a user may be on several workers
-            gathered = self._query("users", about, namespace, timeout)
+            gathered = self._query("count", "users", about, namespace, timeout)
             return _answer(len(gathered.names()), gathered)
-        gathered = self._query("count", about, namespace, timeout)
+        gathered = self._query("count", "count", about, namespace, timeout)
         return _answer(gathered.total(), gathered)
 
     def rooms(
@@ -142,7 +143,7 @@ class Queries:
             InvalidArgument: *namespace* or *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        gathered = self._query("rooms", room_prefix(prefix), namespace, timeout)
+        gathered = self._query("rooms", "rooms", room_prefix(prefix), namespace, timeout)
         return _answer(gathered.counts(), gathered)
 
     def rooms_of(
@@ -163,7 +164,7 @@ class Queries:
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, (sid,) = socket_ids((socket,), namespace)
-        gathered = self._query("rooms_of", sid, space, timeout)
+        gathered = self._query("rooms_of", "rooms_of", sid, space, timeout)
         return _answer(gathered.names(), gathered)
 
     def users(
@@ -180,7 +181,7 @@ class Queries:
             InvalidArgument: *namespace* or *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        gathered = self._query("users", None, namespace, timeout)
+        gathered = self._query("users", "users", None, namespace, timeout)
         return _answer(frozenset(map(str, gathered.names())), gathered)
 
     def describe(
@@ -201,20 +202,28 @@ class Queries:
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, (sid,) = socket_ids((socket,), namespace)
-        gathered = self._query("describe", sid, space, timeout)
+        gathered = self._query("describe", "describe", sid, space, timeout)
         names = [name for names, _ in gathered.parts for name in names]
         info = _described(sid, self._cluster.info(owner_of(sid)), names) if names else None
         return _answer(info, gathered)
 
     def _query(
         self,
+        call: str,
         kind: Literal["members", "users", "rooms", "rooms_of", "describe", "count"],
         about: str | User | None,
         namespace: Any,
         timeout: Any,
     ) -> Gathered:
         query = Query(kind, namespace_of_call(namespace), about)
-        return self._cluster.calls.query(query, seconds(timeout))
+        return self._gather(call, query, timeout)
+
+    def _gather(self, call: str, query: Query, timeout: Any) -> Gathered:
+        wait = seconds(timeout)
+        with query_span(f"sockets.{call}") as span:
+            gathered = self._cluster.calls.query(query, wait)
+            span.end(complete=gathered.complete, missing=len(gathered.missing))
+        return gathered
 
 
 def _kind(by: Any) -> Literal["members", "users"]:

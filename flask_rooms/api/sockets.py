@@ -23,6 +23,7 @@ from flask_rooms.api.arguments import (
 from flask_rooms.api.presence import Presence
 from flask_rooms.api.queries import Queries
 from flask_rooms.cluster.driver import Cluster
+from flask_rooms.cluster.tracing import call_span
 from flask_rooms.errors import InvalidArgument, InvalidData, InvalidRoom, InvalidSocket
 from flask_rooms.membership.names import event_name, room_name, room_names, type_of, user_id
 from flask_rooms.membership.registry import Registry
@@ -203,7 +204,7 @@ class Sockets(Queries):
             BackendUnavailable: The outbox for the other workers is full.
         """
         if user is None and not isinstance(room, NotGiven):
-            return self._change_all("leave_all", room, (), callback, namespace)
+            return self._change_all("leave_all", "leave_all", room, (), callback, namespace)
         space, sids, source = sockets_or_user(room, user, namespace)
         return self._change(callback, "leave_all", space, sids, (), source)
 
@@ -237,7 +238,8 @@ class Sockets(Queries):
         """
         name, names = room_name(source), room_names(rooms)
         _refuse_foreign_ids(names, (name,))
-        return self._change_all("join", name, names, callback, namespace)
+        call = "add_room_members_to_rooms"
+        return self._change_all(call, "join", name, names, callback, namespace)
 
     def remove_room_members_from_rooms(
         self,
@@ -265,8 +267,9 @@ class Sockets(Queries):
             InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        names = room_names(rooms)
-        return self._change_all("leave", room_name(source), names, callback, namespace)
+        name, names = room_name(source), room_names(rooms)
+        call = "remove_room_members_from_rooms"
+        return self._change_all(call, "leave", name, names, callback, namespace)
 
     def disconnect(
         self,
@@ -389,7 +392,7 @@ class Sockets(Queries):
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
         audience, event, data = _addressed(rooms, event_and_data, user)
-        self._emit(audience, event, data, omit, omit_user, volatile, namespace)
+        self._emit("broadcast", audience, event, data, omit, omit_user, volatile, namespace)
 
     def blast(
         self,
@@ -416,7 +419,8 @@ class Sockets(Queries):
             InvalidArgument: The event or the data cannot be sent.
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
-        self._emit(None, *_event_and_data(event_and_data), omit, omit_user, volatile, namespace)
+        event, data = _event_and_data(event_and_data)
+        self._emit("blast", None, event, data, omit, omit_user, volatile, namespace)
 
     def ask(
         self,
@@ -458,15 +462,18 @@ class Sockets(Queries):
         audience, event, data = _addressed(rooms, event_and_data, user)
         space, wait = namespace_of_call(namespace), finite_seconds(timeout)
         skip, others = omitted(omit, omit_user, space)
-        return self._asking.ask(
-            self._cluster,
-            event,
-            data,
-            space,
-            audience,
-            (*skip, *others),
-            self._confirm_timeout if wait is None else wait,
-        )
+        with call_span("sockets.ask", rooms=len(audience)) as span:
+            question = self._asking.ask(
+                self._cluster,
+                event,
+                data,
+                space,
+                audience,
+                (*skip, *others),
+                self._confirm_timeout if wait is None else wait,
+                span.context,
+            )
+            return span.follow(question)
 
     def get_id(self, request: OneSocket) -> str:
         """
@@ -481,7 +488,7 @@ class Sockets(Queries):
 
     def _recheck(self, room: Any, callback: Any, namespace: Any) -> Future[Outcome]:
         name, space = room_name(room), namespace_of_call(namespace)
-        return self._change(callback, "recheck", space, (), (name,), name)
+        return self._change(callback, "recheck", space, (), (name,), name, call="rooms.recheck")
 
     def _place(
         self, namespace: str, sid: str, user: User | None, *, outlasts: bool
@@ -498,10 +505,16 @@ class Sockets(Queries):
         return self._registry.outlast(socket) if outlasts else socket.place
 
     def _change_all(
-        self, action: Action, source: Any, rooms: tuple[str, ...], callback: Any, namespace: Any
+        self,
+        call: str,
+        action: Action,
+        source: Any,
+        rooms: tuple[str, ...],
+        callback: Any,
+        namespace: Any,
     ) -> Future[Outcome]:
         space, sids, room = room_or_sockets(source, namespace)
-        return self._change(callback, action, space, sids, rooms, room)
+        return self._change(callback, action, space, sids, rooms, room, call=f"sockets.{call}")
 
     def _change(
         self,
@@ -512,13 +525,18 @@ class Sockets(Queries):
         rooms: tuple[str, ...],
         source: Audience | None,
         options: Options = NO_OPTIONS,
+        call: str = "",
     ) -> Future[Outcome]:
-        callback = checked_callback(callback)
-        change = Change(action, namespace, sids, rooms, source, calling_socket(), options)
-        return when_done(self._cluster.calls.change(change), callback)
+        callback, by = checked_callback(callback), calling_socket()
+        name = call or f"sockets.{action}"
+        with call_span(name, sockets=len(sids), rooms=len(rooms)) as span:
+            change = Change(action, namespace, sids, rooms, source, by, options, span.context)
+            future = span.follow(self._cluster.calls.change(change))
+        return when_done(future, callback)
 
     def _emit(
         self,
+        call: str,
         rooms: tuple[Audience, ...] | None,
         event: str,
         data: Any,
@@ -531,7 +549,17 @@ class Sockets(Queries):
             raise InvalidArgument(f"`volatile=` is True or False, not {type_of(volatile)}.")
         space = namespace_of_call(namespace)
         skip, others = omitted(omit, omit_user, space)
-        self._emitter.send(event, data, space, rooms, skip, omit=others, volatile=volatile)
+        with call_span(f"sockets.{call}", rooms=len(rooms or ())) as span:
+            self._emitter.send(
+                event,
+                data,
+                space,
+                rooms,
+                skip,
+                omit=others,
+                volatile=volatile,
+                trace=span.context,
+            )
 
 
 def _addressed(

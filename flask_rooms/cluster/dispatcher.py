@@ -10,9 +10,19 @@ from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
+from flask_rooms.cluster.tracing import operation_span
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
-from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Done, Query, Room, Tell
+from flask_rooms.protocol.messages import (
+    OF_A_SOCKET,
+    Ask,
+    Change,
+    Done,
+    Emit,
+    Query,
+    Room,
+    Tell,
+)
 from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.stream import Limits
@@ -99,6 +109,9 @@ class Dispatcher:
                 self._ask(event, operation)
             elif isinstance(operation, Tell):
                 self._told(event, operation)
+            elif isinstance(operation, Emit) and operation.trace:
+                with operation_span("broadcast", operation.trace):
+                    self._worker.on_operation(operation, event.sender, self._sender)
             else:
                 self._worker.on_operation(operation, event.sender, self._sender)
         except Exception:  # one operation that fails must not take the next ones with it
@@ -114,6 +127,7 @@ class Dispatcher:
                 change = change._replace(sids=own)
         receiver = threading.get_ident()
         join = self._begin(event, change)
+        span = operation_span(change.action, change.trace)
 
         def confirm(part: Part) -> None:
             did, refused = part.outcome, part.refused
@@ -133,9 +147,11 @@ class Dispatcher:
                 self._end(join)
             if threading.get_ident() != receiver:  # which sends after the whole frame
                 self._sender.flush()
+            span.end(did, refused=len(refused))
 
         # If this raises there is no answer, and the caller gets Unconfirmed.
-        self._worker.change_for(change, event.sender, confirm)
+        with span.kept_open():
+            self._worker.change_for(change, event.sender, confirm)
 
     def _begin(self, event: Deliver, change: Change) -> WaitingJoin | None:
         if change.action != "join":
@@ -156,11 +172,13 @@ class Dispatcher:
         name = self._shared.node.name
         if ask.rooms is not None and all(_is_of_another(room, name) for room in ask.rooms):
             return
-        self._reply(event, (self._worker.ask(ask, event.sender, self._sender), []))
+        with operation_span("ask", ask.trace):
+            self._reply(event, (self._worker.ask(ask, event.sender, self._sender), []))
 
     def _told(self, event: Deliver, tell: Tell) -> None:
-        if self._worker.told(tell):  # else there is no answer, and the sender gets Unconfirmed
-            self._reply(event, ([self._shared.node.name], []))
+        with operation_span("tell", tell.trace):
+            if self._worker.told(tell):  # else there is no answer, and the sender gets Unconfirmed
+                self._reply(event, ([self._shared.node.name], []))
 
     def _reply(self, event: Deliver, answer: tuple[list[Room], list[int]]) -> None:
         for reply in replies(event.sender, event.number, answer, self._limits):

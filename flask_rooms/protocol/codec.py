@@ -42,6 +42,8 @@ from flask_rooms.protocol.signing import BadSignature, Signer
 VERSION = 3
 #: The highest number: no stream reaches it, and the sum of two can be encoded.
 HIGHEST = 2**63 - 1
+#: The most characters of a trace, all of them ASCII; W3C's `traceparent` has 55.
+TRACE_LENGTH = 64
 
 
 class BadMessage(Exception):
@@ -147,6 +149,12 @@ def _options(value: Any) -> Options:
         raise BadMessage("malformed") from None
 
 
+def _trace(value: Any) -> Any:
+    if type(value) is not str or not 0 < len(value) <= TRACE_LENGTH or not value.isascii():
+        raise BadMessage("malformed")
+    return value
+
+
 _text = _exactly(str)
 _room = _one_of(str, int)
 _operations = _many(_exactly(bytes))
@@ -191,15 +199,20 @@ _LONGER: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
 _BY_CODE = {
     code: (kind, checks) for table in (_WIRE, _LONGER) for kind, (code, checks) in table.items()
 }
+#: Before the trace of an operation, which stands in a list with it.
+_TRACED = 14
 
 
 def encode_operation(operation: Operation) -> bytes:
     """Return the bytes that decode_operation() turns into an equal *operation*."""
     if _is_longer(operation):
-        fields = map(_packable, operation)
-        return _pack([_LONGER[type(operation)][0], *fields])
-    code, checks = _WIRE[type(operation)]
-    return _pack([code, *operation[: len(checks)]])
+        code, checks = _LONGER[type(operation)]
+        packed = _pack([code, *map(_packable, operation[: len(checks)])])
+    else:
+        code, checks = _WIRE[type(operation)]
+        packed = _pack([code, *operation[: len(checks)]])
+    trace = getattr(operation, "trace", "")
+    return _pack([_TRACED, trace, packed]) if trace else packed
 
 
 def _packable(field: Any) -> Any:
@@ -227,6 +240,25 @@ def decode_operation(data: bytes) -> Operation | None:
         BadMessage: It is of a known kind and not well-formed.
     """
     code, *fields = _unpack(data, 1)
+    if code == _TRACED and type(code) is int:
+        return _decode_traced(fields)
+    return _decode_fields(code, fields)
+
+
+def _decode_traced(fields: list[Any]) -> Operation | None:
+    if len(fields) < 2:
+        raise BadMessage("malformed")
+    trace = _trace(fields[0])
+    code, *inner = _unpack(_exactly(bytes)(fields[1]), 1)
+    operation = _decode_fields(code, inner)
+    if isinstance(operation, Change | Emit | Ask | Tell):
+        return operation._replace(trace=trace)
+    if operation is None and code != _TRACED:  # of a later version
+        return None
+    raise BadMessage("malformed")
+
+
+def _decode_fields(code: Any, fields: list[Any]) -> Operation | None:
     if type(code) is not int:
         raise BadMessage("malformed")
     if code not in _BY_CODE:

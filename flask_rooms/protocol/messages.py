@@ -71,6 +71,7 @@ class Change(NamedTuple):
         source: In place of *sids*: all members of this room, on every worker.
         by: The socket in whose request the call was made, or empty.
         options: What else it depends on.
+        trace: What the sender's tracing calls the call by, or empty.
     """
 
     action: Action
@@ -80,6 +81,7 @@ class Change(NamedTuple):
     source: Audience | None = None
     by: str = ""
     options: Options = NO_OPTIONS
+    trace: str = ""
 
 
 class Done(NamedTuple):
@@ -150,6 +152,7 @@ class Emit(NamedTuple):
     the sender's JSON module or serializer. *ack* is the number under which the sender expects
     the client's acknowledgement, or 0. *skip* are sockets to leave out, and *omit* rooms and users
     whose sockets are. A *volatile* event is not kept for a client that has not read everything.
+    *trace* is as in Change.
     """
 
     namespace: str
@@ -159,6 +162,7 @@ class Emit(NamedTuple):
     ack: int
     omit: tuple[Audience, ...] = ()
     volatile: bool = False
+    trace: str = ""
 
 
 class Acknowledged(NamedTuple):
@@ -183,6 +187,7 @@ class Ask(NamedTuple):
         rooms: The recipients, or None for all sockets of the namespace.
         omit: Sockets, rooms and users whose sockets are left out.
         timeout: Seconds for which answers are awaited.
+        trace: As in Change.
     """
 
     ask: int
@@ -191,6 +196,7 @@ class Ask(NamedTuple):
     rooms: tuple[Audience, ...] | None
     omit: tuple[Audience, ...]
     timeout: float
+    trace: str = ""
 
 
 class Answered(NamedTuple):
@@ -219,10 +225,12 @@ class Tell(NamedTuple):
     Args:
         event: What the message is about.
         packet: Its data, in a packet of Socket.IO as in Emit.
+        trace: As in Change.
     """
 
     event: str
     packet: tuple[str | bytes, ...]
+    trace: str = ""
 
     @property
     def action(self) -> str:

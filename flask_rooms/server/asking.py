@@ -76,6 +76,7 @@ class Asking:
         rooms: tuple[Audience, ...] | None,
         omit: tuple[Audience, ...],
         timeout: float,
+        trace: str = "",
     ) -> Question:
         """
         Send an event that the clients are to answer.
@@ -88,6 +89,7 @@ class Asking:
             rooms: The recipients; None for the whole namespace.
             omit: Sockets, rooms and users whose sockets are left out.
             timeout: Seconds for which answers are awaited.
+            trace: What the other workers record it under, or empty.
 
         Raises:
             InvalidArgument: *data* cannot be encoded, or is too large for a message.
@@ -95,7 +97,7 @@ class Asking:
         """
         packet = encode_event(self._internals.packet_class, event, data, namespace)
         number = next(self._numbers)
-        ask = Ask(number, namespace, packet, rooms, omit, float(timeout))
+        ask = Ask(number, namespace, packet, rooms, omit, float(timeout), trace)
         named = [str(room) for room in rooms or () if isinstance(room, str) and is_sid(room)]
         question = Question(
             named,

@@ -49,6 +49,7 @@ class Emitter:
         ignore_queue: bool = False,
         omit: tuple[Audience, ...] = (),
         volatile: bool = False,
+        trace: str = "",
     ) -> None:
         """
         Send an event to the sockets of this worker first, then to those of the others.
@@ -63,6 +64,7 @@ class Emitter:
             ignore_queue: Whether to leave out the other workers.
             omit: Rooms and users whose sockets are left out.
             volatile: Whether clients that have not read everything are left out.
+            trace: What the other workers record it under, or empty.
 
         Raises:
             InvalidArgument: *data* cannot be encoded, or is too large for a message and there
@@ -71,7 +73,7 @@ class Emitter:
         """
         packet = encode_event(self._internals.packet_class, event, data, namespace)
         self._cluster.statistics.events += 1
-        emit = Emit(namespace, packet, rooms, skip, 0, omit, volatile)
+        emit = Emit(namespace, packet, rooms, skip, 0, omit, volatile, trace)
         if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
             self._delivery.deliver(emit, callback)
             return

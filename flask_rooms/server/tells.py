@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from flask_rooms.cluster.driver import Cluster
+from flask_rooms.cluster.tracing import call_span
 from flask_rooms.membership.notifications import Message, SignalQueue
 from flask_rooms.protocol.messages import Tell
 from flask_rooms.results import Told
@@ -52,8 +53,9 @@ class Tells:
             BackendUnavailable: The outbox is full; no worker has it.
         """
         packet = encode_event(self._internals.packet_class, event, (data,), "/")
-        tell = Tell(event, packet)
-        future = cluster.calls.tell(tell, lambda: self._receive(tell))
+        with call_span("rooms.tell") as span:
+            tell = Tell(event, packet, span.context)
+            future = span.follow(cluster.calls.tell(tell, lambda: self._receive(tell)))
         self._signals.flush()
         return future
 

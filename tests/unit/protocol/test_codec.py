@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_rooms.protocol.codec import (
+    TRACE_LENGTH,
     VERSION,
     BadMessage,
     Codec,
@@ -72,6 +73,9 @@ options = st.builds(
     Options, some(audiences), st.none() | places, st.booleans(), texts, st.none() | ages
 )
 
+#: What an application traces with names a call by.
+traces = st.just("") | st.text(st.characters(max_codepoint=127), max_size=TRACE_LENGTH)
+
 operations = st.one_of(
     st.builds(
         Change,
@@ -82,6 +86,7 @@ operations = st.one_of(
         st.none() | audiences,
         texts,
         st.just(NO_OPTIONS) | options,
+        traces,
     ),
     st.builds(Done, texts, numbers, numbers, numbers, some(texts), some(texts), numbers),
     st.builds(Query, kinds, texts, st.none() | audiences),
@@ -95,11 +100,14 @@ operations = st.one_of(
         numbers,
         some(audiences),
         st.booleans(),
+        traces,
     ),
     st.builds(Acknowledged, texts, numbers, packets),
-    st.builds(Ask, numbers, texts, packets, st.none() | some(audiences), some(audiences), ages),
+    st.builds(
+        Ask, numbers, texts, packets, st.none() | some(audiences), some(audiences), ages, traces
+    ),
     st.builds(Answered, texts, numbers, some(st.tuples(texts, packets)), some(texts), some(texts)),
-    st.builds(Tell, texts, packets),
+    st.builds(Tell, texts, packets, traces),
     st.just(Goodbye()),
 )
 abouts = st.builds(About, texts, numbers, texts, ages)
@@ -272,7 +280,7 @@ def test_anything_in_a_signed_frame_is_well_formed_or_refused(fields: list[Any])
 
 
 @frequently
-@given(st.integers(1, 8), st.lists(anything, max_size=6))
+@given(st.integers(1, 14), st.lists(anything, max_size=6))
 def test_anything_in_an_operation_is_well_formed_or_refused(code: int, fields: list[Any]) -> None:
     result = tried(decode_operation, msgpack.packb([code, *fields]))
 
@@ -426,6 +434,38 @@ def test_a_worker_that_tells_nonsense_about_itself_is_malformed(about: Any) -> N
 def test_a_hostile_operation_is_malformed(fields: Any) -> None:
     with pytest.raises(BadMessage, match="malformed"):
         decode_operation(msgpack.packb(fields))
+
+
+LEAVE = msgpack.packb([1, "leave", "/", [], ["red"], None, ""])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(["00-5-6-01"], id="no operation"),
+        pytest.param(["", LEAVE], id="an empty one"),
+        pytest.param(["x" * (TRACE_LENGTH + 1), LEAVE], id="one that is too long"),
+        pytest.param(["\u00e9", LEAVE], id="one that is longer in bytes"),
+        pytest.param([b"00-5-6-01", LEAVE], id="one in bytes"),
+        pytest.param([None, LEAVE], id="none"),
+        pytest.param(["00-5-6-01", "text"], id="text for the operation"),
+        pytest.param(["00-5-6-01", b""], id="an empty operation"),
+        pytest.param(["00-5-6-01", msgpack.packb([5])], id="an operation that has none"),
+        pytest.param(["00-5-6-01", msgpack.packb([14, "00-5-6-01", LEAVE])], id="a trace in it"),
+        pytest.param(["00-5-6-01", msgpack.packb([[14]])], id="a list for a code"),
+    ],
+)
+def test_a_hostile_trace_is_malformed(fields: list[Any]) -> None:
+    with pytest.raises(BadMessage, match="malformed"):
+        decode_operation(msgpack.packb([14, *fields]))
+
+
+def test_a_trace_of_an_operation_that_only_a_later_version_knows_goes_with_it() -> None:
+    assert decode_operation(msgpack.packb([14, "00-5-6-01", msgpack.packb([1000])])) is None
+
+
+def test_an_operation_without_a_trace_is_encoded_as_ever() -> None:
+    assert encode_operation(Change("leave", "/", (), ("red",))) == LEAVE
 
 
 @pytest.mark.parametrize("code", [0, -1, 1000, 2**64 - 1])
