@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from types import FrameType
+from types import BuiltinFunctionType, FrameType
 from typing import Any, NoReturn, Protocol
 
 logger = logging.getLogger("flask_rooms.cluster")
@@ -64,8 +64,9 @@ def handle_signals() -> None:
     """
     Move the clients away as soon as a signal asks this server to end.
 
-    The handlers that there are, as those of gunicorn, are called as before. A signal without a
-    handler, and one that is ignored, stay so, except for SIGTERM; see register().
+    The handlers that there are, as those of gunicorn, are called as before; in a process with
+    green threads, in one of their own. A signal without a handler, and one that is ignored, stay
+    so, except for SIGTERM; see register().
     """
     for name in _ENDING:
         number = getattr(signal, name, None)  # there is no SIGQUIT on Windows
@@ -147,8 +148,8 @@ class _Handler:
     _ending_in = 0
     #: The process whose workers have left, so that it can end.
     _left_in = 0
-    #: Whether a former handler is being called, which may call another one of these.
-    _in_former = False
+    #: The thread in which a former handler is being called, which may call another one of these.
+    _in_former = 0
 
     def __init__(self, former: Any) -> None:
         self._former = former
@@ -156,20 +157,34 @@ class _Handler:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if _Handler._left_in == os.getpid():
             _end_by(number)
-        again = _Handler._ending_in == os.getpid() and not _Handler._in_former
+        nested = _Handler._in_former == _thread.get_ident()
+        again = _Handler._ending_in == os.getpid() and not nested
         members = [] if again else [one for one in list(_registered) if one.is_member]
         _Handler._ending_in = os.getpid()
         if callable(self._former):
             _in_threads([partial(_safely, one.move_clients) for one in members])
-            _Handler._in_former = True
-            try:
-                self._former(number, frame)
-            finally:
-                _Handler._in_former = False
+            if again or nested or not _threads_are_green():
+                self._call_former(number, frame)
+            else:
+                # What it raises, such as KeyboardInterrupt, would interrupt the green thread that
+                # happens to run, as one in which a guard decides. From a thread of its own it
+                # reaches the hub, which raises it in the main one.
+                _in_threads([partial(self._call_former, number, frame)])
         elif members:
             _in_threads([partial(_end, members, number)])
         else:
             _end_by(number)
+
+    def _call_former(self, number: int, frame: FrameType | None) -> None:
+        _Handler._in_former = _thread.get_ident()
+        try:
+            self._former(number, frame)
+        finally:
+            _Handler._in_former = 0
+
+
+def _threads_are_green() -> bool:
+    return not isinstance(_thread.start_new_thread, BuiltinFunctionType)
 
 
 def _end_by(number: int) -> None:

@@ -396,7 +396,7 @@ class ServerInternals:
         """
         # Green threads may inherit the context, and with it the application's request.
         run = contextvars.Context().run
-        return self.server.start_background_task(run, function, *args)
+        return self.server.start_background_task(run, _run_to_its_end, function, *args)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run a function as start() does, or here and now where no thread can be started."""
@@ -481,6 +481,13 @@ class ServerInternals:
     def runs_events_in_background(self) -> bool:
         """Whether each event gets a task of its own."""
         return bool(self.server.async_handlers)
+
+
+def _run_to_its_end(function: Callable[..., object], *args: object) -> None:
+    try:
+        function(*args)
+    except SystemExit:  # of the application: a thread says nothing, a green one ends the process
+        logger.exception("A handler or callback has raised SystemExit, and the worker goes on.")
 
 
 def engine_packets(parts: tuple[str | bytes, ...] | list[str | bytes]) -> list[EnginePacket]:

@@ -45,6 +45,17 @@ app.config.from_prefixed_env()
 rooms = Rooms(app)
 
 
+@rooms.guard("busy")
+def may_join() -> bool:
+    """Keep the processor for long, or until an interruption ends it."""
+    note("guard")
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        pass
+    note("decided")
+    return True
+
+
 @app.put("/rooms/<room>")
 def join(room: str) -> dict[str, str]:
     """Put the socket of this request into a room."""

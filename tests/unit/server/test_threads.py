@@ -142,6 +142,25 @@ def test_the_caller_of_a_handler_that_ends_its_thread_is_told(there: Worker) -> 
         flask_socketio.disconnect(client.sid, "/")
 
 
+@pytest.mark.parametrize("place", ["handler", "callback"])
+def test_what_a_client_has_run_ends_no_worker(
+    there: Worker, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a thread SystemExit is silent, and in a green one it ends the process."""
+    client = PollingClient(there.app).connect()
+    if place == "handler":
+        there.socketio.on("end")(ends_its_thread(SystemExit))
+        client.send('42["end"]')
+    else:
+        there.socketio.emit("ask", to=client.sid, callback=ends_its_thread(SystemExit))
+        number = client.receive().removeprefix("42").partition("[")[0]
+        client.send(f"43{number}[]")
+
+    eventually(there, lambda: "SystemExit" in caplog.text)
+
+    assert there.sockets.join(client.sid, "open").result(PATIENCE) == Outcome(1)
+
+
 # -- what takes long ------------------------------------------------------------------------------
 
 
