@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import flask_rooms
-from tests.support.documents import blocks
+from tests.support.documents import ROOT, blocks
 from tests.support.javascript import require_npm
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
@@ -80,6 +80,22 @@ assert_type(load(None), "int | None")
 """
 
 
+#: What the pages of docs/questions take for granted.
+GIVEN = """
+from flask import Flask
+
+from flask_rooms import Rooms, sockets as sockets
+
+app = Flask(__name__)
+rooms = Rooms(app)
+sid, user_id = "", 7
+
+
+def create_app() -> Flask:
+    return app
+"""
+
+
 @pytest.fixture(name="programs")
 def _programs(tmp_path: Path) -> Path:
     """The programs, as files of a project of a user."""
@@ -99,6 +115,11 @@ def _programs(tmp_path: Path) -> Path:
     ]
     for page, name in pages:
         programs[name], *_ = blocks(f"docs/{page}.md", "python")
+    programs["given"] = GIVEN
+    for question in (ROOT / "docs" / "questions").glob("*.md"):
+        for code in blocks(f"docs/questions/{question.name}", "python"):
+            given = "from given import app, create_app, rooms, sid, sockets, user_id"
+            programs[f"q_{question.stem}".replace("-", "_")] = f"{given}\n\n{code}"
     for name, program in programs.items():
         (tmp_path / f"{name}.py").write_text(program, encoding="utf-8")
     return tmp_path
