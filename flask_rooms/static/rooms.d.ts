@@ -2,6 +2,7 @@
 
 /** The parts of socket.io-client's Socket (4.6 or newer) that are used here. */
 export interface RoomsSocket {
+  id?: string;
   connected: boolean;
   emitWithAck(event: any, ...args: any[]): Promise<any>;
   on(event: any, listener: any): unknown;
@@ -22,6 +23,12 @@ export type RoomsHeaders = Record<string, string | number | undefined>;
 export interface RequestOptions extends RoomsOptions {
   /** Cancels the request; the promise then rejects with the signal's reason. */
   signal?: AbortSignal;
+  /**
+   * Repeat the request on each new socket, before all others, until it is withdrawn or refused
+   * with a status of the 400s other than 408 and 429. The data must be JSON. At most 32 requests
+   * are standing; another one is a RangeError.
+   */
+  standing?: boolean;
 }
 
 export interface RoomsRequest extends RequestOptions {
@@ -40,6 +47,25 @@ export interface RoomsResponse<Body = any> {
   body: Body;
   /** Names are in lower case. */
   headers: Record<string, string>;
+}
+
+/** What a request is known by, while it is standing. */
+export interface StandingRequest {
+  url: string;
+  /** The verb; defaults to "get". */
+  method?: string;
+  data?: unknown;
+}
+
+/** What repeating a standing request came to. */
+export interface Repetition<Body = any> extends StandingRequest {
+  method: string;
+  /** Undefined if the request has failed. */
+  response?: RoomsResponse<Body>;
+  /** Why it has failed. */
+  error?: RequestFailed | RequestTimeout;
+  /** Whether it will be repeated again. */
+  kept: boolean;
 }
 
 type Verb = <Body = any>(
@@ -75,6 +101,15 @@ export interface RoomsClient {
   put: Verb;
   patch: Verb;
   delete: Verb;
+  /** Repeat a standing request no longer; returns whether it was standing. */
+  withdraw(request: StandingRequest): boolean;
+  /**
+   * Call back each time the standing requests have been repeated on a new socket, with what they
+   * came to, in their order. Requests made meanwhile are sent after them.
+   *
+   * Returns a function that ends it.
+   */
+  restored(callback: (repetitions: Repetition[]) => void): () => void;
   /**
    * Follow who is present in a room that the socket is in, or is about to join.
    *

@@ -86,6 +86,57 @@ class PresenceLists {
 // nothing. A server reads no more from a client with 100 requests in its queue.
 const WINDOW = 64;
 
+// How many requests may be standing: all are repeated at once, within the window.
+const MAX_STANDING = 32;
+
+/** The requests to repeat on each new socket, in the order in which they were first made. */
+class StandingRequests {
+  #all = new Map(); // key -> a request, with the function `send` that sends it for the first time
+
+  add({ method, url, data, headers, timeout }) {
+    const key = keyOf(method, url, data);
+    if (this.#all.size >= MAX_STANDING && !this.#all.has(key)) {
+      throw new RangeError(`At most ${MAX_STANDING} requests can be standing; withdraw() ends one.`);
+    }
+    // The data as they are now, and the latest options.
+    const kept = data === undefined ? data : JSON.parse(key)[2];
+    const send = this.#all.get(key)?.send;
+    const request = { method, url, data: kept, headers, timeout, key, send };
+    this.#all.set(key, request); // where the key was before
+    return request;
+  }
+
+  withdraw({ method = "get", url, data }) {
+    return this.#all.delete(keyOf(method, url, data));
+  }
+
+  /** Take back a request that would fail again, unless it has been made anew since. */
+  settle(request, error) {
+    if (this.#all.get(request.key) === request && isFinal(error)) this.#all.delete(request.key);
+    return this.#all.has(request.key);
+  }
+
+  [Symbol.iterator]() {
+    return this.#all.values();
+  }
+}
+
+function keyOf(method, url, data) {
+  if (data instanceof ArrayBuffer || ArrayBuffer.isView(data) || data instanceof Blob) {
+    throw new TypeError("The data of a standing request must be JSON, not bytes.");
+  }
+  return JSON.stringify([method.toLowerCase(), url, data]);
+}
+
+// Whether a request was refused or aborted, rather than made at the wrong moment.
+function isFinal(error) {
+  if (error === undefined) return false;
+  if (error instanceof RequestFailed) {
+    return error.status < 500 && error.status !== 408 && error.status !== 429;
+  }
+  return !(error instanceof RequestTimeout || error instanceof Disconnected);
+}
+
 /** Return the HTTP verbs as functions. */
 export function rooms(socket, { timeout = 10_000, headers } = {}) {
   // Requests that wait for the connection or for a place in the window, in order. The buffer of
@@ -93,29 +144,61 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
   const waiting = new Set();
   const sent = new Set();
   const lists = new PresenceLists(socket);
+  const standing = new StandingRequests();
+  const onRestored = new Set(); // callbacks
+  // The IDs of the sockets on which repeating the standing requests was last begun, and done.
+  let begun, restored;
 
   function sendAll() {
+    if (!socket.connected) return;
+    if (begun !== socket.id) restore();
+    if (restored !== socket.id) return;
     for (const send of waiting) {
       if (sent.size >= WINDOW) return;
       waiting.delete(send);
-      sent.add(send);
-      send();
+      sendNow(send);
     }
+  }
+
+  function sendNow(send) {
+    sent.add(send);
+    send();
   }
 
   function enqueue(send) {
     waiting.add(send);
-    if (socket.connected) sendAll();
-    else if (waiting.size === 1) socket.once("connect", sendAll);
+    sendAll();
   }
 
   function dequeue(send) {
     waiting.delete(send);
-    if (waiting.size === 0) socket.off("connect", sendAll);
-    if (sent.delete(send) && socket.connected) sendAll();
+    if (sent.delete(send)) sendAll();
   }
 
-  function exchange(verb, payload, name, milliseconds, signal) {
+  socket.on("connect", sendAll);
+
+  // Repeat the standing requests, and only then let the others go.
+  async function restore() {
+    const id = (begun = socket.id);
+    const due = [...standing].filter(({ send }) => !waiting.has(send));
+    const results = due.length > 0 ? await Promise.allSettled(due.map(repeat)) : [];
+    if (socket.id !== id) {
+      if (begun === id) begun = undefined; // also if the server recovers this very socket
+      return;
+    }
+    const repetitions = results.map(({ value: response, reason: error }, number) => {
+      const { method, url, data } = due[number];
+      const kept = standing.settle(due[number], error);
+      return { method, url, data, response, error, kept };
+    });
+    restored = id;
+    sendAll();
+    if (due.length > 0) for (const callback of onRestored) callback(repetitions);
+  }
+
+  const repeat = (request) => make(request, sendNow);
+
+  function exchange(verb, payload, name, milliseconds, signal, begin) {
     return new Promise((resolve, reject) => {
       let problem = "no connection for";
       const end = (settle, value) => {
@@ -138,20 +221,36 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
       };
       const timer = setTimeout(late, milliseconds);
       signal?.addEventListener("abort", aborted);
-      enqueue(send);
+      begin(send);
     });
   }
 
-  async function request({ method = "get", url, data, signal, ...options }) {
-    signal?.throwIfAborted();
+  // Make a request once; `begin` gets the function that sends it.
+  async function make({ method, url, data, signal, ...options }, begin) {
     const payload = { url, data, headers: { ...headers, ...options.headers } };
     const milliseconds = options.timeout ?? timeout;
     // Without the query string, which may have what is not for a log.
     const name = `${method.toUpperCase()} ${String(url).split("?")[0]}`;
-    const answer = await exchange(method.toLowerCase(), payload, name, milliseconds, signal);
+    const answer = await exchange(method.toLowerCase(), payload, name, milliseconds, signal, begin);
     const response = { status: answer.statusCode, body: answer.body, headers: answer.headers };
     if (response.status >= 400) throw new RequestFailed(response, name);
     return response;
+  }
+
+  async function request({ standing: stands = false, ...options }) {
+    const made = { method: "get", ...options };
+    made.signal?.throwIfAborted();
+    if (!stands) return make(made, enqueue);
+    const kept = standing.add(made);
+    try {
+      return await make(made, (send) => {
+        kept.send ??= send;
+        enqueue(send);
+      });
+    } catch (error) {
+      standing.settle(kept, error);
+      throw error;
+    }
   }
 
   const verb = (method) => (url, data, options) => request({ ...options, method, url, data });
@@ -162,6 +261,11 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
     put: verb("put"),
     patch: verb("patch"),
     delete: verb("delete"),
+    withdraw: (request) => standing.withdraw(request),
+    restored(callback) {
+      onRestored.add(callback);
+      return () => onRestored.delete(callback);
+    },
     presence: (room, callback) => lists.follow(room, callback),
   };
 }

@@ -21,11 +21,13 @@ from flask_rooms.client import (
     WINDOW,
     AsyncRoomsClient,
     Disconnected,
+    Repetition,
     RequestFailed,
     RequestTimeout,
     Response,
     RoomsClient,
 )
+from flask_rooms.errors import InvalidArgument, InvalidData
 from tests.support.apps import in_thread
 from tests.support.clients import TIMEOUT, hang_up_at_once
 from tests.support.workers import Worker, cluster
@@ -325,3 +327,95 @@ def test_many_requests_at_once_are_sent_within_a_window(program: Program) -> Non
 
     assert {one.result(TIMEOUT).status for one in asked} == {200}
     assert most == [WINDOW]
+
+
+def reconnect(program: Program, worker: Worker) -> tuple[list[Repetition], list[str]]:
+    """Connect again; return what the standing requests came to, and all that was requested."""
+    came = SimpleQueue[list[Repetition]]()
+    end = program.api.restored(came.put)
+    program.disconnect()
+    late = program.start(program.api.get, "/requested", timeout=TIMEOUT)
+    program.connect(worker)
+    repetitions = came.get(timeout=TIMEOUT)
+    end()
+    return repetitions, late.result(TIMEOUT).body
+
+
+def test_standing_requests_are_repeated_in_order_before_others(
+    program: Program, worker: Worker
+) -> None:
+    by = program.client.get_sid("/")
+    unavailable, unknown = (f"/status/200?then={status}&by={by}" for status in (503, 404))
+    program.ask("put", "/echo?a", {"deep": [1]}, standing=True, headers={"X-One": "old"})
+    program.ask("post", "/echo?b", standing=True)
+    program.ask("put", "/echo?c")
+    # The same again stays in its place, and has the latest options.
+    program.ask("put", "/echo?a", {"deep": [1]}, standing=True, headers={"X-One": "new"})
+    program.ask("get", unavailable, standing=True)
+    program.ask("get", unknown, standing=True)
+    with pytest.raises(RequestFailed):
+        program.ask("put", "/status/403", standing=True)
+
+    repetitions, requested = reconnect(program, worker)
+
+    urls = ["/echo?a", "/echo?b", unavailable, unknown]
+    assert requested == [*urls, "/requested"]
+    assert [(one.method, one.url) for one in repetitions] == list(
+        zip(["put", "post", "get", "get"], urls, strict=True)
+    )
+    assert [one.kept for one in repetitions] == [True, True, True, False]
+    assert repetitions[0].response is not None
+    assert repetitions[0].response.body["json"] == repetitions[0].data == {"deep": [1]}
+    assert repetitions[0].response.body["headers"]["x-one"] == "new"
+    errors = [one.error for one in repetitions]
+    assert [getattr(one, "status", None) for one in errors] == [None, None, 503, 404]
+
+    assert program.api.withdraw("post", "/echo?b") is True
+    assert program.api.withdraw("post", "/echo?b") is False
+    assert reconnect(program, worker)[1] == ["/echo?a", unavailable, "/requested"]
+
+
+def test_a_disconnect_while_standing_requests_are_repeated_begins_anew(
+    program: Program, worker: Worker
+) -> None:
+    name = f"standing-{type(program.sio).__name__}"
+    worker.post(f"/release/{name}")
+    program.ask("put", "/echo", standing=True)
+    program.ask("get", f"/wait/{name}", standing=True)
+    came = SimpleQueue[list[Repetition]]()
+    program.api.restored(came.put)
+    worker.post(f"/hold/{name}")
+    program.disconnect()
+    late = program.start(program.api.get, "/requested", timeout=TIMEOUT)
+
+    program.connect(worker)
+    assert worker.post(f"/begun/{name}") == {"begun": True}
+    program.disconnect()
+    worker.post(f"/release/{name}")
+    program.connect(worker)
+
+    assert late.result(TIMEOUT).body == ["/echo", f"/wait/{name}", "/requested"]
+    assert [one.kept for one in came.get(timeout=TIMEOUT)] == [True, True]
+    assert came.empty()
+
+
+def test_standing_requests_are_few_and_json(make: Make, worker: Worker) -> None:
+    program = make()
+    with pytest.raises(InvalidData, match="must be JSON"):
+        program.ask("post", "/bytes", b"\x00", standing=True)
+    early = [
+        program.start(program.api.put, f"/echo?{n}", standing=True, timeout=TIMEOUT)
+        for n in range(31)
+    ]
+    with pytest.raises(RequestTimeout):
+        program.ask("put", "/echo?late", standing=True, timeout=0.01)
+    with pytest.raises(InvalidArgument, match="At most 32 requests"):
+        program.ask("put", "/echo?32", standing=True)
+    came = SimpleQueue[list[Repetition]]()
+    program.api.restored(came.put)
+
+    program.connect(worker)
+
+    # It was given up before it could be sent; the others are sent for the first time.
+    assert [one.url for one in came.get(timeout=TIMEOUT)] == ["/echo?late"]
+    assert {one.result(TIMEOUT).status for one in early} == {200}

@@ -227,3 +227,128 @@ def test_many_requests_at_once_are_sent_within_a_window(console: Console) -> Non
     })()""")
 
     assert result == {"most": 64, "served": 250}
+
+
+# Closes the connection; `restored` is then what the standing requests came to, and `sent` all
+# requests since then.
+RESTORED = """(async () => {
+  const restored = new Promise((resolve) => {
+    const end = api.restored((repetitions) => (end(), resolve(repetitions)));
+  });
+  const sent = [], record = (verb, { url }) => sent.push(`${verb} ${url}`);
+  socket.onAnyOutgoing(record);
+  %s
+  socket.io.engine.close();
+  const late = api.get("/echo");
+  const repetitions = await restored;
+  await late;
+  socket.offAnyOutgoing(record);
+  return [sent, repetitions.map(({ method, url, response, error, kept }) =>
+    [method, url, response?.status ?? error.status ?? error.name, kept])];
+})()"""
+
+
+def test_standing_requests_are_repeated_in_order_before_others(console: Console) -> None:
+    console.run("""(async () => {
+      await api.put("/echo?a", { deep: [1] }, { standing: true, headers: { "X-One": "old" } });
+      await api.post("/echo?b", null, { standing: true });
+      await api.put("/echo?c");
+      // The same again stays in its place, and has the latest options.
+      await api.put("/echo?a", { deep: [1] }, { standing: true, headers: { "X-One": "new" } });
+      await api.request({ url: "/echo?d", standing: true });
+    })()""")
+    sent, repetitions = console.run(
+        RESTORED % "api.restored(([{ response }]) => (globalThis.first = response));"
+    )
+
+    assert sent == ["put /echo?a", "post /echo?b", "get /echo?d", "get /echo"]
+    assert repetitions == [
+        ["put", "/echo?a", 200, True],
+        ["post", "/echo?b", 200, True],
+        ["get", "/echo?d", 200, True],
+    ]
+    first = console.run("first.body")
+    assert first["json"] == {"deep": [1]}
+    assert first["headers"]["x-one"] == "new"
+
+    assert console.run("api.withdraw({ method: 'POST', url: '/echo?b', data: null })") is True
+    assert console.run("api.withdraw({ method: 'put', url: '/echo?a' })") is False  # other data
+    assert console.run(RESTORED % "")[0] == ["put /echo?a", "get /echo?d", "get /echo"]
+
+
+def test_a_standing_request_that_is_refused_is_not_repeated_again(console: Console) -> None:
+    """The same URLs answer with another status after the reconnect."""
+    console.run("""(async () => {
+      await outcome(api.put("/status/403", null, { standing: true }));  // refused at once
+      for (const code of [404, 408, 429, 503]) {
+        await api.put(`/status/200?then=${code}&by=${socket.id}`, null, { standing: true });
+      }
+      const aborted = new AbortController();
+      const request = outcome(api.get("/echo", null, { standing: true, signal: aborted.signal }));
+      aborted.abort();
+      await request;
+    })()""")
+
+    _, repetitions = console.run(RESTORED % "")
+    assert [one[2:] for one in repetitions] == [
+        [404, False],
+        [408, True],
+        [429, True],
+        [503, True],
+    ]
+    assert len(console.run(RESTORED % "")[1]) == 3
+
+
+def test_a_disconnect_while_standing_requests_are_repeated_begins_anew(
+    console: Console, worker: Worker
+) -> None:
+    name = f"standing-{type(console).__name__}"
+    worker.post(f"/release/{name}")
+    sent, repetitions = console.run(
+        f"""(async () => {{
+          await api.put("/echo", null, {{ standing: true }});
+          await api.get("/wait/{name}", null, {{ standing: true }});
+        }})().then(() => """
+        + RESTORED
+        % """
+          let count = 0;
+          socket.onAnyOutgoing((verb) => {
+            if (verb === "get" && ++count === 1) setTimeout(() => socket.io.engine.close());
+          });"""
+        + ")"
+    )
+    repeated = ["put /echo", f"get /wait/{name}"]
+
+    assert sent == [*repeated, *repeated, "get /echo"]
+    assert [one[2:] for one in repetitions] == [[200, True], [200, True]]
+
+
+def test_a_standing_request_that_waits_is_sent_once(console: Console) -> None:
+    sent = console.run("""(async () => {
+      const early = connect({ autoConnect: false }), api = module.rooms(early), sent = [];
+      early.onAnyOutgoing((verb, { url }) => sent.push(url));
+      const request = api.put("/echo", null, { standing: true });
+      const late = await outcome(api.put("/echo?late", null, { standing: true, timeout: 1 }));
+      early.connect();
+      await request;
+      early.disconnect();
+      return [late.name, ...sent];
+    })()""")
+
+    assert sent == ["RequestTimeout", "/echo?late", "/echo"]
+
+
+def test_standing_requests_are_few_and_json(console: Console) -> None:
+    few, again, data = console.run("""(async () => {
+      const apart = module.rooms(connect()), standing = true;
+      for (let n = 0; n < 32; n++) await apart.put(`/echo?${n}`, null, { standing });
+      return [
+        await outcome(apart.put("/echo?32", null, { standing })),
+        await outcome(apart.put("/echo?31", null, { standing })),
+        await outcome(api.post("/bytes", new Uint8Array([1]), { standing })),
+      ];
+    })()""")
+
+    assert (few["name"], "32" in few["message"]) == ("RangeError", True)
+    assert again["status"] == 200
+    assert (data["name"], "JSON" in data["message"]) == ("TypeError", True)

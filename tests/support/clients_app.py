@@ -39,10 +39,15 @@ PAGE = """
 
 bp = Blueprint("clients", __name__)
 
+#: The first socket that has made a request, by its URL.
+first: dict[str, str] = {}
 #: What a client has sent when it connected, by socket ID.
 handshakes: dict[str, Mapping[str, str]] = {}
 #: The events that release waiting requests, by the name in the request.
 released: defaultdict[str, Event] = defaultdict(Event)
+begun: defaultdict[str, Event] = defaultdict(Event)
+#: What each socket has requested, by its ID.
+requested: defaultdict[str, list[str]] = defaultdict(list)
 
 
 def create_app(**config: Any) -> Flask:
@@ -90,7 +95,12 @@ def reverse() -> Response:
 
 @bp.route("/status/<int:code>", methods=METHODS)
 def status(code: int) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Answer with a status."""
+    """Answer with a status; with `then` to all sockets but the first one that has asked."""
+    if "then" in request.args:
+        sid = request.sid  # type: ignore[attr-defined]
+        code = (
+            code if first.setdefault(request.full_path, sid) == sid else int(request.args["then"])
+        )
     return {"message": f"This is {code}."}, code, {"X-Said": str(code)}
 
 
@@ -116,6 +126,7 @@ def begin_session() -> None:
 @bp.get("/wait/<name>")
 def wait(name: str) -> dict[str, Any]:
     """Respond when the test releases it."""
+    begun[name].set()
     released[name].wait(TIMEOUT)
     return {}
 
@@ -125,6 +136,33 @@ def release(name: str) -> dict[str, Any]:
     """Let the waiting requests be answered."""
     released[name].set()
     return {}
+
+
+@bp.post("/hold/<name>")
+def hold(name: str) -> dict[str, Any]:
+    """Let requests wait again."""
+    begun[name].clear()
+    released[name].clear()
+    return {}
+
+
+@bp.post("/begun/<name>")
+def wait_until_begun(name: str) -> dict[str, Any]:
+    """Respond when a request waits."""
+    return {"begun": begun[name].wait(TIMEOUT)}
+
+
+@bp.before_app_request
+def note() -> None:
+    """Keep what a socket requests."""
+    if request.is_socket:  # type: ignore[attr-defined]
+        requested[request.sid].append(request.full_path.rstrip("?"))  # type: ignore[attr-defined]
+
+
+@bp.get("/requested")
+def get_requested() -> list[str]:
+    """Return what the socket has requested."""
+    return requested[request.sid]  # type: ignore[attr-defined]
 
 
 @bp.post("/hang-up")

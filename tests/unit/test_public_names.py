@@ -12,8 +12,8 @@ import flask_rooms
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
 #: Applications import from these and from flask_rooms itself; see docs/architecture.md.
-PUBLIC_MODULES = {"client", "config", "errors", "extension", "globals", "results", "signals"}
-PUBLIC_PACKAGES = {"admin", "backends", "cli", "monitoring", "testing"}
+PUBLIC_MODULES = {"config", "errors", "extension", "globals", "results", "signals"}
+PUBLIC_PACKAGES = {"admin", "backends", "cli", "client", "monitoring", "testing"}
 #: These have no name that applications may rely on.
 INTERNAL_PACKAGES = {
     *["api", "cluster", "membership", "presence", "protocol", "server", "socket_requests"],
@@ -28,7 +28,7 @@ NAMES = {
     "flask_rooms.admin": ["blueprint"],
     "flask_rooms.backends": ["Backend", "MemoryBackend", "from_url"],
     "flask_rooms.client": [
-        *["AsyncRoomsClient", "Disconnected", "PresenceDifference", "RequestFailed"],
+        *["AsyncRoomsClient", "Disconnected", "PresenceDifference", "Repetition", "RequestFailed"],
         *["RequestTimeout", "Response", "RoomsClient"],
     ],
     "flask_rooms.monitoring": ["blueprint"],

@@ -9,22 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import threading
 import time
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 from socketio.exceptions import BadNamespaceError
 
+from flask_rooms.client.presence import OnPresence, PresenceDifference, PresenceLists
+from flask_rooms.client.responses import Response, to_response
+from flask_rooms.client.standing import (
+    OnRestored,
+    Repetition,
+    StandingRequest,
+    StandingRequests,
+)
 from flask_rooms.errors import Disconnected, RequestFailed, RequestTimeout
 
 __all__ = [
     "AsyncRoomsClient",
     "Disconnected",
     "PresenceDifference",
+    "Repetition",
     "RequestFailed",
     "RequestTimeout",
     "Response",
@@ -43,98 +53,7 @@ _CONNECTION, _ANSWER = "connection for", "answer to"
 
 R = TypeVar("R")
 
-
-@dataclass(frozen=True)
-class Response:
-    """
-    The response to a socket request.
-
-    Args:
-        status: The status code, as in HTTP; less than 400.
-        body: A JSON value, a string, or bytes.
-        headers: The headers, with names in lower case.
-    """
-
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class PresenceDifference:
-    """
-    How a list of those who are present differs from the one before it.
-
-    A person is a dictionary: `user`, the ID of the user, or None; `since`, in seconds since 1970;
-    `data`, what is known of the person's sockets, the same only once; and without a user
-    `socket`, the ID of the socket.
-
-    Args:
-        joined: The people who are new.
-        changed: Those whose data have changed, as they are now.
-        left: Those who are gone, as they were.
-    """
-
-    joined: list[dict[str, Any]]
-    changed: list[dict[str, Any]]
-    left: list[dict[str, Any]]
-
-
-#: Takes the people who are present, and how that differs from the list before.
-OnPresence: TypeAlias = "Callable[[list[dict[str, Any]], PresenceDifference], object]"
-
-
-class _PresenceLists:
-    """The lists of those who are present in rooms, as the server tells them."""
-
-    def __init__(self) -> None:
-        self._lists: dict[str, tuple[int, dict[Any, dict[str, Any]]]] = {}
-        self._callbacks: dict[str, list[OnPresence]] = {}
-
-    def follow(self, room: str, callback: OnPresence) -> Callable[[], None]:
-        """Call *callback* with the lists of a room; return a function that ends it."""
-        callbacks = self._callbacks.setdefault(room, [])
-        callbacks.append(callback)
-
-        def end() -> None:
-            with suppress(ValueError):  # it has been ended already
-                callbacks.remove(callback)
-
-        return end
-
-    def replace(self, state: dict[str, Any]) -> None:
-        """Take in a whole list."""
-        _, before = self._lists.get(state["room"], (0, {}))
-        now = {_name(person): person for person in state["people"]}
-        self._lists[state["room"]] = state["version"], now
-        difference = PresenceDifference(
-            [person for name, person in now.items() if name not in before],
-            [person for name, person in now.items() if before.get(name, person) != person],
-            [person for name, person in before.items() if name not in now],
-        )
-        self._tell(state["room"], now, difference)
-
-    def change(self, told: dict[str, Any]) -> None:
-        """Take in a difference, unless its list is still on its way."""
-        version, people = self._lists.get(told["room"], (-2, {}))
-        if told["version"] != version + 1:
-            return
-        difference = PresenceDifference(told["joined"], told["changed"], told["left"])
-        people.update((_name(person), person) for person in told["joined"] + told["changed"])
-        for person in told["left"]:
-            people.pop(_name(person), None)
-        self._lists[told["room"]] = told["version"], people
-        self._tell(told["room"], people, difference)
-
-    def _tell(
-        self, room: str, people: dict[Any, dict[str, Any]], difference: PresenceDifference
-    ) -> None:
-        for callback in list(self._callbacks.get(room, ())):
-            callback(list(people.values()), difference)
-
-
-def _name(person: dict[str, Any]) -> tuple[str | None, str | None]:
-    return person["user"], person.get("socket")
+_Result: TypeAlias = "Response | RequestFailed | RequestTimeout"
 
 
 class _Verbs(ABC, Generic[R]):
@@ -161,7 +80,9 @@ class _Verbs(ABC, Generic[R]):
         self._timeout = timeout
         self._headers = headers or {}
         self._own_namespace = namespace
-        self._presence: _PresenceLists | None = None
+        self._presence: PresenceLists | None = None
+        self._standing = StandingRequests()
+        self._watching = False
 
     @abstractmethod
     def request(
@@ -172,6 +93,7 @@ class _Verbs(ABC, Generic[R]):
         *,
         headers: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        standing: bool = False,
     ) -> R:
         """
         Make a socket request, and wait for its response.
@@ -185,8 +107,11 @@ class _Verbs(ABC, Generic[R]):
                 value or bytes; None sends no data.
             headers: Names and values; a value of None removes a default header.
             timeout: Seconds from the call to the response; the default is the client's.
+            standing: Repeat the request on each new socket, before all others, until it is
+                withdrawn or refused with a status of the 400s other than 408 and 429.
 
         Raises:
+            InvalidArgument: 32 requests are standing, or the data of a standing one are not JSON.
             RequestFailed: The response has a status of 400 or more.
             RequestTimeout: There was no connection, or no response, in time.
             Disconnected: The socket disconnected before the response arrived; the request may
@@ -213,6 +138,35 @@ class _Verbs(ABC, Generic[R]):
         """Make a DELETE request; see request()."""
         return self.request("delete", url, data, **options)
 
+    def withdraw(self, method: str, url: str, data: Any = None) -> bool:
+        """
+        Repeat a standing request no longer.
+
+        Args:
+            method: The method of the request.
+            url: The URL of the request.
+            data: The data of the request.
+
+        Returns:
+            Whether it was standing.
+        """
+        return self._standing.withdraw(method, url, data)
+
+    def restored(self, callback: OnRestored) -> Callable[[], None]:
+        """
+        Call back each time the standing requests have been repeated on a new socket.
+
+        Requests that were made meanwhile are sent after them. The callback may make requests.
+
+        Args:
+            callback: Called with a list of Repetition, in the order of the requests. That of an
+                AsyncRoomsClient may be a coroutine function.
+
+        Returns:
+            A function that ends it.
+        """
+        return self._standing.follow(callback)
+
     def presence(self, room: str, callback: OnPresence) -> Callable[[], None]:
         """
         Follow who is present in a room; to be called before the socket joins it.
@@ -229,7 +183,7 @@ class _Verbs(ABC, Generic[R]):
             A function that ends it.
         """
         if self._presence is None:
-            self._presence = _PresenceLists()
+            self._presence = PresenceLists()
             self._client.on("presence_state", self._presence.replace, namespace=self._namespace)
             self._client.on("presence_diff", self._presence.change, namespace=self._namespace)
         return self._presence.follow(room, callback)
@@ -257,6 +211,60 @@ class _Verbs(ABC, Generic[R]):
         if not answered and self._sid() != sid:
             raise Disconnected(f"The socket disconnected before the answer to {request} came.")
 
+    @contextmanager
+    def _kept(self, standing: bool, *what: Any) -> Iterator[StandingRequest | None]:
+        """Keep a request that is standing, unless it is refused in the context."""
+        if not standing:
+            yield None
+            return
+        request = self._standing.add(*what)
+        if not self._watching:
+            self._watching = True
+            self._watch()
+        try:
+            yield request
+        except BaseException as error:
+            self._standing.settle(request, error)
+            raise
+        finally:
+            request.was_sent = True  # or given up
+
+    @abstractmethod
+    def _watch(self) -> None:
+        """Begin to look for new sockets; it ends with this object."""
+
+    def _restore_new_socket(self) -> None:
+        """Repeat the standing requests if the client has a new socket."""
+        sid = self._sid()
+        if sid is not None and (due := self._standing.begin(sid)):
+            self._restore(sid, due)
+
+    @abstractmethod
+    def _restore(self, sid: str, due: list[StandingRequest]) -> None:
+        """Repeat the standing requests on a new socket."""
+
+    def _may_send(self, sid: str | None, kept: StandingRequest | None) -> TypeGuard[str]:
+        """Return whether it is a request's turn on a socket; it counts as sent then."""
+        if sid is None or not self._standing.allow(sid):
+            return False
+        if kept is not None:
+            kept.was_sent = True
+        return True
+
+    def _conclude(
+        self, sid: str, due: list[StandingRequest], results: list[_Result]
+    ) -> list[object]:
+        """Let other requests go on, and tell the program what the standing ones came to."""
+        self._standing.end(sid)
+        repetitions = []
+        for request, result in zip(due, results, strict=True):
+            response, error = (result, None) if isinstance(result, Response) else (None, result)
+            kept = self._standing.settle(request, error)
+            repetitions.append(
+                Repetition(request.method, request.url, request.data, response, error, kept)
+            )
+        return self._standing.tell(repetitions)
+
     def _payload(self, url: str, data: Any, headers: Mapping[str, Any] | None) -> dict[str, Any]:
         both = {**self._headers, **(headers or {})}
         payload: dict[str, Any] = {
@@ -281,7 +289,8 @@ class RoomsClient(_Verbs[Response]):
 
     def __init__(self, sio: Any, **options: Any) -> None:
         super().__init__(sio, **options)
-        self._sending = threading.Lock()  # python-socketio's emit() is not thread-safe
+        self._sending = threading.Lock()  # keeps the order
+        self._emitting = threading.Lock()  # python-socketio's emit() is not thread-safe
         self._window = threading.Semaphore(WINDOW)
 
     def request(
@@ -292,21 +301,34 @@ class RoomsClient(_Verbs[Response]):
         *,
         headers: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        standing: bool = False,
     ) -> Response:
         """Make a socket request; the base class has its arguments and errors."""
         deadline = self._deadline(method, url, timeout)
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        sid = self._send(method, self._payload(url, data, headers), future.set_result, deadline)
-        try:
-            while not future.done():
-                concurrent.futures.wait([future], deadline.poll_timeout(_ANSWER))
-                self._check(sid, future.done(), deadline.request)
-        finally:
-            self._window.release()
-        return _response(future.result(), deadline.request)
+        payload = self._payload(url, data, headers)
+        with self._kept(standing, method, url, data, headers, timeout) as kept:
+            sid = self._send(method, payload, future.set_result, deadline, kept)
+            try:
+                return self._receive(future, sid, deadline)
+            finally:
+                self._window.release()
+
+    def _receive(
+        self, future: concurrent.futures.Future[Any], sid: str, deadline: _Deadline
+    ) -> Response:
+        while not future.done():
+            concurrent.futures.wait([future], deadline.poll_timeout(_ANSWER))
+            self._check(sid, future.done(), deadline.request)
+        return to_response(future.result(), deadline.request)
 
     def _send(
-        self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
+        self,
+        method: str,
+        payload: Any,
+        callback: Callable[[Any], None],
+        deadline: _Deadline,
+        kept: StandingRequest | None,
     ) -> str:
         """Send a request when it is its turn, and return the socket ID that sent it."""
         while not self._sending.acquire(timeout=deadline.left(_CONNECTION)):
@@ -314,25 +336,60 @@ class RoomsClient(_Verbs[Response]):
         try:
             while not self._window.acquire(timeout=deadline.left(_ANSWER)):
                 pass
-            return self._send_now(method, payload, callback, deadline)
+            return self._send_now(method, payload, callback, deadline, kept)
         finally:
             self._sending.release()
 
     def _send_now(
-        self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
+        self,
+        method: str,
+        payload: Any,
+        callback: Callable[[Any], None],
+        deadline: _Deadline,
+        kept: StandingRequest | None,
     ) -> str:
         try:
             while True:
                 sid = self._sid()
-                if sid is not None:
+                if self._may_send(sid, kept):
                     # Raised if the connection was lost since the check; it reconnects.
                     with suppress(BadNamespaceError):
-                        self._client.emit(method.lower(), payload, self._namespace, callback)
+                        self._emit(method, payload, callback)
                         return sid
                 time.sleep(deadline.poll_timeout(_CONNECTION))
         except BaseException:
             self._window.release()
             raise
+
+    def _emit(self, method: str, payload: Any, callback: Callable[[Any], None]) -> None:
+        with self._emitting:
+            self._client.emit(method.lower(), payload, self._namespace, callback)
+
+    def _watch(self) -> None:
+        threading.Thread(target=_watch, args=[weakref.ref(self)], daemon=True).start()
+
+    def _restore(self, sid: str, due: list[StandingRequest]) -> None:
+        try:
+            repeated = [self._repeat(request) for request in due]
+            results = [self._result(sid, *one) for one in repeated]
+        except (BadNamespaceError, Disconnected):
+            self._standing.abandon(sid)
+        else:
+            self._conclude(sid, due, results)
+
+    def _repeat(self, request: StandingRequest) -> tuple[concurrent.futures.Future[Any], _Deadline]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        payload = self._payload(request.url, request.data, request.headers)
+        self._emit(request.method, payload, future.set_result)
+        return future, self._deadline(request.method, request.url, request.timeout)
+
+    def _result(
+        self, sid: str, future: concurrent.futures.Future[Any], deadline: _Deadline
+    ) -> _Result:
+        try:
+            return self._receive(future, sid, deadline)
+        except (RequestFailed, RequestTimeout) as error:
+            return error
 
 
 class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
@@ -350,6 +407,7 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
         super().__init__(sio, **options)
         self._sending = asyncio.Lock()
         self._window = asyncio.Semaphore(WINDOW)
+        self._restoration: asyncio.Future[None] | None = None
 
     async def request(
         self,
@@ -359,23 +417,34 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
         *,
         headers: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        standing: bool = False,
     ) -> Response:
         """Make a socket request; the base class has its arguments and errors."""
         deadline = self._deadline(method, url, timeout)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        sid = await self._send(
-            method, self._payload(url, data, headers), future.set_result, deadline
-        )
-        try:
-            while not future.done():
-                await asyncio.wait([future], timeout=deadline.poll_timeout(_ANSWER))
-                self._check(sid, future.done(), deadline.request)
-        finally:
-            self._window.release()
-        return _response(future.result(), deadline.request)
+        payload = self._payload(url, data, headers)
+        with self._kept(standing, method, url, data, headers, timeout) as kept:
+            sid = await self._send(method, payload, future.set_result, deadline, kept)
+            try:
+                return await self._receive(future, sid, deadline)
+            finally:
+                self._window.release()
+
+    async def _receive(
+        self, future: asyncio.Future[Any], sid: str, deadline: _Deadline
+    ) -> Response:
+        while not future.done():
+            await asyncio.wait([future], timeout=deadline.poll_timeout(_ANSWER))
+            self._check(sid, future.done(), deadline.request)
+        return to_response(future.result(), deadline.request)
 
     async def _send(
-        self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
+        self,
+        method: str,
+        payload: Any,
+        callback: Callable[[Any], None],
+        deadline: _Deadline,
+        kept: StandingRequest | None,
     ) -> str:
         """Send a request when it is its turn, and return the socket ID that sent it."""
         acquisition = asyncio.ensure_future(self._sending.acquire())
@@ -385,26 +454,77 @@ class AsyncRoomsClient(_Verbs[Coroutine[Any, Any, Response]]):
             while self._window.locked():
                 await asyncio.sleep(deadline.poll_timeout(_ANSWER))
             await self._window.acquire()  # at once: only one sends
-            return await self._send_now(method, payload, callback, deadline)
+            return await self._send_now(method, payload, callback, deadline, kept)
         finally:
             # cancel() returns False if the lock has been acquired.
             if not acquisition.cancel():
                 self._sending.release()
 
     async def _send_now(
-        self, method: str, payload: Any, callback: Callable[[Any], None], deadline: _Deadline
+        self,
+        method: str,
+        payload: Any,
+        callback: Callable[[Any], None],
+        deadline: _Deadline,
+        kept: StandingRequest | None,
     ) -> str:
         try:
             while True:
                 sid = self._sid()
-                if sid is not None:
+                if self._may_send(sid, kept):
                     with suppress(BadNamespaceError):
-                        await self._client.emit(method.lower(), payload, self._namespace, callback)
+                        await self._emit(method, payload, callback)
                         return sid
                 await asyncio.sleep(deadline.poll_timeout(_CONNECTION))
         except BaseException:
             self._window.release()
             raise
+
+    async def _emit(self, method: str, payload: Any, callback: Callable[[Any], None]) -> None:
+        await self._client.emit(method.lower(), payload, self._namespace, callback)
+
+    def _watch(self) -> None:
+        _watch_async(weakref.ref(self), asyncio.get_running_loop())
+
+    def _restore(self, sid: str, due: list[StandingRequest]) -> None:
+        self._restoration = asyncio.ensure_future(self._repeat_all(sid, due))
+
+    async def _repeat_all(self, sid: str, due: list[StandingRequest]) -> None:
+        try:
+            repeated = [await self._repeat(request) for request in due]
+            results = [await self._result(sid, *one) for one in repeated]
+        except (BadNamespaceError, Disconnected):
+            self._standing.abandon(sid)
+            return
+        for returned in self._conclude(sid, due, results):
+            if inspect.isawaitable(returned):
+                await returned
+
+    async def _repeat(self, request: StandingRequest) -> tuple[asyncio.Future[Any], _Deadline]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        payload = self._payload(request.url, request.data, request.headers)
+        await self._emit(request.method, payload, future.set_result)
+        return future, self._deadline(request.method, request.url, request.timeout)
+
+    async def _result(self, sid: str, future: asyncio.Future[Any], deadline: _Deadline) -> _Result:
+        try:
+            return await self._receive(future, sid, deadline)
+        except (RequestFailed, RequestTimeout) as error:
+            return error
+
+
+def _watch(client: weakref.ref[RoomsClient]) -> None:
+    while (one := client()) is not None:
+        one._restore_new_socket()
+        del one
+        time.sleep(POLL_INTERVAL)
+
+
+def _watch_async(client: weakref.ref[AsyncRoomsClient], loop: asyncio.AbstractEventLoop) -> None:
+    one = client()
+    if one is not None:
+        one._restore_new_socket()
+        loop.call_later(POLL_INTERVAL, _watch_async, client, loop)
 
 
 class _Deadline:
@@ -427,10 +547,3 @@ class _Deadline:
     def poll_timeout(self, missing: str) -> float:
         """Return the seconds until the next check; raise RequestTimeout as left() does."""
         return min(self.left(missing), POLL_INTERVAL)
-
-
-def _response(answer: Mapping[str, Any], request: str) -> Response:
-    response = Response(answer["statusCode"], answer["body"], answer["headers"])
-    if response.status >= 400:
-        raise RequestFailed(response.status, response.body, response.headers, request)
-    return response
