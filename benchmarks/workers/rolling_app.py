@@ -1,17 +1,20 @@
-"""The application of `benchmarks.rolling`, as gunicorn starts it."""
+"""The application of `benchmarks.rolling` and `benchmarks.capacity`, as gunicorn starts it."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from flask import Flask
+from flask_socketio import SocketIO
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_rooms import Refused, Rooms, Unconfirmed, monitoring, request, sockets
 
 app = Flask(__name__)
 app.config.from_prefixed_env()
-rooms = Rooms(app)
+# Clients that only wait may be asked less often whether they are there. Seconds.
+rooms = Rooms(app, SocketIO(ping_interval=float(os.environ.get("PING_INTERVAL", "25"))))
 app.register_blueprint(monitoring.blueprint(metrics=False), url_prefix="/internal")
 app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
 

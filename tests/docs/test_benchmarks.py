@@ -18,6 +18,7 @@ from benchmarks import report, table
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
+DEPLOYING = ROOT / "docs" / "deploying.md"
 
 #: Seconds that a benchmark with so little to do may take, on a machine that is busy.
 TIMEOUT = 120.0
@@ -95,3 +96,20 @@ def test_speed_is_measured_until_done_and_until_confirmed() -> None:
         assert one["rate"] > 0
         assert "times_as_long" not in one
     assert printed.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Memory and threads are read from /proc.")
+def test_what_a_worker_and_a_broker_hold_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.capacity"]
+    command += ["--clients=5", "--workers=2", "--seconds=0.5"]
+
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=True
+    )
+
+    rows = [row.split("|") for row in done.stdout.splitlines() if row.startswith("| ")]
+    servers, gevent, gthread, brokers, two = rows
+    page = DEPLOYING.read_text(encoding="utf-8")
+    assert all(f"\n{'|'.join(head)}\n" in page for head in (servers, brokers))
+    assert int(gthread[5].replace(",", "")) > 5 > int(gevent[5])
+    assert float(two[2].split()[0]) > 0
