@@ -654,8 +654,10 @@ def _refuse_message_queue(socketio: SocketIO) -> None:
 
 def _warn_of_any_origin(socketio: SocketIO) -> None:
     allowed = socketio.server_options.get("cors_allowed_origins")
-    # To python-engineio an empty list means the same.
-    if allowed in ("*", []) or (isinstance(allowed, list | tuple | set) and "*" in allowed):
+    origins = allowed if isinstance(allowed, list | tuple | set) else [allowed]
+    # To python-engineio an empty list means the same as "*". Any page has a frame with the origin
+    # "null" if it wants one.
+    if allowed == [] or "*" in origins or "null" in origins:
         logger.warning(
             "cors_allowed_origins=%r lets every page on the web connect as its visitor, and read "
             "what any GET route returns: name the origins that may.",

@@ -97,6 +97,13 @@ class SocketsProxy(LocalProxy[Sockets]):
     def __dir__(self) -> list[str]:
         return dir(Sockets)
 
+    # It is the sockets of no application in particular, so a copy would be the same.
+    def __copy__(self) -> SocketsProxy:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SocketsProxy:
+        return self
+
 
 #: The `Sockets` of the current application, as `flask.current_app` is the application.
 sockets: Sockets = SocketsProxy(_current_sockets)  # type: ignore[assignment]  # as Flask types its own

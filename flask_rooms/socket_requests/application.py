@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from flask import Flask, Request
 from werkzeug.local import LocalProxy
 
+from flask_rooms.errors import ConfigurationError
 from flask_rooms.socket_requests.environ import ARRIVAL, Arrival, socket_of
 
 _WSGI: TypeAlias = "Callable[..., Iterable[bytes]]"
@@ -56,6 +57,7 @@ class _Adapted(Flask):
 
     @request_class.setter
     def request_class(self, given: type[Request]) -> None:
+        _check_request_class(given)
         vars(self)["request_class"] = given
 
     @property
@@ -123,10 +125,19 @@ def adapt(app: Flask) -> None:
     patches `Flask.__call__` can come before.
     """
     own, wsgi_app = type(app), app.wsgi_app
+    _check_request_class(app.request_class)
     # Past the metaclass and __init_subclass__ of the application, which are about its own classes.
     names = {"__module__": own.__module__, "__qualname__": own.__qualname__}
     app.__class__ = type.__new__(type(own), own.__name__, (_Adapted, own), names)
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
+
+
+def _check_request_class(given: object) -> None:
+    if not isinstance(given, type):
+        raise ConfigurationError(
+            f"`app.request_class` is {given!r}, which is no class: derive one from flask.Request. "
+            "It is extended with `is_socket` and `sid`, as a function cannot be."
+        )
 
 
 @lru_cache(maxsize=64)

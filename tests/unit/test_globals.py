@@ -8,7 +8,9 @@ import subprocess
 import sys
 import unittest
 from collections.abc import Callable
+from copy import copy, deepcopy
 from types import ModuleType
+from typing import Any
 from unittest.mock import MagicMock, patch
 
 import pytest
@@ -106,6 +108,18 @@ def test_tools_that_look_at_every_attribute_pass_by() -> None:
 def test_every_other_use_is_the_same_error(use: Callable[[object], object]) -> None:
     with pytest.raises(RuntimeError, match=r"rooms\.sockets.*app_context"):
         use(sockets)
+
+
+@pytest.mark.parametrize("duplicate", [copy, deepcopy])
+def test_a_copy_of_what_holds_it_holds_it_as_well(duplicate: Callable[[Any], Any]) -> None:
+    """A deep copy of it recursed without end outside of a context, and failed at locks in one."""
+    app = Flask("copied")
+    Rooms(app)
+
+    assert duplicate({"rooms": sockets})["rooms"] is sockets
+    assert duplicate(sockets) is sockets
+    with app.app_context():
+        assert duplicate(sockets) is sockets
 
 
 def test_an_application_without_rooms_is_like_none() -> None:

@@ -139,11 +139,14 @@ def test_pages_of_the_application_and_programs_may_connect(
     assert PollingClient(worker.app, headers=headers).connect().sid
 
 
-@pytest.mark.parametrize("allowed", ["*", ["https://shop.example", "*"], ("*",), []])
+@pytest.mark.parametrize(
+    "allowed",
+    ["*", ["https://shop.example", "*"], ("*",), [], "null", ["https://a.example", "null"]],
+)
 def test_an_application_that_allows_every_origin_is_warned_at_the_start(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture, allowed: Any
 ) -> None:
-    """Each page on the web may read what any GET route returns; [] means the same as "*"."""
+    """[] means the same as "*", and "null" is the origin of any page's sandboxed frame."""
     with caplog.at_level(logging.WARNING, "flask_rooms"):
         worker_with(cluster, cors_allowed_origins=allowed)
 

@@ -107,6 +107,20 @@ def test_event_handlers_have_the_request_class_as_well(cluster: LocalCluster) ->
     assert worker.connect().emit("event") == [Own.about, True]
 
 
+@pytest.mark.mode_independent
+def test_a_function_that_makes_requests_is_refused_with_the_remedy() -> None:
+    """Flask would call it; it failed with a TypeError at the first request."""
+    before, after = make_app(), make_app()
+    Rooms(after)
+    remedy = r"derive one from flask\.Request"
+
+    before.request_class = Own.from_values  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError, match=remedy):
+        Rooms(before)
+    with pytest.raises(ConfigurationError, match=remedy):
+        after.request_class = Own.from_values  # type: ignore[assignment]
+
+
 # -- the class of the application -----------------------------------------------------------------
 
 
