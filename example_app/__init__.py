@@ -24,6 +24,7 @@ from example_app import (
     store,
     underneath,
 )
+from flask_rooms import admin
 
 
 def create_app(**config: Any) -> Flask:
@@ -52,6 +53,7 @@ def create_app(**config: Any) -> Flask:
     errors.init_app(app)
     for part in (pages, fun_rooms, chat, moderation, underneath):
         app.register_blueprint(part.bp)
+    app.register_blueprint(admin.blueprint(access.moderator), url_prefix="/admin")
     if "CONTROLS" in app.config:
         app.register_blueprint(controls.bp)
     return app

@@ -56,8 +56,14 @@ def require_member(room: str) -> str:
     return user
 
 
+def moderator() -> str | None:
+    """Return the user of the request if it is a moderator: who may see the admin page."""
+    name: str | None = session.get("user")
+    return name if session.get("moderator") else None
+
+
 def require_moderator() -> None:
     """Abort the request unless its user is a moderator."""
     current_user()
-    if not session.get("moderator"):
+    if moderator() is None:
         abort(403, "Only moderators may do that.")

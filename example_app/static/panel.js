@@ -41,6 +41,7 @@ async function look() {
 }
 
 function showWorkers({ workers, missing, milliseconds, controls }) {
+  $("admin").hidden = !state.me.moderator;
   const canKill = controls && state.me.moderator;
   const items = [
     ...workers.map((worker) => card(worker, worker.here ? "here" : "", canKill)),

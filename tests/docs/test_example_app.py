@@ -413,6 +413,19 @@ def test_the_panel_shows_workers_and_how_long_a_confirmation_took(workers: Local
     assert f"Ada left {ROOM} (remote)" in [line["text"] for line in lines]
 
 
+def test_the_admin_page_is_for_moderators(app: Flask) -> None:
+    statuses = []
+    for form in (None, {"name": "Ada"}, {"name": "Bob", **MODERATOR}):
+        browser = app.test_client()
+        if form is not None:
+            browser.post("/sign-in", data=form)
+        statuses.append(browser.get("/admin/").status_code)
+    assert statuses == [403, 403, 200]
+    page = app.test_client()
+    page.post("/sign-in", data={"name": "Bob"})
+    assert 'href="/admin/"' in page.get("/").text
+
+
 def test_nothing_can_be_killed_where_the_demonstration_did_not_start_it(
     workers: LocalCluster,
 ) -> None:
