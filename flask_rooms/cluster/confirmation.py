@@ -6,6 +6,7 @@ import _thread
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 #: How many failures that nothing looks at may wait to be logged.
 MAX_UNSEEN = 1000
+#: Seconds that a process which ends waits until they are.
+LOGGING = 1.0
 
 
 class _Unseen:
@@ -42,6 +45,19 @@ class _Unseen:
         """Forget, in a forked child, what waits in the parent."""
         self._waiting: deque[tuple[Change | Tell, Exception]] = deque(maxlen=MAX_UNSEEN)
         self._logging = False
+        self._failed: weakref.WeakSet[Confirmation] = weakref.WeakSet()
+
+    def watch(self, future: Confirmation) -> None:
+        """Have a future that has failed, and that something holds, logged at the exit at least."""
+        self._failed.add(future)
+
+    def log_all(self) -> None:
+        """Log what nothing has looked at until the process ends; in bounded time."""
+        for future in list(self._failed):
+            future.report()
+        deadline = time.monotonic() + LOGGING
+        while self._logging and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def add(self, change: Change | Tell, error: Exception) -> None:
         """Have a failure logged."""
@@ -66,7 +82,7 @@ class _Unseen:
                 logger.warning("%s: %s", _description(change), error)
 
 
-_unseen = _Unseen()
+unseen = _Unseen()
 
 
 class Confirmation(Future[Outcome]):
@@ -74,7 +90,7 @@ class Confirmation(Future[Outcome]):
     The future of an Outcome that several workers contribute to; it cannot be cancelled.
 
     An error that is never looked at, by result(), exception() or a callback, is logged when the
-    future is dropped, as asyncio does with tasks.
+    future is dropped, as asyncio does with tasks, or when the process ends.
 
     Args:
         change: What the future is about.
@@ -136,17 +152,22 @@ class Confirmation(Future[Outcome]):
     def _fail(self, outcome: str, error: Exception) -> None:
         self._statistics.changes[self.change.action, outcome] += 1
         self._error = error
+        unseen.watch(self)
         self.set_exception(error)
 
-    def __del__(self) -> None:
+    def report(self) -> None:
+        """Have its error logged if nothing has looked at it."""
         if self._error is not None and not self._looked_at:
-            _unseen.add(self.change, self._error)
+            self._looked_at = True
+            unseen.add(self.change, self._error)
+
+    __del__ = report
 
     def add_done_callback(self, fn: Callable[[Future[Outcome]], object]) -> None:
         """As in concurrent.futures: called at once if done, else later in a thread of its own."""
         self._looked_at = True
         if self.done():
-            super().add_done_callback(fn)
+            _call(fn, self)
         else:
             super().add_done_callback(lambda future: self._spawn(_call, fn, future))
 
@@ -168,9 +189,13 @@ class Confirmation(Future[Outcome]):
         return self._wait(super().exception, timeout)
 
     def _wait(self, wait: Callable[[float], T], timeout: float | None) -> T:
-        self._looked_at = True
+        looked_at, self._looked_at = self._looked_at, True
         if timeout is not None and timeout < self._bound:
-            return wait(timeout)
+            try:
+                return wait(timeout)
+            except FutureTimeout:  # of the caller, who knows nothing of the outcome
+                self._looked_at = looked_at
+                raise
         try:
             return wait(self._bound)
         except FutureTimeout:

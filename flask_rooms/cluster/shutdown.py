@@ -16,6 +16,8 @@ from functools import partial
 from types import BuiltinFunctionType, FrameType
 from typing import Any, NoReturn, Protocol
 
+from flask_rooms.cluster.confirmation import unseen
+
 logger = logging.getLogger("flask_rooms.cluster")
 
 
@@ -101,6 +103,7 @@ def _celery_child_ends(**_: object) -> None:
 def _stop_all() -> None:
     for member in list(_registered):
         member.stop()
+    unseen.log_all()
 
 
 # -- signals ----------------------------------------------------------------------------------
@@ -205,6 +208,7 @@ def _end(members: list[Leavable], number: int) -> None:
     _in_threads([partial(_note_when_left, one, left) for one in members])
     while len(left) < len(members):
         time.sleep(0.01)
+    unseen.log_all()
     _Handler._left_in = os.getpid()
     os.kill(os.getpid(), number)  # in the main thread, which alone may restore the default
 

@@ -135,6 +135,7 @@ def state() -> dict[str, Any]:
         "connections": sum(not one.closed for one in server.eio.sockets.values()),
         "websockets": sum(one.queue.transport is not None for one in server.eio.sockets.values()),
         "threads": threading.active_count(),
+        "served": sum("process_request" in one.name for one in threading.enumerate()),
         "gone": _gone,
         "left": _left,
         "handled": dict(_handled),

@@ -10,10 +10,13 @@ import os
 import pickle
 import platform
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 import pytest
@@ -430,7 +433,7 @@ def fail_unseen(rooms: Rooms, sid: str, look: Callable[[Future[Outcome]], object
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the warnings of failures that nothing has looked at, after the last one."""
-    confirmation._unseen.add(CHANGE, last := RuntimeError("the last one"))
+    confirmation.unseen.add(CHANGE, last := RuntimeError("the last one"))
     while str(last) not in caplog.text:
         time.sleep(0.001)
     return [one.getMessage() for one in caplog.records[:-1] if "not looked at" in one.getMessage()]
@@ -491,6 +494,62 @@ def test_a_failure_that_is_looked_at_is_not_logged(
     fail_unseen(network.here.rooms, network.mine, look)
 
     assert warnings(caplog) == []
+
+
+def test_a_caller_that_has_given_up_waiting_has_not_looked_at_it(
+    network: TwoWorkers, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+    network.there.rooms.guard("late")(lambda: not gate.wait(PATIENCE))
+    future = network.sockets.join(network.other, "late")
+    with pytest.raises(FutureTimeout):
+        future.result(0)
+
+    gate.set()
+    wait([future])
+    confirmation.unseen.log_all()
+    confirmation.unseen.log_all()
+
+    # Futures of other tests may be logged, too.
+    [line] = [line for line in warnings(caplog) if "'late'" in line]
+    assert line.startswith("The outcome of join for 1 socket(s), 'late' was not looked at: ")
+
+
+ENDING = """
+import threading, time
+from flask import Flask
+from flask_rooms import Rooms
+
+app = Flask(__name__)
+app.secret_key = "of the tests"
+rooms = Rooms(app)
+rooms.guard("closed")(lambda: False)
+client = rooms.socketio.test_client(app)
+sid = rooms.socketio.server.manager.sid_from_eio_sid(client.eio_sid, "/")
+args = (60, rooms.sockets.join(sid, "closed"))
+threading.Thread(target=lambda seconds, kept: time.sleep(seconds), args=args, daemon=True).start()
+del args
+"""
+
+
+def test_a_failure_of_a_future_that_is_kept_is_logged_when_the_process_ends() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
+
+    assert ended.stderr.count("'closed' was not looked at: A guard has refused") == 1
+    assert ended.returncode == 0
+
+
+def test_a_callback_that_raises_is_logged_whenever_it_is_called(
+    network: TwoWorkers, caplog: pytest.LogCaptureFixture
+) -> None:
+    network.here.rooms.guard("closed")(lambda: False)
+    refused = network.sockets.join(network.mine, "closed")
+    while not refused.done():
+        pass
+
+    refused.add_done_callback(lambda future: 1 // 0)
+
+    assert "A callback for the outcome of a room change has failed." in caplog.text
 
 
 def test_a_callback_of_a_call_looks_at_its_failure(
