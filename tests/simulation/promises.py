@@ -10,6 +10,7 @@ from flask_rooms.protocol.messages import (
     Frame,
     Operation,
     Query,
+    Tell,
 )
 from flask_rooms.protocol.node import Deliver, Evicted
 from flask_rooms.protocol.pending import Completed, TimedOut
@@ -114,6 +115,14 @@ class Promises:
         """Return what an operation belongs to."""
         return self._streams.submitted[event.sender, event.number][1]
 
+    def calls_before(self, event: Deliver) -> list[Call]:
+        """Return what the sender of an operation has called for before it."""
+        return [
+            what
+            for (sender, number), (_, what) in self._streams.submitted.items()
+            if sender == event.sender and number < event.number and isinstance(what, Call)
+        ]
+
     def carries_out(self, call: Call, sids: tuple[str, ...]) -> None:
         """A worker is about to change its sockets for another one."""
         self._changes.carries_out(call, sids)
@@ -140,12 +149,18 @@ class Promises:
             call.outcome = outcome
             check_missing(self._world, call.caller, outcome)
 
-    def asks(self, worker: Worker, number: int, query: Query) -> Question:
-        """A worker has asked all workers."""
+    def asks(
+        self,
+        worker: Worker,
+        number: int,
+        what: Query | Tell,
+        kind: type[Question] = Question,
+    ) -> Question:
+        """A worker has asked all workers, or told them something."""
         others = (one for one in self._world.workers.values() if one is not worker)
         asked = frozenset(one.name for one in others if one.accepts and not one.unheard)
-        question = Question(worker.name, self._world.now, asked)
-        self._streams.submits(worker.name, number, query, question)
+        question = kind(worker.name, self._world.now, asked)
+        self._streams.submits(worker.name, number, what, question)
         return question
 
     def is_answered(self, worker: Worker, question: Question, outcome: Completed) -> None:

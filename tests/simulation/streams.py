@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from flask_rooms.protocol.messages import Change, Emit, Operation
+from flask_rooms.protocol.messages import Change, Emit, Operation, Tell
 from flask_rooms.protocol.node import Deliver
 from tests.simulation.demands import demand
 
@@ -84,7 +84,7 @@ class Streams(Generic[T]):
 
     def _lasts(self, sender: str, number: int) -> bool:
         # The caller of a query is told that it has failed.
-        return isinstance(self.submitted[sender, number][0], Change | Emit)
+        return isinstance(self.submitted[sender, number][0], Change | Emit | Tell)
 
     def moves_on(
         self, old: str, new: str, waiting: list[tuple[int, Operation]], *, may_drop: bool

@@ -15,6 +15,7 @@ from flask_rooms import ConfigurationError, InvalidArgument, Outcome, Rooms, Unc
 from flask_rooms.errors import BackendUnavailable, InvalidData
 from flask_rooms.globals import parts_of, sockets
 from flask_rooms.membership import notifications
+from flask_rooms.protocol.messages import Tell
 from flask_rooms.results import Told
 from flask_rooms.testing import LocalCluster, Worker, cluster
 from tests.support.apps import PATIENCE
@@ -258,3 +259,21 @@ def test_what_is_registered_is_a_function_and_what_is_called_back_too(
     with pytest.raises(ConfigurationError, match="on_tell takes a function"):
         Rooms().on_tell("news")(1)  # type: ignore[type-var]
     network.refuses(InvalidArgument, lambda: rooms_of(network.here).tell("news", 1, 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.mode_independent
+@pytest.mark.parametrize(
+    "packet",
+    [(), ("",), (b"\xff",), ("2",), ('2["news"',), ('2["news"]',), ("51-2[]",), ("9" * 50,)],
+)
+def test_a_message_whose_data_cannot_be_read_is_logged_and_ignored(
+    workers: LocalCluster, packet: tuple[str | bytes, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A compromised worker may send it."""
+    parts = parts_of(workers[0].app)
+
+    parts.cluster.calls.tell(Tell("news", packet), lambda: True).result(PATIENCE)
+    rooms_of(workers[0]).tell("news", "after").result(PATIENCE)
+
+    assert heard(workers[1]) == ["after"]
+    assert "A handler of the message 'news' has failed." in caplog.text
