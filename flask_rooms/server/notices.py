@@ -29,6 +29,10 @@ _UWSGI_THREADS = (
     "This worker of uWSGI serves one request at a time, and the first client that connects takes "
     "it whole: start uWSGI with --enable-threads and --threads 100."
 )
+_UWSGI_WEBSOCKET = (
+    "uWSGI has no WebSocket here, and SocketIO(transports=...) leaves out polling, so no client "
+    'can connect: add "polling", or use gunicorn with --worker-class gthread.'
+)
 _WAITRESS = (
     "waitress has few threads and no WebSocket, so a few clients that wait take them all: serve "
     "the application with gunicorn, or with rooms.socketio.run(app)."
@@ -75,7 +79,9 @@ def of_uwsgi(options: Mapping[str, Any], processes: int, needs: Needs) -> list[s
     more = needs.of_workers("uWSGI", processes)
     if "gevent" in options:
         return [_UWSGI_GEVENT, *more]
-    return [_UWSGI_THREADS] * (int(options.get("threads", 1)) < 2) + more
+    one_at_a_time = int(options.get("threads", 1)) < 2
+    found = [(one_at_a_time, _UWSGI_THREADS), (not needs.polling, _UWSGI_WEBSOCKET)]
+    return [text for applies, text in found if applies] + more
 
 
 def of_request(environ: Mapping[str, Any]) -> list[str]:

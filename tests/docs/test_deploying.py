@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -123,6 +124,39 @@ def test_the_acl_of_redis_is_enough(tmp_path: Path) -> None:
         assert_two_workers_know_each_other(url)
 
         assert admin.acl_log() == []
+
+
+@pytest.mark.usefixtures("redis_broker")  # which says what is missing
+def test_a_unix_socket_with_a_password_connects_the_workers(tmp_path: Path) -> None:
+    program, place = shutil.which("redis-server"), tmp_path / "redis.sock"
+    assert program is not None
+    command = [program, "--port", "0", "--unixsocket", str(place), "--requirepass", "password"]
+    (url,) = re.findall(r"`(redis\+socket://\S+)`", PAGE)
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(place)
+            assert_two_workers_know_each_other(url.replace("/run/redis/redis.sock", str(place)))
+        finally:
+            process.terminate()
+
+
+def _wait_for(place: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not place.exists():
+        assert time.monotonic() < deadline, "Redis has not started"
+        time.sleep(0.02)
+
+
+def test_the_extras_that_the_page_installs_are_there() -> None:
+    named = {
+        name
+        for extras in re.findall(r"Flask-Rooms\[([\w,]+)\]", PAGE)
+        for name in extras.split(",")
+    }
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+    assert named == {"redis", "gevent"}
+    assert all(re.search(rf"^{name} = \[", project, re.MULTILINE) for name in named)
 
 
 def test_the_permissions_of_rabbitmq_are_enough(amqp_broker: Broker) -> None:

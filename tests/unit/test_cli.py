@@ -20,6 +20,7 @@ from flask import Flask
 import flask_rooms
 from flask_rooms import Answer, Rooms
 from flask_rooms.api.check import ONLY_ITSELF, STATUSES, kind_of_error
+from flask_rooms.cli.completion import complete_room
 from flask_rooms.globals import parts_of
 from flask_rooms.protocol.ids import new_sid
 from flask_rooms.protocol.messages import Change
@@ -308,6 +309,50 @@ def test_what_is_printed(local: LocalCluster) -> None:
     worker.rooms.guard("vip")(lambda: False)
     parts_of(worker.app).registry.apply(Change("join", "/", (sid,), ("vip",)))
     assert output("recheck", "vip") == "changed: 1, unchanged: 0\n"
+
+
+#: Command -> its arguments, and the keys of the JSON that it prints.
+ANSWER, OUTCOME = {"value", "complete", "missing"}, {"changed", "unchanged", "unknown"}
+AS_JSON: dict[str, tuple[list[str], set[str]]] = {
+    "workers": ([], ANSWER | {"this"}),
+    "list": ([], ANSWER),
+    "members": (["red"], ANSWER),
+    "show": (["red"], ANSWER | {"users"}),
+    "of": (["SID"], ANSWER),
+    "top": (["--count", "1"], {"workers", "rooms", "complete", "missing"}),
+    "join": (["red", "SID"], OUTCOME),
+    "leave": (["red", "SID"], OUTCOME),
+    "leave-all": (["red"], OUTCOME),
+    "disconnect": (["SID"], OUTCOME),
+    "recheck": (["red"], OUTCOME),
+    "broadcast": (["red", "news"], {"workers", "complete", "missing"}),
+    "blast": (["news"], {"workers", "complete", "missing"}),
+    "check": ([], {"kind", "status", "message", "this", "backend", "workers"}),
+}
+
+
+def test_every_command_prints_json_and_exits_with_its_status(local: LocalCluster) -> None:
+    worker = local.worker()
+    assert set(worker.app.cli.commands["rooms"].commands) == set(AS_JSON)  # type: ignore[attr-defined]
+    for command, (arguments, keys) in AS_JSON.items():
+        sid = worker.connect().sid
+        worker.sockets.join(sid, "red")
+        arguments = [sid if one == "SID" else one for one in arguments]
+
+        result = invoke(worker, command, *arguments, "--json")
+
+        told = json.loads(result.stdout)
+        assert keys <= set(told), command
+        assert result.exit_code == (STATUSES["memory"] if command == "check" else 0), command
+
+
+def test_every_name_of_a_room_is_completed(local: LocalCluster) -> None:
+    group: Any = local.worker().app.cli.commands["rooms"]
+    names = [one for command in group.commands.values() for one in command.params]
+
+    completed = {one.name for one in names if one._custom_shell_complete is complete_room}
+    assert completed >= {"room"}
+    assert all(one._custom_shell_complete is complete_room for one in names if one.name == "room")
 
 
 def test_a_check_of_one_process_says_that_there_is_no_more_to_see(local: LocalCluster) -> None:

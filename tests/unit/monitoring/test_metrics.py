@@ -6,16 +6,20 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
+import msgpack
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flask_rooms import BackendUnavailable, Refused, Rooms, Unconfirmed, monitoring, signals
 from flask_rooms.backends import MemoryBackend
 from flask_rooms.globals import parts_of
+from flask_rooms.membership import notifications
+from flask_rooms.protocol.codec import VERSION
 from flask_rooms.protocol.ids import new_sid
-from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence, make_app
+from tests.support.apps import PATIENCE, SECRET, LocalCluster, Worker, eventually, fence, make_app
 from tests.support.documents import ROOT
 from tests.support.faults import FaultyBackend
+from tests.support.signing import signed
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -73,10 +77,15 @@ class Pair:
         eventually(self.here, lambda: samples_of(self.here).get(key, 0) > before)
 
 
-@pytest.fixture(name="pair")
-def _pair() -> Iterator[Pair]:
+@pytest.fixture(name="cluster")
+def _cluster() -> Iterator[LocalCluster]:
     with LocalCluster() as cluster:
-        yield Pair(cluster)
+        yield cluster
+
+
+@pytest.fixture(name="pair")
+def _pair(cluster: LocalCluster) -> Pair:
+    return Pair(cluster)
 
 
 def test_sockets_rooms_memberships_and_users_are_those_of_this_worker(pair: Pair) -> None:
@@ -186,21 +195,58 @@ def test_reconnects_and_restarts_are_counted(pair: Pair) -> None:
     pair.moves(lambda: pair.here.cluster.restart("as the test wants it"), "restarts_total")
 
 
-def test_a_dropped_message_is_counted_by_its_reason(pair: Pair) -> None:
+def of_a_worker(body: object) -> bytes:
+    """Return what a worker with the key has sent."""
+    return signed(msgpack.packb(body), SECRET, "flask-rooms")
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"nonsense", "unsigned"),
+        (bytes(3_000_000), "oversized"),
+        (of_a_worker([0, "old", "", 1, [], None, None]), "version"),
+        (of_a_worker([VERSION, "new"]), "malformed"),
+    ],
+    ids=["unsigned", "oversized", "version", "malformed"],
+)
+def test_a_dropped_message_is_counted_by_its_reason(
+    pair: Pair, payload: bytes, reason: str
+) -> None:
     intruder = MemoryBackend("flask-rooms", hub=pair.cluster.hub.removeprefix("memory://"))
     intruder.open()
 
-    pair.moves(lambda: intruder.publish(b"nonsense"), "dropped_messages_total", "unsigned")
+    pair.moves(lambda: intruder.publish(payload), "dropped_messages_total", reason)
     intruder.close()
 
 
-def test_a_refusal_is_counted_by_its_limit(pair: Pair) -> None:
-    for n in range(20):
-        pair.mine.connect(f"/{n}")  # most are unknown
-    refusals = parts_of(pair.here.app).refusals
+def test_a_refusal_is_counted_by_its_limit(cluster: LocalCluster) -> None:
+    app = make_app()
+    app.register_blueprint(monitoring.blueprint())
+    worker = cluster.worker(app, rooms_per_socket=1)
+    client = worker.connect()
+    limit = ("refusals_total", "rooms_per_socket")
+    assert limit not in samples_of(worker)
 
-    moved = pair.moved_by(lambda: refusals.count("unread_bytes"))
-    assert moved == {("refusals_total", "unread_bytes"): 1}
+    with pytest.raises(Refused):
+        worker.sockets.join(client.sid, ["red", "blue"]).result(PATIENCE)
+
+    assert samples_of(worker)[limit] == 1
+
+
+def test_signals_that_are_not_sent_are_counted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "WAITING", 0)
+
+    with signals.joined.connected_to(lambda sender, **about: None, sender=pair.here.app):
+        pair.moves(lambda: pair.here.sockets.join(pair.mine.sid, "red"), "dropped_signals_total")
+
+
+def test_a_broker_that_is_down_is_told(pair: Pair) -> None:
+    pair.backend.down = True
+    pair.here.sockets.broadcast("red", "news")
+
+    found = samples_of(pair.here)
+    assert (found[("broker_up",)], found[("ready",)]) == (0, 0)
 
 
 def test_failures_of_receivers_of_signals_are_counted(pair: Pair) -> None:

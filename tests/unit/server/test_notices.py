@@ -55,16 +55,17 @@ def test_gunicorn(config: Config, needs: Needs, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "processes", "words"),
+    ("options", "processes", "needs", "words"),
     [
-        ({"enable-threads": True}, 1, ["--threads 100"]),
-        ({"threads": b"8"}, 1, []),
-        ({"gevent": b"100"}, 1, ["hang in uWSGI's own loop"]),
-        ({"threads": b"8"}, 2, ["uWSGI has started 2 workers, and", "2 workers on one port"]),
+        ({"enable-threads": True}, 1, ALL, ["--threads 100"]),
+        ({"threads": b"8"}, 1, ALL, []),
+        ({"gevent": b"100"}, 1, ALL, ["hang in uWSGI's own loop"]),
+        ({"threads": b"8"}, 2, ALL, ["uWSGI has started 2 workers, and", "2 workers on one port"]),
+        ({"threads": b"8"}, 1, NOTHING, ["uWSGI has no WebSocket here"]),
     ],
 )
-def test_uwsgi(options: dict[str, Any], processes: int, words: list[str]) -> None:
-    found = of_uwsgi(options, processes, ALL)
+def test_uwsgi(options: dict[str, Any], processes: int, needs: Needs, words: list[str]) -> None:
+    found = of_uwsgi(options, processes, needs)
 
     assert len(found) == len(words)
     assert all(word in notice for word, notice in zip(words, found, strict=True))
