@@ -69,4 +69,6 @@ class GuardedChanges:
         guards = self._guards.guarded(rooms)
         if not guards:
             return ()
-        return tuple(sid for sid in sids if not may_join(guards, namespace, sid, self._call))
+        refused = [sid for sid in sids if not may_join(guards, namespace, sid, self._call)]
+        # No guard has decided about a socket that left before it was asked.
+        return tuple(sid for sid in refused if self._registry.get(namespace, sid) is not None)

@@ -495,6 +495,31 @@ def test_a_socket_that_goes_while_its_guard_is_asked_is_unknown(
     assert there.sockets.count("team:7").value == 0
 
 
+def test_a_socket_that_goes_before_a_guard_is_asked_is_unknown(
+    there: Worker, here: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not said to be refused, since that guard has decided nothing."""
+    asked: list[str] = []
+    client = there.connect()
+
+    @there.rooms.guard("first")
+    def first() -> bool:
+        asked.append("first")
+        client.disconnect()
+        return True
+
+    @there.rooms.guard("second")
+    def second() -> bool:
+        asked.append("second")
+        return True
+
+    outcome = here.sockets.join(client.sid, ["first", "second"]).result(PATIENCE)
+
+    assert outcome == Outcome(unknown=(client.sid,))
+    assert asked == ["first"]
+    assert not caplog.messages
+
+
 def test_a_slow_guard_holds_up_no_other_call(
     joining: Any, there: Worker, here: Worker, teams: Teams
 ) -> None:

@@ -16,7 +16,7 @@ from socketio.packet import DISCONNECT, Packet
 from flask_rooms import Outcome, Unconfirmed, sockets
 from flask_rooms.globals import parts_of
 from flask_rooms.protocol.ids import new_sid, new_worker_name
-from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, fence, in_thread
+from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, eventually, fence, in_thread
 from tests.support.faults import FaultyBackend
 
 Logged = queue.Queue[logging.LogRecord]
@@ -419,6 +419,7 @@ def test_a_client_that_hangs_up_as_soon_as_it_is_disconnected(
 def test_a_client_that_hangs_up_while_its_handler_runs(
     network: WorkersThatDisconnect, go_on: threading.Event
 ) -> None:
+    """Nothing is counted as running afterwards, or a worker that ends would wait for it."""
     running = threading.Event()
 
     @network.there.socketio.on("disconnect")
@@ -436,6 +437,7 @@ def test_a_client_that_hangs_up_while_its_handler_runs(
     assert network.next_gone() == (network.bob.sid, rooms, "server disconnect")
     network.assert_no_more()
     assert network.bob.eio_sid not in network.there.socketio.server.environ
+    eventually(network.there, lambda: parts_of(network.there.app).disconnects.are_done)
 
 
 @pytest.mark.parametrize("leave", ["leaves", "hangs up"])
@@ -465,6 +467,7 @@ def test_a_client_that_is_going_by_itself(
     assert (sid, rooms) == (network.bob.sid, sorted([network.bob.sid, "red", "blue"]))
     assert reason == ("client disconnect" if leave == "leaves" else "transport close")
     network.assert_no_more()
+    eventually(network.there, lambda: parts_of(network.there.app).disconnects.are_done)
 
 
 def test_many_that_go_by_themselves_and_are_disconnected_at_once(
