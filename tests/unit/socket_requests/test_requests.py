@@ -200,6 +200,8 @@ def test_max_content_length_holds(worker: Worker) -> None:
         pytest.param(lambda: ("", 204), "", id="nothing"),
         pytest.param(lambda: Response(b"\xff\x00", mimetype="image/png"), b"\xff\x00", id="bytes"),
         pytest.param(lambda: Response(b"\xff", mimetype="text/plain"), b"\xff", id="not text"),
+        pytest.param(lambda: Response(b"GIF", mimetype="image/gif"), b"GIF", id="bytes like text"),
+        pytest.param(lambda: Response("text", content_type=""), "text", id="of no type"),
         pytest.param(
             lambda: Response("{", mimetype="application/json"), b"{", id="not the json it says"
         ),
