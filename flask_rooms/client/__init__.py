@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 
+from engineio.payload import Payload
 from socketio.exceptions import BadNamespaceError
 
 from flask_rooms.client.presence import OnPresence, PresenceDifference, PresenceLists
@@ -47,6 +48,9 @@ POLL_INTERVAL = 0.05
 
 #: How many requests of a client may be unanswered at once; the rest waits in the client, in order.
 WINDOW = 64
+#: How many packets a response to a poll may have. python-engineio's clients take 16, and end their
+#: connection at the 17th, although a server sends all that waits.
+POLLED_PACKETS = 5000
 
 # What a request waits for, as RequestTimeout names it.
 _CONNECTION, _ANSWER = "connection for", "answer to"
@@ -75,6 +79,7 @@ class _Verbs(ABC, Generic[R]):
         headers: Mapping[str, Any] | None = None,
         namespace: str | None = None,
     ) -> None:
+        Payload.max_decode_packets = max(Payload.max_decode_packets, POLLED_PACKETS)
         self._sio = sio
         self._simple = hasattr(sio, "client_class")
         self._timeout = timeout

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 import socketio
+from engineio.payload import Payload
 
 from flask_rooms import RoomsError
 from flask_rooms.client import (
@@ -290,6 +291,17 @@ def test_errors_can_be_sent_to_another_process() -> None:
     assert (failed.status, failed.body, failed.headers) == (404, "text", {"a": "b"})
     assert str(failed) == str(error) == "The answer to GET /tea has status 404."
     assert str(RequestFailed(404, "text", {})) == "The answer has status 404."
+
+
+def test_a_client_that_polls_takes_the_responses_to_all_requests_of_a_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Payload, "max_decode_packets", 16)  # as in a process without a server
+
+    RoomsClient(socketio.Client(handle_sigint=False))
+
+    payload = "\x1e".join(["43[1]"] * WINDOW)
+    assert len(Payload(encoded_payload=payload).packets) == WINDOW
 
 
 def test_many_requests_at_once_are_sent_within_a_window(program: Program) -> None:
