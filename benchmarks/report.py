@@ -72,7 +72,7 @@ def _versions(records: Iterable[Record]) -> str:
 
 def _scale_rows(path: Path) -> list[tuple[str, str, float]]:
     """Return workers, event and MB of each row that `scale` has printed."""
-    row = re.compile(r"\| (\d+) \| (.+) \| [\d,]+ \| ([\d,.]+) \|")
+    row = re.compile(r"\| (\d+) \| (.+) \| [\d,]+ \| ([\d,.]+) \| .*\|")
     found = map(row.fullmatch, path.read_text(encoding="utf-8").splitlines())
     return [(one[1], one[2], float(one[3].replace(",", ""))) for one in found if one]
 

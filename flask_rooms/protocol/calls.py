@@ -160,6 +160,10 @@ class PendingCalls:
         pending = self._pending[number]
         return pending.audience is not None and pending.present + 1 >= pending.audience[0]
 
+    def awaits_nobody_met(self, number: int) -> bool:
+        """Whether all workers that have been met have answered an operation."""
+        return not self._pending[number].awaited
+
     def mark_dead(self, name: str) -> list[int]:
         """Await a worker no longer; return the numbers of the operations that did."""
         return [number for number, one in self._pending.items() if one.mark_dead(name)]

@@ -15,6 +15,7 @@ import msgpack
 
 from flask_rooms.protocol.messages import (
     NO_OPTIONS,
+    NOWHERE,
     About,
     Absent,
     Acknowledged,
@@ -39,7 +40,7 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.signing import BadSignature, Signer
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
-VERSION = 3
+VERSION = 4
 #: The highest number: no stream reaches it, and the sum of two can be encoded.
 HIGHEST = 2**63 - 1
 #: The most characters of a trace, all of them ASCII; W3C's `traceparent` has 55.
@@ -116,13 +117,6 @@ def _seconds(value: Any) -> float:
     return value
 
 
-def _table(item: _Check) -> _Check:
-    def check(value: Any) -> dict[str, Any]:
-        return {_text(key): item(one) for key, one in _exactly(dict)(value).items()}
-
-    return check
-
-
 def _audience(value: Any) -> Any:
     if type(value) is list and len(value) == 1:
         return User(_text(value[0]))
@@ -158,6 +152,7 @@ def _trace(value: Any) -> Any:
 _text = _exactly(str)
 _room = _one_of(str, int)
 _operations = _many(_exactly(bytes))
+_names = _many(_text)
 _packet = _many(_one_of(str, bytes))
 _action = _word("join", "leave", "leave_all", "disconnect", "recheck", "set_data")
 _kind = _word("members", "users", "rooms", "rooms_of", "describe", "count", "statistics")
@@ -270,37 +265,31 @@ def _decode_fields(code: Any, fields: list[Any]) -> Operation | None:
     return kind(*[check(value) for check, value in zip(checks, fields, strict=False)])
 
 
+def _pack_heartbeat(beat: Heartbeat) -> list[Any]:
+    """Return the fields on the wire; the last ones, which are seldom set, are left out."""
+    fields: list[Any] = [beat.beat, beat.oldest, float(beat.age), beat.view]
+    if beat.dead or beat.asks or beat.about != NOWHERE:
+        about = beat.about
+        where = [about.host, about.pid, about.version, float(about.interval)]
+        fields += [beat.asks, beat.dead, None if about == NOWHERE else where]
+    return fields
+
+
 def _heartbeat(value: Any) -> Heartbeat:
-    if type(value) is not list or len(value) < 9:
+    if type(value) is not list or not (len(value) == 4 or len(value) >= 7):
         raise BadMessage("malformed")
-    beat, oldest, fresh = (_number(one) for one in value[:3])
-    return Heartbeat(
-        beat,
-        _seconds(value[3]),
-        oldest,
-        fresh,
-        _table(_number)(value[4]),
-        _about(value[5]),
-        asks=_exactly(bool)(value[6]),
-        vouches=_exactly(bool)(value[7]),
-        heard=_table(_number)(value[8]),
-    )
+    beat, oldest, age, view = _number(value[0]), _number(value[1]), _seconds(value[2]), value[3]
+    if len(value) == 4:
+        return Heartbeat(beat, age, oldest, _number(view))
+    asks, dead = _exactly(bool)(value[4]), _names(value[5])
+    about = _optional(_about)(value[6]) or NOWHERE
+    return Heartbeat(beat, age, oldest, _number(view), dead, asks, about)
 
 
 def _direct(value: Any) -> Direct:
-    if type(value) is not list or len(value) < 8:
+    if type(value) is not list or len(value) < len(_DIRECT):
         raise BadMessage("malformed")
-    serial, oldest, first = (_number(one) for one in value[:3])
-    return Direct(
-        serial,
-        oldest,
-        first,
-        _operations(value[3]),
-        _number(value[4]),
-        reports=_exactly(bool)(value[5]),
-        probes=_exactly(bool)(value[6]),
-        nack=_optional(_range)(value[7]),
-    )
+    return Direct(*[check(one) for check, one in zip(_DIRECT, value, strict=False)])
 
 
 def _range(value: Any) -> tuple[int, int]:
@@ -313,6 +302,14 @@ def _about(value: Any) -> About:
     if type(value) is not list or len(value) < 4:
         raise BadMessage("malformed")
     return About(_text(value[0]), _number(value[1]), _text(value[2]), _seconds(value[3]))
+
+
+#: A check for each field of Direct.
+_DIRECT: tuple[_Check, ...] = (
+    *(_number, _number, _number, _operations, _number, _number, _number),
+    *(_exactly(bool), _exactly(bool), _optional(_range)),
+    *(_number, _exactly(bool), _optional(_names)),
+)
 
 
 def _pack(value: Any) -> bytes:
@@ -349,18 +346,7 @@ class Codec:
         beat = frame.heartbeat
         body = [VERSION, frame.sender, frame.to, frame.first, frame.operations, None, None]
         if beat is not None:
-            about = beat.about
-            body[5] = [
-                beat.beat,
-                beat.oldest,
-                beat.fresh,
-                float(beat.age),
-                dict(beat.stream_starts),
-                [about.host, about.pid, about.version, float(about.interval)],
-                beat.asks,
-                beat.vouches,
-                dict(beat.heard),
-            ]
+            body[5] = _pack_heartbeat(beat)
         direct = frame.direct
         if direct is not None:
             body[6] = [getattr(direct, name) for name in direct.__dataclass_fields__]

@@ -60,11 +60,6 @@ class Delivery:
         self._links.pop(name, None)
         self._due.pop(name, None)
 
-    @property
-    def stream_starts(self) -> dict[str, int]:
-        """Peer -> the first own operation that is meant for it."""
-        return {name: link.stream_start for name, link in self._links.items()}
-
     # -- inbound --------------------------------------------------------------------------
 
     def accept(self, name: str, frame: Frame, now: float) -> tuple[int, list[bytes]]:
@@ -133,8 +128,15 @@ class Delivery:
         # Rule `empty-frames-are-numbered`: a frame without operations carries the next number.
         return Frame(sender, first, operations, beat)
 
-    def take_direct(self, sender: str, now: float) -> Frame | None:
-        """Return the next frame to publish to one worker, or None when nothing waits."""
+    def take_direct(self, sender: str, view: int, now: float) -> Frame | None:
+        """
+        Return the next frame to publish to one worker, or None when nothing waits.
+
+        Args:
+            sender: This worker's name.
+            view: Whom this worker counts as alive, as a digest.
+            now: The time.
+        """
         while self._due:
             name = next(iter(self._due))
             del self._due[name]
@@ -142,7 +144,7 @@ class Delivery:
             self._check_missed(link, now)
             if link.has_unsent:
                 self.retransmissions += link.missed is not None
-                frame = link.take(self.stream, sender, name)
+                frame = link.take(self.stream, sender, name, view)
                 if frame.direct is not None and frame.direct.answers:
                     link.sent_at = now
                     self._probe_at(now + PROBE_INTERVAL * self._clock.interval)
@@ -165,11 +167,37 @@ class Delivery:
         elif not frame.to and frame.operations:  # else it has taken none of the stream
             self.stream.give_back(frame.first)
 
-    def on_direct(self, name: str, frame: Frame) -> None:
-        """Rule `answers-to-the-asker`: take in what a peer has got of this worker, and missed."""
+    def on_direct(self, name: str, frame: Frame, view: int) -> None:
+        """
+        Rule `answers-to-the-asker`: take in what a peer has got of this worker, and missed.
+
+        Args:
+            name: The peer.
+            frame: What it has sent.
+            view: Whom this worker counts as alive, as a digest.
+        """
         if frame.direct is not None:
-            self._links[name].on_request(frame.direct)
+            self._links[name].on_request(frame.direct, view)
             self._note_unsent(name)
+
+    def introduce(self, name: str) -> None:
+        """Rule `announce-to-unmet`: tell a peer where this worker's stream starts for it."""
+        link = self._links[name]
+        link.introduces = True
+        link.probes |= link.inbound.expected is None  # it is to tell that in turn
+        self._note_unsent(name)
+
+    def ask_view(self, name: str) -> None:
+        """Rule `views-are-compared`: ask a peer how it counts this worker, and the others."""
+        self._links[name].wants_names = True
+        self._note_unsent(name)
+
+    def note_asks(self, name: str, beat: Heartbeat, vouches: bool) -> None:
+        """Rule `everybody-is-known`: answer a peer that asks, if this worker *vouches*."""
+        link = self._links[name]
+        link.asked = beat.beat if beat.asks else 0
+        link.reports |= vouches
+        self._note_unsent(name)
 
     def _note_unsent(self, name: str) -> None:
         if self._links[name].has_unsent:
@@ -193,10 +221,10 @@ class Delivery:
         """Record that an own frame has come back."""
         self.first_unechoed = max(self.first_unechoed, frame.first + len(frame.operations))
 
-    def on_beat_echo(self, beat: Heartbeat) -> None:
-        """Record what had been sent when this worker was as old as *beat* says."""
-        if not self._sent_by_age or beat.fresh > self._sent_by_age[-1][1]:
-            self._sent_by_age.append((beat.age, beat.fresh))
+    def on_beat_echo(self, fresh: int, age: float) -> None:
+        """Record which operation was the first that had not been sent at this age."""
+        if not self._sent_by_age or fresh > self._sent_by_age[-1][1]:
+            self._sent_by_age.append((age, fresh))
         while len(self._sent_by_age) > 1 and self._sent_by_age[1][1] <= self.stream.oldest:
             self._sent_by_age.popleft()
 
@@ -206,7 +234,7 @@ class Delivery:
         if len(self._echo_history) > REPAIR_LOG_ECHOES:
             self.stream.discard_before(self._echo_history.popleft())
 
-    def start_for(self, beat: Heartbeat) -> int:
+    def start_for(self, beat: Heartbeat, is_hello: bool) -> int:
         """
         Return the first own operation that a worker with this first heartbeat can have missed.
 
@@ -215,7 +243,7 @@ class Delivery:
         own echo or shortly before, so it gets an interval more, as far as the repair log still
         holds it. A worker that is older than this one gets the whole stream.
         """
-        return self.first_unechoed if beat.beat == 1 else self._start_by_age(beat.age)
+        return self.first_unechoed if is_hello else self._start_by_age(beat.age)
 
     def _start_by_age(self, age: float) -> int:
         birth = self._clock.echoed_age - age

@@ -94,6 +94,10 @@ class Link:
         expected_answer: The number of its next answer.
         reports: Whether it is to be told which answer is expected.
         probes: Whether it is to be asked which answer it expects.
+        introduces: Whether this worker is to introduce itself.
+        asked: Its latest heartbeat if it has asked in it who is alive; otherwise 0.
+        wants_names: Whether it is to be asked whom it counts as alive.
+        names: Whether it is to be told whom this worker counts as alive.
         sent_at: When the latest answers were sent to it.
         serial: That of the latest frame for it alone.
         their_serial: That of its latest frame for this worker alone.
@@ -106,6 +110,10 @@ class Link:
     expected_answer: int = 1
     reports: bool = False
     probes: bool = False
+    introduces: bool = False
+    asked: int = 0
+    wants_names: bool = False
+    names: bool = False
     sent_at: float = float("-inf")
     serial: int = 0
     their_serial: int = 0
@@ -127,11 +135,19 @@ class Link:
 
     # -- outbound -------------------------------------------------------------------------
 
-    def on_request(self, direct: Direct) -> None:
-        """Take in what the other worker has got, and what it has missed."""
+    def on_request(self, direct: Direct, view: int) -> None:
+        """
+        Take in what the other worker has got, and what it has missed.
+
+        Args:
+            direct: What it has sent to this worker alone.
+            view: Whom this worker counts as alive, as a digest.
+        """
         if direct.serial <= self.their_serial:
             return  # Rule `nacks-count-once`
         self.their_serial = direct.serial
+        self.reports |= direct.wants_names
+        self.names |= direct.wants_names and direct.view != view
         self.answers.discard_before(direct.expects)
         if direct.reports:
             self.answers.rewind(direct.expects)
@@ -150,9 +166,10 @@ class Link:
     def has_unsent(self) -> bool:
         """Whether there is something to send to it alone."""
         asks = self.reports or self.probes or self.inbound.nack is not None
+        asks |= self.introduces or self.wants_names
         return asks or self.missed is not None or self.answers.has_unsent
 
-    def take(self, stream: Stream, sender: str, to: str) -> Frame:
+    def take(self, stream: Stream, sender: str, to: str, view: int) -> Frame:
         """
         Return the next frame for the other worker alone.
 
@@ -160,6 +177,7 @@ class Link:
             stream: The operations of this worker, from which is repeated what was missed.
             sender: This worker's name.
             to: The other one's name.
+            view: Whom this worker counts as alive, as a digest.
         """
         first, operations = stream.fresh, tuple[bytes, ...]()
         answers: tuple[int, tuple[bytes, ...]] = self.answers.fresh, ()
@@ -176,11 +194,15 @@ class Link:
             self.answers.oldest,
             *answers,
             self.expected_answer,
+            self.stream_start,
+            view,
             reports=self.reports,
             probes=self.probes,
             nack=self.inbound.nack,
+            wants_names=self.wants_names,
         )
-        self.reports, self.probes, self.inbound.nack = False, False, None
+        self.reports = self.probes = self.wants_names = False
+        self.inbound.nack = None
         return Frame(sender, first, operations, to=to, direct=direct)
 
     def give_back(self, frame: Frame) -> None:
@@ -195,3 +217,6 @@ class Link:
         self.reports |= direct.reports
         self.probes |= direct.probes
         self.inbound.nack = self.inbound.nack or direct.nack
+        self.introduces |= frame.heartbeat is not None
+        self.wants_names |= direct.wants_names
+        self.names |= direct.names is not None

@@ -7,7 +7,7 @@ Which workers are alive: one state for each name, and what moves it to the next.
 | (none), reported | joining | its heartbeat is received |
 | (none), reported | ruled out | a caller is told that it does not exist |
 | (none) | foreign | its frame is of another version |
-| joining | alive | its heartbeat names this worker |
+| joining | alive | it states where its stream starts for this worker |
 | joining, alive | suspect | too many own echoes without anything new from it |
 | alive | dead | it says goodbye |
 | suspect | dead | the heartbeat that tells it so has echoed |
@@ -24,7 +24,8 @@ from enum import Enum, auto
 from itertools import filterfalse
 
 from flask_rooms.protocol.clock import MAX_MISSED_BEATS
-from flask_rooms.protocol.messages import COUNTED_DEAD, Heartbeat
+from flask_rooms.protocol.messages import Direct, Heartbeat
+from flask_rooms.protocol.views import Views
 
 #: How many ruled-out worker names are remembered. Bounded, because a caller can make up any
 #: number.
@@ -35,7 +36,7 @@ class State(Enum):
     """What another worker is for this one."""
 
     REPORTED = auto()  # never heard, but a peer counts it as alive
-    JOINING = auto()  # heard; it has not named this worker, so its stream is not applied
+    JOINING = auto()  # heard; its stream is not applied, as it has not stated where it starts
     ALIVE = auto()
     SUSPECT = auto()  # silent for too long; it is being told
     DEAD = auto()
@@ -52,7 +53,10 @@ class Peer:
         state: Which of the two.
         missed_beats: Own heartbeats that echoed since it sent anything new.
         beat: Its latest heartbeat.
-        reports: The workers that it counts as alive, and that this one had not met.
+        view: Whom it counts as alive, by its latest frame that says so.
+        viewed_at: The latest own heartbeat when it has stated that.
+        unclear_beats: Its latest heartbeats in a row with a view that is not clear.
+        asked_at: When it was last asked for the names in its view.
         has_held: Whether it has caused a quarantine; it may do so once.
         born_by: The latest time at which it can have been born.
     """
@@ -61,7 +65,10 @@ class Peer:
     state: State = State.JOINING
     missed_beats: int = 0
     beat: int = 0
-    reports: frozenset[str] = frozenset()
+    view: int = 0
+    viewed_at: int = 0
+    unclear_beats: int = 0
+    asked_at: float = float("-inf")
     has_held: bool = False
 
 
@@ -69,19 +76,24 @@ class Membership:
     """
     The states of the other workers.
 
+    Args:
+        me: This worker's name.
+
     Attributes:
         peers: Those that are joining or alive.
         audience: How many workers were connected to the broker, and when that was; or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, me: str) -> None:
         self.peers: dict[str, Peer] = {}
+        self._views = Views(me)
+        self._vouchers: dict[str, tuple[int, int]] = {}  # -> own heartbeat, and its view
+        self._vouched = 0  # the latest own heartbeat that one of them has answered
         self._suspects: dict[str, int] = {}  # -> the first own heartbeat that leaves it out
         self._dead: set[str] = set()  # never forgotten, or recorded copies would be applied again
         self._ruled_out: dict[str, float] = {}  # -> own age when it was
         self._foreign: dict[str, int] = {}  # -> own echoes since it was heard
         self._orphans: dict[str, int] = {}  # reported by one that has ended -> own echoes since
-        self._asked: dict[str, int] = {}  # worker that asks -> its heartbeat to be answered
         self.audience: tuple[int, float] | None = None
         self._heard_after_death: set[str] = set()  # since the last own heartbeat
         self._overlooked_until = float("-inf")  # own age; a worker born earlier was overlooked
@@ -112,7 +124,8 @@ class Membership:
         return frozenset(filterfalse(self.is_ruled_out, known))
 
     def _reports(self) -> frozenset[str]:
-        return frozenset[str]().union(*(peer.reports for peer in self.peers.values()))
+        views = {peer.view for peer in self.peers.values()}
+        return frozenset[str]().union(*map(self._views.names_in, views))
 
     def is_ruled_out(self, name: str) -> bool:
         """Whether no live worker can have this name, so that its socket IDs are unknown."""
@@ -133,36 +146,66 @@ class Membership:
     def add(self, name: str, born_by: float) -> Peer:
         """Count a worker as alive, whose heartbeat has been received."""
         peer = self.peers[name] = Peer(born_by)
+        self._views.add(name)
         return peer
 
-    def ask(self, name: str, beat: int) -> None:
-        """Rule `everybody-is-known`: answer a worker that asks with the next heartbeat."""
-        self._asked[name] = beat
-
-    def take_asked(self) -> dict[str, int]:
-        """Return the workers that ask, with the heartbeats to be answered; and forget them."""
-        asked, self._asked = self._asked, {}
-        return asked
-
-    def on_heartbeat(self, me: str, peer: Peer, beat: Heartbeat) -> bool | None:
-        """
-        Take in how a peer counts the workers.
-
-        Rule `evicted-start-over`: it may count this one, whose name is *me*, as dead.
-
-        Returns:
-            Whether it has named this worker; None if it counts it as dead.
-        """
+    def on_heartbeat(self, peer: Peer, beat: Heartbeat, own_beat: int) -> None:
+        """Take in how a peer counts the workers, after the own heartbeat *own_beat*."""
         peer.beat = beat.beat
-        stream_start = beat.stream_starts.get(me)
-        is_left_out = stream_start is None and peer.state is State.ALIVE
-        if stream_start == COUNTED_DEAD or is_left_out:
-            return None
-        if stream_start is not None:
-            peer.state = State.ALIVE
-        unmet = beat.stream_starts.keys() - self.peers.keys() - {me}
-        peer.reports = frozenset(n for n in unmet if beat.stream_starts[n] != COUNTED_DEAD)
-        return peer.state is State.ALIVE
+        peer.view, peer.viewed_at = beat.view, own_beat
+        peer.unclear_beats = 0 if self._views.is_clear(beat.view) else peer.unclear_beats + 1
+
+    def on_direct(self, name: str, direct: Direct, own_beat: int) -> None:
+        """Take in how a peer counts the workers, this one included; as in on_heartbeat()."""
+        peer = self.peers[name]
+        peer.state = State.ALIVE
+        peer.view, peer.viewed_at = direct.view, own_beat
+        if direct.names is not None:
+            stated = {one.view for one in self.peers.values()}
+            self._views.learn(direct.view, direct.names, stated)
+        if direct.vouches_for:
+            self._vouchers[name] = direct.vouches_for, direct.view
+
+    # -- views ----------------------------------------------------------------------------
+
+    @property
+    def view(self) -> int:
+        """A digest of the workers that this one counts as alive."""
+        return self._views.own
+
+    def counts_me(self, peer: Peer) -> bool:
+        """Rule `views-are-compared`: whether the view of a peer has this worker in it."""
+        return self._views.is_met(peer.view)
+
+    def unclear(self) -> list[str]:
+        """
+        Return peers whose views have to be asked for, one for each view.
+
+        Rule `views-are-compared`: they may count workers as alive that this one has not met. What
+        they have stated before another worker vouched is out of date.
+        """
+        recent = ((n, peer) for n, peer in self.peers.items() if peer.viewed_at >= self._vouched)
+        by_view = {peer.view: name for name, peer in recent}
+        return [name for view, name in by_view.items() if not self._views.is_clear(view)]
+
+    @property
+    def has_vouchers(self) -> bool:
+        """Whether peers have vouched, and it is not clear for whom."""
+        return bool(self._vouchers)
+
+    def take_voucher(self) -> int:
+        """
+        Return the latest own heartbeat that a peer which knows every live worker has answered.
+
+        Rule `everybody-is-known`: that counts once it is clear who is in its view. Those of them
+        that this worker has not met are known by name, also when the one that vouched ends.
+        """
+        for name, (beat, view) in list(self._vouchers.items()):
+            if self._views.is_clear(view):
+                self._vouched = max(self._vouched, beat)
+                self._orphans |= dict.fromkeys(self._views.names_in(view), 0)
+                del self._vouchers[name]
+        return self._vouched
 
     def note_foreign_version(self, name: str) -> None:
         """Rule `foreign-version-exists`: record a worker whose messages cannot be read."""
@@ -191,8 +234,10 @@ class Membership:
     def _remove(self, name: str) -> None:
         peer = self.peers.pop(name, None)
         if peer is not None:
+            self._vouchers.pop(name, None)
             # Rule `everybody-is-known`: it may have vouched that these are all.
-            self._orphans |= dict.fromkeys(peer.reports, 0)
+            self._orphans |= dict.fromkeys(self._views.names_in(peer.view), 0)
+            self._views.remove(name)
 
     def on_reconnect(self) -> None:
         """Rule `own-echo-clock`: count no echoes across an absence."""
@@ -233,7 +278,7 @@ class Membership:
         Rule `dead-are-told-again`. The same holds for one that may have been ruled out under a
         name that is forgotten.
         """
-        return beat.beat > 1 and echoed_age - beat.age <= self._overlooked_until
+        return echoed_age - beat.age <= self._overlooked_until
 
 
 def _older(by_echoes: dict[str, int]) -> dict[str, int]:

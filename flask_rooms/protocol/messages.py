@@ -8,12 +8,8 @@ tuples: each call makes several of them, and a frozen dataclass takes three time
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
-
-#: The stream start that a heartbeat states for a worker that its sender counts as dead.
-COUNTED_DEAD = 0
 
 
 @dataclass(frozen=True)
@@ -323,30 +319,27 @@ NOWHERE = About()
 @dataclass(frozen=True)
 class Heartbeat:
     """
-    The sender is alive, and counts these workers as alive or dead.
+    The sender is alive; and how it counts the others.
+
+    In a frame for a single worker it introduces the sender, and repeats its latest heartbeat.
 
     Args:
         beat: The number of this heartbeat, which tells a late copy from a new one.
         age: Seconds since the sender was born.
         oldest: The sender's first operation that it can still retransmit.
-        fresh: The sender's first operation that it had not sent before this frame.
-        stream_starts: Worker -> the sender's first operation that is meant for it, or 0 if the
-            sender counts it as dead and tells it so.
-        about: Where the sender runs.
+        view: A digest of the workers that the sender counts as alive.
+        dead: The workers that it tells that it counts them as dead.
         asks: Whether the sender does not know every live worker yet.
-        vouches: Whether *stream_starts* has every live worker, as the sender has heard them all.
-        heard: Worker that asks -> the heartbeat of it that this one answers.
+        about: Where the sender runs; told to those that have not met it.
     """
 
     beat: int
     age: float
     oldest: int
-    fresh: int
-    stream_starts: Mapping[str, int]
-    about: About = NOWHERE
+    view: int
+    dead: tuple[str, ...] = ()
     asks: bool = False
-    vouches: bool = False
-    heard: Mapping[str, int] = field(default_factory=dict)
+    about: About = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -360,9 +353,16 @@ class Direct:
         first: The number of the first answer here, or of the next one if there are none.
         answers: Consecutive answers to that worker, each encoded by encode_operation().
         expects: The number of that worker's next answer.
+        start: The sender's first operation that is meant for that worker.
+        view: As in Heartbeat.
         reports: Whether that worker is to repeat its answers from that one on, if it has them.
         probes: Whether that worker is to report in turn.
         nack: The operations that it is to repeat, from a number up to another one; or None.
+        vouches_for: The heartbeat of that worker in which it has asked, if the sender knows every
+            live worker; otherwise 0.
+        wants_names: Whether that worker is to name those that it counts as alive, if its view is
+            another one.
+        names: The workers in *view*, for one that has asked; or None.
     """
 
     serial: int
@@ -370,9 +370,14 @@ class Direct:
     first: int
     answers: tuple[bytes, ...]
     expects: int
+    start: int
+    view: int
     reports: bool = False
     probes: bool = False
     nack: tuple[int, int] | None = None
+    vouches_for: int = 0
+    wants_names: bool = False
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

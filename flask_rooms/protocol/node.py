@@ -16,18 +16,17 @@ worker that counts as alive. A worker is *unmet* until a heartbeat of it has bee
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import EchoClock
 from flask_rooms.protocol.codec import BadMessage, decode_operation, encode_operation
-from flask_rooms.protocol.delivery import Delivery
+from flask_rooms.protocol.delivery import NACK_INTERVAL, Delivery
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
     ANSWERS,
-    COUNTED_DEAD,
     NOWHERE,
     About,
     Acknowledged,
@@ -35,6 +34,7 @@ from flask_rooms.protocol.messages import (
     Answered,
     Ask,
     Change,
+    Direct,
     Done,
     Emit,
     Frame,
@@ -50,6 +50,9 @@ from flask_rooms.protocol.stream import Limits
 
 #: By how many bytes a Done may exceed the longest Change, whose socket IDs it repeats.
 DONE_ALLOWANCE = 64
+#: How many heartbeats in a row of a peer may have a view that is not clear, before it is asked
+#: whom it counts. Right after a worker has joined or died the views differ for a moment.
+UNCLEAR_BEATS = 2
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,11 @@ class Node:
         self.name = name
         self._about = about
         self._met: list[tuple[str, int]] = []
+        self._asks_again = False
         #: Whether the backend knows that there is no other worker; set before receive().
         self.alone = False
         self._clock = EchoClock(now, heartbeat)
-        self._membership = Membership()
+        self._membership = Membership(name)
         self._delivery = Delivery(limits, self._clock)
         self._calls = PendingCalls(self._membership, confirm, limits.pages)
         self._quarantine = Quarantine(name, heartbeat)
@@ -294,20 +298,15 @@ class Node:
             if beat is None:
                 self._clock.announce(now)  # an unmet sender answers with a heartbeat
                 return []
-            if self._membership.was_overlooked(beat, self._clock.echoed_age):
+            is_hello = _is_hello(frame, beat)
+            if not is_hello and self._membership.was_overlooked(beat, self._clock.echoed_age):
                 self._membership.rule_out([name], now - self._clock.born)
                 return self._receive_from_dead(frame, now)
-            peer = self._add_peer(name, beat, now)
-        # Rule `own-echo-clock`: a copy is no sign of life.
-        is_new = self._delivery.link(name).observe(frame)
-        if is_new or (beat is not None and beat.beat > peer.beat):
-            self._note_sign_of_life(peer, now)
-        # Rule `late-heartbeats-are-ignored`
-        if beat is not None and beat.beat > peer.beat:
-            evicted = self._receive_heartbeat(name, peer, beat, now)
-            if evicted is not None:
-                return [evicted]
-        self._delivery.on_direct(name, frame)
+            peer = self._add_peer(name, beat, is_hello, now)
+        evicted = self._receive_statements(frame, peer, now)
+        if evicted is not None:
+            return [evicted]
+        self._delivery.on_direct(name, frame, self._membership.view)
         events = self._receive_answers(frame, now)
         return events if self._quarantine else events + self._apply(frame, peer, now)
 
@@ -369,25 +368,39 @@ class Node:
         if now >= self._delivery.probe_due:
             self._delivery.probe(now)
         beat = self._heartbeat(now) if now >= self._clock.due else None
-        direct = self._delivery.take_direct(self.name, now) if beat is None else None
+        direct = self._take_direct(now) if beat is None else None
         return direct or self._delivery.take(self.name, beat)
 
     def _heartbeat(self, now: float) -> Heartbeat:
-        number, stream = self._clock.next_beat(now), self._delivery.stream
-        dead = dict.fromkeys(self._membership.told(), COUNTED_DEAD)
-        starts = self._delivery.stream_starts | dead
-        vouches, heard = self._vouches(now), self._membership.take_asked()
+        number = self._clock.next_beat(now)
+        beat = replace(self._statement(now), beat=number, dead=tuple(self._membership.told()))
+        self._asks_again = False
+        return beat if number == 1 else replace(beat, about=NOWHERE)
+
+    def _statement(self, now: float) -> Heartbeat:
+        """Return the latest heartbeat, as it would be now."""
         return Heartbeat(
-            number,
+            self._clock.beat,
             now - self._clock.born,
-            stream.oldest,
-            stream.fresh,
-            starts,
-            self._about,
-            asks=not self.is_settled,
-            vouches=vouches,
-            heard=heard if vouches else {},
+            self._delivery.stream.oldest,
+            self._membership.view,
+            asks=self._asks_again or not self.is_settled,
+            about=self._about,
         )
+
+    def _take_direct(self, now: float) -> Frame | None:
+        """Return the next frame to publish to one worker, with what that one wants to know."""
+        frame = self._delivery.take_direct(self.name, self._membership.view, now)
+        if frame is None or frame.direct is None:
+            return None
+        link, direct = self._delivery.link(frame.to), frame.direct
+        if link.asked and self._vouches(now):
+            direct = replace(direct, vouches_for=link.asked)
+        if link.names:
+            direct = replace(direct, names=(self.name, *self._membership.peers))
+        statement = self._statement(now) if link.introduces else None
+        link.names = link.introduces = False
+        return replace(frame, heartbeat=statement, direct=direct)
 
     def _vouches(self, now: float) -> bool:
         """Rule `everybody-is-known`: whether the peers of this worker are all live workers."""
@@ -397,7 +410,7 @@ class Node:
     def give_back(self, frame: Frame, now: float) -> None:
         """Take back a frame that could not be published; it goes out again later."""
         self._delivery.give_back(frame)
-        if frame.heartbeat is not None:
+        if frame.heartbeat is not None and not frame.to:
             self._clock.give_back(now)
 
     # -- own frames -----------------------------------------------------------------------
@@ -411,7 +424,7 @@ class Node:
         events: list[Event] = []
         beat = frame.heartbeat
         if beat is not None and self._clock.on_beat_echo(beat.beat, beat.age):
-            self._delivery.on_beat_echo(beat)
+            self._delivery.on_beat_echo(frame.first, beat.age)
             self._echo_in_quarantine(now)
             for name in self._membership.told_suspects(beat.beat):
                 events += self._mark_dead(name, now)
@@ -435,59 +448,86 @@ class Node:
 
     # -- frames of others -----------------------------------------------------------------
 
-    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Peer:
+    def _add_peer(self, name: str, beat: Heartbeat, is_hello: bool, now: float) -> Peer:
         """Count a worker as alive, and fix where this worker's stream starts for it."""
         delivery = self._delivery
+        start = delivery.start_for(beat, is_hello)
         # What echoed before the hello is not for a newcomer, unless it names that worker.
-        echoed_before = delivery.first_unechoed if beat.beat == 1 else 0
-        start = self._calls.on_peer(
-            name, delivery.start_for(beat), echoed_before, delivery.stream.oldest
-        )
+        echoed_before = delivery.first_unechoed if is_hello else 0
+        start = self._calls.on_peer(name, start, echoed_before, delivery.stream.oldest)
         delivery.add(name, start)
         self._met.append((name, start))
-        self._clock.announce(now)  # the heartbeat states where the stream starts
+        delivery.introduce(name)
         return self._membership.add(name, now - beat.age)
 
-    def _note_sign_of_life(self, peer: Peer, now: float) -> None:
+    def _note_sign_of_life(self, name: str, peer: Peer, now: float) -> None:
         if peer.missed_beats > 1:
             # Rule `announce-to-unmet`: it may have been away, and in quarantine until it is named.
-            self._clock.announce(now)
+            self._delivery.introduce(name)
         peer.missed_beats = 0
 
     def _receive_from_dead(self, frame: Frame, now: float) -> list[Event]:
         """Rule `dead-are-told-again`: one of the two workers has to start over."""
         beat = frame.heartbeat
-        if beat is not None and beat.stream_starts.get(self.name) == COUNTED_DEAD:
+        if beat is not None and self.name in beat.dead:
             return [Evicted(frame.sender, counted_dead=True)]
         self._membership.on_frame_of_dead(frame.sender)
         self._clock.announce(now)
         return []
 
+    def _receive_statements(self, frame: Frame, peer: Peer, now: float) -> Evicted | None:
+        """Take in what a peer states about itself, this worker and the others."""
+        name, beat, direct = frame.sender, frame.heartbeat, frame.direct
+        link = self._delivery.link(name)
+        is_new_direct = direct is not None and direct.serial > link.their_serial
+        # Rule `late-heartbeats-are-ignored`; a frame for this worker alone repeats the latest one.
+        is_new_beat = beat is not None and beat.beat >= peer.beat + (not is_new_direct)
+        # Rule `own-echo-clock`: a copy is no sign of life.
+        if link.observe(frame) or is_new_beat:
+            self._note_sign_of_life(name, peer, now)
+        if direct is not None and is_new_direct:
+            self._receive_direct(name, direct)
+        evicted = None
+        if beat is not None and is_new_beat:
+            evicted = self._receive_heartbeat(frame, peer, beat, now)
+        self._clock.on_voucher(self._membership.take_voucher())
+        return evicted
+
     def _receive_heartbeat(
-        self, name: str, peer: Peer, beat: Heartbeat, now: float
+        self, frame: Frame, peer: Peer, beat: Heartbeat, now: float
     ) -> Evicted | None:
-        if beat.beat > 1:
+        name = frame.sender
+        if not _is_hello(frame, beat):
             # Rule `hello-is-verified`: one that was received late, or copied, is no news.
             is_newcomer = now - beat.age > peer.born_by - self._clock.interval
             self._calls.verify(name, is_newcomer)
-        if beat.asks and self._vouches(now):
-            self._membership.ask(name, beat.beat)
-            self._clock.announce(now)
-        names_me = self._membership.on_heartbeat(self.name, peer, beat)
-        if names_me is None:
+        self._delivery.note_asks(name, beat, vouches=beat.asks and self._vouches(now))
+        if self.name in beat.dead:  # Rule `evicted-start-over`
             return Evicted(name, counted_dead=True)
-        if not names_me:
-            self._clock.announce(now)
+        self._membership.on_heartbeat(peer, beat, self._clock.beat)
+        expected = self._delivery.link(name).inbound.expected
+        if expected is None:
+            self._delivery.introduce(name)
             return None
+        if expected < beat.oldest:  # Rule `evicted-start-over`
+            return Evicted(name, counted_dead=False)
+        self._compare_views(name, peer)
+        return None
+
+    def _compare_views(self, name: str, peer: Peer) -> None:
+        """Rule `views-are-compared`: ask a peer that may not count this worker as alive."""
+        if self._membership.counts_me(peer):
+            self._release(name)
+        elif self._quarantine.awaits(name) or peer.unclear_beats >= UNCLEAR_BEATS:
+            self._delivery.ask_view(name)
+
+    def _receive_direct(self, name: str, direct: Direct) -> None:
+        """Take in how a peer counts this worker: it is alive, or would not be addressed."""
+        self._membership.on_direct(name, direct, self._clock.beat)
         inbound = self._delivery.link(name).inbound
         if inbound.expected is None:
-            inbound.expected = beat.stream_starts[self.name]  # Rule `stream-start`
-        if inbound.expected < beat.oldest:  # Rule `evicted-start-over`
-            return Evicted(name, counted_dead=False)
-        if beat.vouches:
-            self._clock.on_voucher(beat.heard.get(self.name, 0))
+            inbound.expected = direct.start  # Rule `stream-start`
         self._release(name)
-        return None
 
     def _release(self, name: str) -> None:
         if self._quarantine.release(name):
@@ -560,8 +600,7 @@ class Node:
         events: list[Event] = []
         known: frozenset[str] | None = None  # what most calls need not know
         for number in numbers:
-            is_known = self.is_settled or self._calls.has_reached_all(number)
-            if is_known and number < self._delivery.first_unechoed:
+            if number < self._delivery.first_unechoed and self._is_everybody_known(number, now):
                 known = self._membership.known_by_name if known is None else known
                 unknown = self._calls.rule_out(number, known)
                 self._membership.rule_out(unknown, now - self._clock.born)
@@ -574,6 +613,35 @@ class Node:
                     if pending.is_change:
                         self._membership.overlook(pending.began - self._clock.born)
         return events
+
+    def _is_everybody_known(self, number: int, now: float) -> bool:
+        """
+        Whether an operation concerns no worker that this one does not know at least by name.
+
+        Rule `views-are-compared`: peers are asked for the names in their views when no more
+        answers are under way, which bring their present views.
+        """
+        is_known = self.is_settled or self._calls.has_reached_all(number)
+        unclear = self._membership.unclear()
+        if is_known and not unclear:
+            return True
+        if self._calls.awaits_nobody_met(number) and (is_known or self._membership.has_vouchers):
+            for name in unclear:
+                self._ask_view(name, now)
+        return False
+
+    def _ask_view(self, name: str, now: float) -> None:
+        peer = self._membership.peers[name]
+        if now - peer.asked_at >= NACK_INTERVAL * self._clock.interval:
+            peer.asked_at = now
+            self._delivery.ask_view(name)
+            self._asks_again = True  # it may be dead: one that vouches answers in its place
+            self._clock.announce(now)
+
+
+def _is_hello(frame: Frame, beat: Heartbeat) -> bool:
+    """Whether a worker says with this heartbeat that it is new; a hello goes to all."""
+    return beat.beat == 1 and frame.direct is None
 
 
 def _decode(data: bytes) -> Operation | None:

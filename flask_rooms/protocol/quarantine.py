@@ -54,6 +54,10 @@ class Quarantine:
             self.until = now + MAX_QUARANTINE * self._interval
         self._awaited.update(names)
 
+    def awaits(self, name: str) -> bool:
+        """Whether a worker has to state how it counts this one."""
+        return name in self._awaited
+
     def release(self, *names: str) -> bool:
         """Wait no longer for these workers; return whether that ends the quarantine."""
         if not self._awaited.intersection(names):

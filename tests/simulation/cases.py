@@ -12,13 +12,16 @@ from tests.simulation.actions import (
     Connect,
     Cut,
     Empty,
+    Hang,
     Move,
+    Mute,
     Pause,
     Schedule,
     Start,
     Stop,
+    Storm,
 )
-from tests.simulation.bus import chances, number_of
+from tests.simulation.bus import Weather, chances, number_of
 
 
 def away(worker: str, start: float, end: float) -> Away:
@@ -49,13 +52,14 @@ CASES: dict[str, Schedule] = {
         Cut(12.0, ("w1",), ("w0",), 0.5),
         Move(12.4, "w0", "join", ("s0",), "r0"),
     ],
-    # w0 may have published something, and is evicted before it tries again.
+    # A publish of w0 fails, and w0 is evicted before it tries again.
     "TriedSentByNextLife": [
         Start(0.0, "w0"),
-        Start(0.0, "w1"),
-        away("w0", 5.0, 15.29),
-        Broadcast(5.1, "w0", "r0"),
-        Start(7.3, "w2"),  # so w1 sends a heartbeat at 15.32
+        Start(0.5, "w1"),
+        Mute(4.2, "w0", 20.0),
+        Storm(9.0, 3.0, Weather(delay=0.04)),  # so w1 tells w0 at 10.6, after another heartbeat
+        Hang(10.29, "w0", 0.3),
+        Broadcast(10.39, "w0", "r0"),
     ],
     # w1 vouches for w0, which is stopped, and leaves; w2 has never heard w0.
     "VouchedNamesForgotten": [
@@ -64,18 +68,18 @@ CASES: dict[str, Schedule] = {
         Connect(3.0, "s0", "w0", (Move(3.0, "w0", "join", ("s0",), "r0"),)),
         Pause(10.0, "w0", 4.5),
         Start(10.1, "w2"),
+        Move(10.3, "w2", "leave", ("s0",), "r1"),  # so w2 asks w1 whom it counts as alive
         Stop(10.5, "w1"),
         Move(10.6, "w2", "leave", ("s0",), "r0"),
     ],
-    # w0 leaves s0 and then broadcasts, is evicted, and may have published the leave.
+    # w0 leaves s0 and then broadcasts, and is evicted while the publish of the leave hangs.
     "CarriedBehindUnconfirmed": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         Connect(3.0, "s0", "w1", (Move(3.0, "w1", "join", ("s0",), "r0"),)),
-        away("w0", 5.0, 15.29),
+        Hang(5.05, "w0", 12.0),
         Move(5.1, "w0", "leave", ("s0",), "r0"),
         Broadcast(5.2, "w0", "r0"),
-        Start(7.3, "w2"),
     ],
     # w1 reports s0 of w0 as unknown while w0 and w2 are away; both come back at once.
     "NoQuarantine": [

@@ -197,7 +197,7 @@ class Changes:
         """A call has timed out."""
         call.outcome = outcome
         self.gives_up(call)
-        check_missing(self._world, call.caller, outcome)
+        check_missing(self._world, call.caller, outcome, call.thinks)
 
     def gives_up(self, call: Call) -> None:
         """The outcome of a call is no longer awaited."""
@@ -237,14 +237,14 @@ def check_time(world: World, call: Call | Question) -> None:
     demand("answered at once", takes < AT_ONCE or not well, f"{call} took {takes:.1f} s")
 
 
-def check_missing(world: World, caller: str, outcome: TimedOut) -> None:
-    """Check that there was a reason for a call to time out."""
+def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 0.0) -> None:
+    """Check that there was a reason for a call to time out, whose guards take *thinks* seconds."""
     is_settled = world.nodes[caller].is_settled and world.now > NOTICED
     for name in outcome.missing or ("",):
         needed = CALM if is_settled else NOTICED
         needed = needed if world.can_answer(name) else FORGOTTEN
         demand(
             "confirmed when all is well",
-            world.calm_for(name) < needed or world.now < NOTICED,
+            world.calm_for(name) < needed + thinks or world.now < NOTICED,
             f"{caller} timed out on {name} without any trouble: {outcome}",
         )

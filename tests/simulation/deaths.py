@@ -6,7 +6,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Heartbeat
 from flask_rooms.protocol.node import Evicted
 from tests.simulation.broadcasts import Message
 from tests.simulation.demands import demand
@@ -40,9 +39,9 @@ class Deaths:
         self._named: defaultdict[str, set[str]] = defaultdict(set)
         self._left_out: dict[tuple[str, str], float] = {}
 
-    def beats(self, worker: Worker, heartbeat: Heartbeat) -> None:
+    def beats(self, worker: Worker) -> None:
         """A worker states which workers it counts as alive."""
-        names = {name for name, stream_start in heartbeat.stream_starts.items() if stream_start}
+        names = set(worker.node.peers)
         for name in self._named[worker.name] - names:
             self._left_out[worker.name, name] = self._world.now
             if self._world.lives(name):

@@ -33,6 +33,7 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.stream import Limits, Stream
+from flask_rooms.protocol.views import Views
 from tests.simulation.cases import CASES
 from tests.simulation.changes import HEARTBEAT, Call
 from tests.simulation.generator import generate
@@ -42,7 +43,9 @@ from tests.simulation.world import WIDE, Outcome, Worker, World, make_node
 from tests.simulation.worlds import PLANS, Found, Plan, explore
 
 #: A Node, one of its parts, or a World whose drivers break a rule.
-Part: TypeAlias = Node | EchoClock | Membership | Delivery | PendingCalls | Quarantine | Stream
+Part: TypeAlias = (
+    Node | EchoClock | Membership | Views | Delivery | PendingCalls | Quarantine | Stream
+)
 Mutant: TypeAlias = type[Part] | type[World]
 M = TypeVar("M", bound=Mutant)
 
@@ -92,8 +95,8 @@ class NoNacks(Delivery):
 class NoRetransmission(Delivery):
     """Nacks are ignored."""
 
-    def on_direct(self, name: str, frame: Frame) -> None:
-        super().on_direct(name, frame)
+    def on_direct(self, name: str, frame: Frame, view: int) -> None:
+        super().on_direct(name, frame, view)
         self.link(name).missed = None
 
 
@@ -101,8 +104,8 @@ class NoRetransmission(Delivery):
 class AnswersNotRepeated(Delivery):
     """An answer that has not arrived is not sent again."""
 
-    def on_direct(self, name: str, frame: Frame) -> None:
-        super().on_direct(name, frame)
+    def on_direct(self, name: str, frame: Frame, view: int) -> None:
+        super().on_direct(name, frame, view)
         answers = self.link(name).answers
         answers._cursor = answers.fresh
 
@@ -200,8 +203,7 @@ class UnknownAtOnce(Node):
     def _resolve(self, numbers: Any, now: float) -> list[Event]:
         self._clock._count = self._delivery.first_unechoed = sys.maxsize
         self._membership._orphans.clear()
-        for peer in self._membership.peers.values():
-            peer.reports = frozenset()
+        self._membership._views.__class__ = UnknownThoughReported
         return super()._resolve(numbers, now)
 
 
@@ -267,7 +269,8 @@ class VouchedNamesForgotten(Membership):
     """The workers that one has reported are forgotten when it leaves."""
 
     def _remove(self, name: str) -> None:
-        self.peers.pop(name, None)
+        super()._remove(name)
+        self._orphans.clear()
 
 
 @breaks("everybody-is-known")
@@ -309,13 +312,30 @@ class CarriedBehindUnconfirmed(PendingCalls):
 
 
 @breaks("unknown-takes-knowing")
-class UnknownThoughReported(Node):
+class UnknownThoughReported(Views):
     """(c) Other workers may name it."""
 
-    def _resolve(self, numbers: Any, now: float) -> list[Event]:
-        for peer in self._membership.peers.values():
-            peer.reports = frozenset()
-        return super()._resolve(numbers, now)
+    def is_clear(self, view: int) -> bool:
+        return True
+
+    def names_in(self, view: int) -> frozenset[str]:
+        return frozenset()
+
+
+@breaks("views-are-compared")
+class UnclearViewsIgnored(Views):
+    """Nobody is taken to be in a view whose names are not known."""
+
+    def is_clear(self, view: int) -> bool:
+        return True
+
+
+@breaks("views-are-compared")
+class NamesNotAsked(Delivery):
+    """A worker is not asked for the names in its view."""
+
+    def ask_view(self, name: str) -> None:
+        pass
 
 
 @breaks("dead-are-told-again")
@@ -349,9 +369,9 @@ class UnnamedApplied(Node):
 class NewcomerStartsTooLate(Node):
     """The stream starts too late for a newcomer."""
 
-    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Peer:
-        peer = super()._add_peer(name, beat, now)
-        if beat.beat == 1:
+    def _add_peer(self, name: str, beat: Heartbeat, is_hello: bool, now: float) -> Peer:
+        peer = super()._add_peer(name, beat, is_hello, now)
+        if is_hello:
             self._delivery.link(name).stream_start = self._delivery.stream.next
         return peer
 
@@ -360,8 +380,8 @@ class NewcomerStartsTooLate(Node):
 class StreamStartOffByOne(Node):
     """The stream starts one operation too late."""
 
-    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Peer:
-        peer = super()._add_peer(name, beat, now)
+    def _add_peer(self, name: str, beat: Heartbeat, is_hello: bool, now: float) -> Peer:
+        peer = super()._add_peer(name, beat, is_hello, now)
         self._delivery.link(name).stream_start += 1
         return peer
 
@@ -378,9 +398,9 @@ class LostHelloStartsNow(Delivery):
 class PendingCallsLeftOut(Node):
     """A pending call for an unmet worker is not in its stream."""
 
-    def _add_peer(self, name: str, beat: Heartbeat, now: float) -> Peer:
-        peer = super()._add_peer(name, beat, now)
-        self._delivery.link(name).stream_start = self._delivery.start_for(beat)
+    def _add_peer(self, name: str, beat: Heartbeat, is_hello: bool, now: float) -> Peer:
+        peer = super()._add_peer(name, beat, is_hello, now)
+        self._delivery.link(name).stream_start = self._delivery.start_for(beat, is_hello)
         return peer
 
 
@@ -474,7 +494,7 @@ class DeadNotToldFirst(Node):
 
 @breaks("dead-are-told-first")
 class SuspectsNotNamed(Membership):
-    """Suspects are left out, and not named with 0."""
+    """Suspects are not named as dead."""
 
     def told(self) -> set[str]:
         return super().told() - self._suspects.keys()
@@ -671,7 +691,8 @@ class _NoLanes(Lanes):
 def make_broken(mutant: Mutant | None, worker: str, now: float, limits: Limits) -> Node:
     """Return a node with the part whose rule is broken turned into the mutant."""
     node = make_node(worker, now, limits)
-    for part in (node, *vars(node).values(), node._delivery.stream):
+    parts = (*vars(node).values(), node._delivery.stream, node._membership._views)
+    for part in (node, *parts):
         if mutant is not None and type(part) is mutant.__base__:
             part.__class__ = mutant
     return node
@@ -701,7 +722,7 @@ def first_failure(mutant: Mutant, steps: int) -> tuple[int, str] | None:
 #: The mutants that random schedules hardly ever catch -> the small world that does.
 IN_SMALL_WORLDS: dict[Mutant, str] = {
     EverybodyAnswersForOthers: "a script asks while a worker stalls and another one starts",
-    CountedBeforeAbsence: "a script is cut off while another worker starts",
+    CountedBeforeAbsence: "a script and a worker are cut off while another one starts",
     HelloBelieved: "a hello is copied while its sender stalls",
     OtherVersionsUnseen: "the version changes, and one of the old workers asks",
     LeavesUnheard: "a script sends a message and ends",

@@ -105,7 +105,7 @@ class Promises:
         """A worker tries to publish a frame."""
         self._streams.publishes(worker.name, frame.first + len(frame.operations))
         if frame.heartbeat is not None:
-            self._deaths.beats(worker, frame.heartbeat)
+            self._deaths.beats(worker)
 
     def delivers(self, worker: Worker, event: Deliver) -> Call | Message | Question:
         """A worker is about to apply an operation of another one; return what it belongs to."""

@@ -15,10 +15,6 @@ DEPTH = 4
 #: A false word of an earlier protocol: the rule without which it comes back, and where.
 FALSE_WORDS = [
     (mutations.SettledAfterTwoEchoes, "a script has a socket leave while the owner stalls"),
-    (
-        mutations.CarriedBehindUnconfirmed,
-        "a leave and a broadcast while the caller is cut off, and counts as dead",
-    ),
     (mutations.GuardsOvertaken, "a join with a guard, and a broadcast"),
 ]
 

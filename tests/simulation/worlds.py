@@ -99,10 +99,10 @@ PLANS: dict[str, Plan] = {
         (START, STALL, Fault("d", "start")),
         counts=True,
     ),
-    "a script is cut off while another worker starts": Plan(
+    "a script and a worker are cut off while another one starts": Plan(
         "b",
         (Act("c", "count"),),
-        (START, Fault("c", "cut", 1.0), Fault("d", "start")),
+        (START, Fault("b", "cut", 1.0), Fault("c", "cut", 1.0), Fault("d", "start")),
         sockets=(("d", True),),
         counts=True,
         age=3.0,

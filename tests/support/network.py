@@ -77,9 +77,9 @@ class Network:
         return frame
 
     def deliver(self, name: str, frame: Frame) -> list[Event]:
-        """Let a node receive a frame, and answer the calls in it."""
+        """Let a node receive a frame, and answer the calls in it; time passes as in the driver."""
         node = self.nodes[name]
-        events = node.receive(frame, self.now)
+        events = node.receive(frame, self.now) + node.tick(self.now)
         self.events[name] += events
         for event in events:
             if isinstance(event, Deliver) and isinstance(event.operation, Change):

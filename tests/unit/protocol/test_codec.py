@@ -25,6 +25,7 @@ from flask_rooms.protocol.codec import (
 )
 from flask_rooms.protocol.messages import (
     NO_OPTIONS,
+    NOWHERE,
     About,
     Acknowledged,
     Answered,
@@ -111,14 +112,16 @@ operations = st.one_of(
     st.just(Goodbye()),
 )
 abouts = st.builds(About, texts, numbers, texts, ages)
-starts = st.dictionaries(texts, numbers, max_size=3)
 heartbeats = st.builds(
-    Heartbeat, numbers, ages, numbers, numbers, starts, abouts, st.booleans(), st.booleans(), starts
+    Heartbeat,
+    *(numbers, ages, numbers, numbers, some(texts), st.booleans()),
+    st.just(NOWHERE) | abouts,
 )
 directs = st.builds(
     Direct,
     *(numbers, numbers, numbers, some(operations.map(encode_operation)), numbers),
-    *(st.booleans(), st.booleans(), st.none() | st.tuples(numbers, numbers)),
+    *(numbers, numbers, st.booleans(), st.booleans()),
+    *(st.none() | st.tuples(numbers, numbers), numbers, st.booleans(), st.none() | some(texts)),
 )
 frames = st.builds(
     Frame,
@@ -300,10 +303,16 @@ def test_a_frame_of_another_version_is_refused_as_such(version: Any) -> None:
     assert refused(signed([version, "worker", "", 1, [], None, None])) == "version"
 
 
-#: Beat, oldest, fresh, age, and stream starts.
-GOOD_BEAT = [1, 1, 1, 0.5, {"other": 1}]
-#: Serial, oldest, first, answers, expects, reports, probes and nack.
-GOOD_DIRECT = [1, 1, 1, [], 1, False, False, None]
+#: Beat, oldest, age and view; whether it asks, those counted as dead, and where it runs.
+GOOD_BEAT = [1, 1, 0.5, 7, False, ["other"], ["host", 5, "1.0", 2.0]]
+#: Serial, oldest, first, answers, expects, start, view, reports, probes, nack, vouches_for,
+#: wants_names and names.
+GOOD_DIRECT = [1, 1, 1, [], 1, 1, 7, False, False, None, 0, False, ["other"]]
+
+
+def test_what_the_malformed_ones_differ_from_is_well_formed() -> None:
+    for beat, direct in [(GOOD_BEAT, None), (GOOD_BEAT[:4], None), (None, GOOD_DIRECT)]:
+        assert CODEC.decode(signed([VERSION, "worker", "", 1, [], beat, direct])).sender == "worker"
 
 
 @pytest.mark.parametrize(
@@ -331,29 +340,23 @@ GOOD_DIRECT = [1, 1, 1, [], 1, False, False, None]
         pytest.param([VERSION, "worker", "", 1, ["text"], None, None], id="an operation in text"),
         pytest.param([VERSION, "worker", "", 1, [[7]], None, None], id="an operation not encoded"),
         pytest.param([VERSION, "worker", "", 1, [], [], None], id="an empty heartbeat"),
-        pytest.param([VERSION, "worker", "", 1, [], GOOD_BEAT[:4], None], id="a short heartbeat"),
-        pytest.param(
-            [VERSION, "worker", "", 1, [], [-1, *GOOD_BEAT[1:]], None], id="a negative beat"
-        ),
-        pytest.param(
-            [VERSION, "worker", "", 1, [], [*GOOD_BEAT[:4], [], *GOOD_BEAT[5:]], None],
-            id="starts: a list",
-        ),
-        pytest.param(
-            [VERSION, "worker", "", 1, [], [*GOOD_BEAT[:4], {"x": [1]}, *GOOD_BEAT[5:]], None],
-            id="starts: of lists",
-        ),
-        pytest.param(
-            [VERSION, "worker", "", 1, [], [*GOOD_BEAT[:4], {"x": -1}, *GOOD_BEAT[5:]], None],
-            id="starts: below 0",
-        ),
-        pytest.param(
-            [VERSION, "worker", "", 1, [], [*GOOD_BEAT[:4], {b"x": 1}, *GOOD_BEAT[5:]], None],
-            id="bytes name",
-        ),
+        *[
+            pytest.param([VERSION, "worker", "", 1, [], beat, None], id=f"heartbeat: {what}")
+            for what, beat in {
+                "too short": GOOD_BEAT[:3],
+                "half of the rest": GOOD_BEAT[:6],
+                "a negative number": [-1, *GOOD_BEAT[1:]],
+                "a name for a view": [*GOOD_BEAT[:3], "other", *GOOD_BEAT[4:]],
+                "a view too large": [*GOOD_BEAT[:3], 2**63, *GOOD_BEAT[4:]],
+                "a number for a bool": [*GOOD_BEAT[:4], 1, *GOOD_BEAT[5:]],
+                "a name for the dead": [*GOOD_BEAT[:5], "other", *GOOD_BEAT[6:]],
+                "bytes for a name": [*GOOD_BEAT[:5], [b"other"], *GOOD_BEAT[6:]],
+                "text for where it runs": [*GOOD_BEAT[:6], "host"],
+            }.items()
+        ],
         *[
             pytest.param(
-                [VERSION, "worker", "", 1, [], [1, 1, 1, age, *GOOD_BEAT[4:]], None],
+                [VERSION, "worker", "", 1, [], [1, 1, age, *GOOD_BEAT[3:]], None],
                 id=f"age {age}",
             )
             for age in (-1.0, math.nan, math.inf, -math.inf, True, "1.0", None)
@@ -368,9 +371,14 @@ GOOD_DIRECT = [1, 1, 1, [], 1, False, False, None]
                 "a negative serial": [-1, *GOOD_DIRECT[1:]],
                 "text for answers": [*GOOD_DIRECT[:3], "text", *GOOD_DIRECT[4:]],
                 "an answer in text": [*GOOD_DIRECT[:3], ["text"], *GOOD_DIRECT[4:]],
-                "a number for a bool": [*GOOD_DIRECT[:5], 1, *GOOD_DIRECT[6:]],
-                "half a range": [*GOOD_DIRECT[:7], [1]],
-                "a range of text": [*GOOD_DIRECT[:7], ["1", 2]],
+                "a negative start": [*GOOD_DIRECT[:5], -1, *GOOD_DIRECT[6:]],
+                "nil for a view": [*GOOD_DIRECT[:6], None, *GOOD_DIRECT[7:]],
+                "a number for a bool": [*GOOD_DIRECT[:7], 1, *GOOD_DIRECT[8:]],
+                "half a range": [*GOOD_DIRECT[:9], [1], *GOOD_DIRECT[10:]],
+                "a range of text": [*GOOD_DIRECT[:9], ["1", 2], *GOOD_DIRECT[10:]],
+                "a bool for a number": [*GOOD_DIRECT[:10], True, *GOOD_DIRECT[11:]],
+                "a number for names": [*GOOD_DIRECT[:12], 5],
+                "bytes for a name": [*GOOD_DIRECT[:12], [b"other"]],
             }.items()
         ],
         pytest.param([VERSION, msgpack.Timestamp(1), "", 1, [], None, None], id="a timestamp"),
@@ -387,14 +395,9 @@ def test_a_signed_body_of_another_form_is_malformed(body: Any) -> None:
     ids=["too short", "bytes", "a negative number", "an integer for seconds"],
 )
 def test_a_worker_that_tells_nonsense_about_itself_is_malformed(about: Any) -> None:
-    assert (
-        refused(
-            signed(
-                [VERSION, "worker", "", 1, [], [1, 1, 1, 0.0, {}, about, False, False, {}], None]
-            )
-        )
-        == "malformed"
-    )
+    beat = [*GOOD_BEAT[:-1], about]
+
+    assert refused(signed([VERSION, "worker", "", 1, [], beat, None])) == "malformed"
 
 
 @pytest.mark.parametrize(
@@ -507,16 +510,13 @@ def test_fields_that_a_later_version_added_to_an_operation_are_ignored(operation
 
 def test_fields_that_a_later_version_added_to_a_frame_are_ignored() -> None:
     about = ["host", 5, "1.0", 6.0, "later"]
-    beat = [1, 2, 3, 1.5, {"other": 4}, about, True, False, {"other": 8}, "later"]
-
-    direct = [1, 2, 3, [b"x"], 4, True, False, [5, 6], "later"]
+    beat = [1, 2, 1.5, 3, True, ["other"], about, "later"]
+    direct = [1, 2, 3, [b"x"], 4, 5, 6, True, False, [7, 8], 9, True, ["a", "b"], "later"]
 
     frame = CODEC.decode(signed([VERSION, "worker", "me", 6, [], beat, direct, "later"]))
 
-    expected = Heartbeat(
-        1, 1.5, 2, 3, {"other": 4}, About("host", 5, "1.0", 6.0), True, False, {"other": 8}
-    )
-    alone = Direct(1, 2, 3, (b"x",), 4, reports=True, nack=(5, 6))
+    expected = Heartbeat(1, 1.5, 2, 3, ("other",), True, About("host", 5, "1.0", 6.0))
+    alone = Direct(1, 2, 3, (b"x",), 4, 5, 6, True, False, (7, 8), 9, True, ("a", "b"))
     assert frame == Frame("worker", 6, (), expected, "me", alone)
 
 

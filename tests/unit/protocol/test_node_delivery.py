@@ -9,7 +9,7 @@ import pytest
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
 from flask_rooms.protocol.codec import NOTHING, BadMessage, Codec, encode_operation
-from flask_rooms.protocol.messages import Change, Done, Frame, Goodbye, Heartbeat
+from flask_rooms.protocol.messages import Change, Direct, Done, Frame, Goodbye, Heartbeat
 from flask_rooms.protocol.node import Deliver, Node, PeerLeft
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits
@@ -127,7 +127,7 @@ def test_a_worker_gets_the_call_that_was_pending_for_it_before_it_was_met() -> N
     assert network.outcome("a") == Completed(number, 1, 0, ())
 
 
-def test_an_unmet_worker_gets_a_heartbeat_at_once() -> None:
+def test_an_unmet_worker_is_introduced_to_at_once() -> None:
     """Rule `announce-to-unmet`."""
     network = Network("a")
     network.add("b")
@@ -135,24 +135,28 @@ def test_an_unmet_worker_gets_a_heartbeat_at_once() -> None:
 
     network.deliver("a", hello)
 
-    beat = network.take("a").heartbeat
-    assert beat is not None
-    assert "b" in beat.stream_starts
+    introduction = network.take("a")
+    assert introduction.heartbeat is not None
+    assert introduction.direct is not None
+    assert (introduction.to, introduction.direct.start) == ("b", 1)
 
 
-def test_many_workers_that_start_together_get_few_heartbeats() -> None:
-    """Rule `announce-to-unmet`: an answer to each of them would be a flood."""
+def test_many_workers_that_start_together_get_no_heartbeat_for_all() -> None:
+    """Rule `announce-to-unmet`: an answer to all for each of them would be a flood."""
     network = Network("a")
     node = network.nodes["a"]
     network.now += HEARTBEAT / 2
-    sent = 0
+    sent = []
     for number in range(20):
         hello = make_node(f"b{number}", network.now).take(network.now)
         assert hello is not None
         network.deliver("a", hello)
-        sent += node.take(network.now) is not None
+        answer = node.take(network.now)
+        assert answer is not None
+        sent.append(answer.to)
 
-    assert sent == 1
+    assert sent == [f"b{number}" for number in range(20)]
+    assert node.take(network.now) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", encode_operation(Goodbye())[:-1] + b"\x63"])
@@ -174,8 +178,10 @@ def test_no_number_of_another_worker_keeps_a_node_from_sending() -> None:
     highest = 2**64 - 1
     with suppress(BadMessage):
         for beat, now in (1, 1.0), (2, 9.0):
-            heartbeat = Heartbeat(beat, now, 1, 1, {"a": highest})
-            frame = Frame("b", highest, (NOTHING,) * (2 - beat), heartbeat)
+            direct = Direct(beat, highest, highest, (), highest, highest, highest)
+            frame = Frame("b", highest, (NOTHING,) * (2 - beat), Heartbeat(beat, now, 1, 1))
+            node.receive(codec.decode(codec.encode(frame)), now)
+            frame = Frame("b", highest, to="a", direct=direct)
             node.receive(codec.decode(codec.encode(frame)), now)
             node.on_reconnect(now + 5)
 

@@ -13,6 +13,7 @@ from flask_rooms.protocol.codec import BadMessage, Codec, decode_operation
 from flask_rooms.protocol.messages import Emit, Frame
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.stream import Limits
+from flask_rooms.protocol.views import Views
 from tests.unit.protocol.test_codec import CODEC, MAX_SIZE, frames, numbers
 
 pytestmark = pytest.mark.mode_independent
@@ -21,17 +22,23 @@ HEARTBEAT, CONFIRM = 2.0, 5.0
 LIMITS = Limits(outbox=10_000, log=10_000, frame=MAX_SIZE)
 
 names = st.sampled_from(["me", "other", "third", ""])
-starts = st.dictionaries(names, numbers, max_size=4)
+#: Digests of nobody, and of workers that the node may know.
+views = st.sampled_from([0, Views("me").own, Views("other").own]) | numbers
 
 
 @st.composite
 def hostile(draw: st.DrawFn) -> Frame:
     """Any frame, but from and about workers that the node may know."""
     frame: Frame = draw(frames)
-    heartbeat = frame.heartbeat and replace(frame.heartbeat, stream_starts=draw(starts))
+    dead = draw(st.lists(names, max_size=2).map(tuple))
+    heartbeat = frame.heartbeat and replace(frame.heartbeat, dead=dead, view=draw(views))
+    listed = draw(st.none() | st.lists(names, max_size=4).map(tuple))
+    direct = frame.direct and replace(frame.direct, view=draw(views), names=listed)
     first = draw(st.integers(1, 3) | numbers)
     to = draw(st.sampled_from(["", "me", "other"]))
-    return replace(frame, sender=draw(names), first=first, heartbeat=heartbeat, to=to)
+    return replace(
+        frame, sender=draw(names), first=first, heartbeat=heartbeat, to=to, direct=direct
+    )
 
 
 @settings(deadline=None)

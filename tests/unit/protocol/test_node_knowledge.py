@@ -9,7 +9,7 @@ import pytest
 from flask_rooms.protocol.messages import Change, Direct, Emit, Frame, Heartbeat
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
-from tests.support.network import CONFIRM, SETTLING, Network
+from tests.support.network import CONFIRM, HEARTBEAT, SETTLING, Network
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -164,7 +164,7 @@ def test_a_nack_is_obeyed_once() -> None:
     network = Network("a", "b")
     network.nodes["a"].submit(Emit("/", ("x",), None, (), 0))
     network.exchange()
-    request = Direct(serial=7, oldest=1, first=1, answers=(), expects=1, nack=(1, 2))
+    request = Direct(7, 1, 1, (), 1, start=1, view=0, nack=(1, 2))
     nack = Frame("b", 1, to="a", direct=request)
 
     network.deliver("a", nack)
@@ -210,4 +210,10 @@ def test_a_heartbeat_says_whether_its_sender_knows_everybody() -> None:
     network = Network("a")
     hello = hello_of(network, "b").heartbeat
     assert isinstance(hello, Heartbeat)
-    assert (hello.asks, hello.vouches) == (True, False)
+    assert hello.asks
+    network.advance(SETTLING)
+
+    network.now += HEARTBEAT
+    settled = network.take("b").heartbeat
+    assert settled is not None
+    assert not settled.asks

@@ -181,7 +181,6 @@ CAUGHT: list[Mutant] = [
     mutations.DuplicatesApplied,
     mutations.TailLossUnseen,
     mutations.UnknownAtOnce,
-    mutations.UnnamedApplied,
     mutations.StreamStartOffByOne,
     mutations.DeadNotToldAgain,
     mutations.NeverEvicted,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.membership import MAX_RULED_OUT
-from flask_rooms.protocol.messages import Change, Frame, Goodbye, Heartbeat
+from flask_rooms.protocol.messages import Change, Direct, Frame, Goodbye, Heartbeat
 from flask_rooms.protocol.node import Evicted, PeerLeft
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits
@@ -41,8 +39,9 @@ def let_many_leave(network: Network) -> None:
         hello = guest.take(network.now)
         assert hello is not None
         network.deliver("a", hello)
-        named = replace(hello, heartbeat=Heartbeat(2, 0.0, 1, 1, {"a": 1}))
-        goodbye = replace(named, operations=(encode_operation(Goodbye()),))
+        names_a = Direct(1, 1, 1, (), 1, start=1, view=0)
+        network.deliver("a", Frame(guest.name, 1, to="a", direct=names_a))
+        goodbye = Frame(guest.name, 1, (encode_operation(Goodbye()),))
         assert PeerLeft(guest.name, said_goodbye=True) in network.deliver("a", goodbye)
 
 
@@ -113,9 +112,10 @@ def test_the_dead_are_remembered_however_many_there_are() -> None:
     let_many_leave(network)
 
     for beat in (1, 2):
-        heartbeat = Heartbeat(beat, 0.0, 1, 1, {"a": 1})
+        heartbeat = Heartbeat(beat, 0.0, 1, 0)
+        direct = Direct(beat, 1, 1, (), 1, start=1, view=0)
         change = Change("leave", "/", ("a_s",), ("room",))
-        network.deliver("a", Frame("b", 1, (encode_operation(change),), heartbeat))
+        network.deliver("a", Frame("b", 1, (encode_operation(change),), heartbeat, "a", direct))
 
     assert network.applied("a") == []
 
