@@ -10,14 +10,17 @@ from functools import partial
 from typing import Any
 from urllib.request import Request, urlopen
 
+import flask.json
 import pytest
+from flask.json.provider import DefaultJSONProvider
+from flask_socketio import SocketIO
 from opentelemetry import trace
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from flask_rooms import Refused
+from flask_rooms import Refused, Rooms
 from flask_rooms.errors import InvalidArgument
 from flask_rooms.protocol.messages import Change, Tell
 from tests.support import brokers, clients, workers
@@ -236,6 +239,27 @@ def test_the_call_is_a_child_of_the_current_span(pair: Pair) -> None:
     for name in ("sockets.leave", "sockets.broadcast"):
         assert spans[name].parent == work
     assert {span.context.trace_id for span in spans.values() if span.context} == {work.trace_id}
+
+
+def test_what_a_call_does_is_in_its_span(pair: Pair, cluster: LocalCluster) -> None:
+    """So are the spans of other libraries, such as that of the broker's."""
+    current: list[trace.Span] = []
+
+    class Noting(DefaultJSONProvider):
+        def dumps(self, obj: Any, **options: Any) -> str:
+            current.append(trace.get_current_span())
+            return super().dumps(obj, **options)
+
+    app = make_app()
+    app.json = Noting(app)
+    rooms = Rooms(app, SocketIO(json=flask.json), backend_url=cluster.hub)
+    worker = cluster.adopt(app, rooms)
+
+    spans = pair.spans_of(lambda: worker.sockets.broadcast("red", "hello"), 3)
+
+    said = spans["sockets.broadcast"].context
+    assert said is not None
+    assert said.span_id in {span.get_span_context().span_id for span in current}
 
 
 def test_a_call_on_a_socket_of_this_worker_is_one_span(pair: Pair) -> None:
