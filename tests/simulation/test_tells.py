@@ -10,8 +10,7 @@ from flask_rooms.protocol.lanes import Lanes
 from flask_rooms.protocol.messages import Operation, Tell
 from flask_rooms.protocol.node import Deliver, Node
 from flask_rooms.protocol.stream import Limits
-from tests.simulation.actions import Broadcast, Schedule, Start
-from tests.simulation.cases import away
+from tests.simulation.actions import Broadcast, Hang, Schedule, Start
 from tests.simulation.demands import BrokenPromise
 from tests.simulation.generator import generate
 from tests.simulation.play import play
@@ -25,14 +24,13 @@ SEEDS = (700_004, 700_006, 700_009)
 
 MakeWorld = Callable[[int], TellingWorld]
 
-#: w0 is evicted, and has told something that it could not try to publish.
+#: w0 is evicted while a publish hangs, and has told something that stands behind that one.
 EVICTED: Schedule = [
     Start(0.0, "w0"),
     Start(0.0, "w1"),
-    away("w0", 5.0, 15.29),
+    Hang(5.05, "w0", 12.0),
     Broadcast(5.1, "w0", "r1"),
     Broadcast(5.5, "w0", "r0"),
-    Start(7.3, "w2"),  # so w1 sends a heartbeat at 15.32
 ]
 
 
