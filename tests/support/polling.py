@@ -69,7 +69,8 @@ class PollingClient:
         """Return the next packet that is no ping."""
         while True:
             while not self._waiting:
-                polled = self.browser.get(self._url, **self._options)
+                # Read and closed at once, as a server does with a response that it has sent.
+                polled = self.browser.get(self._url, buffered=True, **self._options)
                 assert polled.status_code == 200, polled.text
                 self._waiting = polled.text.split(_SEPARATOR)
             packet = self._waiting.pop(0)
