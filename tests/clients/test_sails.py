@@ -118,8 +118,15 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="module")
-def workers(cluster: LocalCluster) -> list[Worker]:
-    """Five workers that know each other."""
+def wire(cluster: LocalCluster) -> Wire:
+    """Hears all that the workers publish, so that it knows an answer of an earlier test again."""
+    return cluster.listen()
+
+
+@pytest.fixture(scope="module")
+def workers(cluster: LocalCluster, wire: Wire) -> list[Worker]:
+    """Five workers that know each other, each heard by the wire from the beginning."""
+    assert wire
     workers = [cluster.worker(make_five_app()) for _ in range(5)]
     for worker in workers:
         worker.sockets.count("lobby")
@@ -450,8 +457,7 @@ def test_slip_rooms_that_are_none_are_an_error_and_change_nothing(
     assert five.workers[0].sockets.rooms().value == {"lobby": 5}
 
 
-def test_the_id_of_a_socket_here_needs_no_message(five: Five) -> None:
-    wire = five.cluster.listen()
+def test_the_id_of_a_socket_here_needs_no_message(five: Five, wire: Wire) -> None:
     five.published(wire)
     for number, worker in enumerate(five.workers):
         calls, sid = worker.sockets, five.sids[number]
@@ -480,11 +486,10 @@ def test_the_id_of_a_socket_elsewhere_is_a_room_of_one(five: Five, caller: int) 
 @each_worker
 @pytest.mark.parametrize("call", ["add", "remove", "leave_all"])
 def test_slip_a_room_is_one_message_and_one_answer_from_each_other_worker(
-    five: Five, caller: int, call: str
+    five: Five, wire: Wire, caller: int, call: str
 ) -> None:
     """In Sails each server that hears of it asks all others: about 25 messages for five."""
     calls = five.workers[caller].sockets
-    wire = five.cluster.listen()
     five.published(wire)
 
     called_back(
@@ -683,9 +688,8 @@ def test_slip_what_sails_removed_since_it_was_wrong_in_a_cluster_is_right(
     ]
 
 
-def test_slip_a_worker_does_not_repeat_what_it_receives(five: Five) -> None:
+def test_slip_a_worker_does_not_repeat_what_it_receives(five: Five, wire: Wire) -> None:
     """Sails sees to it with a flag that each call of its own has to pass on."""
-    wire = five.cluster.listen()
     five.published(wire)
 
     called_back(partial(five.workers[0].sockets.leave, five.sids[1:], "lobby"))
