@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import redis
+import requests
+from socketio import SimpleClient
 
 from benchmarks import rolling
 from flask_rooms import Answer
@@ -66,8 +69,55 @@ def _directory(tmp_path: Path, redis_broker: Broker, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("worker", ["gevent", "gthread --threads 20"])
 def test_two_processes_behind_nginx(directory: Path, nginx: str, worker: str) -> None:
+    with behind(nginx, directory, worker, NGINX) as (proxy, *ports):
+        assert run_client(directory, proxy) == WHAT_YOU_WILL_SEE
+        assert run_client(directory, *ports) == WHAT_YOU_WILL_SEE
+        with connection(f"http://127.0.0.1:{proxy}") as client:  # which sends its Origin
+            assert client.request("put", "/rooms/red") == {"you": client.sid}
+        for line in CHECK.splitlines():
+            assert run_flask(directory, *shlex.split(line)[2:])
+
+
+def test_below_a_prefix(directory: Path, nginx: str) -> None:
+    """Three lines of nginx, one argument of ProxyFix, and the path of the client."""
+    app = APP.replace("x_proto=1", "x_proto=1, x_prefix=1")
+    (directory / "app.py").write_text(IMPORTS + app, encoding="utf-8")
+    prefixed = NGINX
+    for old, new in (
+        ("location /", "location /shop/"),
+        ("proxy_pass http://rooms;", "proxy_pass http://rooms/;"),
+        ("proxy_buffering off;", "proxy_set_header X-Forwarded-Prefix /shop; proxy_buffering off;"),
+    ):
+        assert new.partition(" proxy_buffering")[0] in PAGE
+        prefixed = prefixed.replace(old, new)
+    with behind(nginx, directory, "gevent", prefixed) as (proxy, *_), SimpleClient() as client:
+        site = f"http://127.0.0.1:{proxy}"
+        client.connect(site, socketio_path="shop/socket.io", headers={"Origin": site})
+        for url in ("/shop/rooms/red", "/rooms/red"):
+            assert client.call("put", {"url": url})["body"] == {"you": client.sid}
+        said = requests.post(f"{site}/shop/rooms/red", json="hello", timeout=PATIENCE)
+        assert said.json() == {}
+        assert client.receive(PATIENCE) == ["message", "hello"]
+
+
+def test_a_proxy_that_hides_the_host_has_pages_refused(directory: Path, nginx: str) -> None:
+    """Without the line about `Host`, nginx sends the name of its upstream."""
+    line = "        proxy_set_header Host $http_host;\n"
+    assert line in NGINX
+    with behind(nginx, directory, "gevent", NGINX.replace(line, "")) as (proxy, *_):
+        site = f"http://127.0.0.1:{proxy}"
+        url = f"{site}/socket.io/?EIO=4&transport=polling"
+        of_a_page = requests.get(url, headers={"Origin": site}, timeout=PATIENCE)
+        of_a_program = requests.get(url, timeout=PATIENCE)
+
+    assert (of_a_page.status_code, of_a_program.status_code) == (400, 200)
+
+
+@contextmanager
+def behind(nginx: str, directory: Path, worker: str, configuration: str) -> Iterator[list[int]]:
+    """Run two processes with this kind of worker behind nginx; yield its port, and theirs."""
     proxy, *ports = (free_port() for _ in range(3))
-    configuration = NGINX.replace("127.0.0.1:8000", f"127.0.0.1:{proxy}")
+    configuration = configuration.replace("127.0.0.1:8000", f"127.0.0.1:{proxy}")
     with ExitStack() as stack:
         for number, port in enumerate(ports, 1):
             configuration = configuration.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{port}")
@@ -76,13 +126,7 @@ def test_two_processes_behind_nginx(directory: Path, nginx: str, worker: str) ->
         (directory / "nginx.conf").write_text(whole, encoding="utf-8")
         command = [nginx, "-c", str(directory / "nginx.conf"), "-p", str(directory)]
         stack.enter_context(running(directory, proxy, command))
-
-        assert run_client(directory, proxy) == WHAT_YOU_WILL_SEE
-        assert run_client(directory, *ports) == WHAT_YOU_WILL_SEE
-        with connection(f"http://127.0.0.1:{proxy}") as client:  # which sends its Origin
-            assert client.request("put", "/rooms/red") == {"you": client.sid}
-        for line in CHECK.splitlines():
-            assert run_flask(directory, *shlex.split(line)[2:])
+        yield [proxy, *ports]
 
 
 def gunicorn(worker: str, port: int) -> list[str]:
