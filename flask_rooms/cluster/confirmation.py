@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import logging
 import threading
 import time
@@ -27,6 +28,8 @@ T = TypeVar("T")
 MAX_UNSEEN = 1000
 #: Seconds that a process which ends waits until they are.
 LOGGING = 1.0
+#: Seconds for which a call is awaited that has just been taken to be completed.
+GRACE = 1.0
 
 
 class _Unseen:
@@ -199,7 +202,11 @@ class Confirmation(Future[Outcome]):
         try:
             return wait(self._bound)
         except FutureTimeout:
-            self.fail(Unconfirmed(self._unanswered_by(self), self._bound))
+            missing = tuple(self._unanswered_by(self))
+            if not missing:  # the receiver is about to say which workers are missing
+                with contextlib.suppress(FutureTimeout):
+                    return wait(GRACE)
+            self.fail(Unconfirmed(missing, self._bound))
         return wait(self._bound)  # complete by now, by this thread or another
 
 
