@@ -40,7 +40,7 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.signing import BadSignature, Signer
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
-VERSION = 4
+VERSION = 5
 #: The highest number: no stream reaches it, and the sum of two can be encoded.
 HIGHEST = 2**63 - 1
 #: The most characters of a trace, all of them ASCII; W3C's `traceparent` has 55.
@@ -308,7 +308,7 @@ def _about(value: Any) -> About:
 _DIRECT: tuple[_Check, ...] = (
     *(_number, _number, _number, _operations, _number, _number, _number),
     *(_exactly(bool), _exactly(bool), _optional(_range)),
-    *(_number, _exactly(bool), _optional(_names)),
+    *(_number, _exactly(bool), _optional(_names), _number),
 )
 
 

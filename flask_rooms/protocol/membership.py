@@ -7,13 +7,14 @@ Which workers are alive: one state for each name, and what moves it to the next.
 | (none), reported | joining | its heartbeat is received |
 | (none), reported | ruled out | a caller is told that it does not exist |
 | (none) | foreign | its frame is of another version |
-| joining | alive | it states where its stream starts for this worker |
+| joining | alive | it has heard this worker, and states where its stream starts for it |
 | joining, alive | suspect | too many own echoes without anything new from it |
 | alive | dead | it says goodbye |
 | suspect | dead | the heartbeat that tells it so has echoed |
 | reported, foreign | (none) | it is no longer reported, or heard |
 
-A name is new for each life of a worker, so nothing leaves dead or ruled out.
+A name is new for each life of a worker, so nothing leaves dead or ruled out before it is
+forgotten.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from flask_rooms.protocol.views import Views
 #: How many ruled-out worker names are remembered. Bounded, because a caller can make up any
 #: number.
 MAX_RULED_OUT = 1000
+#: How many dead workers are remembered.
+MAX_DEAD = 1000
 
 
 class State(Enum):
@@ -59,9 +62,11 @@ class Peer:
         asked_at: When it was last asked for the names in its view.
         has_held: Whether it has caused a quarantine; it may do so once.
         born_by: The latest time at which it can have been born.
+        met_beat: The latest own heartbeat when it was met.
     """
 
     born_by: float
+    met_beat: int
     state: State = State.JOINING
     missed_beats: int = 0
     beat: int = 0
@@ -71,6 +76,10 @@ class Peer:
     asked_at: float = float("-inf")
     has_held: bool = False
 
+    def is_recent(self, direct: Direct) -> bool:
+        """Rule `copies-revive-nobody`: whether it has sent this after it was met."""
+        return direct.heard >= self.met_beat
+
 
 class Membership:
     """
@@ -78,19 +87,21 @@ class Membership:
 
     Args:
         me: This worker's name.
+        max_dead: How many dead workers are remembered.
 
     Attributes:
         peers: Those that are joining or alive.
         audience: How many workers were connected to the broker, and when that was; or None.
     """
 
-    def __init__(self, me: str) -> None:
+    def __init__(self, me: str, max_dead: int) -> None:
+        self._max_dead = max_dead
         self.peers: dict[str, Peer] = {}
         self._views = Views(me)
         self._vouchers: dict[str, tuple[int, int]] = {}  # -> own heartbeat, and its view
         self._vouched = 0  # the latest own heartbeat that one of them has answered
         self._suspects: dict[str, int] = {}  # -> the first own heartbeat that leaves it out
-        self._dead: set[str] = set()  # never forgotten, or recorded copies would be applied again
+        self._dead: dict[str, float] = {}  # -> own age when it was counted so
         self._ruled_out: dict[str, float] = {}  # -> own age when it was
         self._foreign: dict[str, int] = {}  # -> own echoes since it was heard
         self._orphans: dict[str, int] = {}  # reported by one that has ended -> own echoes since
@@ -143,9 +154,9 @@ class Membership:
         self._heard_after_death.clear()
         return told
 
-    def add(self, name: str, born_by: float) -> Peer:
-        """Count a worker as alive, whose heartbeat has been received."""
-        peer = self.peers[name] = Peer(born_by)
+    def add(self, name: str, born_by: float, own_beat: int) -> Peer:
+        """Meet a worker, whose heartbeat has been received after the own one *own_beat*."""
+        peer = self.peers[name] = Peer(born_by, own_beat)
         self._views.add(name)
         return peer
 
@@ -158,7 +169,8 @@ class Membership:
     def on_direct(self, name: str, direct: Direct, own_beat: int) -> None:
         """Take in how a peer counts the workers, this one included; as in on_heartbeat()."""
         peer = self.peers[name]
-        peer.state = State.ALIVE
+        if peer.is_recent(direct):
+            peer.state = State.ALIVE
         peer.view, peer.viewed_at = direct.view, own_beat
         if direct.names is not None:
             stated = {one.view for one in self.peers.values()}
@@ -248,11 +260,20 @@ class Membership:
         """Rule `dead-are-told-first`: return those whom an own heartbeat that echoed has told."""
         return [name for name, beat in self._suspects.items() if beat <= echoed_beat]
 
-    def mark_dead(self, name: str) -> None:
-        """Count a worker as dead."""
+    def mark_dead(self, name: str, age: float) -> None:
+        """Count a worker as dead, at this own age."""
         self._remove(name)
         self._suspects.pop(name, None)
-        self._dead.add(name)
+        self._dead[name] = age
+
+    def forget_dead(self) -> None:
+        """
+        Rule `copies-revive-nobody`: forget those that were dead first, with a new own heartbeat.
+
+        None of them has heard it. Should one of them live, it is told by its age.
+        """
+        while len(self._dead) > self._max_dead:
+            self.overlook(self._dead.pop(next(iter(self._dead))))
 
     def on_frame_of_dead(self, name: str) -> None:
         """Rule `dead-are-told-again`: one of the two workers has to start over."""
@@ -275,8 +296,8 @@ class Membership:
         """
         Whether an unmet worker lived, and was not asked, when a change for all was confirmed.
 
-        Rule `dead-are-told-again`. The same holds for one that may have been ruled out under a
-        name that is forgotten.
+        Rule `dead-are-told-again`. The same holds for one that may have been ruled out or dead
+        under a name that is forgotten.
         """
         return echoed_age - beat.age <= self._overlooked_until
 

@@ -363,6 +363,7 @@ class Direct:
         wants_names: Whether that worker is to name those that it counts as alive, if its view is
             another one.
         names: The workers in *view*, for one that has asked; or None.
+        heard: The latest heartbeat of that worker that the sender has received.
     """
 
     serial: int
@@ -378,6 +379,7 @@ class Direct:
     vouches_for: int = 0
     wants_names: bool = False
     names: tuple[str, ...] | None = None
+    heard: int = 0
 
 
 @dataclass(frozen=True)

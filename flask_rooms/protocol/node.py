@@ -24,7 +24,7 @@ from flask_rooms.protocol.clock import EchoClock
 from flask_rooms.protocol.codec import BadMessage, decode_operation, encode_operation
 from flask_rooms.protocol.delivery import NACK_INTERVAL, Delivery
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.membership import Membership, Peer, State
+from flask_rooms.protocol.membership import MAX_DEAD, Membership, Peer, State
 from flask_rooms.protocol.messages import (
     ANSWERS,
     NOWHERE,
@@ -116,6 +116,7 @@ class Node:
         confirm: Seconds after which an unanswered operation times out.
         limits: The bounds of this worker's stream.
         about: Where this worker runs, which its heartbeats tell the others.
+        max_dead: How many dead workers are remembered.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Node:
         confirm: float,
         limits: Limits,
         about: About = NOWHERE,
+        max_dead: int = MAX_DEAD,
     ) -> None:
         self.name = name
         self._about = about
@@ -135,7 +137,7 @@ class Node:
         #: Whether the backend knows that there is no other worker; set before receive().
         self.alone = False
         self._clock = EchoClock(now, heartbeat)
-        self._membership = Membership(name)
+        self._membership = Membership(name, max_dead)
         self._delivery = Delivery(limits, self._clock)
         self._calls = PendingCalls(self._membership, confirm, limits.pages)
         self._quarantine = Quarantine(name, heartbeat)
@@ -373,6 +375,7 @@ class Node:
 
     def _heartbeat(self, now: float) -> Heartbeat:
         number = self._clock.next_beat(now)
+        self._membership.forget_dead()
         beat = replace(self._statement(now), beat=number, dead=tuple(self._membership.told()))
         self._asks_again = False
         return beat if number == 1 else replace(beat, about=NOWHERE)
@@ -393,7 +396,8 @@ class Node:
         frame = self._delivery.take_direct(self.name, self._membership.view, now)
         if frame is None or frame.direct is None:
             return None
-        link, direct = self._delivery.link(frame.to), frame.direct
+        link = self._delivery.link(frame.to)
+        direct = replace(frame.direct, heard=self._membership.peers[frame.to].beat)
         if link.asked and self._vouches(now):
             direct = replace(direct, vouches_for=link.asked)
         if link.names:
@@ -458,7 +462,7 @@ class Node:
         delivery.add(name, start)
         self._met.append((name, start))
         delivery.introduce(name)
-        return self._membership.add(name, now - beat.age)
+        return self._membership.add(name, now - beat.age, self._clock.beat)
 
     def _note_sign_of_life(self, name: str, peer: Peer, now: float) -> None:
         if peer.missed_beats > 1:
@@ -486,7 +490,7 @@ class Node:
         if link.observe(frame) or is_new_beat:
             self._note_sign_of_life(name, peer, now)
         if direct is not None and is_new_direct:
-            self._receive_direct(name, direct)
+            self._receive_direct(frame, peer, direct)
         evicted = None
         if beat is not None and is_new_beat:
             evicted = self._receive_heartbeat(frame, peer, beat, now)
@@ -497,10 +501,6 @@ class Node:
         self, frame: Frame, peer: Peer, beat: Heartbeat, now: float
     ) -> Evicted | None:
         name = frame.sender
-        if not _is_hello(frame, beat):
-            # Rule `hello-is-verified`: one that was received late, or copied, is no news.
-            is_newcomer = now - beat.age > peer.born_by - self._clock.interval
-            self._calls.verify(name, is_newcomer)
         self._delivery.note_asks(name, beat, vouches=beat.asks and self._vouches(now))
         if self.name in beat.dead:  # Rule `evicted-start-over`
             return Evicted(name, counted_dead=True)
@@ -521,12 +521,18 @@ class Node:
         elif self._quarantine.awaits(name) or peer.unclear_beats >= UNCLEAR_BEATS:
             self._delivery.ask_view(name)
 
-    def _receive_direct(self, name: str, direct: Direct) -> None:
+    def _receive_direct(self, frame: Frame, peer: Peer, direct: Direct) -> None:
         """Take in how a peer counts this worker: it is alive, or would not be addressed."""
+        name, introduction = frame.sender, frame.heartbeat
         self._membership.on_direct(name, direct, self._clock.beat)
         inbound = self._delivery.link(name).inbound
-        if inbound.expected is None:
+        if inbound.expected is None and peer.state is State.ALIVE:
             inbound.expected = direct.start  # Rule `stream-start`
+        if introduction is not None and direct.probes:
+            self._delivery.introduce(name)
+        if introduction is not None and peer.is_recent(direct):
+            # Rule `hello-is-verified`: an older worker has sent its hello long ago.
+            self._calls.verify(name, introduction.age < self._clock.interval)
         self._release(name)
 
     def _release(self, name: str) -> None:
@@ -580,7 +586,7 @@ class Node:
         return self._resolve([answer.number], now) if awaited else []
 
     def _mark_dead(self, name: str, now: float, said_goodbye: bool = False) -> list[Event]:
-        self._membership.mark_dead(name)
+        self._membership.mark_dead(name, now - self._clock.born)
         self._unlink(name)
         return [PeerLeft(name, said_goodbye), *self._resolve(self._calls.mark_dead(name), now)]
 

@@ -231,12 +231,13 @@ class Storm(Action):
 
 @dataclass(frozen=True)
 class Replay(Action):
-    """All workers receive again what was published *back* frames ago."""
+    """All workers receive again what was published *back* frames ago, and what followed it."""
 
     back: int
+    count: int = 1
 
     def act(self, world: World) -> None:
-        world.replay(self.back)
+        world.replay(self.back, self.count)
 
 
 def lines(schedule: Schedule) -> str:

@@ -16,6 +16,7 @@ from tests.simulation.actions import (
     Move,
     Mute,
     Pause,
+    Replay,
     Schedule,
     Start,
     Stop,
@@ -60,6 +61,17 @@ CASES: dict[str, Schedule] = {
         Storm(9.0, 3.0, Weather(delay=0.04)),  # so w1 tells w0 at 10.6, after another heartbeat
         Hang(10.29, "w0", 0.3),
         Broadcast(10.39, "w0", "r0"),
+    ],
+    # w0 broadcasts and leaves, w1 forgets it, and somebody sends again what everyone has sent.
+    "CopiesRevive": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Connect(3.0, "s0", "w1", (Move(3.0, "w1", "join", ("s0",), "r0"),)),
+        Broadcast(4.0, "w0", "r0"),
+        Stop(5.0, "w0"),
+        *(Start(6.0, f"w{number}") for number in (2, 3, 4)),
+        *(Stop(9.0, f"w{number}") for number in (2, 3, 4)),
+        Replay(15.0, 500, 501),
     ],
     # w1 vouches for w0, which is stopped, and leaves; w2 has never heard w0.
     "VouchedNamesForgotten": [

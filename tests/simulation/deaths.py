@@ -91,6 +91,7 @@ class Deaths:
         """
         if event.counted_dead:
             holds = self._world.nodes[event.by].is_ruled_out(worker.name)
+            holds |= (event.by, worker.name) in self._left_out  # it may have forgotten it
         else:
             way, world = (host_of(event.by), worker.host), self._world
             lost = max(world.bus.hurt[way], world.bus.missed[way], world.back_at[worker.host])

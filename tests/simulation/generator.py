@@ -30,7 +30,7 @@ from tests.simulation.actions import (
     Stop,
     Storm,
 )
-from tests.simulation.bus import Weather
+from tests.simulation.bus import REMEMBERED, Weather
 
 #: The time at which the first workers have met.
 OPENING = 3.0
@@ -81,6 +81,7 @@ class Generator:
 
     def __init__(self, seed: int, size: Size) -> None:
         self._rng = rng = random.Random(seed)
+        self._copies = random.Random(f"copies {seed}")
         self._size = size
         self._now = 0.0
         self._actions: list[Action] = []
@@ -317,3 +318,6 @@ class Generator:
 
     def _replay(self) -> None:
         self._actions.append(Replay(self._now, int(self._rng.expovariate(1 / 50))))
+        if self._copies.random() < 0.3:  # much of what workers have sent, that may be dead by now
+            back, count = self._copies.randrange(REMEMBERED), self._copies.choice([30, 300])
+            self._actions.append(Replay(self._now, back, count))

@@ -23,6 +23,7 @@ from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
     Answer,
     Change,
+    Direct,
     Done,
     Frame,
     Goodbye,
@@ -416,7 +417,7 @@ class NewcomersNotAwaited(PendingCalls):
         return stream_start
 
 
-@breaks("every-worker-answers", quickly=True)
+@breaks("every-worker-answers")
 class UnmetNotAwaited(PendingCalls):
     """A call for all awaits only the workers that are met."""
 
@@ -513,8 +514,16 @@ class DeadRevived(Node):
     """A dead worker that is heard counts as alive again."""
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
-        self._membership._dead.discard(frame.sender)
+        self._membership._dead.pop(frame.sender, None)
         return super().receive(frame, now)
+
+
+@breaks("copies-revive-nobody")
+class CopiesRevive(Membership):
+    """A worker that was forgotten counts as alive once copies of its messages arrive."""
+
+    def on_direct(self, name: str, direct: Direct, own_beat: int) -> None:
+        super().on_direct(name, replace(direct, heard=self.peers[name].met_beat), own_beat)
 
 
 @breaks("evicted-start-over", quickly=True)
@@ -722,6 +731,7 @@ def first_failure(mutant: Mutant, steps: int) -> tuple[int, str] | None:
 #: The mutants that random schedules hardly ever catch -> the small world that does.
 IN_SMALL_WORLDS: dict[Mutant, str] = {
     EverybodyAnswersForOthers: "a script asks while a worker stalls and another one starts",
+    UnmetNotAwaited: "a script asks while a worker stalls",
     CountedBeforeAbsence: "a script and a worker are cut off while another one starts",
     HelloBelieved: "a hello is copied while its sender stalls",
     OtherVersionsUnseen: "the version changes, and one of the old workers asks",

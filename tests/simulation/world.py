@@ -35,6 +35,8 @@ from tests.simulation.promises import Promises
 
 WIDE = Limits(outbox=64 * 1024, log=64 * 1024, frame=4 * 1024)
 TIGHT = Limits(outbox=600, log=400, frame=200)
+#: How many dead workers each worker remembers.
+MAX_DEAD = 2
 #: The most seconds between two attempts to receive while the broker is away.
 RETRY = 0.05
 #: Seconds that a worker needs to be heard again after a silence.
@@ -52,7 +54,7 @@ T = TypeVar("T")
 
 def make_node(name: str, now: float, limits: Limits) -> Node:
     """Return a Node with the intervals of the simulation."""
-    return Node(name, now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=limits)
+    return Node(name, now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=limits, max_dead=MAX_DEAD)
 
 
 def nothing() -> None:
@@ -478,9 +480,10 @@ class World:
                     self.bus.cuts[sender, receiver] = self.now + seconds
                     self.trouble(sender, seconds)
 
-    def replay(self, back: int) -> None:
-        """Deliver an old frame again: for a while, its sender seems to be alive."""
-        self.bus.replay(back)
+    def replay(self, back: int, count: int = 1) -> None:
+        """Deliver old frames again: for a while, their senders seem to be alive."""
+        for later in range(min(count, back + 1)):
+            self.bus.replay(back - later)
         self.trouble("", NOTICED)
 
     def change_weather(self, weather: Weather, seconds: float) -> None:

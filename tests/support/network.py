@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_rooms.protocol.codec import Codec
-from flask_rooms.protocol.messages import Change, Done, Frame, Query, Reply
+from flask_rooms.protocol.messages import Change, Done, Frame, Heartbeat, Query, Reply
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
@@ -37,7 +37,8 @@ class Network:
         self.now = 1000.0
         self.nodes: dict[str, Node] = {}
         self.events: dict[str, list[Event]] = {}
-        self._oldest: dict[str, int] = {}
+        self.frames: list[Frame] = []  # all that were sent
+        self._beats: dict[str, Heartbeat] = {}
         for name in names:
             self.add(name)
             self.exchange()
@@ -63,8 +64,9 @@ class Network:
         if frame is None:
             return False
         assert WIRE.decode(WIRE.encode(frame)) == frame
+        self.frames.append(frame)
         if frame.heartbeat is not None:
-            self._oldest[name] = frame.heartbeat.oldest
+            self._beats[name] = frame.heartbeat
         for other in self.nodes:
             if other not in deaf and (name not in mute or other == name):
                 self.deliver(other, frame)
@@ -138,7 +140,11 @@ class Network:
 
     def oldest(self, name: str) -> int:
         """Return the first operation in a node's repair log, by its last heartbeat."""
-        return self._oldest[name]
+        return self._beats[name].oldest
+
+    def beat(self, name: str) -> int:
+        """Return the number of a node's last heartbeat."""
+        return self._beats[name].beat
 
     def evicted(self) -> set[str]:
         """Return the nodes that are evicted."""

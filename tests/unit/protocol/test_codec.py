@@ -306,8 +306,8 @@ def test_a_frame_of_another_version_is_refused_as_such(version: Any) -> None:
 #: Beat, oldest, age and view; whether it asks, those counted as dead, and where it runs.
 GOOD_BEAT = [1, 1, 0.5, 7, False, ["other"], ["host", 5, "1.0", 2.0]]
 #: Serial, oldest, first, answers, expects, start, view, reports, probes, nack, vouches_for,
-#: wants_names and names.
-GOOD_DIRECT = [1, 1, 1, [], 1, 1, 7, False, False, None, 0, False, ["other"]]
+#: wants_names, names and heard.
+GOOD_DIRECT = [1, 1, 1, [], 1, 1, 7, False, False, None, 0, False, ["other"], 1]
 
 
 def test_what_the_malformed_ones_differ_from_is_well_formed() -> None:
@@ -377,8 +377,8 @@ def test_what_the_malformed_ones_differ_from_is_well_formed() -> None:
                 "half a range": [*GOOD_DIRECT[:9], [1], *GOOD_DIRECT[10:]],
                 "a range of text": [*GOOD_DIRECT[:9], ["1", 2], *GOOD_DIRECT[10:]],
                 "a bool for a number": [*GOOD_DIRECT[:10], True, *GOOD_DIRECT[11:]],
-                "a number for names": [*GOOD_DIRECT[:12], 5],
-                "bytes for a name": [*GOOD_DIRECT[:12], [b"other"]],
+                "a number for names": [*GOOD_DIRECT[:12], 5, 1],
+                "bytes for a name": [*GOOD_DIRECT[:12], [b"other"], 1],
             }.items()
         ],
         pytest.param([VERSION, msgpack.Timestamp(1), "", 1, [], None, None], id="a timestamp"),
@@ -511,12 +511,12 @@ def test_fields_that_a_later_version_added_to_an_operation_are_ignored(operation
 def test_fields_that_a_later_version_added_to_a_frame_are_ignored() -> None:
     about = ["host", 5, "1.0", 6.0, "later"]
     beat = [1, 2, 1.5, 3, True, ["other"], about, "later"]
-    direct = [1, 2, 3, [b"x"], 4, 5, 6, True, False, [7, 8], 9, True, ["a", "b"], "later"]
+    direct = [1, 2, 3, [b"x"], 4, 5, 6, True, False, [7, 8], 9, True, ["a", "b"], 10, "later"]
 
     frame = CODEC.decode(signed([VERSION, "worker", "me", 6, [], beat, direct, "later"]))
 
     expected = Heartbeat(1, 1.5, 2, 3, ("other",), True, About("host", 5, "1.0", 6.0))
-    alone = Direct(1, 2, 3, (b"x",), 4, 5, 6, True, False, (7, 8), 9, True, ("a", "b"))
+    alone = Direct(1, 2, 3, (b"x",), 4, 5, 6, True, False, (7, 8), 9, True, ("a", "b"), 10)
     assert frame == Frame("worker", 6, (), expected, "me", alone)
 
 

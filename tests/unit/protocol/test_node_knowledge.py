@@ -131,14 +131,17 @@ def test_a_count_from_before_an_absence_is_no_count() -> None:
 
 
 def test_the_copy_of_a_hello_confirms_nothing() -> None:
-    """Rule `hello-is-verified`: its sender has not been asked."""
+    """Rule `hello-is-verified`: its sender has not been asked, and a second copy is no proof."""
     network = Network()
     recorded = hello_of(network, "owner")
+    assert recorded.heartbeat is not None
+    second = replace(recorded, heartbeat=replace(recorded.heartbeat, beat=2, age=0.5))
     network.advance(SETTLING)
     network.add("script")
     number = network.call_all("script")
     network.send("script", deaf=("owner",))
-    network.deliver("script", recorded)
+    for copy in (recorded, second):
+        network.deliver("script", copy)
 
     network.advance(CONFIRM)
 
@@ -146,7 +149,7 @@ def test_the_copy_of_a_hello_confirms_nothing() -> None:
 
 
 def test_a_newcomer_after_the_call_is_not_asked() -> None:
-    """Rule `hello-is-verified`: its next heartbeat proves its age."""
+    """Rule `hello-is-verified`: it introduces itself, and proves its age so."""
     network = Network("a")
     network.advance(SETTLING)
     network.add("script")

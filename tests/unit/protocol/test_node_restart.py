@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from flask_rooms.protocol.codec import encode_operation
-from flask_rooms.protocol.membership import MAX_RULED_OUT
-from flask_rooms.protocol.messages import Change, Direct, Frame, Goodbye, Heartbeat
+from flask_rooms.protocol.membership import MAX_DEAD, MAX_RULED_OUT
+from flask_rooms.protocol.messages import Change, Direct, Emit, Frame, Goodbye
 from flask_rooms.protocol.node import Evicted, PeerLeft
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits
@@ -32,17 +34,23 @@ def rule_out_many(network: Network) -> None:
         network.send("a", deaf=tuple(network.nodes.keys() - {"a"}))
 
 
-def let_many_leave(network: Network) -> None:
-    """Let many workers come to "a", and leave."""
-    for number in range(MAX_RULED_OUT + 1):
-        guest = make_node(f"guest{number}", network.now)
-        hello = guest.take(network.now)
+def meet_many(network: Network, count: int, name: str = "guest") -> list[str]:
+    """Let many workers come to "a"; return their names."""
+    names = [f"{name}{number}" for number in range(count)]
+    for guest in names:
+        hello = make_node(guest, network.now).take(network.now)
         assert hello is not None
         network.deliver("a", hello)
-        names_a = Direct(1, 1, 1, (), 1, start=1, view=0)
-        network.deliver("a", Frame(guest.name, 1, to="a", direct=names_a))
-        goodbye = Frame(guest.name, 1, (encode_operation(Goodbye()),))
-        assert PeerLeft(guest.name, said_goodbye=True) in network.deliver("a", goodbye)
+        names_a = Direct(1, 1, 1, (), 1, start=1, view=0, heard=network.beat("a"))
+        network.deliver("a", Frame(guest, 1, to="a", direct=names_a))
+    return names
+
+
+def let_many_leave(network: Network, count: int, name: str = "guest") -> None:
+    """Let many workers come to "a", and leave."""
+    for guest in meet_many(network, count, name):
+        goodbye = Frame(guest, 1, (encode_operation(Goodbye()),))
+        assert PeerLeft(guest, said_goodbye=True) in network.deliver("a", goodbye)
 
 
 def test_a_live_worker_that_was_counted_as_dead_is_evicted() -> None:
@@ -103,21 +111,57 @@ def test_a_worker_whose_ruled_out_name_may_be_forgotten_is_evicted() -> None:
     assert network.evicted() == {"b"}
 
 
-def test_the_dead_are_remembered_however_many_there_are() -> None:
-    """Rule `dead-are-told-again`: or a recorded copy of their frames would be applied again."""
+def test_copies_of_what_a_forgotten_worker_sent_are_not_applied() -> None:
+    """Rule `copies-revive-nobody`: none of them shows that it has heard a present heartbeat."""
     network = Network("a", "b")
+    network.nodes["b"].submit(Emit("/", ("x",), ("room",), (), 0))
+    network.exchange()
+    network.advance(HEARTBEAT)
+    network.nodes["b"].submit(Emit("/", ("x",), ("room",), (), 0))
+    network.exchange()
     network.nodes["b"].submit(Goodbye())
-    network.send("b")
-    assert PeerLeft("b", said_goodbye=True) in network.events["a"]
-    let_many_leave(network)
+    network.exchange()
+    del network.nodes["b"]
+    recorded = [frame for frame in network.frames if frame.sender == "b"]
+    assert [number for _, number in network.applied("a")] == [1, 2]
+    let_many_leave(network, MAX_DEAD)
+    network.advance(HEARTBEAT)
+    assert not network.nodes["a"].is_ruled_out("b")
 
-    for beat in (1, 2):
-        heartbeat = Heartbeat(beat, 0.0, 1, 0)
-        direct = Direct(beat, 1, 1, (), 1, start=1, view=0)
-        change = Change("leave", "/", ("a_s",), ("room",))
-        network.deliver("a", Frame("b", 1, (encode_operation(change),), heartbeat, "a", direct))
+    for frame in recorded * 2:
+        network.deliver("a", frame)
 
-    assert network.applied("a") == []
+    assert [number for _, number in network.applied("a")] == [1, 2]
+    network.advance(SETTLING + HEARTBEAT)
+    assert network.nodes["a"].is_ruled_out("b")
+
+
+def test_a_worker_that_was_counted_as_dead_and_forgotten_is_told_when_it_is_heard() -> None:
+    """Rule `dead-are-told-again`: its age tells that it may be one of the forgotten ones."""
+    network = Network("a", "b")
+    network.advance(SETTLING + HEARTBEAT, mute=("b",), deaf=("b",))
+    let_many_leave(network, MAX_DEAD)
+    network.advance(HEARTBEAT, mute=("b",), deaf=("b",))
+    assert not network.nodes["a"].is_ruled_out("b")
+
+    network.advance(HEARTBEAT)
+
+    assert network.evicted() == {"b"}
+
+
+def test_what_is_kept_of_workers_that_have_ended_does_not_grow() -> None:
+    """Rule `copies-revive-nobody`: ten thousand workers start and end, well or badly."""
+    network = Network("a")
+    sizes = []
+    for batch in range(10):
+        let_many_leave(network, 900, f"guest{batch}.")
+        meet_many(network, 100, f"victim{batch}.")
+        network.advance(SETTLING + HEARTBEAT)
+        network.nodes["a"].take_met()
+        assert not network.nodes["a"].peers
+        sizes.append(len(pickle.dumps(network.nodes["a"])))
+
+    assert max(sizes[4:]) < 1.01 * sizes[3]
 
 
 def test_a_worker_born_after_the_forgotten_names_were_ruled_out_is_met() -> None:
