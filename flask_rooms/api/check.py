@@ -36,8 +36,8 @@ STATUSES = {
     "incomplete": 19,
     "size": 20,
 }
-#: How much longer one heartbeat interval may be than another. A worker is dead to the others after
-#: four of their own intervals.
+#: How much longer one heartbeat interval may be than another. A worker is dead to another one after
+#: four of the longer intervals.
 MAX_RATIO = 1.5
 
 ONLY_ITSELF = (
@@ -196,7 +196,7 @@ def _of_others(cluster: Cluster, answer: Answer[frozenset[WorkerInfo]]) -> Findi
                 message = (
                     f"ROOMS_HEARTBEAT_INTERVAL is {other.heartbeat_interval:g} seconds for "
                     f"{other.description} and {own.heartbeat_interval:g} here: set the same on "
-                    "every worker, or the faster ones declare the slower ones dead."
+                    "every worker, as the end of a worker is noticed by the longer one."
                 )
                 return Finding("interval", message, answer.value)
         if other.version and other.version != own.version:

@@ -24,7 +24,7 @@ from flask_rooms.cluster.statistics import CallStatistics, Traffic
 from flask_rooms.cluster.transport import Transport
 from flask_rooms.errors import BackendError, BackendUnavailable, RoomsError
 from flask_rooms.protocol.codec import BadMessage, Codec
-from flask_rooms.protocol.messages import Frame, Goodbye, Query
+from flask_rooms.protocol.messages import NOWHERE, About, Frame, Goodbye, Query
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node, PeerLeft
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
@@ -333,6 +333,7 @@ class Cluster:
         now = time.monotonic()
         if frame is not None and frame.heartbeat is not None:
             self._shared.directory.note(frame.sender, frame.heartbeat, now)
+            self._compare_intervals(frame.sender, frame.heartbeat.about)
         with self._shared.lock:
             node = self._shared.node
             if reconnected:
@@ -360,6 +361,18 @@ class Cluster:
             return False
         self._sender.flush()
         return True
+
+    def _compare_intervals(self, name: str, about: About) -> None:
+        """Rule `longer-interval`: warn of a worker that has another one."""
+        if about != NOWHERE and about.interval != self._timing.heartbeat:
+            self._transport.warn(
+                "interval",
+                "ROOMS_HEARTBEAT_INTERVAL is %g seconds here and %g seconds for worker %s: set "
+                "the same on every worker, as the end of a worker is noticed by the longer one.",
+                self._timing.heartbeat,
+                about.interval,
+                self.info(name),
+            )
 
     def _count_audience(self, node: Node) -> None:
         """Rule `everybody-is-known`: a broker may know how many workers there are."""

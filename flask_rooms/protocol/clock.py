@@ -32,6 +32,7 @@ class EchoClock:
         beat: The number of the latest heartbeat.
         echoed_beat: The latest one that has echoed.
         echoed_age: This worker's age in that heartbeat.
+        pace: The longest heartbeat interval of all workers, in those of this one.
     """
 
     def __init__(self, now: float, interval: float) -> None:
@@ -41,6 +42,7 @@ class EchoClock:
         self.beat = 0
         self.echoed_beat = 0
         self.echoed_age = 0.0
+        self.pace = 1.0
         self._sent_at = float("-inf")
         self._unechoed_since: float | None = None
         self._echoed_at = now  # when any own frame came back
@@ -50,9 +52,14 @@ class EchoClock:
         self._counted_at = float("-inf")
 
     @property
+    def longest_interval(self) -> float:
+        """Rule `longer-interval`: seconds between two heartbeats of the slowest worker."""
+        return self.interval * self.pace
+
+    @property
     def has_heard_all(self) -> bool:
         """Whether every live worker has been heard since the last absence."""
-        return self._count >= SETTLED_ECHOES
+        return self._count >= SETTLED_ECHOES * self.pace
 
     @property
     def is_settled(self) -> bool:

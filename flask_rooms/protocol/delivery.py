@@ -231,7 +231,7 @@ class Delivery:
     def trim(self) -> None:
         """Rule `bounded-repair-log`: an outage, in which nothing echoes, makes nothing older."""
         self._echo_history.append(self.first_unechoed)
-        if len(self._echo_history) > REPAIR_LOG_ECHOES:
+        while len(self._echo_history) > REPAIR_LOG_ECHOES * self._clock.pace:
             self.stream.discard_before(self._echo_history.popleft())
 
     def start_for(self, beat: Heartbeat, is_hello: bool) -> int:

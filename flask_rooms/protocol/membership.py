@@ -63,6 +63,7 @@ class Peer:
         has_held: Whether it has caused a quarantine; it may do so once.
         born_by: The latest time at which it can have been born.
         met_beat: The latest own heartbeat when it was met.
+        pace: Its heartbeat interval in those of this worker, if it is longer; else 1.
     """
 
     born_by: float
@@ -75,6 +76,7 @@ class Peer:
     unclear_beats: int = 0
     asked_at: float = float("-inf")
     has_held: bool = False
+    pace: float = 1.0
 
     def is_recent(self, direct: Direct) -> bool:
         """Rule `copies-revive-nobody`: whether it has sent this after it was met."""
@@ -223,6 +225,16 @@ class Membership:
         """Rule `foreign-version-exists`: record a worker whose messages cannot be read."""
         self._foreign[name] = 0
 
+    @property
+    def pace(self) -> float:
+        """Rule `longer-interval`: the longest heartbeat interval, in those of this worker."""
+        return max((peer.pace for peer in self.peers.values()), default=1.0)
+
+    @property
+    def slower(self) -> list[str]:
+        """The peers with longer heartbeat intervals."""
+        return [name for name, peer in self.peers.items() if peer.pace > 1]
+
     # -- the end of a worker --------------------------------------------------------------
 
     def count_echo(self, next_beat: int) -> list[str]:
@@ -234,13 +246,13 @@ class Membership:
         silent = []
         for name, peer in self.peers.items():
             peer.missed_beats += 1
-            if peer.missed_beats > MAX_MISSED_BEATS:
+            if peer.missed_beats > MAX_MISSED_BEATS * peer.pace:
                 silent.append(name)
         for name in silent:
             self._remove(name)
             self._suspects[name] = next_beat
-        self._foreign = _older(self._foreign)
-        self._orphans = _older(self._orphans)
+        self._foreign = _older(self._foreign, MAX_MISSED_BEATS * self.pace)
+        self._orphans = _older(self._orphans, MAX_MISSED_BEATS * self.pace)
         return silent
 
     def _remove(self, name: str) -> None:
@@ -302,6 +314,6 @@ class Membership:
         return echoed_age - beat.age <= self._overlooked_until
 
 
-def _older(by_echoes: dict[str, int]) -> dict[str, int]:
+def _older(by_echoes: dict[str, int], most: float) -> dict[str, int]:
     """Return the workers known by name that have not been silent for too many own echoes."""
-    return {name: echoes + 1 for name, echoes in by_echoes.items() if echoes < MAX_MISSED_BEATS}
+    return {name: echoes + 1 for name, echoes in by_echoes.items() if echoes < most}

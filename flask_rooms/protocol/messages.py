@@ -297,7 +297,7 @@ Operation: TypeAlias = "Change | Query | Emit | Ask | Tell | Goodbye | Answer | 
 @dataclass(frozen=True)
 class About:
     """
-    Where a worker runs, for those who have to find it. No rule depends on it.
+    Where a worker runs, for those who have to find it, and how often it sends heartbeats.
 
     Args:
         host: The name of its machine.

@@ -131,7 +131,7 @@ class Node:
         max_dead: int = MAX_DEAD,
     ) -> None:
         self.name = name
-        self._about = about
+        self._about = replace(about, interval=heartbeat)
         self._met: list[tuple[str, int]] = []
         self._asks_again = False
         #: Whether the backend knows that there is no other worker; set before receive().
@@ -140,7 +140,7 @@ class Node:
         self._membership = Membership(name, max_dead)
         self._delivery = Delivery(limits, self._clock)
         self._calls = PendingCalls(self._membership, confirm, limits.pages)
-        self._quarantine = Quarantine(name, heartbeat)
+        self._quarantine = Quarantine(name, self._clock)
 
     @property
     def peers(self) -> frozenset[str]:
@@ -355,6 +355,8 @@ class Node:
         beat = self._clock.beat
         if self._clock.was_absent(now):
             self._quarantine.on_absence(self._membership.peers, beat, now)
+            for name in self._membership.slower:  # whose next heartbeats may take long
+                self._delivery.ask_view(name)
         elif beat > 0:  # before its hello it has no sockets
             self._quarantine.on_reconnect(beat, now)
         self._clock.on_reconnect(now)
@@ -434,6 +436,7 @@ class Node:
                 events += self._mark_dead(name, now)
             if self._clock.counts(now):
                 self._count_missed_beats(now)
+                self._clock.pace = self._membership.pace
                 self._delivery.trim()
                 self._calls.forget_before(self._delivery.stream.oldest)
         return events + self._resolve(self._calls.awaiting_unmet, now)
@@ -465,7 +468,7 @@ class Node:
         return self._membership.add(name, now - beat.age, self._clock.beat)
 
     def _note_sign_of_life(self, name: str, peer: Peer, now: float) -> None:
-        if peer.missed_beats > 1:
+        if peer.missed_beats > peer.pace:
             # Rule `announce-to-unmet`: it may have been away, and in quarantine until it is named.
             self._delivery.introduce(name)
         peer.missed_beats = 0
@@ -505,6 +508,9 @@ class Node:
         if self.name in beat.dead:  # Rule `evicted-start-over`
             return Evicted(name, counted_dead=True)
         self._membership.on_heartbeat(peer, beat, self._clock.beat)
+        if beat.about != NOWHERE:  # Rule `longer-interval`
+            peer.pace = max(1.0, beat.about.interval / self._clock.interval)
+            self._clock.pace = max(self._clock.pace, peer.pace)
         expected = self._delivery.link(name).inbound.expected
         if expected is None:
             self._delivery.introduce(name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flask_rooms.protocol.clock import MAX_ECHO_GAP
+from flask_rooms.protocol.clock import MAX_ECHO_GAP, EchoClock
 
-#: How long a quarantine lasts at most, in heartbeat intervals.
+#: How long a quarantine lasts at most, in the longest heartbeat intervals.
 MAX_QUARANTINE = MAX_ECHO_GAP
 #: How many own heartbeats have to echo after an absence before unmet workers have had the time
 #: to answer.
@@ -21,15 +21,15 @@ class Quarantine:
 
     Args:
         me: This worker's name.
-        interval: Seconds between two heartbeats.
+        clock: The clock of this worker.
 
     Attributes:
         until: When it ends in any case.
     """
 
-    def __init__(self, me: str, interval: float) -> None:
+    def __init__(self, me: str, clock: EchoClock) -> None:
         self._me = me
-        self._interval = interval
+        self._clock = clock
         self._awaited: set[str] = set()
         self._release_beat = 0  # the own heartbeat whose echo releases the unmet
         self.until = float("inf")
@@ -51,7 +51,7 @@ class Quarantine:
     def hold(self, names: Iterable[str], now: float) -> None:
         """Await these workers, too."""
         if not self._awaited:  # each worker that joins it later would prolong it
-            self.until = now + MAX_QUARANTINE * self._interval
+            self.until = now + MAX_QUARANTINE * self._clock.longest_interval
         self._awaited.update(names)
 
     def awaits(self, name: str) -> bool:

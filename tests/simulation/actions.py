@@ -40,9 +40,10 @@ class Start(Action):
 
     worker: str
     tight: bool = False
+    pace: float = 1.0  # its heartbeat interval, in those of most workers
 
     def act(self, world: World) -> None:
-        world.start(self.worker, TIGHT if self.tight else WIDE)
+        world.start(self.worker, TIGHT if self.tight else WIDE, self.pace)
 
 
 @dataclass(frozen=True)

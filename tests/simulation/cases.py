@@ -73,6 +73,8 @@ CASES: dict[str, Schedule] = {
         *(Stop(9.0, f"w{number}") for number in (2, 3, 4)),
         Replay(15.0, 500, 501),
     ],
+    # w1 sends a heartbeat every eight seconds.
+    "OwnIntervalOnly": [Start(0.0, "w0"), Start(0.0, "w1", pace=4.0), Broadcast(20.0, "w0", "r0")],
     # w1 vouches for w0, which is stopped, and leaves; w2 has never heard w0.
     "VouchedNamesForgotten": [
         Start(0.0, "w0"),

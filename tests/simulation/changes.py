@@ -234,19 +234,21 @@ class Changes:
 def check_time(world: World, call: Call | Question) -> None:
     """Check that a call has not taken long, if there was no trouble for long before it."""
     takes = world.now - call.at
-    well = world.well_for() > NOTICED + takes and call.at > NOTICED
-    well = well and world.crashed_for() > FORGOTTEN + takes
+    noticed = NOTICED * world.slowest
+    well = world.well_for() > noticed + takes and call.at > noticed
+    well = well and world.crashed_for() > FORGOTTEN * world.slowest + takes
     demand("answered at once", takes < AT_ONCE or not well, f"{call} took {takes:.1f} s")
 
 
 def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 0.0) -> None:
     """Check that there was a reason for a call to time out, whose guards take *thinks* seconds."""
-    is_settled = world.nodes[caller].is_settled and world.now > NOTICED
+    noticed = NOTICED * world.slowest
+    is_settled = world.nodes[caller].is_settled and world.now > noticed
     for name in outcome.missing or ("",):
-        needed = CALM if is_settled else NOTICED
-        needed = needed if world.can_answer(name) else FORGOTTEN
+        needed = CALM * world.slowest if is_settled else noticed
+        needed = needed if world.can_answer(name) else FORGOTTEN * world.slowest
         demand(
             "confirmed when all is well",
-            world.calm_for(name) < needed + thinks or world.now < NOTICED,
+            world.calm_for(name) < needed + thinks or world.now < noticed,
             f"{caller} timed out on {name} without any trouble: {outcome}",
         )

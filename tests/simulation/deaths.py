@@ -45,7 +45,8 @@ class Deaths:
         for name in self._named[worker.name] - names:
             self._left_out[worker.name, name] = self._world.now
             if self._world.lives(name):
-                self._check_cause(self._world.workers[host_of(name)], worker)
+                owner = self._world.workers[host_of(name)]
+                self._check_cause(owner, worker, PATIENCE * max(owner.pace, worker.pace))
         self._named[worker.name] = names
 
     def overlooks(self, caller: Worker, sid: str) -> None:
@@ -65,18 +66,24 @@ class Deaths:
         """A call has completed, and a live worker has not been asked."""
         world = self._world
         # A broker does not count a worker that is away, and may count others in its place.
-        uncounted = not caller.node.is_settled and world.now - world.away_of(owner.host) < FORGIVEN
+        away = world.now - world.away_of(owner.host) < self._forgiven
+        uncounted = away and not caller.node.is_settled
         is_left_out = any(name == owner.name for _, name in self._left_out)
         if not uncounted:
-            patience = PATIENCE if is_left_out else PATIENCE_OF_NEWCOMERS
+            # One that has never heard the owner cannot know that its interval is longer.
+            patience = PATIENCE * owner.pace if is_left_out else PATIENCE_OF_NEWCOMERS
             self._check_cause(owner, caller, patience)
 
-    def _check_cause(self, owner: Worker, other: Worker, patience: float = PATIENCE) -> None:
+    @property
+    def _forgiven(self) -> float:
+        return FORGIVEN * self._world.slowest
+
+    def _check_cause(self, owner: Worker, other: Worker, patience: float) -> None:
         # Another one that has not heard the owner may have vouched for the rest.
-        now, hurt = self._world.now, self._world.bus.hurt
-        hurt_at = max((at for way, at in hurt.items() if owner.host in way), default=-FORGIVEN)
-        silent = self._world.was_silent(owner.host, patience, FORGIVEN)
-        ill = now - hurt_at < FORGIVEN or silent
+        now, hurt, forgiven = self._world.now, self._world.bus.hurt, self._forgiven
+        hurt_at = max((at for way, at in hurt.items() if owner.host in way), default=-forgiven)
+        silent = self._world.was_silent(owner.host, patience, forgiven)
+        ill = now - hurt_at < forgiven or silent
         slow = self._world.is_slow(other.host)
         demand("no death without cause", ill or slow, f"{owner.name} by {other.name}")
 
@@ -95,7 +102,7 @@ class Deaths:
         else:
             way, world = (host_of(event.by), worker.host), self._world
             lost = max(world.bus.hurt[way], world.bus.missed[way], world.back_at[worker.host])
-            lately = world.now - max(lost, world.trouble_of(worker.host)) < FORGIVEN
+            lately = world.now - max(lost, world.trouble_of(worker.host)) < self._forgiven
             holds = lately or not met
         demand("no eviction without cause", holds, f"{worker.name}: {event.reason}")
 
@@ -111,7 +118,7 @@ class Deaths:
         demand(
             "fence of the unknown",
             message.began <= moment
-            or self._world.now - cut_off < SPOKEN
+            or self._world.now - cut_off < SPOKEN * self._world.slowest
             or not self._world.lives(caller.name)
             or self._world.trouble_of(caller.host) >= when,
             f"{caller.name} has called {sid} unknown, and it got {message.tag} of {message.caller}",
@@ -122,7 +129,7 @@ class Deaths:
         world, hurt = self._world, self._world.bus.hurt
         until = max(hurt[one, other], hurt[other, one])
         for host in (one, other):
-            if world.left_at[host] - until < SPOKEN:  # too short for a heartbeat
+            if world.left_at[host] - until < SPOKEN * world.slowest:  # too short for a heartbeat
                 away = world.bus.is_away(host)
                 until = max(until, world.now if away else world.back_at[host])
         return until

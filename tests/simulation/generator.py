@@ -81,6 +81,8 @@ class Generator:
 
     def __init__(self, seed: int, size: Size) -> None:
         self._rng = rng = random.Random(seed)
+        self._paces = random.Random(f"paces {seed}")
+        self._mixed = self._paces.random() < 0.2
         self._copies = random.Random(f"copies {seed}")
         self._size = size
         self._now = 0.0
@@ -212,8 +214,11 @@ class Generator:
         worker = f"w{self._started}"
         self._started += 1
         self._workers.append(worker)
-        self._actions.append(Start(self._now, worker, self._tight))
+        self._actions.append(Start(self._now, worker, self._tight, self._pace()))
         return worker
+
+    def _pace(self) -> float:
+        return self._paces.choice([1.0, 1.0, 1.5, 3.0]) if self._mixed else 1.0
 
     def _birth(self) -> None:
         if self._rng.random() < 0.2:  # without a broker, for some time
@@ -226,7 +231,7 @@ class Generator:
         """Let a worker start, ask or change something, and leave, as a script does."""
         worker = f"w{self._started}"
         self._started += 1
-        self._actions.append(Start(self._now, worker, self._tight))
+        self._actions.append(Start(self._now, worker, self._tight, self._pace()))
         at = round(self._now + self._rng.choice([0.0, 0.05, 0.5]), 3)
         room = self._room()
         wish: list[Action] = [

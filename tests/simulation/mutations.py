@@ -482,6 +482,23 @@ class MissedBeatsKept(Membership):
         pass
 
 
+@breaks("longer-interval")
+class OwnIntervalOnly(Membership):
+    """A worker goes by its own heartbeat interval."""
+
+    def add(self, name: str, born_by: float, own_beat: int) -> Peer:
+        peer = super().add(name, born_by, own_beat)
+        peer.__class__ = OrdinaryPeer
+        return peer
+
+
+class OrdinaryPeer(Peer):
+    """A peer whose longer heartbeat interval is overlooked."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, 1.0 if name == "pace" else value)
+
+
 @breaks("dead-are-told-first")
 class DeadNotToldFirst(Node):
     """Calls complete before the dead are told."""
@@ -648,8 +665,8 @@ class GuardsOvertaken(World):
 class SocketsBeforeHello(World):
     """Sockets are accepted before the hello has echoed."""
 
-    def start(self, host: str, limits: Limits = WIDE) -> None:
-        super().start(host, limits)
+    def start(self, host: str, limits: Limits = WIDE, pace: float = 1.0) -> None:
+        super().start(host, limits, pace)
         if not self.workers[host].accepts:
             self._serve(self.workers[host])
 
@@ -697,9 +714,11 @@ class _NoLanes(Lanes):
         return False
 
 
-def make_broken(mutant: Mutant | None, worker: str, now: float, limits: Limits) -> Node:
+def make_broken(
+    mutant: Mutant | None, worker: str, now: float, limits: Limits, heartbeat: float
+) -> Node:
     """Return a node with the part whose rule is broken turned into the mutant."""
-    node = make_node(worker, now, limits)
+    node = make_node(worker, now, limits, heartbeat)
     parts = (*vars(node).values(), node._delivery.stream, node._membership._views)
     for part in (node, *parts):
         if mutant is not None and type(part) is mutant.__base__:

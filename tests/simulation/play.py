@@ -22,7 +22,7 @@ def play(schedule: Schedule, world: World, recovery: float = RECOVERY) -> None:
         world.steps += 1
         action.act(world)
         world.promises.check_deadlines()
-    world.run(max(world.now, world.trouble_until()) + recovery)
+    world.run(max(world.now, world.trouble_until()) + recovery * world.slowest)
     world.promises.check_end()
 
 

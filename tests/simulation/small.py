@@ -19,7 +19,7 @@ from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import Change, Done, Emit, Frame, Goodbye, Query, Reply
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
-from tests.simulation.changes import CONFIRM
+from tests.simulation.changes import CONFIRM, HEARTBEAT
 from tests.simulation.deaths import PATIENCE
 from tests.simulation.demands import demand
 from tests.simulation.names import host_of
@@ -304,7 +304,7 @@ class Small:
     def _start(self, host: str) -> None:
         life = self.lives[host] = self.lives.get(host, 0) + 1
         name = host if life == 1 else f"{host}+{life}"
-        node = self._make(name, self.now, WIDE)
+        node = self._make(name, self.now, WIDE, HEARTBEAT)
         site = self.sites[host] = Site(node, self._make_lanes())
         node.on_reconnect(self.now)
         self._flush(host, site)

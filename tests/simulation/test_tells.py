@@ -54,8 +54,8 @@ class ForgottenByNextLife(Node):
 
 
 def world_of_forgetful(seed: int) -> TellingWorld:
-    def make(name: str, now: float, limits: Limits) -> Node:
-        node = make_node(name, now, limits)
+    def make(name: str, now: float, limits: Limits, heartbeat: float) -> Node:
+        node = make_node(name, now, limits, heartbeat)
         node.__class__ = ForgottenByNextLife
         return node
 
@@ -72,8 +72,8 @@ class Overtaking(Lanes):
 class OvertakingWorld(TellingWorld):
     """A world whose workers have such lanes."""
 
-    def _new_life(self, host: str, limits: Limits) -> Worker:
-        worker = super()._new_life(host, limits)
+    def _new_life(self, host: str, limits: Limits, pace: float) -> Worker:
+        worker = super()._new_life(host, limits, pace)
         worker.lanes = Overtaking()
         return worker
 

@@ -47,14 +47,14 @@ COUNT_INTERVAL = 0.1
 COUNTS = 77
 
 Outcome = tuple[int, int, tuple[str, ...]]  # changed, unchanged, unknown
-NodeFactory = Callable[[str, float, Limits], Node]
+NodeFactory = Callable[[str, float, Limits, float], Node]
 Then = Callable[[], None]
 T = TypeVar("T")
 
 
-def make_node(name: str, now: float, limits: Limits) -> Node:
-    """Return a Node with the intervals of the simulation."""
-    return Node(name, now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=limits, max_dead=MAX_DEAD)
+def make_node(name: str, now: float, limits: Limits, heartbeat: float = HEARTBEAT) -> Node:
+    """Return a Node with the timeout of the simulation."""
+    return Node(name, now, heartbeat=heartbeat, confirm=CONFIRM, limits=limits, max_dead=MAX_DEAD)
 
 
 def nothing() -> None:
@@ -71,6 +71,7 @@ class Worker:
         node: The real Node.
         skew: Its clock minus the world's, in seconds.
         limits: The bounds of its stream.
+        pace: Its heartbeat interval, in those of most workers.
         memberships: Socket ID -> rooms.
         serving: Whether its application is running.
         accepts: Whether it accepts sockets.
@@ -92,6 +93,7 @@ class Worker:
     node: Node
     skew: float
     limits: Limits
+    pace: float
     born: float
     memberships: dict[str, set[str]] = field(default_factory=dict)
     serving: bool = False
@@ -151,17 +153,20 @@ class World:
         self._troubles: defaultdict[str, float] = defaultdict(float)  # host -> until when
         # Host -> when it could not send, from and until
         self._silences: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        #: The longest heartbeat interval of all workers, in those of most of them.
+        self.slowest = 1.0
         #: Whether the broker can count the workers.
         self.counts = chances(seed, COUNTS)[0] < 0.5
         self.promises = Promises(self)
 
     # -- the application ---------------------------------------------------------
 
-    def start(self, host: str, limits: Limits = WIDE) -> None:
-        """Start a new worker."""
+    def start(self, host: str, limits: Limits = WIDE, pace: float = 1.0) -> None:
+        """Start a new worker, whose heartbeat interval is *pace* times that of most."""
         if host in self.workers:
             return
-        worker = self._new_life(host, limits)
+        self.slowest = max(self.slowest, pace)
+        worker = self._new_life(host, limits, pace)
         self.bus.subscribe(host)
         if self.now < self._down_until:
             self._cut_off(host, self._down_until - self.now)
@@ -315,7 +320,7 @@ class World:
         self._submit(worker, Goodbye())
         self._flush(worker)
         # A receiver with a gap before it loses it, as the worker cannot retransmit any more.
-        calm = self.calm_for("") > 2 * HEARTBEAT and not worker.publishing
+        calm = self.calm_for("") > 2 * HEARTBEAT * self.slowest and not worker.publishing
         self._end(worker, goodbye=calm)
 
     def crash(self, host: str) -> None:
@@ -484,7 +489,7 @@ class World:
         """Deliver old frames again: for a while, their senders seem to be alive."""
         for later in range(min(count, back + 1)):
             self.bus.replay(back - later)
-        self.trouble("", NOTICED)
+        self.trouble("", NOTICED * self.slowest)
 
     def change_weather(self, weather: Weather, seconds: float) -> None:
         """Delay, lose, duplicate and reorder frames for some time."""
@@ -532,11 +537,12 @@ class World:
     def _is_stopped(self, host: str) -> bool:
         return self.now < self._paused.get(host, 0.0)
 
-    def _new_life(self, host: str, limits: Limits) -> Worker:
+    def _new_life(self, host: str, limits: Limits, pace: float) -> Worker:
         life = self._lives[host] = self._lives[host] + 1
         name = host if life == 1 else f"{host}+{life}"
         skew = 7200 * (2 * chances(self._seed, number_of(host))[0] - 1)
-        worker = Worker(host, self._make(name, self.now + skew, limits), skew, limits, self.now)
+        node = self._make(name, self.now + skew, limits, HEARTBEAT * pace)
+        worker = Worker(host, node, skew, limits, pace, self.now)
         self.workers[host] = worker
         self.nodes[name] = worker.node
         return worker
@@ -563,7 +569,7 @@ class World:
         self.promises.evicts(worker, event)
         self.promises.dies(worker)
         self._ended[worker.name] = self.now, False
-        new = self._new_life(worker.host, worker.limits)
+        new = self._new_life(worker.host, worker.limits, worker.pace)
         new.serving = True
         worker.calls.clear()
         waiting = self._waiting(worker)

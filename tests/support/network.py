@@ -18,9 +18,11 @@ WIDE = Limits(outbox=10_000, log=100_000, frame=1_000)
 WIRE = Codec(["of the tests"], "tests", 1_000_000)
 
 
-def make_node(name: str, now: float = 0.0, limits: Limits = WIDE) -> Node:
-    """Return a node with the intervals of the tests."""
-    return Node(name, now, heartbeat=HEARTBEAT, confirm=CONFIRM, limits=limits)
+def make_node(
+    name: str, now: float = 0.0, limits: Limits = WIDE, heartbeat: float = HEARTBEAT
+) -> Node:
+    """Return a node with the timeout of the tests."""
+    return Node(name, now, heartbeat=heartbeat, confirm=CONFIRM, limits=limits)
 
 
 class Network:
@@ -43,9 +45,9 @@ class Network:
             self.add(name)
             self.exchange()
 
-    def add(self, name: str, limits: Limits = SMALL) -> Node:
+    def add(self, name: str, limits: Limits = SMALL, heartbeat: float = HEARTBEAT) -> Node:
         """Add a node, which has sent nothing yet."""
-        node = make_node(name, self.now, limits)
+        node = make_node(name, self.now, limits, heartbeat)
         self.nodes[name], self.events[name] = node, []
         return node
 

@@ -592,6 +592,17 @@ def test_what_is_not_ours_is_dropped_counted_and_warned_of_once(
     intruder.close()
 
 
+def test_workers_notice_that_they_have_different_heartbeat_intervals(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = cluster.worker(make_app(), heartbeat_interval=1.0)
+    there = cluster.worker(make_app(), heartbeat_interval=1.5)
+    here.sockets.join(there.connect().sid, "red").result(PATIENCE)
+
+    warning = "ROOMS_HEARTBEAT_INTERVAL is 1 seconds here and 1.5 seconds for worker"
+    _wait_for(lambda: f"{warning} {there.cluster.name}" in caplog.text)
+
+
 # -- a rolling upgrade ------------------------------------------------------------------------
 
 

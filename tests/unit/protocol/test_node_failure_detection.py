@@ -9,7 +9,7 @@ import pytest
 from flask_rooms.protocol.messages import Goodbye
 from flask_rooms.protocol.node import Evicted, PeerLeft
 from flask_rooms.protocol.pending import Completed
-from tests.support.network import HEARTBEAT, Network, make_node
+from tests.support.network import HEARTBEAT, SETTLING, Network, make_node
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -25,6 +25,50 @@ def test_a_silent_worker_is_dead_and_calls_complete_without_it() -> None:
 
     assert network.outcome("a") == Completed(number, 1, 0, ("b_s",))
     assert PeerLeft("b", said_goodbye=False) in network.events["a"]
+
+
+@pytest.mark.parametrize(("interval", "patience"), [(5, 15), (0.2, 3)])
+def test_workers_with_different_intervals_go_by_the_longer_one(
+    interval: float, patience: int
+) -> None:
+    """Rule `longer-interval`: both in intervals of the worker that counts."""
+    network = Network("a")
+    network.add("b", heartbeat=interval * HEARTBEAT)
+    network.exchange()
+
+    network.advance(patience * HEARTBEAT, mute=("b",))
+    assert network.nodes["a"].peers == {"b"}
+    network.advance(6 * HEARTBEAT, mute=("b",))
+
+    assert PeerLeft("b", said_goodbye=False) in network.events["a"]
+
+
+def test_everybody_is_known_after_the_longest_interval() -> None:
+    """Rule `longer-interval`: a slow worker that is not heard yet may live."""
+    network = Network()
+    network.add("slow", heartbeat=5 * HEARTBEAT)
+    network.add("a")
+    network.exchange()
+
+    network.advance(SETTLING + HEARTBEAT)
+    assert not network.nodes["a"].is_followed
+    network.advance(6 * SETTLING)
+
+    assert network.nodes["a"].is_followed
+
+
+def test_a_slow_worker_does_not_hold_up_one_that_was_away() -> None:
+    """Rule `longer-interval`: it is asked how it counts the other one."""
+    network = Network("a")
+    network.add("slow", heartbeat=20 * HEARTBEAT)
+    network.exchange()
+    network.advance(2 * HEARTBEAT, deaf=("a",))
+    network.nodes["a"].on_reconnect(network.now)
+    network.call("slow", "a")
+
+    network.exchange()
+
+    assert network.applied("a") == [("slow", 1)]
 
 
 def test_no_worker_dies_while_this_one_is_deaf() -> None:

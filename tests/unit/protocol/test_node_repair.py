@@ -232,6 +232,21 @@ def test_what_every_live_worker_has_had_the_time_to_nack_is_discarded() -> None:
     assert network.events["b"][-1] == Deliver("a", 5, Change("leave", "/", ("b_s",), ("room",)))
 
 
+def test_a_worker_with_a_longer_interval_has_the_time_to_nack() -> None:
+    """Rule `longer-interval`: it may live, and not have heard of the gap yet."""
+    network = Network("a")
+    network.add("slow", heartbeat=5 * HEARTBEAT)
+    network.exchange()
+    network.nodes["a"].submit(Change("leave", "/", ("slow_s",), ("room",)))
+    network.exchange()
+
+    network.advance(3 * REPAIR_LOG_ECHOES * HEARTBEAT)
+    assert network.oldest("a") == 1
+    network.advance(3 * REPAIR_LOG_ECHOES * HEARTBEAT)
+
+    assert network.oldest("a") == 2
+
+
 def test_an_outage_discards_nothing() -> None:
     """Rule `bounded-repair-log`."""
     network = Network("a", "b")

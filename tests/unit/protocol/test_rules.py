@@ -22,6 +22,7 @@ OF_THE_DRIVER = {
     "evicted-start-over",
     "heard-before-leaving",
     "hello-before-sockets",
+    "longer-interval",
     "reconnect-when-deaf",
 }
 
