@@ -14,6 +14,7 @@ which `bus` needs.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -39,8 +40,11 @@ def main() -> int:
     os.environ["ROOMS_TEST_MODE"] = options.mode  # of the workers; nothing is patched here
     # SIGTERM stops the workers, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    run = RUNS[options.edge](Plan(options.seconds, options.seed))
+    plan = Plan(options.seconds, options.seed)
+    run = RUNS[options.edge](plan)
+    faulthandler.dump_traceback_later(plan.bound, exit=True)  # a run that hangs says where
     run.play()
+    faulthandler.cancel_dump_traceback_later()
     print(f"{options.edge}, {options.mode}, {options.seconds:g} s, seed {options.seed}")
     print(as_text(run), flush=True)
     return 1 if run.complaints else 0

@@ -52,7 +52,8 @@ class BusRun(Run):
     def _clients(self, worker: WatchedWorker, phase: str) -> Sequence[NoisyClient]:
         signer = Signer([KEY], f"flask-rooms.frame.{self._channel}")
         noise = FrameNoise((self._plan.seed, phase), signer)
-        return [BusClient(worker.url, noise, self._channel, self._publish)]
+        patience = self._plan.patience
+        return [BusClient(worker.url, noise, patience, self._channel, self._publish)]
 
     def _publish(self, payload: bytes) -> None:
         self._broker.publish(self._topic, payload)
@@ -82,14 +83,20 @@ class BusClient(NoisyClient):
     Args:
         url: The worker; it is not connected to.
         noise: Payloads.
+        patience: Not needed, as there is no connection to the worker.
         channel: The channel.
         publish: Publishes a payload.
     """
 
     def __init__(
-        self, url: str, noise: FrameNoise, channel: str, publish: Callable[[bytes], object]
+        self,
+        url: str,
+        noise: FrameNoise,
+        patience: float,
+        channel: str,
+        publish: Callable[[bytes], object],
     ) -> None:
-        super().__init__(url, noise)
+        super().__init__(url, noise, patience)
         self._frames = noise
         self._codec = Codec([KEY], channel, 2**21)
         self._publish = publish

@@ -17,9 +17,6 @@ from websocket import ABNF, WebSocketException, WebSocketTimeoutException, creat
 from tests.fuzz.noise import Noise
 from tests.support.raw import RawClient
 
-#: Seconds within which a worker takes, or says, something, or ends the connection: one that answers
-#: no ping is missed after at most 60, and python-engineio looks once in that time.
-PATIENCE = 180.0
 #: Seconds after which a client that cannot send looks whether its connection has ended.
 STUCK = 5.0
 
@@ -37,15 +34,17 @@ class NoisyClient(ABC, threading.Thread):
     Args:
         url: The worker.
         noise: What to send.
+        patience: Seconds within which a worker takes, or says, something, or ends the connection.
 
     Attributes:
         counts: What it has done, and how often.
         complaints: What must not happen.
     """
 
-    def __init__(self, url: str, noise: Noise) -> None:
+    def __init__(self, url: str, noise: Noise, patience: float) -> None:
         super().__init__(daemon=True)
         self.noise = noise
+        self.patience = patience
         self.counts: Counter[str] = Counter()
         self.complaints: list[str] = []
         self._url = url
@@ -84,7 +83,7 @@ class FrameClient(NoisyClient):
 
     def _use_connection(self) -> None:
         address = self._url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
-        websocket = create_connection(address, timeout=PATIENCE)
+        websocket = create_connection(address, timeout=self.patience)
         tcp = websocket.sock
         assert tcp is not None
         websocket.settimeout(STUCK)
@@ -100,7 +99,7 @@ class FrameClient(NoisyClient):
                 if reads:
                     self._read(websocket)
         except TimeoutError:
-            _wait_for_end(tcp)
+            _wait_for_end(tcp, self.patience)
         finally:
             websocket.shutdown()  # type: ignore[no-untyped-call]
 
@@ -125,9 +124,9 @@ class FrameClient(NoisyClient):
         websocket.settimeout(STUCK)
 
 
-def _wait_for_end(tcp: socket.socket) -> None:
+def _wait_for_end(tcp: socket.socket, patience: float) -> None:
     """Return at the end of a connection that cannot be sent to; the worker misses our pongs."""
-    tcp.settimeout(PATIENCE)
+    tcp.settimeout(patience)
     while tcp.recv(2**16):
         pass
 
@@ -160,7 +159,9 @@ class PollingClient(NoisyClient):
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
         address = urlsplit(self._url)
         assert address.hostname is not None
-        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(
+            address.hostname, address.port, timeout=self.patience
+        )
         kind = self.noise.random.choice(("text/plain", "application/json", "multipart/form-data"))
         try:
             connection.request(method, path, body, {"Content-Type": kind})
@@ -188,7 +189,7 @@ class TcpClient(NoisyClient):
     def _use_connection(self) -> None:
         address = urlsplit(self._url)
         assert address.port is not None
-        with socket.create_connection((address.hostname, address.port), PATIENCE) as tcp:
+        with socket.create_connection((address.hostname, address.port), self.patience) as tcp:
             start = self.noise.random.choice(self.STARTS)
             tcp.sendall(start + (self.noise.junk()[:900] if start.endswith(b"\r\n\r\n") else b""))
         self._leaving.wait(0.1)  # there is no answer to wait for

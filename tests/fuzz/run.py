@@ -24,8 +24,6 @@ from tests.fuzz.worker import Figures, WatchedWorker, Witness, asks_for_itself, 
 
 #: KiB of memory that may stay: what Python and the C library keep for later.
 SLACK = 32 * 2**10
-#: Seconds until a worker must be at rest again: polling clients are missed after their pings.
-REST = 180.0
 #: Seconds between two looks.
 LOOK = 1.0
 #: Seconds after which a run that takes long says what there is.
@@ -57,6 +55,21 @@ class Plan:
     def ping_timeout(self) -> float:
         """Seconds after which a worker misses a client; a run that is short need not wait long."""
         return min(60.0, max(5.0, self.seconds / 10))
+
+    @property
+    def patience(self) -> float:
+        """
+        Seconds within which a connection is served or ended, and a worker is at rest again.
+
+        A client that answers no ping is missed after `ping_timeout`, and python-engineio looks once
+        in that time.
+        """
+        return max(40.0, 3 * self.ping_timeout)
+
+    @property
+    def bound(self) -> float:
+        """Seconds after which the run hangs: its clients end, and it waits for rest, twice."""
+        return self.seconds + 3 * self.patience
 
 
 class Run(ABC):
@@ -130,7 +143,7 @@ class Run(ABC):
 
     def _settle(self, worker: WatchedWorker) -> Figures:
         """Return the figures once the witness is alone, and memory does not change any more."""
-        deadline = time.monotonic() + REST
+        deadline = time.monotonic() + self._plan.patience
         looks = [worker.figures()]
         while time.monotonic() < deadline:
             time.sleep(LOOK)
@@ -143,7 +156,7 @@ class Run(ABC):
 
     def _rest(self, worker: WatchedWorker) -> Figures:
         """Return the figures once they are as before, or those at the end of the time for that."""
-        deadline = time.monotonic() + REST
+        deadline = time.monotonic() + self._plan.patience
         while True:
             figures = worker.figures()
             if not figures.rest(self.before, SLACK) or time.monotonic() > deadline:
@@ -173,7 +186,7 @@ class SocketRun(Run):
     def _clients(self, worker: WatchedWorker, phase: str) -> Sequence[NoisyClient]:
         kinds = [FrameClient] * 8 + [PollingClient] * 2 + [TcpClient]
         return [
-            kind(worker.url, Noise((self._plan.seed, phase, number)))
+            kind(worker.url, Noise((self._plan.seed, phase, number)), self._plan.patience)
             for number, kind in enumerate(kinds)
         ]
 
@@ -183,4 +196,4 @@ class RequestRun(SocketRun):
 
     def _clients(self, worker: WatchedWorker, phase: str) -> Sequence[NoisyClient]:
         seeds = [(self._plan.seed, phase, number) for number in range(8)]
-        return [RequestClient(worker.url, Noise(seed)) for seed in seeds]
+        return [RequestClient(worker.url, Noise(seed), self._plan.patience) for seed in seeds]
