@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -31,6 +32,16 @@ class Outcome:
             self.unchanged + other.unchanged,
             self.unknown + other.unknown,
         )
+
+
+def outcome_of(changed: int, unchanged: int, unknown: tuple[str, ...] = ()) -> Outcome:
+    """Return an Outcome; nearly all are equal, and none can be changed, so these are shared."""
+    return Outcome(changed, unchanged, unknown) if unknown else _shared_outcome(changed, unchanged)
+
+
+@lru_cache(maxsize=64)
+def _shared_outcome(changed: int, unchanged: int) -> Outcome:
+    return Outcome(changed, unchanged)
 
 
 @dataclass(frozen=True)

@@ -591,6 +591,8 @@ def _as_json(data: Any) -> str:
 
 
 def _options(omit: Any, omit_user: Any, namespace: str, *, reconnect: bool = False) -> Options:
+    if omit is None and omit_user is None and not reconnect:
+        return NO_OPTIONS  # as nearly always
     sids, others = omitted(omit, omit_user, namespace)
     if not (sids or others or reconnect):
         return NO_OPTIONS

@@ -21,7 +21,7 @@ from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Query, Reply, Room, Tell
 from flask_rooms.protocol.node import Event, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
-from flask_rooms.results import Outcome, Part, Told, WorkerInfo
+from flask_rooms.results import Outcome, Part, Told, WorkerInfo, outcome_of
 
 #: The workers that a call is for: worker name -> its socket IDs; None for every worker.
 Targets: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
@@ -313,11 +313,11 @@ class Calls:
             if event.newer and isinstance(change.change, Change):
                 self._worker.give_way(change.change, event.newer)
             if isinstance(event, Completed):
-                outcome = Outcome(event.changed, event.unchanged, event.unknown)
+                did = outcome_of(event.changed, event.unchanged, event.unknown)
                 if isinstance(change.change, Tell):
                     names = [str(name) for reply in event.replies for name in reply.names]
-                    outcome = Told(workers=self.infos(sorted([node.name, *names])))
-                change.contribute(Part(outcome, event.refused))
+                    did = Told(workers=self.infos(sorted([node.name, *names])))
+                change.contribute(Part(did, event.refused))
             else:
                 change.fail(Unconfirmed(self.infos(event.missing), self._confirm))
 

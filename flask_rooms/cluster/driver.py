@@ -398,7 +398,7 @@ class Cluster:
 
     def _decode(self, payload: bytes) -> Frame | None:
         try:
-            return self._transport.codec.decode(payload)
+            return self._transport.decode(payload)
         except BadMessage as error:
             if error.sender:
                 with self._shared.lock:

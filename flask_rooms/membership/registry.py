@@ -329,7 +329,7 @@ class Registry:
         """Return the sockets that would be in too many rooms."""
 
         def is_crowded(socket: Socket) -> bool:
-            new = len(set(rooms) - socket.rooms.keys())
+            new = sum(room not in socket.rooms for room in set(rooms))
             return bool(new) and len(socket.rooms) - 1 + new > self._rooms_per_socket
 
         found = ((sid, here.live_socket(sid)) for sid in sids)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Protocol
 
 from flask_rooms.membership.guarded import GuardedChanges
@@ -25,7 +24,7 @@ from flask_rooms.protocol.messages import (
     Room,
     Tell,
 )
-from flask_rooms.results import Outcome, Part, WorkerInfo
+from flask_rooms.results import Outcome, Part, WorkerInfo, outcome_of
 
 #: The actions that a guard may have to decide about.
 _GUARDED = ("join", "recheck")
@@ -312,12 +311,4 @@ def _outcome(change: Change, changed: Changed) -> Outcome:
         count = len(changed.ended)
     else:
         count = len(changed.events) + changed.described
-    if changed.unknown:
-        return Outcome(count, changed.unchanged, tuple(changed.unknown))
-    return _of_known(count, changed.unchanged)
-
-
-@lru_cache(maxsize=64)
-def _of_known(changed: int, unchanged: int) -> Outcome:
-    """Return an outcome; nearly all are equal, and none can be changed."""
-    return Outcome(changed, unchanged)
+    return outcome_of(count, changed.unchanged, tuple(changed.unknown))

@@ -41,6 +41,10 @@ class PendingCalls:
         """The numbers of the operations that unmet workers may have to answer."""
         return sorted(self._awaiting_unmet)
 
+    def awaits_unmet(self, number: int) -> bool:
+        """Whether unmet workers may have to answer an operation."""
+        return number in self._awaiting_unmet
+
     def begin(
         self,
         number: int,

@@ -612,7 +612,7 @@ class Node:
         events: list[Event] = []
         known: frozenset[str] | None = None  # what most calls need not know
         for number in numbers:
-            if number < self._delivery.first_unechoed and self._is_everybody_known(number, now):
+            if self._calls.awaits_unmet(number) and self._is_everybody_known(number, now):
                 known = self._membership.known_by_name if known is None else known
                 unknown = self._calls.rule_out(number, known)
                 self._membership.rule_out(unknown, now - self._clock.born)
@@ -628,11 +628,13 @@ class Node:
 
     def _is_everybody_known(self, number: int, now: float) -> bool:
         """
-        Whether an operation concerns no worker that this one does not know at least by name.
+        Whether an operation has echoed, and concerns no worker that is not known at least by name.
 
         Rule `views-are-compared`: peers are asked for the names in their views when no more
         answers are under way, which bring their present views.
         """
+        if number >= self._delivery.first_unechoed:
+            return False
         is_known = self.is_settled or self._calls.has_reached_all(number)
         unclear = self._membership.unclear()
         if is_known and not unclear:
