@@ -23,7 +23,7 @@ from tests.fuzz.noise import Noise
 from tests.fuzz.worker import Figures, WatchedWorker, Witness, asks_for_itself, open_witness
 
 #: KiB of memory that may stay: what Python and the C library keep for later.
-SLACK = 32 * 2**10
+SLACK = 8 * 2**10
 #: Seconds between two looks.
 LOOK = 1.0
 #: Seconds after which a run that takes long says what there is.
