@@ -14,6 +14,8 @@ from flask.typing import ResponseReturnValue
 
 from example_app.access import current_user
 from flask_rooms import Outcome, RoomsError, request, sockets
+from flask_rooms.api.overview import overview
+from flask_rooms.globals import parts_of
 from flask_rooms.results import WorkerInfo
 from flask_rooms.signals import joined, left, worker_gone
 
@@ -30,11 +32,13 @@ def workers() -> ResponseReturnValue:
     current_user()
     sockets.join(request, ROOM).result()
     began = time.perf_counter()
-    answer = sockets.workers(timeout=TIMEOUT)
+    # What the admin page shows as well; `sockets.workers()` has the names alone.
+    answer = overview(parts_of(current_app).cluster, TIMEOUT)
+    workers = sorted(answer.workers.items())
     return {
         "milliseconds": milliseconds_since(began),
-        "workers": [as_json(worker) for worker in sorted(answer.value)],
-        "missing": [as_json(one) for one in sorted(answer.missing) if isinstance(one, WorkerInfo)],
+        "workers": [{**as_json(worker), "numbers": numbers} for worker, numbers in workers],
+        "missing": [as_json(one) for one in sorted(answer.missing)],
         "complete": answer.complete,
         "controls": "CONTROLS" in current_app.config,
     }

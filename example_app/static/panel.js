@@ -60,10 +60,16 @@ function card(worker, kind, canKill) {
     element("p", {}, element("code", {}, worker.name)),
     element("p", {}, kind === "missing" ? "does not answer" : clock),
   );
+  if (worker.numbers) item.append(element("p", {}, stream(worker.numbers)));
   if (kind === "here") item.append(element("p", {}, element("span", { className: "tag" }, "this window")));
   const kill = () => act(api.delete(`/controls/workers/${worker.pid}`));
   if (canKill) item.append(button("Kill", `Kill process ${worker.pid}`, kill));
   return item;
+}
+
+/** What a worker has sent to the others: one numbered stream, parts of which may be repeated. */
+function stream({ sent, outbox_bytes, retransmissions }) {
+  return `stream: ${sent} sent, ${outbox_bytes} bytes waiting, ${retransmissions} repeated`;
 }
 
 function showBroker({ running }) {

@@ -18,7 +18,8 @@ class Overview:
 
     Args:
         workers: Worker -> its numbers by name: those of `membership.namespace.Sizes`, and the
-            counts of calls, of those that failed, of events, of refusals, and `outbox_bytes`.
+            counts of calls, of those that failed, of events, of refusals, `outbox_bytes`, and of
+            the operations that were `sent` to other workers, and of `retransmissions`.
         complete: Whether every live worker has answered.
         missing: The workers that have not.
     """

@@ -28,10 +28,10 @@ class Answers:
         names, counts = self._worker.answer(query)
         if query.kind != "statistics":
             return names, counts
-        with self._shared.lock:
-            name, (_, unsent_bytes) = self._shared.node.name, self._shared.node.unsent
-        # No page of a reply says by whom it is, so the first name does.
+        traffic = self._shared.traffic()
         calls, failed = self._statistics.totals()
         own = {"calls": calls, "failed": failed, "events": self._statistics.events}
-        own["outbox_bytes"] = unsent_bytes
-        return [name, *names, *own], [0, *counts, *own.values()]
+        own["outbox_bytes"] = traffic.unsent_bytes
+        own["sent"], own["retransmissions"] = traffic.sent_operations, traffic.retransmissions
+        # No page of a reply says by whom it is, so the first name does.
+        return [self._shared.node.name, *names, *own], [0, *counts, *own.values()]

@@ -42,7 +42,7 @@ class LockedNode:
         self.former_names: deque[str] = deque(maxlen=_MAX_FORMER_NAMES)
         self.directory = Directory(timing.heartbeat, version)
         self.restarts = 0
-        self._former_retransmissions = 0
+        self._former_sent = self._former_retransmissions = 0
         self.node = self._new()
 
     def submit(self, operation: Operation) -> int:
@@ -60,17 +60,19 @@ class LockedNode:
         """Replace the present node by a new one and return that; call it under the lock."""
         self.former_names.append(self.node.name)
         self.restarts += 1
+        self._former_sent += self.node.sent
         self._former_retransmissions += self.node.retransmissions
         self.node = self._new()
         return self.node
 
-    def traffic(self, reconnects: int) -> Traffic:
+    def traffic(self, reconnects: int = 0) -> Traffic:
         """Return what has passed, with how often the broker was connected to again."""
         with self.lock:
             operations, size = self.node.unsent
             repeated = self._former_retransmissions + self.node.retransmissions
+            sent = self._former_sent + self.node.sent
             peers = len(self.node.peers)
-            return Traffic(peers, operations, size, repeated, reconnects, self.restarts)
+            return Traffic(peers, sent, operations, size, repeated, reconnects, self.restarts)
 
     def _new(self) -> Node:
         name, now = new_worker_name(), time.monotonic()

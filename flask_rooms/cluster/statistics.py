@@ -55,6 +55,7 @@ class Traffic:
 
     Args:
         peers: How many other workers count as alive.
+        sent_operations: How many operations this worker has sent to the others.
         unsent_operations: How many operations wait for the broker.
         unsent_bytes: Their size.
         retransmissions: How often this worker has sent again what another one had missed.
@@ -63,6 +64,7 @@ class Traffic:
     """
 
     peers: int = 0
+    sent_operations: int = 0
     unsent_operations: int = 0
     unsent_bytes: int = 0
     retransmissions: int = 0

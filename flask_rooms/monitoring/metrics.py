@@ -83,6 +83,7 @@ def _of_sizes(sizes: Mapping[str, int]) -> Iterator[Metric]:
 
 def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
     yield _gauge("peers", "Other workers that count as alive.", traffic.peers)
+    yield _counter("operations", "Sent to the other workers.", traffic.sent_operations)
     yield _gauge(
         "outbox_operations", "Operations that wait for the broker.", traffic.unsent_operations
     )

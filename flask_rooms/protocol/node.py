@@ -192,6 +192,11 @@ class Node:
         return self._delivery.stream.unsent
 
     @property
+    def sent(self) -> int:
+        """How many operations have been sent to the other workers."""
+        return self._delivery.stream.fresh - 1
+
+    @property
     def retransmissions(self) -> int:
         """How often operations were sent again because a peer had missed them."""
         return self._delivery.retransmissions

@@ -405,12 +405,20 @@ def test_the_panel_shows_workers_and_how_long_a_confirmation_took(workers: Local
     shown = ask(ada, "get", "/underneath").body
     assert {one["name"] for one in shown["workers"]} == {worker.name for worker in workers}
     assert (shown["complete"], shown["controls"]) == (True, False)
+    before = sent(shown, workers[0].name)
     join(ada)
     ask(bob, "delete", f"/rooms/{ROOM}/people/Ada")
     lines = [data for event, data in ada.received() if event == "underneath"]
     (kick,) = [line for line in lines if line["text"] == "Kick Ada: 1 removed, confirmed"]
     assert kick["milliseconds"] > 0
     assert f"Ada left {ROOM} (remote)" in [line["text"] for line in lines]
+    assert sent(ask(ada, "get", "/underneath").body, workers[0].name) > before
+
+
+def sent(shown: dict[str, Any], worker: str) -> int:
+    """Return the number up to which a worker's stream has been sent, as the panel shows it."""
+    (numbers,) = [one["numbers"] for one in shown["workers"] if one["name"] == worker]
+    return int(numbers["sent"])
 
 
 def test_the_admin_page_is_for_moderators(app: Flask) -> None:

@@ -134,6 +134,7 @@ def test_what_has_not_happened_yet_is_a_zero(pair: Pair) -> None:
 def test_a_confirmation_by_another_worker_is_timed(pair: Pair) -> None:
     moved = pair.moved_by(lambda: pair.here.sockets.leave(pair.other.sid, "red").result(PATIENCE))
 
+    assert moved[("operations_total",)] == 1
     assert moved[("calls_total", "leave", "confirmed")] == 1
     assert moved[("confirmation_seconds_count",)] == 1
     assert moved[("confirmation_seconds_bucket", "+Inf")] == 1
@@ -158,7 +159,7 @@ def test_the_outbox_and_what_it_refuses_are_counted(pair: Pair) -> None:
 
 def test_queries_are_counted_by_kind_and_result(pair: Pair) -> None:
     moved = pair.moved_by(lambda: pair.here.sockets.rooms())
-    assert moved == {("queries_total", "rooms", "complete"): 1}
+    assert moved == {("queries_total", "rooms", "complete"): 1, ("operations_total",): 1}
 
     pair.backend.mute = True
     moved = pair.moved_by(lambda: pair.here.sockets.rooms(timeout=0.01))
