@@ -6,15 +6,14 @@ Which workers are alive: one state for each name, and what moves it to the next.
 | (none) | reported | a peer names it as alive |
 | (none), reported | joining | its heartbeat is received |
 | (none), reported | ruled out | a caller is told that it does not exist |
-| (none) | foreign | its frame is of another version |
+| (none), ruled out | foreign | its frame is of another version |
 | joining | alive | it has heard this worker, and states where its stream starts for it |
 | joining, alive | suspect | too many own echoes without anything new from it |
 | alive | dead | it says goodbye |
 | suspect | dead | the heartbeat that tells it so has echoed |
 | reported, foreign | (none) | it is no longer reported, or heard |
 
-A name is new for each life of a worker, so nothing leaves dead or ruled out before it is
-forgotten.
+A name is new for each life of a worker, so the dead are dead until they are forgotten.
 """
 
 from __future__ import annotations
@@ -224,6 +223,7 @@ class Membership:
     def note_foreign_version(self, name: str) -> None:
         """Rule `foreign-version-exists`: record a worker whose messages cannot be read."""
         self._foreign[name] = 0
+        self._ruled_out.pop(name, None)  # it cannot be told, and goes on
 
     @property
     def pace(self) -> float:

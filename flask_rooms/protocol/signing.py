@@ -21,8 +21,8 @@ class Signer:
     """
     Puts signatures before a body: their number, one for each key, and the body.
 
-    A worker that has only the old key of two accepts what a worker signs that has both. So keys
-    can be rotated worker by worker.
+    Rule `each-key-signs`: a worker that has only the old key of two accepts what a worker signs
+    that has both. So keys can be rotated worker by worker.
 
     Args:
         secret_keys: Newest first.

@@ -41,9 +41,18 @@ class Start(Action):
     worker: str
     tight: bool = False
     pace: float = 1.0  # its heartbeat interval, in those of most workers
+    version: int = 1  # of the protocol
 
     def act(self, world: World) -> None:
-        world.start(self.worker, TIGHT if self.tight else WIDE, self.pace)
+        world.start(self.worker, TIGHT if self.tight else WIDE, self.pace, self.version)
+
+
+@dataclass(frozen=True)
+class Rotate(Action):
+    """Workers that start from now on have a new key, and the present one beside it."""
+
+    def act(self, world: World) -> None:
+        world.rotate()
 
 
 @dataclass(frozen=True)

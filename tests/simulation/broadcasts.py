@@ -101,4 +101,5 @@ class Broadcasts:
 
     def _must_reach(self, sid: str, message: Message) -> bool:
         ways = host_of(message.caller), host_of(owner_of(sid))
-        return self._world.lives(message.caller) and ways not in self._world.bus.copied
+        can_reach = ways not in self._world.bus.copied and self._world.speak_alike(*ways)
+        return self._world.lives(message.caller) and can_reach

@@ -224,9 +224,10 @@ class Changes:
         for sid, part in call.parts.items():
             owner = self._world.holder(sid)
             copied = (host_of(call.caller), host_of(owner_of(sid))) in self._world.bus.copied
+            foreign = not self._world.speak_alike(call.caller, owner_of(sid))
             demand(
                 "no change lost",
-                part.carried_out or part.optional or owner is None or copied,
+                part.carried_out or part.optional or owner is None or copied or foreign,
                 f"{call.change} of {call.caller} at {sid}",
             )
 
@@ -234,6 +235,8 @@ class Changes:
 def check_time(world: World, call: Call | Question) -> None:
     """Check that a call has not taken long, if there was no trouble for long before it."""
     takes = world.now - call.at
+    if not world.speak_alike():
+        return
     noticed = NOTICED * world.slowest
     well = world.well_for() > noticed + takes and call.at > noticed
     well = well and world.crashed_for() > FORGOTTEN * world.slowest + takes
@@ -243,12 +246,18 @@ def check_time(world: World, call: Call | Question) -> None:
 def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 0.0) -> None:
     """Check that there was a reason for a call to time out, whose guards take *thinks* seconds."""
     noticed = NOTICED * world.slowest
+    # Nobody can vouch for the others yet.
+    all_new = all(world.now - one.born < noticed + CONFIRM for one in world.workers.values())
+    if all_new or not world.speak_alike():
+        return
     is_settled = world.nodes[caller].is_settled and world.now > noticed
     for name in outcome.missing or ("",):
         needed = CALM * world.slowest if is_settled else noticed
         needed = needed if world.can_answer(name) else FORGOTTEN * world.slowest
+        # Workers that have reported one which has crashed vouch for nobody for a while.
+        calm = world.calm_for(name) if name else min(world.calm_for(""), world.crashed_for() / 2)
         demand(
             "confirmed when all is well",
-            world.calm_for(name) < needed + thinks or world.now < noticed,
+            calm < needed + thinks,
             f"{caller} timed out on {name} without any trouble: {outcome}",
         )

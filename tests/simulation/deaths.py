@@ -59,6 +59,8 @@ class Deaths:
             return
         if (caller.name, owner.name) not in self._left_out:
             self.check_asked(owner, caller)
+        if not self._world.speak_alike(caller.name, owner.name):
+            return  # which cannot be told
         # The owner must be told before it receives any later broadcast.
         self._doomed.setdefault(owner.name, (self._world.moment(), self._world.now, caller))
 

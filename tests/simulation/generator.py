@@ -24,6 +24,7 @@ from tests.simulation.actions import (
     Mute,
     Pause,
     Replay,
+    Rotate,
     Schedule,
     Slow,
     Start,
@@ -83,6 +84,9 @@ class Generator:
         self._rng = rng = random.Random(seed)
         self._paces = random.Random(f"paces {seed}")
         self._mixed = self._paces.random() < 0.2
+        self._keys = random.Random(f"keys {seed}")
+        self._versions = random.Random(f"versions {seed}")
+        self._upgrades = self._versions.random() < 0.1
         self._copies = random.Random(f"copies {seed}")
         self._size = size
         self._now = 0.0
@@ -121,6 +125,8 @@ class Generator:
         self._now = OPENING
         for _ in range(size.sockets):
             self._connect_calmly(rng.choice(self._workers))
+        if self._keys.random() < 0.2:
+            self._kinds.append(self._deploy)
         while len(self._actions) < size.workers + size.sockets + size.actions:
             self._now = round(self._now + rng.expovariate(1 / self._gap), 3)
             if rng.random() < self._trouble:
@@ -214,11 +220,28 @@ class Generator:
         worker = f"w{self._started}"
         self._started += 1
         self._workers.append(worker)
-        self._actions.append(Start(self._now, worker, self._tight, self._pace()))
+        self._actions.append(Start(self._now, worker, self._tight, self._pace(), self._version()))
         return worker
 
     def _pace(self) -> float:
         return self._paces.choice([1.0, 1.0, 1.5, 3.0]) if self._mixed else 1.0
+
+    def _version(self) -> int:
+        return self._versions.choice([1, 2]) if self._upgrades and self._now > OPENING else 1
+
+    def _deploy(self) -> None:
+        """Rotate the keys: a new worker in the place of each old one, one after the other."""
+        at = self._now
+        self._actions.append(Rotate(at))
+        for old in list(self._workers):
+            at = round(at + self._keys.choice([0.0, 0.3, 2.5]), 3)
+            self._workers.remove(old)
+            self._actions.append(self._keys.choice([Crash, Stop])(at, old))
+            new = f"w{self._started}"
+            self._started += 1
+            self._workers.append(new)
+            self._actions.append(Start(at, new, self._tight, self._pace()))
+            self._actions.append(Connect(at, self._new_socket(), new))
 
     def _birth(self) -> None:
         if self._rng.random() < 0.2:  # without a broker, for some time
@@ -231,7 +254,7 @@ class Generator:
         """Let a worker start, ask or change something, and leave, as a script does."""
         worker = f"w{self._started}"
         self._started += 1
-        self._actions.append(Start(self._now, worker, self._tight, self._pace()))
+        self._actions.append(Start(self._now, worker, self._tight, self._pace(), self._version()))
         at = round(self._now + self._rng.choice([0.0, 0.05, 0.5]), 3)
         room = self._room()
         wish: list[Action] = [

@@ -33,6 +33,7 @@ from flask_rooms.protocol.messages import (
 )
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.quarantine import Quarantine
+from flask_rooms.protocol.signing import Signer
 from flask_rooms.protocol.stream import Limits, Stream
 from flask_rooms.protocol.views import Views
 from tests.simulation.cases import CASES
@@ -661,12 +662,25 @@ class GuardsOvertaken(World):
         worker.lanes = Lanes()
 
 
+class _NewestSigner(Signer):
+    def sign(self, body: bytes) -> bytes:
+        self._macs = self._macs[:1]
+        return super().sign(body)
+
+
+@breaks("each-key-signs", quickly=True)
+class NewestKeySigns(World):
+    """The newest key signs alone."""
+
+    signer = _NewestSigner
+
+
 @breaks("hello-before-sockets")
 class SocketsBeforeHello(World):
     """Sockets are accepted before the hello has echoed."""
 
-    def start(self, host: str, limits: Limits = WIDE, pace: float = 1.0) -> None:
-        super().start(host, limits, pace)
+    def start(self, host: str, limits: Limits = WIDE, pace: float = 1.0, version: int = 1) -> None:
+        super().start(host, limits, pace, version)
         if not self.workers[host].accepts:
             self._serve(self.workers[host])
 

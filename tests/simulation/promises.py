@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flask_rooms.protocol.messages import (
@@ -213,9 +214,11 @@ class Promises:
         for (sender, _), (_, what) in self._streams.submitted.items():
             if isinstance(what, Call) and self._world.lives(sender):
                 self._changes.check_end(what)
-        names = {worker.name for worker in self._world.workers.values()}
         for worker in self._world.workers.values():
-            demand("all meet", worker.node.peers == names - {worker.name}, worker.name)
+            others = self._world.workers.keys() - {worker.host}
+            alike = filter(partial(self._world.speak_alike, worker.host), others)
+            names = {self._world.workers[host].name for host in alike}
+            demand("all meet", worker.node.peers == names, worker.name)
 
 
 def is_over(what: Call | Message | Question) -> bool:

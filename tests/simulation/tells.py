@@ -92,4 +92,5 @@ class TellingWorld(World):
 
     def _must_have(self, name: str, telling: Telling) -> bool:
         ways = host_of(telling.caller), host_of(name)
-        return self.lives(name) and name != telling.caller and ways not in self.bus.copied
+        can_reach = ways not in self.bus.copied and self.speak_alike(*ways)
+        return self.lives(name) and name != telling.caller and can_reach

@@ -17,7 +17,7 @@ from tests.simulation.presence import GRACE, MANY, MakeReplica, PresenceWorld, m
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 
 #: Those of the random schedules; each mutant is caught by one of them.
-SEEDS = (500_003, 500_005, 500_042, 500_043, 500_000, 7)
+SEEDS = (500_003, 500_005, 500_042, 500_043, 500_011, 7)
 
 
 def play_presence(seed: int, make: MakeReplica = make_replica) -> int:

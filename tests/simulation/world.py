@@ -7,7 +7,7 @@ import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, TypeVar
 
 from flask_rooms.errors import BackendUnavailable
@@ -27,10 +27,12 @@ from flask_rooms.protocol.messages import (
 )
 from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
 from flask_rooms.protocol.pending import Completed, TimedOut
+from flask_rooms.protocol.signing import BadSignature, Signer
 from flask_rooms.protocol.stream import Limits
 from tests.simulation.broadcasts import Message
 from tests.simulation.bus import CALM, Bus, Weather, chances, number_of
 from tests.simulation.changes import CONFIRM, HEARTBEAT, NOTICED, Call, Question
+from tests.simulation.names import host_of
 from tests.simulation.promises import Promises
 
 WIDE = Limits(outbox=64 * 1024, log=64 * 1024, frame=4 * 1024)
@@ -47,6 +49,9 @@ COUNT_INTERVAL = 0.1
 COUNTS = 77
 
 Outcome = tuple[int, int, tuple[str, ...]]  # changed, unchanged, unknown
+#: The purpose of all signatures.
+PURPOSE = "simulation"
+
 NodeFactory = Callable[[str, float, Limits, float], Node]
 Then = Callable[[], None]
 T = TypeVar("T")
@@ -123,7 +128,12 @@ class World:
     Args:
         seed: Decides the fate of each frame.
         make: Makes the nodes; a mutant makes broken ones.
+
+    Attributes:
+        signer: Signs frames, and verifies them.
     """
+
+    signer: type[Signer] = Signer
 
     def __init__(self, seed: int, make: NodeFactory = make_node) -> None:
         self.now = 0.0
@@ -153,6 +163,10 @@ class World:
         self._troubles: defaultdict[str, float] = defaultdict(float)  # host -> until when
         # Host -> when it could not send, from and until
         self._silences: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._rotations = 0
+        self._verifies = cache(self._can_verify)
+        self._keys: dict[str, tuple[str, ...]] = {}  # host -> its keys, newest first
+        self._versions: dict[str, int] = {}  # host -> the version that it speaks
         #: The longest heartbeat interval of all workers, in those of most of them.
         self.slowest = 1.0
         #: Whether the broker can count the workers.
@@ -161,11 +175,21 @@ class World:
 
     # -- the application ---------------------------------------------------------
 
-    def start(self, host: str, limits: Limits = WIDE, pace: float = 1.0) -> None:
-        """Start a new worker, whose heartbeat interval is *pace* times that of most."""
+    def start(self, host: str, limits: Limits = WIDE, pace: float = 1.0, version: int = 1) -> None:
+        """
+        Start a new worker, with the newest key and the one before.
+
+        Args:
+            host: Its name.
+            limits: The bounds of its stream.
+            pace: Its heartbeat interval, in those of most workers.
+            version: The version of the protocol that it speaks.
+        """
         if host in self.workers:
             return
         self.slowest = max(self.slowest, pace)
+        self._keys[host] = self._newest_keys()
+        self._versions[host] = version
         worker = self._new_life(host, limits, pace)
         self.bus.subscribe(host)
         if self.now < self._down_until:
@@ -176,6 +200,14 @@ class World:
         else:
             self._at(self.now + CONFIRM, self._serve_unheard, worker)
         self._flush(worker)
+
+    def _newest_keys(self) -> tuple[str, ...]:
+        return f"key {self._rotations}", f"key {self._rotations - 1}"
+
+    def rotate(self) -> None:
+        """Give the workers that start from now on a new key, unless a rotation is under way."""
+        if all(self._keys[host] == self._newest_keys() for host in self.workers):
+            self._rotations += 1
 
     def connect(self, client: str, host: str, then: Then = nothing) -> None:
         """Connect a client, as soon as the worker accepts it."""
@@ -409,6 +441,11 @@ class World:
             self._is_stopped(worker.host) or self.now <= worker.busy_until
         )
 
+    def speak_alike(self, *names: str) -> bool:
+        """Whether workers, or all that there were if none is named, have the same version."""
+        hosts = map(host_of, names) if names else self._versions
+        return len({self._versions[host] for host in hosts}) == 1
+
     # -- faults ---------------------------------------------------------------------------
 
     def pause(self, host: str, seconds: float) -> None:
@@ -604,8 +641,23 @@ class World:
     # -- frames and ticks ----------------------
 
     def _arrive(self, host: str, frame: Frame) -> None:
+        sender = host_of(frame.sender)
+        if not self._verifies(self._keys[host], self._keys[sender]):
+            return
+        if self._versions[host] != self._versions[sender]:
+            if not self._is_stopped(host):
+                self.workers[host].node.note_foreign_version(frame.sender)
+            return
         self.workers[host].inbox.append(frame)
         self._work(host)
+
+    def _can_verify(self, keys: tuple[str, ...], keys_of_sender: tuple[str, ...]) -> bool:
+        signed = self.signer(keys_of_sender, PURPOSE).sign(b"a frame")
+        try:
+            self.signer(keys, PURPOSE).unsign(signed)
+        except BadSignature:
+            return False
+        return True
 
     def _work(self, host: str) -> None:
         while (worker := self.workers.get(host)) and worker.inbox and not self._is_stopped(host):

@@ -232,6 +232,7 @@ def test_a_frame_may_have_its_maximum_size_and_no_byte_more() -> None:
 
 
 def test_while_keys_rotate_old_and_new_workers_decode_each_other() -> None:
+    """Rule `each-key-signs`."""
     frame = Frame("worker", 1)
     old, new = Codec(["old"], "channel", MAX_SIZE), Codec(["new"], "channel", MAX_SIZE)
 

@@ -280,6 +280,20 @@ def test_after_an_absence_no_socket_is_unknown_until_all_have_been_heard() -> No
     assert network.outcome("a") == Completed(number, 1, 0, ())
 
 
+def test_a_worker_of_another_version_exists_although_it_was_called_unknown() -> None:
+    """Rule `foreign-version-exists`: it cannot be told, so it goes on under its name."""
+    network = Network("a")
+    network.advance(SETTLING)
+    network.call("a", "b")
+    network.exchange()
+    assert network.nodes["a"].is_ruled_out("b")
+
+    network.nodes["a"].note_foreign_version("b")
+
+    assert not network.nodes["a"].is_ruled_out("b")
+    assert "b" in network.nodes["a"].known_workers
+
+
 def test_a_socket_of_a_worker_of_another_version_is_not_unknown() -> None:
     """Rule `foreign-version-exists`: its frames cannot be read, but its sockets may exist."""
     network = Network("a")
