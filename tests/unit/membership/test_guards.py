@@ -215,6 +215,9 @@ def test_a_guard_that_asks_itself_without_end_refuses(cluster: LocalCluster) -> 
     with pytest.raises(Refused):
         worker.sockets.join(sid, "team:7").result(PATIENCE)
     assert len(asked) == MAX_NESTED
+    # None of its joins is still waiting: it would count as a member that has to go.
+    left = worker.sockets.remove_room_members_from_rooms("team:7", "lounge")
+    assert left.result(PATIENCE) == Outcome()
 
 
 def test_a_guard_sees_the_session_of_the_socket(cluster: LocalCluster, here: Worker) -> None:
