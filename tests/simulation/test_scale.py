@@ -1,9 +1,10 @@
-"""The program that measures what the cluster costs as it grows runs."""
+"""The programs that measure what the cluster costs as it grows run."""
 
 from __future__ import annotations
 
 import pytest
 
+from benchmarks.presence import Presence
 from benchmarks.scale import Scale
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
@@ -14,3 +15,14 @@ def test_each_worker_sends_one_heartbeat_in_an_interval() -> None:
 
     assert frames == 4
     assert 0 < megabytes < 0.1
+
+
+def test_a_user_who_joins_costs_one_frame_and_a_worker_that_joins_gets_every_list() -> None:
+    cluster = Presence(4, 400)
+    worker = next(iter(cluster.nodes))
+
+    frames, megabytes = cluster.cost(lambda: cluster.enter(worker, "ann"), 0.1)
+    _, of_lists = cluster.cost(cluster.add, 0.5)
+
+    assert frames == 1
+    assert 400 * megabytes / 2 < of_lists < 400 * 5 * megabytes
