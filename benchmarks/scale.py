@@ -3,6 +3,7 @@ Measure what the cluster itself costs as it grows, with the real protocol and th
 
     python -m benchmarks.scale                   2, 32, 128 and 512 workers, which takes minutes
     python -m benchmarks.scale 32                a cluster of this size
+    python -m benchmarks.scale ended             what is kept of workers that have ended
 
 Nodes exchange encoded frames in one process, in virtual time, without a broker. Printed for each
 event: the frames published, and the bytes that a broker has to deliver, once for each receiver,
@@ -11,12 +12,14 @@ beside the goal.
 
 from __future__ import annotations
 
+import gc
 import sys
+import tracemalloc
 from collections.abc import Callable
 
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.ids import new_sid, new_worker_name, owner_of
-from flask_rooms.protocol.messages import About, Change, Done, Emit, Frame, Query, Reply
+from flask_rooms.protocol.messages import About, Change, Done, Emit, Frame, Goodbye, Query, Reply
 from flask_rooms.protocol.node import Deliver, Node
 from flask_rooms.protocol.stream import Limits
 
@@ -47,10 +50,12 @@ class Scale:
         self.nodes: dict[str, Node] = {}
         self.deaf = ""
         self.frames = self.delivered = 0
-        self._codec = Codec(["key"], "scale", 2**22)
-        for _ in range(workers):
+        self._codec: Codec | None = None  # measures the frames; slow, and not needed at first
+        for _ in range(workers):  # one after the other, as in a deployment: all at once takes long
             self.add()
-        self.run(4 * HEARTBEAT + 0.5)  # so that no heartbeat is due for a while
+            self._pump()
+        self.run(4 * HEARTBEAT + 0.5)
+        self._codec = Codec(["key"], "scale", 2**22)
 
     def add(self) -> str:
         """Start a worker."""
@@ -64,17 +69,21 @@ class Scale:
         """Let virtual time pass."""
         end = self.now + seconds
         while self.now < end:
-            for node in list(self.nodes.values()):
-                if node.has_unsent or node.wakes_at <= self.now:
-                    node.tick(self.now)
-                    while (frame := node.take(self.now)) is not None:
-                        self._publish(frame)
+            self._pump()
             self.now += STEP
+
+    def _pump(self) -> None:
+        for node in list(self.nodes.values()):
+            if node.has_unsent or node.wakes_at <= self.now:
+                node.tick(self.now)
+                while (frame := node.take(self.now)) is not None:
+                    self._publish(frame)
 
     def _publish(self, frame: Frame) -> None:
         receivers = [frame.to] if frame.to else list(self.nodes)
-        self.frames += 1
-        self.delivered += len(self._codec.encode(frame)) * len(receivers)
+        if self._codec is not None:
+            self.frames += 1
+            self.delivered += len(self._codec.encode(frame)) * len(receivers)
         for name in receivers:
             if name in self.nodes and (name != self.deaf or name == frame.sender):
                 self._deliver(self.nodes[name], frame)
@@ -92,6 +101,19 @@ class Scale:
         what()
         self.run(seconds)
         return self.frames, self.delivered / 1e6
+
+    def let_end(self, workers: int) -> None:
+        """Let so many workers start and end, in good order, a hundred in each interval."""
+        for number in range(workers):
+            if number % 100 == 0:
+                self.run(HEARTBEAT)
+            name = self.add()
+            self._pump()
+            self.nodes[name].submit(Goodbye())
+            self._pump()
+            del self.nodes[name]
+            for node in self.nodes.values():
+                node.take_met()  # as the driver does
 
 
 def _answer(node: Node, event: Deliver) -> Done | Reply | None:
@@ -137,8 +159,28 @@ def table(workers: int) -> None:
         print(f"| {workers} | {name} | {frames:,} | {megabytes:,.3f} | {goal} |", flush=True)
 
 
+def table_of_ended() -> None:
+    """Print what a worker keeps of others that have ended."""
+    print("| workers that have ended | KB that another one keeps of them |\n|---|---|")
+    scale = Scale(1)
+    tracemalloc.start()
+    before, ended = _traced(), 0
+    for workers in (100, 1_000, 10_000):
+        scale.let_end(workers - ended)
+        ended = workers
+        print(f"| {workers:,} | {(_traced() - before) / 1e3:,.1f} |", flush=True)
+
+
+def _traced() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
 def main() -> None:
     """Print the table."""
+    if sys.argv[1:] == ["ended"]:
+        table_of_ended()
+        return
     print("| workers | event | frames | MB out of the broker | goal |\n|---|---|---|---|---|")
     for workers in map(int, sys.argv[1:] or ["2", "32", "128", "512"]):
         table(workers)

@@ -26,3 +26,11 @@ def test_a_user_who_joins_costs_one_frame_and_a_worker_that_joins_gets_every_lis
 
     assert frames == 1
     assert 400 * megabytes / 2 < of_lists < 400 * 5 * megabytes
+
+
+def test_workers_start_and_end_one_after_the_other() -> None:
+    scale = Scale(1)
+    scale.let_end(3)
+
+    (left,) = scale.nodes.values()
+    assert left.peers == frozenset()
