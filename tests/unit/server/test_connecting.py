@@ -83,6 +83,30 @@ def test_a_client_that_leaves_while_it_connects_leaves_no_ghost(worker: Worker) 
     assert _members(worker, "red") == _members(worker, None) == []
 
 
+def test_the_rooms_of_a_client_that_leaves_while_it_connects_are_left_at_once(
+    worker: Worker,
+) -> None:
+    """Not only when the handler decides, which may take its time."""
+    client = PollingClient(worker.app)
+    left: list[str] = []
+    seen: list[bool] = []
+
+    def on_left(app: Any, *, room: str, **more: Any) -> None:
+        left.append(room)
+
+    signals.left.connect(on_left, worker.app)
+
+    @worker.socketio.on("connect")
+    def connect() -> None:
+        sockets.join(request, "red")
+        client.send("41")
+        seen.append("red" in left)
+
+    client.send("40")
+
+    assert seen == [True]
+
+
 @pytest.mark.parametrize("stage", ["before_connect", "user_loader", "connect"])
 @pytest.mark.parametrize("namespace", ["/", "/chat"])
 def test_a_client_that_leaves_while_it_is_decided_about_is_not_connected(

@@ -795,8 +795,12 @@ def test_what_is_malformed_does_not_reach_the_application(worker: Worker) -> Non
     assert reached == []
 
 
-def test_a_request_without_an_acknowledgement_runs_all_the_same(worker: Worker) -> None:
-    connected = worker.connect()
+@pytest.mark.parametrize("namespace", ["/", "/chat"])
+def test_a_request_without_an_acknowledgement_runs_all_the_same(
+    worker: Worker, namespace: str
+) -> None:
+    worker.socketio.on("connect", namespace=namespace)(lambda: None)
+    connected = worker.connect(namespace)
     reached = []
     worker.app.before_request(lambda: reached.append(request.path))
 
@@ -807,6 +811,7 @@ def test_a_request_without_an_acknowledgement_runs_all_the_same(worker: Worker) 
     [(event, [error])] = connected.received()  # as in Sails, because there is no acknowledgement
     assert event == "sails:parseError"
     assert sorted(error) == ["code", "message", "status"]
+    assert error["code"] == "SAILS:HOOK:SOCKETS:PARSE_VIRTUAL_REQ"
     assert error["status"] == 400
 
 
