@@ -25,6 +25,9 @@ from flask_socketio import SocketIO
 
 from tests.support.serving import SERVERS
 
+#: What is broadcast.
+TEXT = "x" * 100
+
 
 @dataclass(frozen=True)
 class Served:
@@ -36,6 +39,7 @@ class Served:
         socketio: Its Flask-SocketIO.
         leave: Takes a socket of any worker out of a room, and returns the future of an outcome
             if the library has one. Called inside an application context.
+        broadcast: Sends an event to a room of the cluster; False if that is not possible now.
         on_left: Registers a function to be called with each room that a socket of this worker
             has left.
     """
@@ -43,6 +47,7 @@ class Served:
     app: Flask
     socketio: SocketIO
     leave: Callable[[str, str], Future[Any] | None]
+    broadcast: Callable[[str], bool]
     on_left: Callable[[Callable[[str], None]], None]
 
 
@@ -93,7 +98,8 @@ class Driver:
         self._served = served
         self._server = served.socketio.server
         self._saying = threading.Lock()
-        self._called = 0
+        self._called = self._babbled = 0
+        self._babbling = False
         self._watched = ""
 
     def say(self, **what: Any) -> None:
@@ -130,6 +136,25 @@ class Driver:
     def called(self) -> None:
         """Print the total number of leaves made."""
         self.say(did="called", count=self._called)
+
+    def babble(self, room: str) -> None:
+        """Send events to a room without a pause, until hush()."""
+        self._babbling = True
+        self._served.socketio.start_background_task(self._babble, room)
+        self.say(did="babble")
+
+    def hush(self) -> None:
+        """Stop that, and print how many events were sent."""
+        self._babbling = False
+        self.say(did="hush", sent=self._babbled)
+
+    def _babble(self, room: str) -> None:
+        with self._served.app.app_context():
+            while self._babbling:
+                sent = self._served.broadcast(room)
+                self._babbled += sent
+                # Green threads take turns here, and an outbox that is full can be emptied.
+                self._served.socketio.sleep(0 if sent else 0.001)
 
     def leave(self, sid: str, rooms: list[str], interval: float, announce: int) -> None:
         """

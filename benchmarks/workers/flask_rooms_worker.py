@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import Flask
 
-from benchmarks.workers.driver import Served, after
-from flask_rooms import Outcome, Rooms, sockets
+from benchmarks.workers.driver import TEXT, Served, after
+from flask_rooms import BackendUnavailable, Outcome, Rooms, sockets
 from flask_rooms.globals import parts_of
 from flask_rooms.protocol.messages import Change
 
@@ -23,6 +23,13 @@ def create(url: str, mode: str) -> Served:
     def leave(sid: str, room: str) -> Future[Outcome]:
         return sockets.leave(sid, room)
 
+    def broadcast(room: str) -> bool:
+        try:
+            sockets.broadcast(room, "news", TEXT)
+        except BackendUnavailable:
+            return False
+        return True
+
     def on_left(tell: Callable[[str], None]) -> None:
         def changed(change: Change, *rest: Any) -> None:
             for room in change.rooms:
@@ -31,4 +38,4 @@ def create(url: str, mode: str) -> Served:
         # Not the signal `left`, which is sent later, in another thread.
         after(parts_of(app).registry, "apply", changed)
 
-    return Served(app, socketio, leave, on_left)
+    return Served(app, socketio, leave, broadcast, on_left)

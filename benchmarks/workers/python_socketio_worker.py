@@ -9,7 +9,7 @@ import socketio
 from flask import Flask
 from flask_socketio import SocketIO, leave_room
 
-from benchmarks.workers.driver import Served, after
+from benchmarks.workers.driver import TEXT, Served, after
 
 
 def create(url: str, mode: str, manager: str) -> Served:
@@ -33,6 +33,10 @@ def create(url: str, mode: str, manager: str) -> Served:
     def leave(sid: str, room: str) -> None:
         leave_room(room, sid=sid, namespace="/")
 
+    def broadcast(room: str) -> bool:
+        extension.emit("news", TEXT, to=room)
+        return True
+
     def on_left(tell: Callable[[str], None]) -> None:
         after(
             extension.server.manager,
@@ -40,4 +44,4 @@ def create(url: str, mode: str, manager: str) -> Served:
             lambda sid, namespace, room: tell(room),
         )
 
-    return Served(app, extension, leave, on_left)
+    return Served(app, extension, leave, broadcast, on_left)

@@ -26,6 +26,7 @@ class RawClient:
         url: The worker.
         auth: What to send with the connection.
         connect: Whether to connect to the namespace.
+        timeout: Seconds for anything that is waited for.
         options: As websocket-client takes them: `header`, `origin`, `cookie`.
 
     Attributes:
@@ -35,9 +36,17 @@ class RawClient:
         Refused: The worker does not want this client.
     """
 
-    def __init__(self, url: str, auth: Any = None, *, connect: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        auth: Any = None,
+        *,
+        connect: bool = True,
+        timeout: float = TIMEOUT,
+        **options: Any,
+    ) -> None:
         address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
-        self._websocket: WebSocket = create_connection(address, timeout=TIMEOUT, **options)
+        self._websocket: WebSocket = create_connection(address, timeout=timeout, **options)
         self._last_id = 10**6  # lower ones are the tests' own
         self._answers: dict[int, Any] = {}
         try:

@@ -72,7 +72,8 @@ def with_eventlet(app: Flask) -> Server:
 
     listener = eventlet.listen((HOST, 0))
     port: int = listener.getsockname()[1]
-    return port, lambda: eventlet.wsgi.server(listener, app, log_output=False)
+    # More connections at once than the 1,024 that it serves by itself.
+    return port, lambda: eventlet.wsgi.server(listener, app, log_output=False, max_size=10_000)
 
 
 def with_gevent(app: Flask) -> Server:
