@@ -525,7 +525,7 @@ class _Build:
         limits = Limits(config.outbox_bytes, config.repair_log_bytes, config.message_bytes)
         cluster = Cluster(backend, codec, timing, limits, worker, flask_rooms.__version__)
         feed = Feed(self._registry, delivery, internals)
-        self._tracker.connect(cluster, feed, self._context.call)
+        self._tracker.connect(cluster, feed, self._context.call, self._signals)
         emitter = Emitter(cluster, delivery, self._acknowledgements, internals)
         connecting = Connecting(
             self._registry,

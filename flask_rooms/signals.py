@@ -12,5 +12,9 @@ joined = _signals.signal("joined")
 left = _signals.signal("left")
 #: A room has lost its last member on this worker.
 room_deleted = _signals.signal("room-deleted")
+#: A person has come into a room that `@rooms.presence()` tracks: sent on one worker of the cluster.
+user_joined = _signals.signal("user-joined")
+#: A person has left such a room: sent on one worker of the cluster.
+user_left = _signals.signal("user-left")
 #: Another worker is gone: it has said goodbye, or counts as dead.
 worker_gone = _signals.signal("worker-gone")

@@ -167,12 +167,16 @@ class Cluster:
 
     def start(self) -> None:
         """
-        Join the cluster, once in each process.
+        Join the cluster, once in each process, in order to serve clients.
 
         Returns when this worker receives its own hello: every other worker has then received
         it before anything published from now on. Without a broker it returns at once, and joins
         later.
         """
+        self._worker.on_serving()
+        self._start()
+
+    def _start(self) -> None:
         if self._ready_in == os.getpid():
             return
         if self._starter == threading.get_ident():
@@ -247,7 +251,7 @@ class Cluster:
     def _join(self) -> None:
         # The receiver itself uses this while start() still waits for it.
         if self._joined_in != os.getpid():
-            self.start()
+            self._start()
 
     @property
     def is_member(self) -> bool:

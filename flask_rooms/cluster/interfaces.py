@@ -65,6 +65,9 @@ class LocalWorker(Protocol):
     def on_worker_left(self, worker: WorkerInfo, said_goodbye: bool) -> None:
         """Release what waits for another worker, which has left or counts as dead."""
 
+    def on_serving(self) -> None:
+        """Note that this worker begins to serve clients."""
+
     def on_restart(self) -> None:
         """Forget the other workers: this one has a new name."""
 

@@ -16,7 +16,15 @@ from flask import Flask
 
 from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.results import WorkerInfo
-from flask_rooms.signals import joined, left, room_created, room_deleted, worker_gone
+from flask_rooms.signals import (
+    joined,
+    left,
+    room_created,
+    room_deleted,
+    user_joined,
+    user_left,
+    worker_gone,
+)
 
 logger = logging.getLogger("flask_rooms.membership")
 
@@ -56,9 +64,12 @@ class Tasks(Protocol):
 class _Signal:
     signal: NamedSignal
     about: dict[str, Any]
+    then: Callable[..., object] | None = None  # called as one more receiver, the last
 
     def receivers(self, app: Flask) -> Iterable[Callable[..., object]]:
-        return self.signal.receivers_for(app)
+        yield from self.signal.receivers_for(app)
+        if self.then is not None:
+            yield self.then
 
     def give(self, receiver: Callable[..., object], app: Flask) -> None:
         receiver(app, **self.about)
@@ -183,6 +194,13 @@ class SignalQueue:
     def add_message(self, message: Message) -> bool:
         """Queue a message of a worker; return whether there was a place for it."""
         return not message.handlers or self._put(message, self._waiting)
+
+    def add_person(
+        self, has_joined: bool, about: dict[str, Any], then: Callable[[], object]
+    ) -> None:
+        """Queue that a person has joined or left a room; *then* is called after the receivers."""
+        signal = user_joined if has_joined else user_left
+        self._put(_Signal(signal, about, lambda app, **about: then()), self._waiting)
 
     def _announce(self, event: MembershipEvent, origin: Origin) -> None:
         about = {

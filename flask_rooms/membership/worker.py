@@ -15,6 +15,7 @@ from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.membership.timers import Timers
 from flask_rooms.protocol.messages import (
     Absent,
+    Announced,
     Ask,
     Change,
     Listed,
@@ -60,6 +61,9 @@ class Presence(Protocol):
 
     def on_worker_left(self, worker: str, said_goodbye: bool) -> None:
         """Forget the list of a worker that has ended."""
+
+    def on_serving(self) -> None:
+        """Note that this worker begins to serve clients."""
 
     def on_restart(self) -> None:
         """Forget all lists: this worker has a new name."""
@@ -242,7 +246,7 @@ class LocalWorker:
 
     def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
         """Take in what another worker sends or lists; answers go to *outbox*."""
-        if isinstance(operation, Present | Absent | Listed):
+        if isinstance(operation, Present | Absent | Listed | Announced):
             self._presence.on_operation(operation, sender)
         else:
             self._events.on_operation(operation, sender, outbox)
@@ -278,6 +282,10 @@ class LocalWorker:
     def on_worker_met(self, worker: str, stream_start: int) -> None:
         """Let another worker know who is present here."""
         self._presence.on_worker_met(worker, stream_start)
+
+    def on_serving(self) -> None:
+        """Note that this worker begins to serve clients."""
+        self._presence.on_serving()
 
     def on_restart(self) -> None:
         """Forget who is present elsewhere: this worker has a new name."""

@@ -19,12 +19,24 @@ from flask_rooms.errors import InvalidArgument, InvalidData, InvalidRoom, RoomsE
 from flask_rooms.membership.guards import InContext
 from flask_rooms.membership.names import is_text, type_of
 from flask_rooms.membership.namespace import MembershipEvent, Origin
+from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.rules import Rules
 from flask_rooms.presence.feed import Event, Feed, parse
-from flask_rooms.protocol.messages import Absent, Listed, Operation, Present, Room, User
+from flask_rooms.protocol.announcements import Announcement, Announcements
+from flask_rooms.protocol.leading import LEADS, WAITS, next_role
+from flask_rooms.protocol.messages import (
+    Announced,
+    Listed,
+    Operation,
+    Presence,
+    Present,
+    Room,
+    User,
+)
 from flask_rooms.protocol.presence import Key, Replica
 from flask_rooms.results import Answer, Person
+from flask_rooms.signals import user_joined, user_left
 
 logger = logging.getLogger("flask_rooms.presence")
 
@@ -94,6 +106,7 @@ class Tracker:
         self._app = app
         self._rules = rules
         self._replica = replica
+        self._announcements = Announcements(replica)
         self._refusals = refusals
         self._tasks = tasks
         self._data_bytes = data_bytes
@@ -108,11 +121,16 @@ class Tracker:
         self._memberships: dict[Key, int] = {}  # written under the lock of the registry
         self._is_watching = False
         self._list_number = 0  # where the latest whole list is in the stream of this worker
+        self._marks: deque[Announced] = deque()  # what was announced, for workers that are met
+        self._has_announced = False
+        self._is_choosing = False  # whether no worker leads, as far as is known
+        self._life = 0  # how often this worker has started over
+        self._serves = False
         self._has_submitted = False  # since the last flush
         self._owes_list = False  # whether something could not be sent, so that a list has to follow
         self._introduced: set[str] = set()  # workers that have had a list of this one
 
-    def connect(self, cluster: Cluster, feed: Feed, call: InContext) -> None:
+    def connect(self, cluster: Cluster, feed: Feed, call: InContext, signals: SignalQueue) -> None:
         """
         Set what this worker lists for: the other workers, and its clients.
 
@@ -120,8 +138,9 @@ class Tracker:
             cluster: The connection to the others.
             feed: Tells the clients.
             call: Calls a function of the application in the context of a socket.
+            signals: Tell the application who has come and gone.
         """
-        self._cluster, self._feed, self._call = cluster, feed, call
+        self._cluster, self._feed, self._call, self._signals = cluster, feed, call, signals
 
     # -- memberships of this worker ----------------------------------------------------------
 
@@ -174,7 +193,7 @@ class Tracker:
                 return []
             namespace, room, sid = step.key
             operations = self._replica.enter(step.key, step.user, data, time.time())
-            self._feed.touch(self._replica.take_touched())
+            self._take_touched()
             self._feed.welcome((namespace, room), sid, self._replica)
             return operations
 
@@ -274,11 +293,14 @@ class Tracker:
 
     # -- other workers -------------------------------------------------------------------------
 
-    def on_operation(self, operation: Present | Absent | Listed, sender: str) -> None:
+    def on_operation(self, operation: Presence, sender: str) -> None:
         """Take in what another worker lists."""
         self._carry_out(partial(self._receive, operation, sender))
 
-    def _receive(self, operation: Present | Absent | Listed, sender: str) -> list[Operation]:
+    def _receive(self, operation: Presence, sender: str) -> list[Operation]:
+        if isinstance(operation, Announced):
+            self._announcements.receive(operation)
+            return []
         self._replica.receive(sender, operation)
         if isinstance(operation, Listed) and sender not in self._introduced:
             # A worker without rules answers one with rules, which awaits the lists of all.
@@ -310,10 +332,16 @@ class Tracker:
 
         self._carry_out(lose)
 
+    def on_serving(self) -> None:
+        """Note that this worker begins to serve clients."""
+        self._serves = True
+
     def on_restart(self) -> None:
         """Forget all lists: this worker has a new name, and its sockets are about to go."""
         with self._lock:
             self._replica.restart()
+            self._announcements.restart()
+            self._life += 1
             self._list_number, self._owes_list = 0, False
             self._introduced.clear()
             self._feed.touch(self._replica.take_touched())
@@ -322,6 +350,7 @@ class Tracker:
         """Forget, in a forked child, the sockets of the parent."""
         self._clear()
         self._replica.restart()
+        self._announcements.restart()
         self._replica.take_touched()
         self._feed.clear()
 
@@ -332,7 +361,8 @@ class Tracker:
         with self._lock:
             operations = change()
             self._submit(operations)
-            self._feed.touch(self._replica.take_touched())
+            self._take_touched()
+            announces, self._has_announced = self._has_announced, False
             watches = self._has_to_watch()
             sends, self._has_submitted = self._has_submitted, False
         if sends:
@@ -340,6 +370,42 @@ class Tracker:
         if watches:
             self._tasks.spawn(self._watch)
         self._tell()
+        if announces:
+            self._tasks.spawn(self._signals.flush)
+
+    def _take_touched(self) -> None:
+        touched = self._replica.take_touched()
+        self._feed.touch(touched)
+        if not self._may_lead:
+            return
+        workers, is_settled = self._cluster.known_workers
+        role = self._choose_role(is_settled and not self._replica.missing(workers))
+        due = self._announcements.lead(role == LEADS)
+        for one in due + self._announcements.note(touched, is_settled=is_settled):
+            self._has_announced = True
+            then = partial(self._mark, one, self._life)
+            self._signals.add_person(one.joined, _about(one), then)
+
+    @property
+    def _may_lead(self) -> bool:
+        """Whether this worker serves clients, and has an application to tell."""
+        if self._rules.are_empty or not self._serves:
+            return False
+        return any(signal.has_receivers_for(self._app) for signal in (user_joined, user_left))
+
+    def _choose_role(self, knows_all: bool) -> int:
+        was, roles = self._replica.role, self._replica.roles
+        role = next_role(self._cluster.name, was or WAITS, roles, knows_all)
+        self._is_choosing = role != LEADS and LEADS not in roles.values()
+        if role != was:
+            self._replica.role = role
+            self._submit([self._replica.bound()])
+        return role
+
+    def _mark(self, announcement: Announcement, life: int) -> None:
+        """Tell the other workers that the application was told."""
+        if life == self._life:
+            self._carry_out(lambda: [self._announcements.mark(announcement)])
 
     def _submit(self, operations: list[Operation]) -> None:
         try:
@@ -351,19 +417,27 @@ class Tracker:
 
     def _begin_list(self) -> None:
         self._replica.begin_list()
+        self._marks = deque(self._announcements.marks())
         self._list_number, self._owes_list = 0, False
         self._send_list()
 
     def _send_list(self) -> None:
         """Send what is left of a list, as far as the outbox has room for it."""
-        while (part := self._replica.next_listed()) is not None:
+        while (part := self._next_part()) is not None:
             try:
                 number = self._cluster.sender.submit(part)
             except RoomsError:
                 return
             self._has_submitted = True
-            self._replica.has_listed(part)
             self._list_number = self._list_number or number
+            if self._marks:
+                self._marks.popleft()
+            else:
+                self._replica.has_listed(part)
+
+    def _next_part(self) -> Operation | None:
+        """Return what comes next: who has the list knows what was announced."""
+        return self._marks[0] if self._marks else self._replica.next_listed()
 
     def _tell(self) -> None:
         """Send the clients what is due, one thread at a time, so that it stays in order."""
@@ -394,8 +468,9 @@ class Tracker:
 
     @property
     def _is_waiting(self) -> bool:
-        is_listing = self._owes_list or self._replica.next_listed() is not None
-        return is_listing or self._replica.wakes_at < float("inf")
+        is_listing = self._owes_list or self._next_part() is not None
+        is_announcing = self._is_choosing or self._announcements.is_waiting
+        return is_listing or is_announcing or self._replica.wakes_at < float("inf")
 
     def _watch(self) -> None:
         while True:
@@ -413,6 +488,18 @@ class Tracker:
         else:
             self._send_list()
         return self._replica.tick(time.monotonic())
+
+
+def _about(announcement: Announcement) -> dict[str, Any]:
+    namespace, room = announcement.place
+    is_user = isinstance(announcement.person, User)
+    return {
+        "namespace": namespace,
+        "room": room,
+        "user": announcement.person.id if isinstance(announcement.person, User) else None,
+        "sid": None if is_user else announcement.person,
+        "number": announcement.number,
+    }
 
 
 def _describe(function: Describe, arguments: Mapping[str, Any]) -> object:

@@ -19,6 +19,7 @@ from flask_rooms.protocol.messages import (
     About,
     Absent,
     Acknowledged,
+    Announced,
     Answered,
     Ask,
     Change,
@@ -182,7 +183,8 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
     Tell: (13, (_text, _packet)),
     Present: (20, (_number, _text, _room, _text, _optional(_text), _seconds, _text)),
     Absent: (21, (_number, _text, _room, _text)),
-    Listed: (22, (_number, _exactly(bool), _exactly(bool))),
+    Listed: (22, (_number, _exactly(bool), _exactly(bool), _number)),
+    Announced: (23, (_text, _room, _optional(_text), _text, _exactly(bool), _number)),
 }
 #: The same for those that have more fields, which a worker that does not know them must not apply
 #: without.

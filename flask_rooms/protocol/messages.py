@@ -275,11 +275,34 @@ class Listed(NamedTuple):
         version: The number of its latest change.
         begins: Whether what is listed before this does not count.
         ends: Whether the list is whole.
+        role: What the sender is, of those in `leading`.
     """
 
     version: int
     begins: bool
     ends: bool
+    role: int = 0
+
+
+class Announced(NamedTuple):
+    """
+    The sender has told the application that a person has joined or left.
+
+    Args:
+        namespace: The namespace of the room.
+        room: The room.
+        user: The user, or None.
+        sid: The socket of a person that is no user, else empty.
+        joined: Whether it has joined, and not left.
+        number: The number of its visit.
+    """
+
+    namespace: str
+    room: Room
+    user: str | None
+    sid: str
+    joined: bool
+    number: int
 
 
 class Goodbye(NamedTuple):
@@ -290,7 +313,7 @@ Answer: TypeAlias = "Done | Reply | Acknowledged | Answered"
 #: The kinds of operations that go to the one worker that has asked.
 ANSWERS = (Done, Reply, Acknowledged, Answered)
 #: What keeps the lists of who is present.
-Presence: TypeAlias = "Present | Absent | Listed"
+Presence: TypeAlias = "Present | Absent | Listed | Announced"
 Operation: TypeAlias = "Change | Query | Emit | Ask | Tell | Goodbye | Answer | Presence"
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Absent, Listed, Operation, Presence, Present, Room, User
+from flask_rooms.protocol.leading import NONE, WAITS
+from flask_rooms.protocol.messages import Absent, Listed, Operation, Present, Room, User
 
 Place: TypeAlias = "tuple[str, Room]"
 #: A user, or the ID of a socket that has none.
@@ -33,11 +34,13 @@ class _List:
 
     Args:
         version: The number of the latest change; None until the whole list is here.
+        role: What its worker is, of those in `leading`.
         members: What it has listed.
         arriving: The same of the list that is on its way.
     """
 
     version: int | None = None
+    role: int = NONE
     members: dict[Key, Present] = field(default_factory=dict)
     arriving: dict[Key, Present] = field(default_factory=dict)
 
@@ -49,11 +52,15 @@ class Replica:
     Args:
         grace: Seconds for which a person stays whose last socket has lost its connection.
         limit: How many members a list may have.
+
+    Attributes:
+        role: What this worker is, of those in `leading`.
     """
 
     def __init__(self, grace: float, limit: int) -> None:
         self._grace = grace
         self._limit = limit
+        self.role = NONE
         self._touched: dict[tuple[Place, Person], None] = {}
         self._rooms: dict[Place, dict[Person, dict[str, Present]]] = {}
         self._forget()
@@ -69,6 +76,7 @@ class Replica:
 
     def restart(self) -> None:
         """Forget everything: this worker has a new name, and no sockets."""
+        self.role = min(self.role, WAITS)
         for place, people in self._rooms.items():
             self._touched |= {(place, person): None for person in people}
         self._rooms.clear()
@@ -85,6 +93,19 @@ class Replica:
     def sockets(self, place: Place, person: Person) -> list[Present]:
         """Return what is known of the sockets of a person at a place; none if it is not there."""
         return list(self._rooms.get(place, {}).get(person, {}).values())
+
+    def everyone(self) -> list[tuple[Place, Person]]:
+        """Return all people who are present anywhere."""
+        return [(place, person) for place, people in self._rooms.items() for person in people]
+
+    @property
+    def roles(self) -> dict[str, int]:
+        """What the other workers are, as far as is known."""
+        return {name: one.role for name, one in self._lists.items()}
+
+    def bound(self) -> Operation:
+        """Return what tells the other workers what this one is, and nothing else."""
+        return Listed(self._version, False, False, self.role)
 
     def missing(self, workers: Iterable[str]) -> frozenset[str]:
         """Return those of *workers* whose list is not here."""
@@ -172,12 +193,12 @@ class Replica:
         if self._unlisted is None:
             return None
         if self._list_begins:
-            return Listed(self._version, begins=True, ends=not self._unlisted)
+            return Listed(self._version, True, not self._unlisted, self.role)
         while self._unlisted and self._unlisted[0] not in self._own:
             self._unlisted.popleft()
         if self._unlisted:
             return self._own[self._unlisted[0]]._replace(version=self._version)
-        return Listed(self._version, begins=False, ends=True)
+        return Listed(self._version, False, True, self.role)
 
     def has_listed(self, part: Operation) -> None:
         """Go on to the part after this one, which is in the outbox."""
@@ -247,7 +268,7 @@ class Replica:
                 self._set(self._orphans, member)
                 self._lingering[key] = now + self._grace
 
-    def receive(self, sender: str, operation: Presence) -> None:
+    def receive(self, sender: str, operation: Present | Absent | Listed) -> None:
         """Take in what another worker has sent, in the order of its stream."""
         theirs = self._lists.setdefault(sender, _List())
         if isinstance(operation, Listed):
@@ -279,6 +300,7 @@ class Replica:
         return len(members) < self._limit or key_of(member) in members
 
     def _receive_bound(self, theirs: _List, bound: Listed) -> None:
+        theirs.role = bound.role
         if bound.begins and theirs.version != bound.version:
             theirs.version, theirs.arriving = None, {}
         if not bound.ends or theirs.version is not None:

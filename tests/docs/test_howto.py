@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from tests.support.brokers import Broker, free_port
 from tests.support.browser import Browser
 from tests.support.documents import blocks
 from tests.support.javascript import require_npm
+from tests.unit.presence.test_presence import until
 
 pytestmark = pytest.mark.mode_independent
 
 # A new block needs a new test here.
 CHAT, CHAT_PEOPLE = blocks("docs/ban-a-user.md", "python")
 TEAMS, TEAMS_PEOPLE = blocks("docs/private-rooms.md", "python")
-(TEAM,) = blocks("docs/presence.md", "python")
+TEAM, VISITS = blocks("docs/presence.md", "python")
 LOBBY, LOOK = blocks("docs/who-is-there.md", "python")
 (BOARD,) = blocks("docs/volatile.md", "python")
 (TYPING,) = blocks("docs/for-a-time.md", "python")
@@ -83,12 +85,14 @@ def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def workers(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
     name, program = request.param
+    Path("team.py").write_text(TEAM, encoding="utf-8")  # which another one may extend
     Path(f"{name}.py").write_text(program + LOGIN, encoding="utf-8")
     try:
         with cluster(import_module(name).create_app_with_login, workers=2) as workers:
             yield workers
     finally:
-        del sys.modules[name]
+        for module in {name, "team"} & sys.modules.keys():
+            del sys.modules[module]
 
 
 def connect(worker: Any, user: str, answer: Any = None) -> Client:
@@ -218,6 +222,28 @@ def test_a_live_list_has_each_person_once(workers: LocalCluster) -> None:
     ((event, difference),) = ann.received()
     assert (event, difference["changed"][0]["user"]) == ("presence_diff", "bob")
     assert difference["changed"][0]["data"] == [{"name": "", "away": True}]
+
+
+@pytest.mark.parametrize("workers", [("visits", VISITS)], indirect=True)
+def test_each_visit_is_written_into_a_database_once(workers: LocalCluster) -> None:
+    here, there = workers
+    ann, tab, bob = connect(here, "ann"), connect(there, "ann"), connect(there, "bob")
+    for client in (ann, tab, bob):
+        client.request("put", "/teams/1")
+    for client in (ann, tab):
+        here.sockets.leave(client.sid, "team:1").result(TIMEOUT)
+
+    wanted = [("team:1", "ann", 1), ("team:1", "bob", 0)]
+    until(lambda: Path("visits.db").exists() and sorted(visits()) == wanted)
+
+
+def visits() -> list[tuple[Any, ...]]:
+    """Return what the program has written."""
+    with closing(sqlite3.connect("visits.db", timeout=TIMEOUT)) as database:
+        try:
+            return list(database.execute("SELECT room, user, gone FROM visits"))
+        except sqlite3.OperationalError:  # there is no table yet
+            return []
 
 
 @pytest.mark.parametrize("workers", [("board", BOARD)], indirect=True)

@@ -10,7 +10,8 @@ import socketio
 
 from flask_rooms.client import PresenceDifference, RoomsClient
 from tests.support.javascript import Node, require_npm
-from tests.support.workers import cluster
+from tests.support.workers import Worker, cluster
+from tests.unit.presence.test_presence import until
 
 TIMEOUT = 30.0
 
@@ -92,3 +93,32 @@ def test_the_people_of_a_worker_that_is_killed_go_from_every_list(
         assert watcher.until("eve")[4:] == ["-ann"]
         watcher.end()
         watcher.socket.disconnect()
+
+
+def told(worker: Worker) -> list[list[Any]]:
+    """Return what a worker has told its application."""
+    return list(worker.post("/told")["told"])
+
+
+@pytest.mark.parametrize("broker", ["redis_broker", "amqp_broker"])
+def test_when_the_worker_that_tells_the_application_is_killed_another_one_goes_on(
+    broker: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(broker).url
+    options = ("tests.support.presence_app", "", "--heartbeat", "0.5")
+    with cluster(url, 3, *options) as workers:
+        users = {worker: f"u{number}" for number, worker in enumerate(workers)}
+        listeners = [Listener(worker.url, user) for worker, user in users.items()]
+        until(lambda: sum(len(told(worker)) for worker in workers) == 3)
+        (teller,) = (worker for worker in workers if told(worker))
+        numbers = {user: number for _, user, number in told(teller)}
+        others = [worker for worker in workers if worker is not teller]
+
+        teller.kill()
+
+        gone = users[teller]
+        until(lambda: any(told(worker) for worker in others))
+        assert [one for worker in others for one in told(worker)] == [["left", gone, numbers[gone]]]
+        for listener in listeners:
+            listener.end()
+            listener.socket.disconnect()

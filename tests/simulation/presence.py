@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from flask_rooms.protocol.announcements import Announcement, Announcements, Someone
+from flask_rooms.protocol.leading import LEADS, WAITS, next_role
 from flask_rooms.protocol.messages import (
     Absent,
+    Announced,
     Change,
     Listed,
     Operation,
@@ -16,19 +19,24 @@ from flask_rooms.protocol.messages import (
 )
 from flask_rooms.protocol.node import Deliver, Event, PeerLeft
 from flask_rooms.protocol.presence import Person, Replica
+from flask_rooms.protocol.stream import Limits
 from tests.simulation.bus import number_of
 from tests.simulation.demands import demand
-from tests.simulation.world import Outcome, Worker, World
+from tests.simulation.world import WIDE, Outcome, Worker, World
 
 #: Seconds for which people stay who have lost their connection.
 GRACE = 1.5
 #: Seconds between two attempts to send what the outbox has refused.
 RETRY = 1.0
+#: Seconds that the receivers of a signal take.
+MARKED = 0.01
 #: How many members a list may have.
 MANY = 1000
 
 People = dict[Person, frozenset[str]]
 MakeReplica = Callable[[], Replica]
+MakeAnnouncements = Callable[[Replica], Announcements]
+NextRole = Callable[[str, int, Mapping[str, int], bool], int]
 
 
 def make_replica() -> Replica:
@@ -43,14 +51,20 @@ class Lists:
 
     Args:
         replica: The real lists.
+        announcements: What was announced of them.
         number: Where its latest whole list is in its stream.
         owes: Whether the outbox has refused something.
+        wakes_at: When it looks at the clock.
+        marks: What is left to be told of what was announced.
+        introduced: The workers that have had its list.
     """
 
     replica: Replica
+    announcements: Announcements
     number: int = 0
     owes: bool = False
     wakes_at: float = float("inf")
+    marks: list[Announced] = field(default_factory=list)
     introduced: set[str] = field(default_factory=set)
 
 
@@ -61,18 +75,43 @@ class PresenceWorld(World):
     Args:
         seed: Decides the fate of each frame.
         make: Makes the replicas; a mutant makes broken ones.
+        announce: The same for what was announced.
     """
 
-    def __init__(self, seed: int, make: MakeReplica = make_replica) -> None:
+    def __init__(
+        self,
+        seed: int,
+        make: MakeReplica = make_replica,
+        announce: MakeAnnouncements = Announcements,
+        role: NextRole = next_role,
+    ) -> None:
         super().__init__(seed)
         self._make_replica = make
+        self._announce = announce
+        self._next_role = role
         self._lists: dict[str, Lists] = {}  # host -> the lists of its present life
+        #: Of what each life has had a mark.
+        self.marked: set[tuple[str, Announcement]] = set()
+        #: What the application was told, and by which life of a worker; None where it began to
+        #: lead: what it was not told of before, since that was lost, it cannot know.
+        self.told: list[tuple[str, Announcement | None]] = []
 
     def lists(self, worker: Worker) -> Lists:
         """Return the lists of a worker."""
         if worker.host not in self._lists:
-            self._lists[worker.host] = Lists(self._make_replica())
+            replica = self._make_replica()
+            self._lists[worker.host] = Lists(replica, self._announce(replica))
+            replica.role = WAITS
         return self._lists[worker.host]
+
+    @property
+    def was_troubled(self) -> bool:
+        """Whether any worker has died, or was cut off or stopped."""
+        return self.trouble_until() > 0
+
+    def start(self, host: str, limits: Limits = WIDE, pace: float = 1.0, version: int = 1) -> None:
+        """Start a new worker: the promises about tight limits count without these messages."""
+        super().start(host, WIDE, pace, version)
 
     # -- the sockets of a worker ----------------------------------------------------------
 
@@ -104,7 +143,9 @@ class PresenceWorld(World):
                     self._leave(old, sid, room, stays=False)
         else:
             lists.replica.restart()
-            self._lists[new.host] = Lists(lists.replica)
+            lists.announcements.restart()
+            lists.replica.take_touched()
+            self._lists[new.host] = Lists(lists.replica, lists.announcements)
         super()._move_sockets(old, new)
 
     def _enter(self, worker: Worker, sid: str, room: str) -> None:
@@ -138,9 +179,15 @@ class PresenceWorld(World):
             else:
                 super()._handle(worker, [event])
                 worker = self.workers.get(worker.host, worker)  # it may have a new life
+        self._tell(worker, [])
 
     def _deliver(self, worker: Worker, event: Deliver) -> None:
         operation = event.operation
+        if isinstance(operation, Announced):
+            self.marked.add((worker.name, _announcement(operation)))
+            self.lists(worker).announcements.receive(operation)
+            self._send(worker, [])
+            return
         if not isinstance(operation, Present | Absent | Listed):
             super()._deliver(worker, event)
             return
@@ -153,25 +200,55 @@ class PresenceWorld(World):
 
     def _send(self, worker: Worker, operations: list[Operation]) -> None:
         lists = self.lists(worker)
-        lists.replica.take_touched()
+        self._tell(worker, lists.replica.take_touched())
         if any(self._submit(worker, operation) is None for operation in operations):
             lists.owes = True
         self._flush(worker)
         self._watch(worker)
 
+    def _tell(self, worker: Worker, touched: list[Someone]) -> None:
+        """Tell the application, and then the other workers that it was told."""
+        lists = self.lists(worker)
+        node, replica = worker.node, lists.replica
+        knows_all = node.is_settled and not replica.missing(node.known_workers)
+        role = self._next_role(worker.name, replica.role, replica.roles, knows_all)
+        if role != replica.role:
+            if role == LEADS:
+                leads = LEADS in replica.roles.values()
+                demand("a leader stays one", not leads, f"{worker.name} leads, too")
+                self.told.append((worker.name, None))
+            replica.role = role
+            lists.owes |= self._submit(worker, replica.bound()) is None
+        due = lists.announcements.lead(role == LEADS)
+        due += lists.announcements.note(touched, is_settled=node.is_settled)
+        for one in due:
+            is_known = (worker.name, one) in self.marked
+            demand("what is marked is not repeated", not is_known, f"{worker.name} repeats {one}")
+            self.told.append((worker.name, one))
+            self._at(self.now + MARKED, self._mark, worker, one)
+
+    def _mark(self, worker: Worker, announcement: Announcement) -> None:
+        if self.lives(worker.name) and not self._is_stopped(worker.host):
+            self._submit(worker, self.lists(worker).announcements.mark(announcement))
+            self._flush(worker)
+
     def _begin_list(self, worker: Worker) -> None:
         lists = self.lists(worker)
         lists.replica.begin_list()
         lists.number, lists.owes = 0, False
+        lists.marks = lists.announcements.marks()
         self._send_list(worker)
 
     def _send_list(self, worker: Worker) -> None:
         lists = self.lists(worker)
-        while (part := lists.replica.next_listed()) is not None:
+        while (part := _first(lists.marks) or lists.replica.next_listed()) is not None:
             number = self._submit(worker, part)
             if number is None:
                 break
-            lists.replica.has_listed(part)
+            if lists.marks:
+                del lists.marks[0]
+            else:
+                lists.replica.has_listed(part)
             lists.number = lists.number or number
         self._flush(worker)
         self._watch(worker)
@@ -179,7 +256,7 @@ class PresenceWorld(World):
     def _watch(self, worker: Worker) -> None:
         lists = self.lists(worker)
         at = lists.replica.wakes_at - worker.skew
-        if lists.owes or lists.replica.next_listed() is not None:
+        if lists.owes or lists.marks or lists.replica.next_listed() is not None:
             at = min(at, self.now + RETRY)
         if at < lists.wakes_at:
             lists.wakes_at = at
@@ -202,14 +279,49 @@ class PresenceWorld(World):
 
     # -- the promise -------------------------------------------------------------------------
 
+    def check_announcements(self) -> None:
+        """The application knows who is present, and was told nothing twice without a reason."""
+        told: dict[Someone, Announcement] = {}
+        lost: set[Someone] = set()  # of whom the one that leads cannot know what was told
+        by: dict[Announcement, str] = {}
+        known_of = {one for _, one in self.marked}
+        for life, one in self.told:
+            if one is not None and one not in known_of and not self.lives(life):
+                continue  # the others had counted it as dead, or learned nothing of it
+            if one is None:
+                is_fresh = not told or self.was_troubled
+                demand("one worker leads", is_fresh, f"{life} leads, too")
+                lost |= {who for who, last in told.items() if (life, last) not in self.marked}
+                continue
+            someone = one.place, one.person
+            before, last = by.get(one), None if someone in lost else told.get(someone)
+            by[one] = life
+            if before is not None:
+                why = f"{life} repeats what {before} has told: {one}"
+                demand("nobody is announced twice", before != life and self.was_troubled, why)
+            elif one.joined:
+                fits = last is None or (not last.joined and last.number < one.number)
+                demand("a repetition has its number", fits, f"{life} tells {one} after {last}")
+            else:
+                fits = one._replace(joined=True) in by
+                demand("only who has joined leaves", fits, f"{life} tells {one} after {last}")
+            told[someone] = one
+            lost.discard(someone)
+        present = {
+            (("/", room), _person(sid))
+            for worker in self.workers.values()
+            for sid, rooms in worker.memberships.items()
+            for room in rooms - {sid}
+        }
+        known = {someone for someone, one in told.items() if one.joined}
+        demand("no join is missed", not present - known, f"not joined: {present - known}")
+        gone = known - present - lost
+        demand("no leave is missed", not gone, f"not left: {gone}")
+
     def check_lists(self) -> None:
         """After a calm time, every worker knows who is present, and nothing else."""
-        present: defaultdict[str, dict[Person, set[str]]] = defaultdict(dict)
         for worker in self.workers.values():
-            for sid, rooms in worker.memberships.items():
-                for room in rooms - {sid}:
-                    present[room].setdefault(_person(sid), set()).add(sid)
-        for worker in self.workers.values():
+            present = self._present_for(worker)
             replica = self.lists(worker).replica
             missing = replica.missing(worker.node.peers)
             demand("every list arrives", not missing, f"{worker.name} has none of {missing}")
@@ -223,6 +335,24 @@ class PresenceWorld(World):
                     known == present.get(room, {}),
                     f"{worker.name} knows {known} in {room} for {present.get(room, {})}",
                 )
+
+    def _present_for(self, worker: Worker) -> dict[str, dict[Person, set[str]]]:
+        present: defaultdict[str, dict[Person, set[str]]] = defaultdict(dict)
+        for other in self.workers.values():
+            if self.speak_alike(worker.host, other.host):
+                for sid, rooms in other.memberships.items():
+                    for room in rooms - {sid}:
+                        present[room].setdefault(_person(sid), set()).add(sid)
+        return present
+
+
+def _announcement(mark: Announced) -> Announcement:
+    person: Person = mark.sid if mark.user is None else User(mark.user)
+    return Announcement((mark.namespace, mark.room), person, mark.joined, mark.number)
+
+
+def _first(marks: list[Announced]) -> Announced | None:
+    return marks[0] if marks else None
 
 
 def user_of(sid: str) -> str | None:

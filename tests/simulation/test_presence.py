@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 
-from flask_rooms.protocol.messages import Listed, Operation, Present
+from flask_rooms.protocol.announcements import Announcement, Announcements
+from flask_rooms.protocol.leading import FOLLOWS, LEADS, next_role
+from flask_rooms.protocol.messages import Announced, Listed, Operation, Present
 from flask_rooms.protocol.presence import Key, Replica
 from tests.simulation.demands import BrokenPromise
 from tests.simulation.generator import generate
 from tests.simulation.play import play
-from tests.simulation.presence import GRACE, MANY, MakeReplica, PresenceWorld, make_replica
+from tests.simulation.presence import (
+    GRACE,
+    MANY,
+    MakeAnnouncements,
+    MakeReplica,
+    NextRole,
+    PresenceWorld,
+    make_replica,
+)
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 
@@ -20,11 +30,18 @@ pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 SEEDS = (500_003, 500_005, 500_042, 500_043, 500_011, 7)
 
 
-def play_presence(seed: int, make: MakeReplica = make_replica) -> int:
+def play_presence(
+    seed: int,
+    make: MakeReplica = make_replica,
+    announce: MakeAnnouncements = Announcements,
+    role: NextRole = next_role,
+) -> int:
     """Play the schedule of a seed, check the lists, and return the number of steps."""
-    world = PresenceWorld(seed, make)
+    world = PresenceWorld(seed, make, announce, role)
     play(generate(seed), world)
     world.check_lists()
+    if world.speak_alike():
+        world.check_announcements()
     return world.steps
 
 
@@ -89,6 +106,67 @@ def test_a_list_that_is_kept_in_another_way_is_wrong(mutant: type[Replica]) -> N
     def play_all() -> None:
         for seed in SEEDS:
             play_presence(seed, lambda: mutant(GRACE, MANY))
+
+    with pytest.raises(BrokenPromise):
+        play_all()
+
+
+class NotTakenOver(Announcements):
+    """A worker that takes over sends nothing that was not sent."""
+
+    def lead(self, leads: bool) -> list[Announcement]:
+        super().lead(leads)
+        return []
+
+
+class MarksIgnored(Announcements):
+    """A worker does not take in what another one has announced."""
+
+    def receive(self, mark: Announced) -> None:
+        pass
+
+
+class LeftUnmarked(Announcements):
+    """A worker that takes over knows of no one who has left meanwhile."""
+
+    def lead(self, leads: bool) -> list[Announcement]:
+        return [one for one in super().lead(leads) if one.joined]
+
+
+class LedByAll(Announcements):
+    """Every worker tells the application."""
+
+    def lead(self, leads: bool) -> list[Announcement]:
+        return super().lead(True)
+
+
+def newcomers_lead(name: str, role: int, others: Mapping[str, int], knows_all: bool) -> int:
+    """Return a role by which the least name leads, also that of a worker that has just started."""
+    if not knows_all:
+        return role
+    return LEADS if all(name < other for other in others) else FOLLOWS
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [NotTakenOver, MarksIgnored, LeftUnmarked, LedByAll],
+    ids=lambda mutant: mutant.__name__,
+)
+def test_an_application_that_is_told_in_another_way_is_told_wrongly(
+    mutant: type[Announcements],
+) -> None:
+    def play_all() -> None:
+        for seed in SEEDS:
+            play_presence(seed, announce=mutant)
+
+    with pytest.raises(BrokenPromise):
+        play_all()
+
+
+def test_a_newcomer_does_not_lead() -> None:
+    def play_all() -> None:
+        for seed in SEEDS:
+            play_presence(seed, role=newcomers_lead)
 
     with pytest.raises(BrokenPromise):
         play_all()

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask, request
 
 from flask_rooms import Rooms, sockets
+from flask_rooms.signals import user_joined, user_left
 
 
 def create_app(**config: Any) -> Flask:
@@ -33,5 +34,17 @@ def create_app(**config: Any) -> Flask:
             "people": [person.user for person in answer.value],
             "complete": answer.complete,
         }
+
+    told: list[tuple[str, str, int]] = []
+
+    def on_joined(app: Flask, user: str, number: int, **about: Any) -> None:
+        told.append(("joined", user, number))
+
+    def on_left(app: Flask, user: str, number: int, **about: Any) -> None:
+        told.append(("left", user, number))
+
+    user_joined.connect(on_joined, app, weak=False)
+    user_left.connect(on_left, app, weak=False)
+    app.post("/told")(lambda: {"told": told})
 
     return app
