@@ -18,9 +18,10 @@ import tracemalloc
 from collections.abc import Callable
 
 from flask_rooms.protocol.codec import Codec
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.ids import new_sid, new_worker_name, owner_of
 from flask_rooms.protocol.messages import About, Change, Done, Emit, Frame, Goodbye, Query, Reply
-from flask_rooms.protocol.node import Deliver, Node
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.stream import Limits
 
 HEARTBEAT, CONFIRM = 2.0, 5.0

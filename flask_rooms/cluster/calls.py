@@ -17,9 +17,10 @@ from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import BackendUnavailable, Unconfirmed
+from flask_rooms.protocol.events import Event
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Query, Reply, Room, Tell
-from flask_rooms.protocol.node import Event, Node
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.results import Outcome, Part, Told, WorkerInfo, outcome_of
 

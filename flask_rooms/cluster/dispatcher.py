@@ -11,6 +11,7 @@ from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.tracing import operation_span
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import (
@@ -23,7 +24,6 @@ from flask_rooms.protocol.messages import (
     Room,
     Tell,
 )
-from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import Part

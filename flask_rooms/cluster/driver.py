@@ -24,8 +24,9 @@ from flask_rooms.cluster.statistics import CallStatistics, Traffic
 from flask_rooms.cluster.transport import Transport
 from flask_rooms.errors import BackendError, BackendUnavailable, RoomsError
 from flask_rooms.protocol.codec import BadMessage, Codec
+from flask_rooms.protocol.events import Deliver, Event, Evicted, PeerLeft
 from flask_rooms.protocol.messages import NOWHERE, About, Frame, Goodbye, Query
-from flask_rooms.protocol.node import Deliver, Event, Evicted, Node, PeerLeft
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import WorkerInfo
@@ -379,7 +380,7 @@ class Cluster:
             )
 
     def _count_audience(self, node: Node) -> None:
-        """Rule `everybody-is-known`: a broker may know how many workers there are."""
+        """Rule `every-worker-is-known`: a broker may know how many workers there are."""
         now = time.monotonic()
         if node.is_settled or now < self._count_due:
             return

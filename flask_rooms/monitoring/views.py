@@ -14,7 +14,7 @@ def blueprint(*, metrics: bool = True) -> Blueprint:
     """
     Return a blueprint with `/health`, `/ready` and `/metrics`, of the worker that is asked.
 
-    Whoever can reach these URLs can read them; socket requests cannot.
+    Every client that can reach these URLs can read them; socket requests cannot.
 
     Args:
         metrics: Whether to add `/metrics`, which needs prometheus_client.

@@ -120,7 +120,7 @@ class PendingCalls:
         return stream_start
 
     def on_absence(self) -> None:
-        """Rule `everybody-is-known`: workers that were connected meanwhile were not counted."""
+        """Rule `every-worker-is-known`: workers that were connected meanwhile were not counted."""
         for pending in self._pending.values():
             pending.audience = None
 
@@ -159,12 +159,12 @@ class PendingCalls:
         """
         Whether as many workers have answered an operation as were connected before it.
 
-        Rule `everybody-is-known`: those that connected later have no socket that it is for.
+        Rule `every-worker-is-known`: those that connected later have no socket that it is for.
         """
         pending = self._pending[number]
         return pending.audience is not None and pending.present + 1 >= pending.audience[0]
 
-    def awaits_nobody_met(self, number: int) -> bool:
+    def awaits_none_met(self, number: int) -> bool:
         """Whether all workers that have been met have answered an operation."""
         return not self._pending[number].awaited
 

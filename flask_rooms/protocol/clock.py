@@ -63,7 +63,7 @@ class EchoClock:
 
     @property
     def is_settled(self) -> bool:
-        """Rule `everybody-is-known`: whether each live worker is known, by itself or another."""
+        """Rule `every-worker-is-known`: whether each live worker is known, by itself or another."""
         return self.has_heard_all or self._vouched_beat >= self._first_beat
 
     def on_voucher(self, beat: int) -> None:
@@ -71,7 +71,7 @@ class EchoClock:
         self._vouched_beat = max(self._vouched_beat, beat)
 
     def _unsettle(self) -> None:
-        """Rule `everybody-is-known`: a hello may have been missed in an absence."""
+        """Rule `every-worker-is-known`: a hello may have been missed in an absence."""
         self._count = 0
         self._first_beat = self.beat + 1
 
@@ -129,7 +129,7 @@ class EchoClock:
     def on_reconnect(self, now: float) -> None:
         """Record that the connection is back, and send a heartbeat with the next frame."""
         if self.beat == 0:
-            self.born = now  # Rule `everybody-is-known`: nothing could reach it before
+            self.born = now  # Rule `every-worker-is-known`: nothing could reach it before
         self._unsettle()
         self._counted_at = self._sent_at = float("-inf")
         self.give_back(now)

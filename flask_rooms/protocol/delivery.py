@@ -193,7 +193,7 @@ class Delivery:
         self._note_unsent(name)
 
     def note_asks(self, name: str, beat: Heartbeat, vouches: bool) -> None:
-        """Rule `everybody-is-known`: answer a peer that asks, if this worker *vouches*."""
+        """Rule `every-worker-is-known`: answer a peer that asks, if this worker *vouches*."""
         link = self._links[name]
         link.asked = beat.beat if beat.asks else 0
         link.reports |= vouches

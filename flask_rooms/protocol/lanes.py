@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.messages import OF_A_SOCKET, Ask, Change, Emit, Operation, Query, Tell
-from flask_rooms.protocol.node import Deliver
 
 
 @dataclass(eq=False)

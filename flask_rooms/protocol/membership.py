@@ -78,7 +78,7 @@ class Peer:
     pace: float = 1.0
 
     def is_recent(self, direct: Direct) -> bool:
-        """Rule `copies-revive-nobody`: whether it has sent this after it was met."""
+        """Rule `copies-revive-no-worker`: whether it has sent this after it was met."""
         return direct.heard >= self.met_beat
 
 
@@ -210,7 +210,7 @@ class Membership:
         """
         Return the latest own heartbeat that a peer which knows every live worker has answered.
 
-        Rule `everybody-is-known`: that counts once it is clear who is in its view. Those of them
+        Rule `every-worker-is-known`: that counts once it is clear who is in its view. Those of them
         that this worker has not met are known by name, also when the one that vouched ends.
         """
         for name, (beat, view) in list(self._vouchers.items()):
@@ -259,7 +259,7 @@ class Membership:
         peer = self.peers.pop(name, None)
         if peer is not None:
             self._vouchers.pop(name, None)
-            # Rule `everybody-is-known`: it may have vouched that these are all.
+            # Rule `every-worker-is-known`: it may have vouched that these are all.
             self._orphans |= dict.fromkeys(self._views.names_in(peer.view), 0)
             self._views.remove(name)
 
@@ -280,7 +280,7 @@ class Membership:
 
     def forget_dead(self) -> None:
         """
-        Rule `copies-revive-nobody`: forget those that were dead first, with a new own heartbeat.
+        Rule `copies-revive-no-worker`: forget those that were dead first, with a new own heartbeat.
 
         None of them has heard it. Should one of them live, it is told by its age.
         """

@@ -16,13 +16,13 @@ worker that counts as alive. A worker is *unmet* until a heartbeat of it has bee
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import replace
 
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import EchoClock
 from flask_rooms.protocol.codec import BadMessage, decode_operation, encode_operation
 from flask_rooms.protocol.delivery import NACK_INTERVAL, Delivery
+from flask_rooms.protocol.events import Deliver, Event, Evicted, PeerLeft
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.membership import MAX_DEAD, Membership, Peer, State
 from flask_rooms.protocol.messages import (
@@ -44,7 +44,7 @@ from flask_rooms.protocol.messages import (
     Query,
     Tell,
 )
-from flask_rooms.protocol.pending import Completed, TimedOut
+from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.stream import Limits
 
@@ -53,54 +53,6 @@ DONE_ALLOWANCE = 64
 #: How many heartbeats in a row of a peer may have a view that is not clear, before it is asked
 #: whom it counts. Right after a worker has joined or died the views differ for a moment.
 UNCLEAR_BEATS = 2
-
-
-@dataclass(frozen=True)
-class Deliver:
-    """An operation of another worker, to be applied here, now and in this order."""
-
-    sender: str
-    number: int
-    operation: Operation
-
-
-@dataclass(frozen=True)
-class PeerLeft:
-    """
-    Another worker has left the cluster, or is dead; its sockets are gone with it.
-
-    Args:
-        worker: Its name.
-        said_goodbye: Whether it has left in good order; otherwise it counts as dead.
-    """
-
-    worker: str
-    said_goodbye: bool
-
-
-@dataclass(frozen=True)
-class Evicted:
-    """
-    This worker missed something for good: its memberships can no longer be trusted.
-
-    Args:
-        by: The worker from which it has learned that.
-        counted_dead: Whether that worker counts this one as dead; otherwise it no longer holds an
-            operation that this one has missed.
-    """
-
-    by: str
-    counted_dead: bool
-
-    @property
-    def reason(self) -> str:
-        """Why, for the log."""
-        if self.counted_dead:
-            return f"worker {self.by} has counted this worker as dead"
-        return f"worker {self.by} can no longer repeat what this worker missed"
-
-
-Event: TypeAlias = "Deliver | Completed | TimedOut | PeerLeft | Evicted"
 
 
 class Node:
@@ -414,7 +366,7 @@ class Node:
         return replace(frame, heartbeat=statement, direct=direct)
 
     def _vouches(self, now: float) -> bool:
-        """Rule `everybody-is-known`: whether the peers of this worker are all live workers."""
+        """Rule `every-worker-is-known`: whether the peers of this worker are all live workers."""
         has_heard_all = self._clock.has_heard_all and not self._clock.was_absent(now)
         return has_heard_all and not self._membership.known_by_name
 
@@ -617,7 +569,7 @@ class Node:
         events: list[Event] = []
         known: frozenset[str] | None = None  # what most calls need not know
         for number in numbers:
-            if self._calls.awaits_unmet(number) and self._is_everybody_known(number, now):
+            if self._calls.awaits_unmet(number) and self._is_every_worker_known(number, now):
                 known = self._membership.known_by_name if known is None else known
                 unknown = self._calls.rule_out(number, known)
                 self._membership.rule_out(unknown, now - self._clock.born)
@@ -631,7 +583,7 @@ class Node:
                         self._membership.overlook(pending.began - self._clock.born)
         return events
 
-    def _is_everybody_known(self, number: int, now: float) -> bool:
+    def _is_every_worker_known(self, number: int, now: float) -> bool:
         """
         Whether an operation has echoed, and concerns no worker that is not known at least by name.
 
@@ -644,7 +596,7 @@ class Node:
         unclear = self._membership.unclear()
         if is_known and not unclear:
             return True
-        if self._calls.awaits_nobody_met(number) and (is_known or self._membership.has_vouchers):
+        if self._calls.awaits_none_met(number) and (is_known or self._membership.has_vouchers):
             for name in unclear:
                 self._ask_view(name, now)
         return False

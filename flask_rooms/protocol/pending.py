@@ -35,6 +35,39 @@ class TimedOut:
 
 
 @dataclass(slots=True)
+class Tally:
+    """What the workers that have answered an operation have done, or replied."""
+
+    changed: int = 0
+    unchanged: int = 0
+    refused: list[str] = field(default_factory=list)
+    newer: int = 0
+    replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its pages
+    unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
+
+    def add_done(self, answer: Done) -> None:
+        """Add what a worker has done."""
+        self.changed += answer.changed
+        self.unchanged += answer.unchanged
+        self.refused += answer.refused
+        self.newer = max(self.newer, answer.newer)
+
+    def add_reply(self, sender: str, reply: Reply, max_pages: int) -> bool:
+        """Add one page of a worker's reply; return whether it is the last one."""
+        pages = self.replies.setdefault(sender, [])
+        pages.append(reply)
+        unable = not reply.whole or len(pages) > max_pages
+        if unable:
+            self.unable.append(sender)
+        return reply.last or unable
+
+    def replies_except(self, missing: tuple[str, ...]) -> tuple[Reply, ...]:
+        """Return the replies of all workers but the *missing*, whose replies are not whole."""
+        replies = self.replies.items()
+        return tuple(page for name, pages in replies if name not in missing for page in pages)
+
+
+@dataclass(slots=True)
 class Pending:
     """
     An operation that some workers have not answered yet.
@@ -59,12 +92,7 @@ class Pending:
     unverified: set[str] = field(default_factory=set)  # workers whose hello may be a copy
     audience: tuple[int, float] | None = None  # workers that were connected, and when
     present: int = 0  # those that have answered, and were connected then
-    _changed: int = 0
-    _unchanged: int = 0
-    _refused: list[str] = field(default_factory=list)
-    _newer: int = 0
-    _replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its pages
-    _unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
+    _tally: Tally = field(default_factory=Tally)
 
     @property
     def unanswered_by(self) -> tuple[str, ...]:
@@ -76,23 +104,15 @@ class Pending:
         if sender not in self.awaited:
             return False
         asked = frozenset(self.awaited.pop(sender))  # a set, because there may be thousands
-        self._changed += answer.changed
-        self._unchanged += answer.unchanged
         self.unknown += [sid for sid in answer.unknown if sid in asked]
-        self._refused += answer.refused
-        self._newer = max(self._newer, answer.newer)
+        self._tally.add_done(answer)
         return True
 
     def add_reply(self, sender: str, reply: Reply, max_pages: int) -> bool:
         """Record one page of a worker's reply; False when its answer is not awaited."""
         if sender not in self.awaited:
             return False
-        pages = self._replies.setdefault(sender, [])
-        pages.append(reply)
-        unable = not reply.whole or len(pages) > max_pages
-        if unable:
-            self._unable.append(sender)
-        if reply.last or unable:
+        if self._tally.add_reply(sender, reply, max_pages):
             del self.awaited[sender]
         return True
 
@@ -103,31 +123,28 @@ class Pending:
         if worker not in self.awaited:
             return not is_verified
         self.unknown += self.awaited.pop(worker)
-        self._replies.pop(worker, None)
+        self._tally.replies.pop(worker, None)
         return True
 
     def result(self) -> Completed | TimedOut | None:
         """Return the result once all have answered: TimedOut where one cannot. Else None."""
         if self.unanswered_by or self.open_to_unmet:
             return None
-        if self._unable:
+        tally = self._tally
+        if tally.unable:
             return self.timed_out()
         return Completed(
             self.number,
-            self._changed,
-            self._unchanged,
+            tally.changed,
+            tally.unchanged,
             tuple(self.unknown),
-            self._replies_except(()),
-            tuple(self._refused),
-            self._newer,
+            tally.replies_except(()),
+            tuple(tally.refused),
+            tally.newer,
         )
 
     def timed_out(self) -> TimedOut:
         """Return the result without the answers that are still awaited."""
-        missing = (*self.unanswered_by, *self._unable)
-        return TimedOut(self.number, missing, self._replies_except(missing), self._newer)
-
-    def _replies_except(self, missing: tuple[str, ...]) -> tuple[Reply, ...]:
-        """Return the replies of all workers but the *missing*, whose replies are not whole."""
-        replies = self._replies.items()
-        return tuple(page for name, pages in replies if name not in missing for page in pages)
+        missing = (*self.unanswered_by, *self._tally.unable)
+        replies = self._tally.replies_except(missing)
+        return TimedOut(self.number, missing, replies, self._tally.newer)

@@ -246,7 +246,7 @@ def check_time(world: World, call: Call | Question) -> None:
 def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 0.0) -> None:
     """Check that there was a reason for a call to time out, whose guards take *thinks* seconds."""
     noticed = NOTICED * world.slowest
-    # Nobody can vouch for the others yet.
+    # No worker can vouch for the others yet.
     all_new = all(world.now - one.born < noticed + CONFIRM for one in world.workers.values())
     if all_new or not world.speak_alike():
         return
@@ -254,7 +254,7 @@ def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 
     for name in outcome.missing or ("",):
         needed = CALM * world.slowest if is_settled else noticed
         needed = needed if world.can_answer(name) else FORGOTTEN * world.slowest
-        # Workers that have reported one which has crashed vouch for nobody for a while.
+        # Workers that have reported one which has crashed vouch for no worker for a while.
         calm = world.calm_for(name) if name else min(world.calm_for(""), world.crashed_for() / 2)
         demand(
             "confirmed when all is well",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from flask_rooms.protocol.events import Evicted
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.node import Evicted
 from tests.simulation.broadcasts import Message
 from tests.simulation.demands import demand
 from tests.simulation.names import host_of

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import SETTLED_ECHOES, EchoClock
 from flask_rooms.protocol.delivery import Delivery
+from flask_rooms.protocol.events import Deliver, Event, Evicted
 from flask_rooms.protocol.lanes import Lanes
 from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
@@ -31,7 +32,7 @@ from flask_rooms.protocol.messages import (
     Operation,
     Reply,
 )
-from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.signing import Signer
 from flask_rooms.protocol.stream import Limits, Stream
@@ -233,40 +234,40 @@ class UnknownUnsettled(Node):
             self._clock._count = echoes
 
 
-@breaks("everybody-is-known")
+@breaks("every-worker-is-known")
 class SettledAfterTwoEchoes(EchoClock):
-    """A newcomer knows everybody after one interval."""
+    """A newcomer knows all others after one interval."""
 
     @property
     def has_heard_all(self) -> bool:
         return self._count >= SETTLED_ECHOES - 2
 
 
-@breaks("everybody-is-known")
+@breaks("every-worker-is-known")
 class SettledThroughAbsence(EchoClock):
-    """A worker that was away knows everybody at once."""
+    """A worker that was away knows all others at once."""
 
     def _unsettle(self) -> None:
         pass
 
 
-@breaks("everybody-is-known")
+@breaks("every-worker-is-known")
 class NewcomersVouch(Node):
-    """A worker vouches before it has heard everybody."""
+    """A worker vouches before it has heard all others."""
 
     def _vouches(self, now: float) -> bool:
         return True
 
 
-@breaks("everybody-is-known")
-class NobodyVouches(Node):
+@breaks("every-worker-is-known")
+class NoWorkerVouches(Node):
     """No worker vouches."""
 
     def _vouches(self, now: float) -> bool:
         return False
 
 
-@breaks("everybody-is-known")
+@breaks("every-worker-is-known")
 class VouchedNamesForgotten(Membership):
     """The workers that one has reported are forgotten when it leaves."""
 
@@ -275,8 +276,8 @@ class VouchedNamesForgotten(Membership):
         self._orphans.clear()
 
 
-@breaks("everybody-is-known")
-class EverybodyAnswersForOthers(PendingCalls):
+@breaks("every-worker-is-known")
+class AnyWorkerAnswersForOthers(PendingCalls):
     """Workers that connected after the broker has counted are counted in the place of others."""
 
     def on_answer(self, sender: str, answer: Done | Reply) -> bool:
@@ -286,7 +287,7 @@ class EverybodyAnswersForOthers(PendingCalls):
         return counts
 
 
-@breaks("everybody-is-known")
+@breaks("every-worker-is-known")
 class CountedBeforeAbsence(PendingCalls):
     """What the broker has counted before an absence counts."""
 
@@ -326,7 +327,7 @@ class UnknownThoughReported(Views):
 
 @breaks("views-are-compared")
 class UnclearViewsIgnored(Views):
-    """Nobody is taken to be in a view whose names are not known."""
+    """No worker is taken to be in a view whose names are not known."""
 
     def is_clear(self, view: int) -> bool:
         return True
@@ -536,7 +537,7 @@ class DeadRevived(Node):
         return super().receive(frame, now)
 
 
-@breaks("copies-revive-nobody")
+@breaks("copies-revive-no-worker")
 class CopiesRevive(Membership):
     """A worker that was forgotten counts as alive once copies of its messages arrive."""
 
@@ -763,7 +764,7 @@ def first_failure(mutant: Mutant, steps: int) -> tuple[int, str] | None:
 
 #: The mutants that random schedules hardly ever catch -> the small world that does.
 IN_SMALL_WORLDS: dict[Mutant, str] = {
-    EverybodyAnswersForOthers: "a script asks while a worker stalls and another one starts",
+    AnyWorkerAnswersForOthers: "a script asks while a worker stalls and another one starts",
     UnmetNotAwaited: "a script asks while a worker stalls",
     CountedBeforeAbsence: "a script and a worker are cut off while another one starts",
     HelloBelieved: "a hello is copied while its sender stalls",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flask_rooms.protocol.announcements import Announcement, Announcements, Someone
+from flask_rooms.protocol.events import Deliver, Event, PeerLeft
 from flask_rooms.protocol.leading import LEADS, WAITS, next_role
 from flask_rooms.protocol.messages import (
     Absent,
@@ -17,7 +18,6 @@ from flask_rooms.protocol.messages import (
     Present,
     User,
 )
-from flask_rooms.protocol.node import Deliver, Event, PeerLeft
 from flask_rooms.protocol.presence import Person, Replica
 from flask_rooms.protocol.stream import Limits
 from tests.simulation.bus import number_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from flask_rooms.protocol.events import Deliver, Evicted
 from flask_rooms.protocol.messages import (
     Change,
     Emit,
@@ -13,7 +14,6 @@ from flask_rooms.protocol.messages import (
     Query,
     Tell,
 )
-from flask_rooms.protocol.node import Deliver, Evicted
 from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.simulation.broadcasts import Broadcasts, Message
 from tests.simulation.changes import Call, Changes, Question, check_missing, check_time

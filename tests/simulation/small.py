@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
+from flask_rooms.protocol.events import Deliver, Event, Evicted
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import Change, Done, Emit, Frame, Goodbye, Query, Reply
-from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.simulation.changes import CONFIRM, HEARTBEAT
 from tests.simulation.deaths import PATIENCE

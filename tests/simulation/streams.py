@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.messages import Change, Emit, Operation, Tell
-from flask_rooms.protocol.node import Deliver
 from tests.simulation.demands import demand
 
 T = TypeVar("T")

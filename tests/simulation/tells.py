@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Reply, Tell
-from flask_rooms.protocol.node import Deliver
 from tests.simulation.changes import Call, Question
 from tests.simulation.demands import demand
 from tests.simulation.names import host_of

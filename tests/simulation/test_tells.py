@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.lanes import Lanes
 from flask_rooms.protocol.messages import Operation, Tell
-from flask_rooms.protocol.node import Deliver, Node
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.stream import Limits
 from tests.simulation.actions import Broadcast, Hang, Schedule, Start
 from tests.simulation.demands import BrokenPromise

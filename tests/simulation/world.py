@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from flask_rooms.errors import BackendUnavailable
 from flask_rooms.protocol.codec import encode_operation
+from flask_rooms.protocol.events import Deliver, Event, Evicted
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import (
@@ -25,7 +26,7 @@ from flask_rooms.protocol.messages import (
     Query,
     Reply,
 )
-from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.signing import BadSignature, Signer
 from flask_rooms.protocol.stream import Limits

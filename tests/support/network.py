@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flask_rooms.protocol.codec import Codec
+from flask_rooms.protocol.events import Deliver, Event, Evicted
 from flask_rooms.protocol.messages import Change, Done, Frame, Heartbeat, Query, Reply
-from flask_rooms.protocol.node import Deliver, Event, Evicted, Node
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import (
     Ask,
@@ -16,7 +17,6 @@ from flask_rooms.protocol.messages import (
     Tell,
     User,
 )
-from flask_rooms.protocol.node import Deliver
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 

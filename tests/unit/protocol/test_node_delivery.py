@@ -9,8 +9,9 @@ import pytest
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
 from flask_rooms.protocol.codec import NOTHING, BadMessage, Codec, encode_operation
+from flask_rooms.protocol.events import Deliver, PeerLeft
 from flask_rooms.protocol.messages import Change, Direct, Done, Frame, Goodbye, Heartbeat
-from flask_rooms.protocol.node import Deliver, Node, PeerLeft
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits
 from tests.support.network import CONFIRM, HEARTBEAT, SETTLING, Network, make_node

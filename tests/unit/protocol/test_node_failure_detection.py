@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from flask_rooms.protocol.events import Evicted, PeerLeft
 from flask_rooms.protocol.messages import Goodbye
-from flask_rooms.protocol.node import Evicted, PeerLeft
 from flask_rooms.protocol.pending import Completed
 from tests.support.network import HEARTBEAT, SETTLING, Network, make_node
 

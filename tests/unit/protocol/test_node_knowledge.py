@@ -23,7 +23,7 @@ def hello_of(network: Network, name: str) -> Frame:
 
 
 def test_a_script_calls_no_worker_unknown_that_is_stopped() -> None:
-    """Rule `everybody-is-known`: it takes as long as to count a worker as dead."""
+    """Rule `every-worker-is-known`: it takes as long as to count a worker as dead."""
     network = Network("owner")
     network.advance(SETTLING)
     network.add("script")
@@ -37,7 +37,7 @@ def test_a_script_calls_no_worker_unknown_that_is_stopped() -> None:
 
 
 def test_a_script_knows_everybody_as_soon_as_one_vouches() -> None:
-    """Rule `everybody-is-known`: another worker has heard them all."""
+    """Rule `every-worker-is-known`: another worker has heard them all."""
     network = Network("a", "b")
     network.advance(SETTLING)
     network.add("script")
@@ -49,7 +49,7 @@ def test_a_script_knows_everybody_as_soon_as_one_vouches() -> None:
 
 
 def test_a_stopped_worker_that_one_vouches_for_is_awaited() -> None:
-    """Rule `everybody-is-known`: also when the one that has reported it leaves."""
+    """Rule `every-worker-is-known`: also when the one that has reported it leaves."""
     network = Network("a", "stopped")
     network.advance(SETTLING)
     network.add("script")
@@ -67,7 +67,7 @@ def test_a_stopped_worker_that_one_vouches_for_is_awaited() -> None:
 
 
 def test_a_worker_that_was_away_has_to_be_told_again() -> None:
-    """Rule `everybody-is-known`: it may have missed a hello."""
+    """Rule `every-worker-is-known`: it may have missed a hello."""
     network = Network("a", "b")
     network.advance(SETTLING)
 
@@ -79,7 +79,7 @@ def test_a_worker_that_was_away_has_to_be_told_again() -> None:
 
 
 def test_a_worker_that_is_counted_by_the_broker_is_awaited() -> None:
-    """Rule `everybody-is-known`: the broker counts one that is stopped."""
+    """Rule `every-worker-is-known`: the broker counts one that is stopped."""
     network = Network("a")
     network.add("stopped")
     network.add("script")
@@ -92,7 +92,7 @@ def test_a_worker_that_is_counted_by_the_broker_is_awaited() -> None:
 
 
 def test_everybody_is_known_when_as_many_have_answered_as_the_broker_counts() -> None:
-    """Rule `everybody-is-known`: nothing else has to be waited for."""
+    """Rule `every-worker-is-known`: nothing else has to be waited for."""
     network = Network("a", "b")
     network.add("script")
     network.now += 0.1
@@ -105,7 +105,7 @@ def test_everybody_is_known_when_as_many_have_answered_as_the_broker_counts() ->
 
 
 def test_a_worker_that_connects_after_the_count_does_not_stand_for_another_one() -> None:
-    """Rule `everybody-is-known`."""
+    """Rule `every-worker-is-known`."""
     network = Network("script")
     network.add("stopped")
     network.nodes["script"].note_audience(2, network.now)
@@ -119,7 +119,7 @@ def test_a_worker_that_connects_after_the_count_does_not_stand_for_another_one()
 
 
 def test_a_count_from_before_an_absence_is_no_count() -> None:
-    """Rule `everybody-is-known`: another worker may have connected meanwhile."""
+    """Rule `every-worker-is-known`: another worker may have connected meanwhile."""
     network = Network("script")
     network.nodes["script"].note_audience(1, network.now)
     network.query("script")
@@ -209,7 +209,7 @@ def test_what_stands_behind_a_confirmed_change_is_carried_over() -> None:
 
 
 def test_a_heartbeat_says_whether_its_sender_knows_everybody() -> None:
-    """Rule `everybody-is-known`."""
+    """Rule `every-worker-is-known`."""
     network = Network("a")
     hello = hello_of(network, "b").heartbeat
     assert isinstance(hello, Heartbeat)

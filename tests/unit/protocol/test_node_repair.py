@@ -6,8 +6,8 @@ import pytest
 
 from flask_rooms.errors import BackendUnavailable
 from flask_rooms.protocol.delivery import REPAIR_LOG_ECHOES
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.messages import Change
-from flask_rooms.protocol.node import Deliver
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits, Stream
 from tests.support.network import HEARTBEAT, Network

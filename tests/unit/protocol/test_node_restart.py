@@ -7,9 +7,9 @@ import pickle
 import pytest
 
 from flask_rooms.protocol.codec import encode_operation
+from flask_rooms.protocol.events import Evicted, PeerLeft
 from flask_rooms.protocol.membership import MAX_DEAD, MAX_RULED_OUT
 from flask_rooms.protocol.messages import Change, Direct, Emit, Frame, Goodbye
-from flask_rooms.protocol.node import Evicted, PeerLeft
 from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.stream import Limits
 from tests.support.network import HEARTBEAT, SETTLING, WIDE, Network, make_node
@@ -112,7 +112,7 @@ def test_a_worker_whose_ruled_out_name_may_be_forgotten_is_evicted() -> None:
 
 
 def test_copies_of_what_a_forgotten_worker_sent_are_not_applied() -> None:
-    """Rule `copies-revive-nobody`: none of them shows that it has heard a present heartbeat."""
+    """Rule `copies-revive-no-worker`: none of them shows that it has heard a present heartbeat."""
     network = Network("a", "b")
     network.nodes["b"].submit(Emit("/", ("x",), ("room",), (), 0))
     network.exchange()
@@ -150,7 +150,7 @@ def test_a_worker_that_was_counted_as_dead_and_forgotten_is_told_when_it_is_hear
 
 
 def test_what_is_kept_of_workers_that_have_ended_does_not_grow() -> None:
-    """Rule `copies-revive-nobody`: ten thousand workers start and end, well or badly."""
+    """Rule `copies-revive-no-worker`: ten thousand workers start and end, well or badly."""
     network = Network("a")
     sizes = []
     for batch in range(10):

@@ -18,7 +18,7 @@ DOCUMENT = ROOT / "docs" / "protocol.md"
 
 #: The rules that the protocol cannot keep alone: they are about sockets and connections.
 OF_THE_DRIVER = {
-    "everybody-is-known",
+    "every-worker-is-known",
     "evicted-start-over",
     "heard-before-leaving",
     "hello-before-sockets",

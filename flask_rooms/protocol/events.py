@@ -1,0 +1,57 @@
+"""What follows from a frame or from time: what the driver of a Node has to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from flask_rooms.protocol.messages import Operation
+from flask_rooms.protocol.pending import Completed, TimedOut
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """An operation of another worker, to be applied here, now and in this order."""
+
+    sender: str
+    number: int
+    operation: Operation
+
+
+@dataclass(frozen=True)
+class PeerLeft:
+    """
+    Another worker has left the cluster, or is dead; its sockets are gone with it.
+
+    Args:
+        worker: Its name.
+        said_goodbye: Whether it has left in good order; otherwise it counts as dead.
+    """
+
+    worker: str
+    said_goodbye: bool
+
+
+@dataclass(frozen=True)
+class Evicted:
+    """
+    This worker missed something for good: its memberships can no longer be trusted.
+
+    Args:
+        by: The worker from which it has learned that.
+        counted_dead: Whether that worker counts this one as dead; otherwise it no longer holds an
+            operation that this one has missed.
+    """
+
+    by: str
+    counted_dead: bool
+
+    @property
+    def reason(self) -> str:
+        """Why, for the log."""
+        if self.counted_dead:
+            return f"worker {self.by} has counted this worker as dead"
+        return f"worker {self.by} can no longer repeat what this worker missed"
+
+
+Event: TypeAlias = "Deliver | Completed | TimedOut | PeerLeft | Evicted"
