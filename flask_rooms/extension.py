@@ -639,7 +639,7 @@ class _JoinOnRequest:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if self._is_first:
             self._is_first = False
-            tell(of_request(environ))
+            tell(of_request())
         self._cluster.start()
         return self._wsgi_app(environ, start_response)
 

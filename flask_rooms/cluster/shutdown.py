@@ -205,7 +205,10 @@ def _in_threads(functions: list[Callable[[], object]]) -> None:
 
 def _end(members: list[Leavable], number: int) -> None:
     left: list[None] = []
-    _in_threads([partial(_note_when_left, one, left) for one in members])
+    try:
+        _in_threads([partial(_note_when_left, one, left) for one in members])
+    except RuntimeError:  # the interpreter ends already, and its exit hook does this
+        return
     while len(left) < len(members):
         time.sleep(0.01)
     unseen.log_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from traceback import walk_stack
 from typing import Any
 
 _ALONE = (
@@ -41,8 +42,12 @@ _ASGI = (
     "This application is wrapped for an ASGI server (%s), which has no WebSocket for WSGI and few "
     "threads for clients that wait: serve it with gunicorn, or with rooms.socketio.run(app)."
 )
-#: Packages that wrap a WSGI application for an ASGI server.
-_WRAPPERS = ("a2wsgi", "asgiref", "uvicorn", "starlette", "hypercorn")
+#: Packages that serve a WSGI application, or wrap it for an ASGI server. (Flask has asgiref.sync.)
+_SERVERS = {
+    "waitress": _WAITRESS,
+    **{name: _ASGI % name for name in ("a2wsgi", "hypercorn", "starlette", "uvicorn")},
+    "asgiref.wsgi": _ASGI % "asgiref",
+}
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,11 @@ def of_uwsgi(options: Mapping[str, Any], processes: int, needs: Needs) -> list[s
     return [text for applies, text in found if applies] + more
 
 
-def of_request(environ: Mapping[str, Any]) -> list[str]:
-    """Return what cannot work under the server that has made the environment of a request."""
-    if str(environ.get("SERVER_SOFTWARE", "")).startswith("waitress"):
-        return [_WAITRESS]
-    wrapper = type(environ.get("wsgi.input")).__module__.partition(".")[0]
-    return [_ASGI % wrapper] if wrapper in _WRAPPERS else []
+def of_request() -> list[str]:
+    """Return what cannot work under the server that makes the present request: it is the caller."""
+    for frame, _ in walk_stack(None):  # not all of them say in the environment who they are
+        module = frame.f_globals.get("__name__", "")
+        notice = _SERVERS.get(module) or _SERVERS.get(module.partition(".")[0])
+        if notice is not None:
+            return [notice]
+    return []
