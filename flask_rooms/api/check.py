@@ -73,7 +73,7 @@ _BROKER: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"WRONGPASS|NOAUTH|AuthenticationError|invalid username-password|invalid password"
-        r"|ACCESS_REFUSED|AccessRefused|without any password configured",
+        r"|ACCESS_REFUSED|AccessRefused|without any password configured|Authentication required",
         "password",
         "the broker refuses the user or the password in ROOMS_BACKEND_URL.",
     ),

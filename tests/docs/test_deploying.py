@@ -170,6 +170,13 @@ def test_the_acl_of_redis_is_enough(tmp_path: Path) -> None:
         assert admin.acl_log() == []
 
 
+def test_a_password_without_a_user_is_enough() -> None:
+    with brokers.start("redis") as broker, redis.Redis.from_url(broker.url) as admin:
+        (login,) = re.findall(r"`redis://(:\S+@)localhost", PAGE)
+        admin.config_set("requirepass", login.strip(":@"))
+        assert_two_workers_know_each_other(broker.url.replace("//", f"//{login}"))
+
+
 @pytest.mark.usefixtures("redis_broker")  # which says what is missing
 def test_a_unix_socket_with_a_password_connects_the_workers(tmp_path: Path) -> None:
     program, place = shutil.which("redis-server"), tmp_path / "redis.sock"

@@ -72,6 +72,16 @@ def test_a_user_of_redis_without_the_permission(
         client.acl_deluser("clerk")
 
 
+def test_a_redis_with_a_password_and_no_users() -> None:
+    with started(Redis) as broker, closing(redis.Redis.from_url(broker.url)) as client:
+        url = broker.url.replace("//", "//:{}@")
+        client.config_set("requirepass", "right")
+        assert kind_of_refusal(broker.url) == kind_of_refusal(url.format("wrong")) == "password"
+        with closing(from_url(url.format("right"), channel="x", options={})) as backend:
+            _use(backend)
+            assert backend.unfit() is None
+
+
 def test_a_user_of_redis_who_may_not_count_the_workers(redis_broker: Broker) -> None:
     """The check would not hear of the others in time, and take itself to be alone."""
     with (
