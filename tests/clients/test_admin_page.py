@@ -96,6 +96,15 @@ def _operator(chromium: Browser, workers: list[Worker], people: list[Client]) ->
     operator.tab.command("Page.navigate", url="about:blank")
 
 
+def wait_for_page(tab: Tab, condition: str) -> None:
+    """Wait until a condition is met on the next page; what the old one evaluates is given up."""
+    while True:
+        try:
+            return tab.until(condition)
+        except RuntimeError:
+            continue
+
+
 def test_an_operator_takes_people_out_and_disconnects_them(
     operator: Operator, people: list[Client]
 ) -> None:
@@ -144,13 +153,51 @@ def test_without_the_check_a_browser_sees_nothing(chromium: Browser, workers: li
     tab = chromium.tab("about:blank")
     tab.command("Network.deleteCookies", name="session", url=workers[0].url)
     tab.command("Page.navigate", url=f"{workers[0].url}/admin/")
-    while True:
-        try:
-            tab.until("document.body.textContent.includes('error')")
-            break
-        except RuntimeError:
-            continue
+    wait_for_page(tab, "document.body.textContent.includes('error')")
     assert tab.run("document.querySelector('main')") is None
+
+
+def test_an_operator_no_longer_is_told_so_and_changes_nothing(
+    chromium: Browser, workers: list[Worker], people: list[Client]
+) -> None:
+    operator, (_, bob) = Operator(chromium, workers[0].url), people
+    operator.searches("bob")
+    operator.press("bob")
+    operator.press("Pause")  # or its next look would tell it as well
+    operator.press("Disconnect everywhere: user bob")
+    operator.tab.command("Network.deleteCookies", name="session", url=workers[0].url)
+    operator.tab.run("document.querySelector('#confirm [value=yes]').click()")
+    operator.sees("#status", "You don't have the permission")
+
+    assert bob.request("get", "/id")["sid"] == bob.sid
+    operator.tab.command("Page.navigate", url="about:blank")
+
+
+@pytest.mark.parametrize(
+    ("mode", "headers"),
+    [("no-cors", {}), ("cors", {"X-Flask-Rooms-Admin": "1"})],
+    ids=["as a form", "as the page"],
+)
+def test_a_page_of_another_origin_cannot_have_an_operator_act(
+    chromium: Browser,
+    workers: list[Worker],
+    people: list[Client],
+    mode: str,
+    headers: dict[str, str],
+) -> None:
+    """The cookies of an operator are sent along: a browser does not tell ports apart."""
+    page = Operator(chromium, workers[0].url).tab
+    page.command("Page.navigate", url=f"{workers[1].url}/nowhere")
+    wait_for_page(page, "document.body")
+    act = {"act": "disconnect", "user": "bob"}
+    options = {"method": "POST", "mode": mode, "credentials": "include", "headers": headers}
+    asked = json.dumps({**options, "body": json.dumps(act)})
+    url = json.dumps(f"{workers[0].url}/admin/acts")
+    came = page.run(f"fetch({url}, {asked}).catch((error) => error.name)")
+
+    assert came == "TypeError"  # it may not even see that it is refused
+    assert people[1].request("get", "/id")["sid"] == people[1].sid
+    page.command("Page.navigate", url="about:blank")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
