@@ -39,6 +39,9 @@ IN = (
     " && !document.querySelector('#text').disabled"
 )
 
+#: Whether something waits for the broker, as the panel shows it.
+WAITING = "/ [1-9]\\d* bytes waiting/.test(document.querySelector('#workers .here').textContent)"
+
 
 class Person:
     """A person with a browser tab, who sees and does things in it."""
@@ -288,6 +291,7 @@ def test_nothing_is_lost_when_the_broker_is_stopped(people: tuple[Person, Person
     bob.sees("#broker-state", "The broker is stopped.")
     bob.says("From one side.")
     bob.hears("From one side.")
+    bob.tab.until(WAITING)
     ada.says("From the other.")
     ada.hears("From the other.")
     bob.press("Start the broker")
@@ -295,6 +299,7 @@ def test_nothing_is_lost_when_the_broker_is_stopped(people: tuple[Person, Person
     for person in people:
         person.hears("From one side.", "From the other.")
         person.sees("#people-title", "People here: 2")
+    bob.tab.until(f"!{WAITING}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
