@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -70,6 +72,27 @@ def test_a_user_of_redis_without_the_permission(
         url = redis_broker.url.replace("//", "//clerk:pw@")
         assert kind_of_refusal(url) == "permission"
         client.acl_deluser("clerk")
+
+
+def test_what_accepts_connections_and_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"redis://127.0.0.1:{mute.getsockname()[1]}"
+        assert kind_of_refusal(url, socket_timeout=0.2) == "timeout"
+
+
+def test_what_is_no_broker() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.recv(1024)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert kind_of_refusal(f"redis://127.0.0.1:{server.getsockname()[1]}") == "broker"
+        thread.join()
 
 
 def test_a_redis_with_a_password_and_no_users() -> None:
