@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from tests.support.workers import Worker, cluster
@@ -14,6 +16,16 @@ def heard(worker: Worker, count: int) -> list[object]:
     return [worker.post("/heard")["data"] for _ in range(count)]
 
 
+def until_it_has_met_all(
+    teller: Worker, workers: Sequence[Worker], listeners: Sequence[Worker]
+) -> None:
+    """Tell the workers something until all of them are known, which takes a while at the start."""
+    names, told = sorted(worker.name for worker in workers), 1
+    while teller.post("/tell", data="known") != {"workers": names}:
+        told += 1
+    assert [heard(worker, told) for worker in listeners] == [["known"] * told] * len(listeners)
+
+
 @pytest.mark.parametrize("broker", ["redis_broker", "amqp_broker"])
 def test_what_a_worker_tells_reaches_all_others_that_live(
     broker: str, request: pytest.FixtureRequest
@@ -23,14 +35,12 @@ def test_what_a_worker_tells_reaches_all_others_that_live(
     with cluster(url, 3, *options) as workers:
         first, second, third = workers
         names = sorted(worker.name for worker in workers)
+        until_it_has_met_all(first, workers, workers)
         for number in range(MANY):
             assert first.post("/tell", data=number) == {"workers": names}
         assert [heard(worker, MANY) for worker in workers] == [list(range(MANY))] * 3
 
-        known = 1
-        while second.post("/tell", data="known") != {"workers": names}:  # until it has met all
-            known += 1
-        assert [heard(worker, known) for worker in (first, second)] == [["known"] * known] * 2
+        until_it_has_met_all(second, workers, (first, second))
         third.pause()
         assert second.post("/tell", data="while one hangs") == {"missing": [third.name]}
         third.kill()
