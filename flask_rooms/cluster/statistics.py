@@ -1,4 +1,4 @@
-"""What a worker counts for its operators: plain numbers, read when somebody looks."""
+"""What a worker counts for its operators: plain numbers, read on demand."""
 
 from __future__ import annotations
 
