@@ -19,9 +19,6 @@ from flask_rooms.backends import Backend
 
 TIMEOUT = 20.0  # seconds for a client's answer
 
-#: The room whose members are sent each disconnect.
-WATCHERS = "watchers"
-
 request: Any = flask_request  # to which Flask-SocketIO adds `sid`
 bp = Blueprint("classic", __name__)
 
@@ -154,9 +151,15 @@ def kick(sid: str) -> str:
     return "done"
 
 
+def watchers(sid: str) -> str:
+    """Return the room whose members are told when this socket disconnects."""
+    return f"watchers of {sid}"
+
+
 def goodbye(*reason: Any) -> None:
-    """Send the watchers the ID of the socket that left, and its rooms."""
-    emit("gone", (request.sid, sorted(flask_socketio.rooms(), key=str)), to=WATCHERS)
+    """Send those who watch this socket its ID, and its rooms."""
+    rooms = sorted(flask_socketio.rooms(), key=str)
+    emit("gone", (request.sid, rooms), to=watchers(request.sid))
 
 
 class Chat(Namespace):

@@ -27,7 +27,7 @@ from tests.support.comparison import (
     fence,
     say,
 )
-from tests.support.socketio_app import WATCHERS, create_app
+from tests.support.socketio_app import create_app, watchers
 from tests.support.workers import Worker
 
 pytestmark = pytest.mark.oldest_dependencies
@@ -189,7 +189,7 @@ def test_disconnect_of_another_workers_socket(
 ) -> None:
     """disconnect(sid) ends it, and its worker's handler still knows its rooms."""
     one, two = clients
-    one.call("join", WATCHERS)
+    one.call("join", watchers(two.sid))
     two.call("join", room)
 
     one.call("kick", two.sid)
