@@ -56,6 +56,8 @@ class Config:
             disconnected, so that a page may be reloaded.
         presence_bytes: The size of the presence data of one socket in one room, in bytes of JSON.
         presence_members: How many memberships in tracked rooms one worker may have.
+        history_url: The URL of what keeps the history of rooms; None uses that of the backend where
+            it is Redis or memory. A list is tried in order.
         request_headers: Headers that clients may set in socket requests, besides the usual ones.
     """
 
@@ -87,6 +89,7 @@ class Config:
     presence_grace: float = 5.0
     presence_bytes: int = 1024
     presence_members: int = 100_000
+    history_url: str | Sequence[str] | None = field(default=None, repr=False)
     request_headers: Sequence[str] = ()
 
     @classmethod

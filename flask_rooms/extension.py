@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from flask_socketio import SocketIO
 import flask_rooms
 from flask_rooms.api.arguments import finite_seconds
 from flask_rooms.api.sockets import Callback, Sockets, checked_callback, when_done
-from flask_rooms.backends import MemoryBackend, from_url
+from flask_rooms.backends import MemoryBackend, from_url, split_urls
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.overrides import current_overrides
 from flask_rooms.cli import add_commands
@@ -26,6 +27,9 @@ from flask_rooms.cluster.shutdown import register
 from flask_rooms.config import Config
 from flask_rooms.errors import ConfigurationError, InvalidArgument
 from flask_rooms.globals import Parts, keep_parts, parts_of
+from flask_rooms.history import Bounds, HistoryStore, MemoryHistory
+from flask_rooms.history import from_url as history_from_url
+from flask_rooms.history.keeper import Keeper
 from flask_rooms.membership.guarded import GuardedChanges
 from flask_rooms.membership.guards import Guard, Guards
 from flask_rooms.membership.names import message_name
@@ -40,6 +44,7 @@ from flask_rooms.presence.feed import Feed
 from flask_rooms.presence.tracker import Describe, Tracker
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.presence import Replica
+from flask_rooms.protocol.signing import Signer
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.results import Health, Outcome, Told
 from flask_rooms.server.acknowledgements import Acknowledgements
@@ -47,6 +52,7 @@ from flask_rooms.server.acts import ActLog
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.asking import Asking
 from flask_rooms.server.async_mode import choose_mode
+from flask_rooms.server.catching_up import CatchingUp
 from flask_rooms.server.connecting import Connecting
 from flask_rooms.server.connections import Connections
 from flask_rooms.server.decoding import Decoder
@@ -90,6 +96,7 @@ class Rooms:
         socketio: A Flask-SocketIO that is not initialised yet. Without one, `rooms.socketio`
             is created.
         backend: Carries bytes between the workers, in place of `backend_url`.
+        history_store: Keeps the history of rooms, in place of `history_url`.
         options: The configuration; takes precedence over `ROOMS_...` of the application.
             See flask_rooms.config.Config for the names.
 
@@ -103,13 +110,16 @@ class Rooms:
         socketio: SocketIO | None = None,
         *,
         backend: Backend | None = None,
+        history_store: HistoryStore | None = None,
         **options: Any,
     ) -> None:
         self._socketio = ReusableSocketIO() if socketio is None else socketio
         self._backend = backend
+        self._history_store = history_store
         self._options = options
         self._guards = Guards()
         self._presence: Rules[Describe] = Rules()
+        self._history: Rules[Bounds] = Rules()
         self._users = Users()
         self._hooks = Hooks()
         self._handlers: dict[str, list[Handler]] = {}
@@ -140,10 +150,13 @@ class Rooms:
             )
         config = self._read_config(app)
         socketio = self._choose_socketio()
+        transport = self._make_transport(app, config)
+        keeper = self._make_keeper(app, config)
         build = _Build(
-            app, config, self._guards, self._users, self._hooks, self._presence, self._handlers
+            *(app, config, self._guards, self._users, self._hooks, self._presence),
+            *(self._handlers, keeper),
         )
-        parts = build.parts(socketio, *self._make_transport(app, config))
+        parts = build.parts(socketio, *transport)
         adapt(app)
         serve(app, config)
         app.wsgi_app = _JoinOnRequest(app.wsgi_app, parts.cluster)  # type: ignore[method-assign]
@@ -250,6 +263,36 @@ class Rooms:
             return describe
 
         return register
+
+    def history(
+        self, rule: str, *, messages: int = 100, seconds: float = 300, max_bytes: int = 2**20
+    ) -> None:
+        """
+        Keep what is sent to rooms of some names, for clients that come back: see `catch_up()`.
+
+        Each bound is of one room; what comes first applies.
+
+        Args:
+            rule: As in guard().
+            messages: How many events are kept.
+            seconds: For how many seconds each of them.
+            max_bytes: How many bytes, of all events together.
+
+        Raises:
+            ConfigurationError: *rule* is not a rule, a bound is not a number greater than 0, or
+                there is nothing to keep it: see `ROOMS_HISTORY_URL`.
+        """
+        bounds = Bounds(messages, seconds, max_bytes)
+        counts = type(messages) is int and type(max_bytes) is int
+        is_number = type(seconds) in (int, float) and seconds < math.inf
+        if not (counts and is_number and min(bounds) > 0):
+            raise ConfigurationError(
+                "history() takes whole numbers of `messages` and `max_bytes`, and a number of "
+                "`seconds`, all greater than 0."
+            )
+        self._history.add(rule, bounds)
+        for app in list(self._apps):
+            parts_of(app).history.require_store()
 
     def on_tell(self, event: str) -> Callable[[H], H]:
         """
@@ -427,6 +470,25 @@ class Rooms:
         # Room for the operations' framing and for a heartbeat that names a large cluster.
         return backend, Codec(keys, config.channel, 2 * config.message_bytes + 2**16)
 
+    def _make_keeper(self, app: Flask, config: Config) -> Keeper:
+        """Make what keeps the history of rooms; its store connects later."""
+        overrides = current_overrides.get()
+        url, store = config.history_url, self._history_store
+        if url is None and store is None and self._backend is None:
+            usable = ("memory", "redis", "rediss", "sentinel")
+            if split_urls(config.backend_url)[0].partition("://")[0] in usable:
+                url = config.backend_url
+        if url is not None and store is None:
+            options = config.backend_options or {}
+            store = history_from_url(url, channel=config.channel, options=options)
+        in_process = store is None or type(store) is MemoryHistory
+        keys = config.keys(app, in_process=in_process)
+        signer = Signer(keys, f"flask-rooms.history.{config.channel}")
+        keeper = Keeper(self._history, store, signer)
+        keeper.require_store()
+        # After all checks, as for the backend.
+        return keeper if overrides is None else Keeper(self._history, overrides.history, signer)
+
     def _choose_socketio(self) -> SocketIO:
         """Return the Flask-SocketIO of a new application: with a factory, each has its own."""
         socketio = self._socketio
@@ -450,6 +512,7 @@ class _Build:
         hooks: The hooks.
         presence: The rules of the rooms whose presence is tracked.
         handlers: The handlers of messages between workers.
+        keeper: Keeps the history of rooms.
     """
 
     def __init__(
@@ -461,12 +524,14 @@ class _Build:
         hooks: Hooks,
         presence: Rules[Describe],
         handlers: dict[str, list[Handler]],
+        keeper: Keeper,
     ) -> None:
         self._app = app
         self._config = config
         self._guards = guards
         self._users = users
         self._hooks = hooks
+        self._keeper = keeper
         self._internals = ServerInternals(config.unread_bytes)
         self._refusals = Refusals()
         self._tracker = Tracker(
@@ -526,7 +591,10 @@ class _Build:
         cluster = Cluster(backend, codec, timing, limits, worker, flask_rooms.__version__)
         feed = Feed(self._registry, delivery, internals)
         self._tracker.connect(cluster, feed, self._context.call, self._signals)
-        emitter = Emitter(cluster, delivery, self._acknowledgements, internals)
+        catching_up = CatchingUp(
+            self._keeper, self._registry, delivery, internals, config.message_bytes
+        )
+        emitter = Emitter(cluster, delivery, self._acknowledgements, catching_up, internals)
         connecting = Connecting(
             self._registry,
             worker,
@@ -539,7 +607,7 @@ class _Build:
             internals,
         )
         drain = Drain(internals, disconnects, self._signals)
-        serving = Serving(cluster, drain, internals, config.drain_timeout)
+        serving = Serving(cluster, drain, internals, config.drain_timeout, self._keeper)
         manager = RoomsManager(
             self._registry,
             worker,
@@ -563,6 +631,7 @@ class _Build:
             asking,
             config.confirm_timeout,
             self._tracker,
+            catching_up,
         )
         return Parts(
             socketio,
@@ -577,6 +646,7 @@ class _Build:
             self._signals,
             ActLog(emitter, delivery),
             self._tells,
+            self._keeper,
         )
 
     def _handlers(

@@ -12,6 +12,7 @@ from werkzeug.local import LocalProxy
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import ConfigurationError
+from flask_rooms.history.keeper import Keeper
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
@@ -43,6 +44,7 @@ class Parts:
     signals: SignalQueue
     acts: ActLog
     tells: Tells
+    history: Keeper
 
 
 def keep_parts(app: Flask, parts: Parts) -> None:

@@ -170,6 +170,20 @@ class Responses:
 
 
 @dataclass(frozen=True)
+class Missed:
+    """
+    What a client had missed of a room.
+
+    Args:
+        sent: How many events were sent to it.
+        gone: Whether there may have been others, which are kept no more.
+    """
+
+    sent: int
+    gone: bool
+
+
+@dataclass(frozen=True)
 class Person:
     """
     Who is present in a room: a user, or a socket without a user.

@@ -11,6 +11,7 @@ from flask_rooms.api.queries import Queries
 from flask_rooms.backends.memory import MemoryBackend
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.transport import remedy
+from flask_rooms.history.keeper import Keeper
 from flask_rooms.results import Answer, WorkerInfo
 
 #: Kind -> exit status. Click has 2 for itself.
@@ -35,6 +36,7 @@ STATUSES = {
     "silent": 18,
     "incomplete": 19,
     "size": 20,
+    "history": 21,
 }
 #: How much longer one heartbeat interval may be than another. A worker is dead to another one after
 #: four of the longer intervals.
@@ -140,11 +142,22 @@ def _of_unfit(cluster: Cluster) -> Finding | None:
     return None
 
 
-def check(cluster: Cluster, queries: Queries) -> Finding:
+def _of_history(history: Keeper) -> Finding | None:
+    problem = history.problem
+    if problem is None:
+        return None
+    message = (
+        "What the history of rooms is kept in cannot be reached: start it, or correct "
+        f"ROOMS_HISTORY_URL. ({problem})"
+    )
+    return Finding("history", message)
+
+
+def check(cluster: Cluster, queries: Queries, history: Keeper) -> Finding:
     """Ask all workers, and return what is wrong; call it when this worker has joined."""
     if isinstance(cluster.backend, MemoryBackend):
         return Finding("memory", ONLY_ITSELF)
-    finding = of_broker(cluster) or _of_unfit(cluster)
+    finding = of_broker(cluster) or _of_unfit(cluster) or _of_history(history)
     if finding is not None:
         return finding
     answer = queries.workers()

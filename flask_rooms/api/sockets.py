@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
@@ -38,8 +38,9 @@ from flask_rooms.protocol.messages import (
     Place,
     User,
 )
-from flask_rooms.results import Outcome, Responses
+from flask_rooms.results import Missed, Outcome, Responses
 from flask_rooms.server.asking import Asking
+from flask_rooms.server.catching_up import CatchingUp
 from flask_rooms.server.context import calling_socket
 from flask_rooms.server.emitter import Emitter
 
@@ -78,6 +79,7 @@ class Sockets(Queries):
         asking: Asking,
         confirm_timeout: float,
         tracker: Tracker,
+        catching_up: CatchingUp,
     ) -> None:
         super().__init__(cluster)
         self._emitter = emitter
@@ -85,6 +87,7 @@ class Sockets(Queries):
         self._asking = asking
         self._confirm_timeout = confirm_timeout
         self._presence = Presence(tracker)
+        self._catching_up = catching_up
 
     @property
     def presence(self) -> Presence:
@@ -389,7 +392,8 @@ class Sockets(Queries):
             InvalidRoom: A room is not a name.
             InvalidSocket: *omit* contains neither a socket nor a name.
             InvalidArgument: The event or the data cannot be sent.
-            BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
+            BackendUnavailable: The outbox is full, and the sockets of this worker have got the
+                event; or the history of one of the rooms cannot be reached, and none has got it.
         """
         audience, event, data = _addressed(rooms, event_and_data, user)
         self._emit("broadcast", audience, event, data, omit, omit_user, volatile, namespace)
@@ -474,6 +478,42 @@ class Sockets(Queries):
                 span.context,
             )
             return span.follow(question)
+
+    def catch_up(
+        self,
+        socket: OneSocket,
+        room: str,
+        since: Mapping[str, Any] | None,
+        *,
+        namespace: str | None = None,
+    ) -> Missed:
+        """
+        Put a socket of this worker into a room, and send it the events that its client has missed.
+
+        To be called in place of join(), for a room that `rooms.history()` has a rule for. The
+        events come as they were sent, in order, and before what is new.
+
+        Args:
+            socket: A socket request, or the ID of a socket of this worker.
+            room: A name.
+            since: What the client has sent: the `epoch` and the latest `offsets` of the events
+                `history_offset` that it has got for the room; None if it has got none.
+            namespace: The namespace of the socket.
+
+        Raises:
+            InvalidArgument: *since* is not of that form, or *namespace* is not valid.
+            InvalidRoom: *room* is not a name, or no rule of `rooms.history()` matches it.
+            InvalidSocket: *socket* is not one socket of this worker.
+            NotASocketRequest: *socket* is an HTTP request.
+            Refused: A guard has refused the socket; it gets nothing.
+            BackendUnavailable: The history cannot be reached; the socket is in the room.
+        """
+        space, sids = socket_ids(socket, namespace)
+        if len(sids) != 1:
+            raise InvalidSocket("catch_up() is for one socket: call it again for the others.")
+        name, sid = room_name(room), sids[0]
+        join = lambda: self.join(sid, name, namespace=space).result(self._confirm_timeout)  # noqa: E731
+        return self._catching_up.catch_up(space, sid, name, since, join)
 
     def get_id(self, request: OneSocket) -> str:
         """

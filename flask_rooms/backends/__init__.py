@@ -28,7 +28,7 @@ def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, An
     Raises:
         ConfigurationError: The URL is malformed, or a library for it is not installed.
     """
-    urls = _split(url)
+    urls = split_urls(url)
     if any(one.startswith("memory://") for one in urls):
         if len(urls) > 1:
             raise ConfigurationError("`memory://` stands alone: it has nothing to fail over to.")
@@ -45,7 +45,7 @@ def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, An
     return KombuBackend(urls, channel=channel, options=options)
 
 
-def _split(url: str | Sequence[str]) -> list[str]:
+def split_urls(url: str | Sequence[str]) -> list[str]:
     """Return the URLs of a list, or of a string that separates them by semicolons."""
     listed: Sequence[Any] = url.split(";") if isinstance(url, str) else url
     if not isinstance(listed, (list, tuple)):

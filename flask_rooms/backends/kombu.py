@@ -56,7 +56,7 @@ class KombuBackend(Backend):
         if not 0 < len(self._name) <= 200:
             raise ConfigurationError("A channel is a name of 1 to 200 characters.")
         self._options = {**DEFAULT_OPTIONS, **(options or {})}
-        self._where = " or ".join(_check(url, self._options) for url in urls)
+        self._where = " or ".join(check_url(url, self._options) for url in urls)
         self._urls = urls
         self._process = 0
         self._publisher: _Publisher | None = None
@@ -293,7 +293,7 @@ class _Subscriber(_Link):
         return session
 
 
-def _check(url: str, options: Mapping[str, Any]) -> str:
+def check_url(url: str, options: Mapping[str, Any]) -> str:
     """Return *url* without user and password, or raise ConfigurationError."""
     scheme, _, rest = url.partition("://")
     try:

@@ -20,10 +20,12 @@ class Overrides:
     Args:
         options: Take precedence over those of Rooms and of the application.
         connect: Returns the backend; called with the application and its channel.
+        history: Keeps the history of rooms.
     """
 
     options: Mapping[str, Any]
     connect: Callable[[Flask, str], Backend]
+    history: Any
 
 
 #: Set by flask_rooms.testing while it calls an application's factory.

@@ -126,20 +126,18 @@ class RedisSession(Session):
 
     def publish(self, payload: bytes, address: str | None) -> None:
         topic = self._topic if address is None else self._topic_of(address)
-        self._send("PUBLISH", topic, payload)
-        self._redis.read_response()
+        self.call("PUBLISH", topic, payload)
 
     def _topic_of(self, address: str) -> str:
         return f"{self._topic}/{address}"  # no name of a channel has a slash
 
     def audience(self) -> int | None:
-        self._send("PUBSUB", "NUMSUB", self._topic)
-        _, count = self._redis.read_response()
+        _, count = self.call("PUBSUB", "NUMSUB", self._topic)
         return int(count)
 
     def elsewhere(self) -> list[str]:
-        self._send("PUBSUB", "CHANNELS", "*")
-        topics = [topic.decode(errors="replace") for topic in self._redis.read_response()]
+        channels = self.call("PUBSUB", "CHANNELS", "*")
+        topics = [topic.decode(errors="replace") for topic in channels]
         found = [re.fullmatch(r"/(\d+)\.([^/]+)", one) for one in topics if one != self._topic]
         named = [(one[1], unquote(one[2])) for one in found if one]
         return [f"database {db}, channel {channel!r}" for db, channel in sorted(named)]
@@ -153,11 +151,23 @@ class RedisSession(Session):
             self.audience()
         except NoPermissionError:  # so this worker cannot know whether it has heard of all others
             return "permission"
-        self._send("INFO")
-        info = self._redis.read_response()
+        info = self.call("INFO")
         if b"cluster_enabled:1" in info:
             return "redis-cluster"
         return "replica" if b"role:slave" in info else None
+
+    def call(self, *command: Any) -> Any:
+        """Return what Redis answers to a command, on a session without subscriptions."""
+        self._send(*command)
+        return self._redis.read_response()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether there is something to read, be it the end of the connection."""
+        try:
+            return bool(self._redis.can_read(0))
+        except Exception:  # noqa: BLE001 - it has ended, however the driver says so
+            return True
 
     def subscribe(self, address: str, take: Take) -> None:
         self._take = take
@@ -177,7 +187,7 @@ class RedisSession(Session):
             self._take(payload)
         return True
 
-    def _send(self, *command: str | bytes) -> None:
+    def _send(self, *command: Any) -> None:
         self._redis.send_command(*command, check_health=False)
 
     def close(self) -> None:

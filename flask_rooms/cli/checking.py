@@ -18,7 +18,7 @@ def check(as_json: bool) -> None:
     parts = current_parts()
     cluster = parts.cluster
     cluster.start()
-    found = run_check(cluster, parts.sockets)
+    found = run_check(cluster, parts.sockets, parts.history)
     others = sorted(found.workers - {cluster.name})
     if as_json:
         whole = {"kind": found.kind, "status": found.status, "message": found.message}

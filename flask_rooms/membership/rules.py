@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from werkzeug.exceptions import HTTPException
@@ -11,7 +10,7 @@ from werkzeug.routing import Map, Rule
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.protocol.messages import Room
 
-F = TypeVar("F", bound="Callable[..., object]")
+F = TypeVar("F")
 
 #: The rule for the names that no other rule matches, whatever characters they have.
 EVERYTHING_ELSE = "*"
@@ -19,7 +18,7 @@ EVERYTHING_ELSE = "*"
 
 class Rules(Generic[F]):
     """
-    Functions of the application, by rules over the names of rooms.
+    What the application has registered, such as functions, by rules over the names of rooms.
 
     Attributes:
         are_empty: Whether there is none.
@@ -33,9 +32,9 @@ class Rules(Generic[F]):
 
     def add(self, rule: str, function: F) -> None:
         """
-        Register a function for the rooms whose names *rule* matches.
+        Register something for the rooms whose names *rule* matches.
 
-        A later function for everything else replaces the earlier one.
+        What comes later for everything else replaces the earlier one.
 
         Raises:
             ConfigurationError: *rule* is not one of werkzeug's routing rules.
@@ -55,7 +54,7 @@ class Rules(Generic[F]):
             ) from error
 
     def match(self, room: Room) -> tuple[F, dict[str, Any]] | None:
-        """Return the function of a room, with its arguments; None if no rule matches."""
+        """Return what is registered for a room, with the arguments; None if no rule matches."""
         if self.are_empty:
             return None
         # Flask-SocketIO's join_room(1) is matched as "1": a rule does not know the difference.

@@ -63,6 +63,9 @@ class WorkerCollector(Collector):
         dropped = _DROPPED | dict(cluster.dropped)
         yield _counters("dropped_messages", "Messages of workers refused.", dropped, "reason")
         yield _counters("refusals", "Limits reached by clients.", parts.refusals.counts, "limit")
+        yield _counters(
+            "history", "What the history of rooms was used for.", parts.history.counts, "what"
+        )
         signals = parts.signals
         yield _counter(
             "signal_failures", "Receivers of signals that have raised.", signals.failures

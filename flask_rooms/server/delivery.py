@@ -10,9 +10,10 @@ from flask_rooms.cluster.interfaces import Outbox
 from flask_rooms.errors import InvalidArgument, RoomsError
 from flask_rooms.membership.registry import Registry
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Acknowledged, Emit, Operation
+from flask_rooms.protocol.messages import Acknowledged, Emit, Operation, Room
 from flask_rooms.server.acknowledgements import Acknowledgements, Cancellable
-from flask_rooms.server.packets import decode, encode_acknowledgement
+from flask_rooms.server.holds import Holds
+from flask_rooms.server.packets import Encoded, decode, encode_acknowledgement
 from flask_rooms.server.private import ServerInternals, engine_packets
 
 #: The namespace of messages from worker to worker; no client can be in it.
@@ -29,6 +30,7 @@ class Delivery:
         acknowledgements: The callbacks that wait.
 
     Attributes:
+        holds: What is kept from sockets that catch up with a room.
         on_worker_message: Topic -> what is called with what another worker tells of it, by
             tell_workers().
     """
@@ -39,10 +41,12 @@ class Delivery:
         self._registry = registry
         self._internals = internals
         self._acknowledgements = acknowledgements
+        self.holds = Holds(lambda: internals.packet_class)
         self.on_worker_message: dict[str, Callable[[Any], object]] = {}
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what waits in the parent."""
+        self.holds.reset()
         self._acknowledgements.reset_after_fork()
 
     def on_worker_left(self, worker: str) -> None:
@@ -59,6 +63,7 @@ class Delivery:
         if emit.volatile:
             unread = self._internals.unread
             members = {sid: eio_sid for sid, eio_sid in members.items() if not unread(eio_sid)}
+        self.holds.filter(emit, members)
         if callback is None:
             self._internals.send(members.values(), engine_packets(emit.packet))
             return
@@ -66,6 +71,19 @@ class Delivery:
             packet = decode(self._internals.packet_class, emit.packet)
             packet.id = self._acknowledgements.add_local(sid, callback)
             self.send_packet(eio_sid, packet)
+
+    def release(self, sid: str, room: Room) -> None:
+        """Send a socket what has been kept from it, and end the hold."""
+        while waiting := self.holds.take(sid, room):
+            for emit in waiting:
+                socket = self._registry.get(emit.namespace, sid)
+                recipients = {} if socket is None else {sid: socket.eio_sid}
+                self.holds.filter_known(emit, recipients)
+                self._internals.send(recipients.values(), engine_packets(emit.packet))
+
+    def send_parts(self, eio_sid: str, parts: Encoded) -> None:
+        """Send one client what is encoded."""
+        self._internals.send([eio_sid], engine_packets(parts))
 
     def send_packet(self, eio_sid: str, packet: Any) -> None:
         """Send one client a packet of Socket.IO."""
@@ -79,6 +97,7 @@ class Delivery:
 
     def cancel_acknowledgements(self, sid: str) -> None:
         """Forget the callbacks that wait for a socket, and tell other workers that wait for it."""
+        self.holds.forget(sid)
         for callback in self._acknowledgements.take_all_local(sid):
             if isinstance(callback, Cancellable):
                 callback.cancel()

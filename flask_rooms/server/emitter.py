@@ -10,8 +10,9 @@ from flask_rooms.errors import BackendUnavailable, InvalidArgument, RoomsError
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.messages import Audience, Emit
 from flask_rooms.server.acknowledgements import Acknowledgements
+from flask_rooms.server.catching_up import CatchingUp
 from flask_rooms.server.delivery import WORKERS, Delivery
-from flask_rooms.server.packets import encode_event
+from flask_rooms.server.packets import Encoded, encode_event
 from flask_rooms.server.private import ServerInternals
 
 
@@ -23,6 +24,7 @@ class Emitter:
         cluster: The connection to the others.
         delivery: Sends to the sockets of this worker.
         acknowledgements: Keeps the callbacks.
+        catching_up: Keeps the events of rooms with a history.
         internals: Has the class of packets.
     """
 
@@ -31,11 +33,13 @@ class Emitter:
         cluster: Cluster,
         delivery: Delivery,
         acknowledgements: Acknowledgements,
+        catching_up: CatchingUp,
         internals: ServerInternals,
     ) -> None:
         self._cluster = cluster
         self._delivery = delivery
         self._acknowledgements = acknowledgements
+        self._catching_up = catching_up
         self._internals = internals
 
     def send(
@@ -69,7 +73,8 @@ class Emitter:
         Raises:
             InvalidArgument: *data* cannot be encoded, or is too large for a message and there
                 are other workers; nothing has been sent.
-            BackendUnavailable: The outbox is full; this worker's sockets have got the event.
+            BackendUnavailable: The outbox is full, and this worker's sockets have got the event;
+                or the history of one of the rooms cannot be reached, and nothing has been sent.
         """
         packet = encode_event(self._internals.packet_class, event, data, namespace)
         self._cluster.statistics.events += 1
@@ -77,6 +82,15 @@ class Emitter:
         if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):
             self._delivery.deliver(emit, callback)
             return
+        told: Encoded = ()
+        if callback is None:
+            told = self._catching_up.number(emit, self._cluster.confirm_alone)
+        self._send(emit._replace(packet=(*packet, *told)) if told else emit, callback)
+        if told and (skip or omit):
+            # For those that were left out the number is done, too.
+            self._send(Emit(namespace, told, rooms, (), 0), None)
+
+    def _send(self, emit: Emit, callback: Callable[..., object] | None) -> None:
         try:
             self._submit(emit, callback)
         except BackendUnavailable:

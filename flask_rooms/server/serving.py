@@ -10,6 +10,7 @@ from flask_rooms.backends import MemoryBackend
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.cluster.shutdown import handle_signals
+from flask_rooms.history.keeper import Keeper
 from flask_rooms.results import Health
 from flask_rooms.server.drain import Drain
 from flask_rooms.server.private import ServerInternals
@@ -24,15 +25,22 @@ class Serving:
         drain: Moves the clients away.
         internals: The server.
         timeout: Seconds for the clients and their handlers, where a process ends.
+        keeper: Keeps the history of rooms.
     """
 
     def __init__(
-        self, cluster: Cluster, drain: Drain, internals: ServerInternals, timeout: float
+        self,
+        cluster: Cluster,
+        drain: Drain,
+        internals: ServerInternals,
+        timeout: float,
+        keeper: Keeper,
     ) -> None:
         self._cluster = cluster
         self._drain = drain
         self._internals = internals
         self._timeout = timeout
+        self._keeper = keeper
         self._begun_in = 0  # the process that serves
         self._moved_by: float | None = None  # until when the end of the process waits
         reset_in_children(self)
@@ -84,6 +92,7 @@ class Serving:
         """Move the clients away and leave the cluster, because the process ends."""
         self.move_clients()
         self._cluster.stop()
+        self._keeper.close()
 
     def reset_after_fork(self) -> None:
         """Begin again, in a forked child."""

@@ -1,4 +1,4 @@
-"""Test support: clusters of your application in one process, and the contract of a backend."""
+"""Test support: clusters of your application in one process, and contracts to be kept."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
         ReconnectContract,
         Workers,
     )
+    from flask_rooms.testing.history import HistoryContract, MakeHistory
 
 __all__ = [
     "BackendContract",
     "BreakConnection",
     "Client",
     "Faults",
+    "HistoryContract",
     "LocalCluster",
     "MakeBackend",
+    "MakeHistory",
     "ReconnectContract",
     "Response",
     "Worker",
@@ -35,7 +38,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on use, because the contract needs pytest, and cluster() does not.
+    # Imported on use, because the contracts need pytest, and cluster() does not.
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("flask_rooms.testing.contract"), name)
+    module = "history" if "History" in name else "contract"
+    return getattr(import_module(f"flask_rooms.testing.{module}"), name)

@@ -13,6 +13,7 @@ from flask import Flask
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.overrides import Overrides, current_overrides
 from flask_rooms.errors import BackendUnavailable, ConfigurationError, Unconfirmed
+from flask_rooms.history import MemoryHistory
 from flask_rooms.testing.bus import Bus, BusBackend, Faults
 from flask_rooms.testing.worker import Worker
 
@@ -37,7 +38,7 @@ class LocalCluster(Sequence[Worker]):
         self._create_app = create_app
         self._count = workers
         self._bus = Bus(seed)
-        self._overrides = Overrides(options, self._connect)
+        self._overrides = Overrides(options, self._connect, MemoryHistory())
         self._backends: dict[Flask, BusBackend] = {}
         self._workers: list[Worker] = []
 

@@ -31,6 +31,7 @@ TEAMS, TEAMS_PEOPLE = blocks("docs/private-rooms.md", "python")
 TEAM, VISITS = blocks("docs/presence.md", "python")
 LOBBY, LOOK = blocks("docs/who-is-there.md", "python")
 (BOARD,) = blocks("docs/volatile.md", "python")
+(TALK,) = blocks("docs/history.md", "python")
 (TYPING,) = blocks("docs/for-a-time.md", "python")
 (SHOP,) = blocks("docs/tell.md", "python")
 GAME, *_ = blocks("docs/one-tab.md", "python")
@@ -104,7 +105,7 @@ def connect(worker: Any, user: str, answer: Any = None) -> Client:
 
 @pytest.mark.parametrize(
     "program",
-    [CHAT, TEAMS, LOBBY + LOOK, GAME, MEETING, TEAM, BOARD, TYPING, SHOP, REPORTS + TASKS],
+    [CHAT, TEAMS, LOBBY + LOOK, GAME, MEETING, TEAM, BOARD, TYPING, SHOP, REPORTS + TASKS, TALK],
 )
 def test_a_program_has_less_than_60_lines(program: str) -> None:
     assert len([line for line in program.splitlines() if line.strip()]) < 60
@@ -397,3 +398,20 @@ def tell_the_members(url: str, text: str) -> None:
     """Send news until a member is there to get it; each time is a round trip."""
     while requests.post(f"{url}/news", json=text, timeout=TIMEOUT).json()["members"] == 0:
         pass
+
+
+@pytest.mark.parametrize("workers", [("talk", TALK)], indirect=True)
+def test_a_page_that_comes_back_gets_what_was_said(workers: LocalCluster) -> None:
+    here, there = workers
+    ann, bob = here.connect(), there.connect()
+    assert ann.request("put", "/talks/1", {"since": None}).body == {"gone": False}
+    ((event, told),) = ann.received()
+    assert event == "history_offset"
+    ann.disconnect()
+    assert bob.request("post", "/talks/1", {"text": "Hi"}).status_code == 200
+
+    ann = there.connect()
+    since = {"epoch": told["epoch"], "offsets": [told["offset"]]}
+    assert ann.request("put", "/talks/1", {"since": since}).body == {"gone": False}
+    assert ann.received()[0] == ("said", "Hi")
+    assert ann.request("put", "/talks/1", {"since": "x"}).status_code == 400

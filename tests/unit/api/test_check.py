@@ -14,6 +14,9 @@ from flask_rooms import BackendError
 from flask_rooms.api.check import check
 from flask_rooms.backends import MemoryBackend
 from flask_rooms.backends.base import Backend
+from flask_rooms.globals import parts_of
+from flask_rooms.history import MemoryHistory
+from flask_rooms.history.keeper import Keeper
 from tests.support.apps import SECRET, LocalCluster, Worker, eventually, fence
 from tests.support.signing import signed
 
@@ -54,9 +57,13 @@ def new_worker(cluster: LocalCluster, **options: Any) -> tuple[Worker, Carrier]:
     return cluster.worker(backend=backend, **options), backend
 
 
+def history_of(worker: Worker) -> Keeper:
+    return parts_of(worker.app).history
+
+
 def kind_of(worker: Worker) -> str:
     """Return what a check on a worker finds."""
-    return check(worker.cluster, worker.sockets).kind
+    return check(worker.cluster, worker.sockets, history_of(worker)).kind
 
 
 def test_nothing_is_wrong_when_every_worker_answers(cluster: LocalCluster) -> None:
@@ -64,7 +71,7 @@ def test_nothing_is_wrong_when_every_worker_answers(cluster: LocalCluster) -> No
     fence(here, there.connect())
 
     eventually(here, lambda: kind_of(here) == "ok")
-    assert check(here.cluster, here.sockets).workers == {here.name, there.name}
+    assert check(here.cluster, here.sockets, history_of(here)).workers == {here.name, there.name}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_a_worker_of_another_version_is_named(
         there, _ = new_worker(cluster)
     fence(here, there.connect())
 
-    found = check(here.cluster, here.sockets)
+    found = check(here.cluster, here.sockets, history_of(here))
 
     assert found.kind == "version"
     assert there.name in found.message
@@ -122,7 +129,7 @@ def test_a_broker_that_fails_for_a_reason_of_its_own(cluster: LocalCluster) -> N
     backend.down = True
     worker.sockets.broadcast("red", "news")
 
-    found = check(worker.cluster, worker.sockets)
+    found = check(worker.cluster, worker.sockets, history_of(worker))
 
     assert found.kind == "broker"
     assert "It is being repaired." in found.message
@@ -135,3 +142,19 @@ def test_a_broker_that_does_not_answer(cluster: LocalCluster) -> None:
         worker.cluster.start()
 
         assert kind_of(worker) == "timeout"
+
+
+def test_a_history_that_cannot_be_reached_is_told(cluster: LocalCluster) -> None:
+    class Down(MemoryHistory):
+        def ping(self) -> None:
+            raise BackendError("down")
+
+    worker, _ = new_worker(cluster, history_store=Down())
+    worker.cluster.start()
+    assert kind_of(worker) != "history"
+    worker.rooms.history("chat:<id>")
+
+    found = check(worker.cluster, worker.sockets, history_of(worker))
+    assert found.kind == "history"
+    assert "ROOMS_HISTORY_URL" in found.message
+    assert "down" in found.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgpack
 import pytest
@@ -47,7 +48,8 @@ class Pair:
         self.backend = FaultyBackend(cluster.hub)
         app = make_app()
         app.register_blueprint(monitoring.blueprint())
-        options = {"heartbeat_interval": 0.2, "confirm_timeout": 1.0, "outbox_bytes": 2000}
+        options: dict[str, Any] = {"heartbeat_interval": 0.2, "confirm_timeout": 1.0}
+        options["outbox_bytes"] = 2000
         self.rooms = Rooms(app, backend=self.backend, **options)
         self.here = cluster.adopt(app, self.rooms)
         self.there = cluster.worker()
