@@ -33,7 +33,7 @@ class Repetition:
     Args:
         method: The method of the request, in lower case.
         url: The URL of the request.
-        data: The data of the request.
+        data: The data of the request, or the function that returns them.
         response: The response, or None if the request has failed.
         error: Why it has failed, or None.
         kept: Whether the request will be repeated again.
@@ -43,7 +43,7 @@ class Repetition:
     url: str
     data: Any
     response: Response | None
-    error: RequestFailed | RequestTimeout | None
+    error: RequestFailed | RequestTimeout | InvalidData | None
     kept: bool
 
 
@@ -59,7 +59,7 @@ class StandingRequest:
     Args:
         method: The method, in lower case.
         url: The URL.
-        data: The data, as they were when the request was made.
+        data: The data, as they were when the request was made, or the function that returns them.
         headers: The headers of this request.
         timeout: Seconds for the response, or None for the client's.
         key: What makes it the same request.
@@ -102,7 +102,7 @@ class StandingRequests:
                     f"At most {MAX_STANDING} requests can be standing; withdraw() ends one."
                 )
             was_sent = before is not None and before.was_sent
-            data = json.loads(key)[2]
+            data = data if callable(data) else json.loads(key)[2]
             request = StandingRequest(method.lower(), url, data, headers, timeout, key, was_sent)
             self._all[key] = request
             return request
@@ -176,7 +176,7 @@ class StandingRequests:
 
 def _key(method: str, url: str, data: Any) -> str:
     try:
-        return json.dumps([method.lower(), url, data])
+        return json.dumps([method.lower(), url, None if callable(data) else data])
     except (TypeError, ValueError) as error:
         raise InvalidData(f"The data of a standing request must be JSON: {error}.") from error
 

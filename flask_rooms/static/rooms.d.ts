@@ -36,7 +36,10 @@ export interface RoomsRequest extends RequestOptions {
   url: string;
   /** The verb; defaults to "get". "head" and "options" are supported, too. */
   method?: string;
-  /** For get, head and delete, an object for the query string; otherwise a JSON value or bytes. */
+  /**
+   * For get, head and delete, an object for the query string; otherwise a JSON value or bytes. Or a
+   * function that returns one, called each time that the request is sent.
+   */
   data?: unknown;
 }
 
@@ -49,7 +52,7 @@ export interface RoomsResponse<Body = any> {
   headers: Record<string, string>;
 }
 
-/** What a request is known by, while it is standing. */
+/** What a request is known by, while it is standing. A function as `data` counts as no data. */
 export interface StandingRequest {
   url: string;
   /** The verb; defaults to "get". */
@@ -93,7 +96,14 @@ export interface PresenceDifference<Data = any> {
   left: Person<Data>[];
 }
 
-/** The HTTP verbs, and who is present; each promise may reject with one of the errors below. */
+/** Which events a client has got of a room with a history. */
+export interface HistoryPosition {
+  epoch: string;
+  /** The numbers of the latest events; all numbers below the first count, too. */
+  offsets: number[];
+}
+
+/** The HTTP verbs, and what is known of rooms; each promise may reject with one of the errors below. */
 export interface RoomsClient {
   request<Body = any>(request: RoomsRequest): Promise<RoomsResponse<Body>>;
   get: Verb;
@@ -122,6 +132,8 @@ export interface RoomsClient {
     room: string,
     callback: (people: Person<Data>[], difference: PresenceDifference<Data>) => void,
   ): () => void;
+  /** Return what `catch_up()` takes as `since` for a room; null before its first event. */
+  since(room: string): HistoryPosition | null;
 }
 
 /** The response has a status of 400 or more. */

@@ -82,6 +82,29 @@ class PresenceLists {
   }
 }
 
+// How many numbers of the latest events of a room are sent to the server. Numbers of two workers may
+// arrive in another order than they were given; all before the first of these count as had.
+const LATEST = 100;
+
+/** Which events this client has got of the rooms with a history. */
+class Positions {
+  #rooms = new Map(); // kept while the socket is disconnected
+
+  constructor(socket) {
+    socket.on("history_offset", (number) => this.#note(number));
+  }
+
+  of(room) {
+    return this.#rooms.get(room) ?? null;
+  }
+
+  #note({ room, epoch, offset, gone }) {
+    const before = this.#rooms.get(room);
+    const known = gone || before?.epoch !== epoch ? [] : before.offsets;
+    this.#rooms.set(room, { epoch, offsets: [...known, offset].slice(-LATEST) });
+  }
+}
+
 // How many requests may be unanswered at once; the rest waits here, where it costs the server
 // nothing. A server reads no more from a client with 100 requests in its queue.
 const WINDOW = 64;
@@ -99,7 +122,8 @@ class StandingRequests {
       throw new RangeError(`At most ${MAX_STANDING} requests can be standing; withdraw() ends one.`);
     }
     // The data as they are now, and the latest options.
-    const kept = data === undefined ? data : JSON.parse(key)[2];
+    const isMade = typeof data === "function"; // anew, each time that the request is sent
+    const kept = isMade || data === undefined ? data : JSON.parse(key)[2];
     const send = this.#all.get(key)?.send;
     const request = { method, url, data: kept, headers, timeout, key, send };
     this.#all.set(key, request); // where the key was before
@@ -125,6 +149,7 @@ function keyOf(method, url, data) {
   if (data instanceof ArrayBuffer || ArrayBuffer.isView(data) || data instanceof Blob) {
     throw new TypeError("The data of a standing request must be JSON, not bytes.");
   }
+  // For a function that is as without data.
   return JSON.stringify([method.toLowerCase(), url, data]);
 }
 
@@ -144,6 +169,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
   const waiting = new Set();
   const sent = new Set();
   const lists = new PresenceLists(socket);
+  const positions = new Positions(socket);
   const standing = new StandingRequests();
   const onRestored = new Set(); // callbacks
   // The IDs of the sockets on which repeating the standing requests was last begun, and done.
@@ -215,9 +241,15 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
         end(reject, new Disconnected(`The socket disconnected before the answer to ${name} came.`));
       const send = () => {
         problem = "no answer to";
+        let made = payload;
+        try {
+          if (typeof payload.data === "function") made = { ...payload, data: payload.data() };
+        } catch (error) {
+          return end(reject, error);
+        }
         socket.once("disconnect", disconnected);
         // Rejects only after this request has ended, or if socket.io-client's `ackTimeout` expires.
-        socket.emitWithAck(verb, payload).then((answer) => end(resolve, answer), late);
+        socket.emitWithAck(verb, made).then((answer) => end(resolve, answer), late);
       };
       const timer = setTimeout(late, milliseconds);
       signal?.addEventListener("abort", aborted);
@@ -267,5 +299,6 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
       return () => onRestored.delete(callback);
     },
     presence: (room, callback) => lists.follow(room, callback),
+    since: (room) => positions.of(room),
   };
 }

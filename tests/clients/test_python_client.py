@@ -19,7 +19,6 @@ from engineio.payload import Payload
 
 from flask_rooms import RoomsError
 from flask_rooms.client import (
-    WINDOW,
     AsyncRoomsClient,
     Disconnected,
     Repetition,
@@ -28,6 +27,7 @@ from flask_rooms.client import (
     Response,
     RoomsClient,
 )
+from flask_rooms.client.base import WINDOW
 from flask_rooms.errors import InvalidArgument, InvalidData
 from tests.support.apps import in_thread
 from tests.support.clients import TIMEOUT, hang_up_at_once
@@ -431,3 +431,77 @@ def test_standing_requests_are_few_and_json(make: Make, worker: Worker) -> None:
     # It was given up before it could be sent; the others are sent for the first time.
     assert [one.url for one in came.get(timeout=TIMEOUT)] == ["/echo?late"]
     assert {one.result(TIMEOUT).status for one in early} == {200}
+
+
+def test_a_function_makes_the_data_each_time_that_a_request_is_sent(
+    make: Make, worker: Worker
+) -> None:
+    program, number = make(), [0]
+
+    def count() -> dict[str, int]:
+        number[0] += 1
+        return {"number": number[0]}
+
+    early = program.start(program.api.put, "/echo", count, standing=True, timeout=TIMEOUT)
+    with pytest.raises(RequestTimeout):
+        program.ask("put", "/echo?late", count, timeout=0.01)
+    assert number == [0]
+    program.connect(worker)
+    assert early.result(TIMEOUT).body["json"] == {"number": 1}
+
+    (repetition,), _ = reconnect(program, worker)
+
+    assert repetition.response is not None
+    assert repetition.response.body["json"] == {"number": 2}
+    assert repetition.data is count
+    assert program.api.withdraw("put", "/echo") is True
+
+
+def test_a_function_for_the_data_that_fails_ends_its_request(
+    program: Program, worker: Worker
+) -> None:
+    data: list[Any] = [b"no JSON"]
+    with pytest.raises(InvalidData, match="not JSON serializable"):
+        program.ask("put", "/echo", lambda: data[0], standing=True)
+    with pytest.raises(InvalidData, match="division"):
+        program.ask("put", "/echo", lambda: 1 / 0)
+    data[0] = 1
+    program.ask("post", "/echo", lambda: data[0], standing=True)
+    data[0] = b"no JSON"
+
+    (repetition,), requested = reconnect(program, worker)
+
+    assert (repetition.method, repetition.kept) == ("post", False)
+    assert isinstance(repetition.error, InvalidData)
+    assert requested == ["/requested"]
+
+
+def test_a_client_gets_what_was_said_while_it_was_away(program: Program, worker: Worker) -> None:
+    room = f"of-{type(program.sio).__name__}"
+    said = SimpleQueue[str]()
+    if not program.simple:
+        program.client.on("said", said.put)
+
+    def hear() -> Any:
+        if program.simple:
+            return program.start(program.sio.receive, timeout=TIMEOUT).result(TIMEOUT)[1]
+        return said.get(timeout=TIMEOUT)
+
+    def since() -> dict[str, Any]:
+        return {"since": program.api.since(f"talk:{room}")}
+
+    assert since() == {"since": None}
+    program.ask("put", f"/talks/{room}", since, standing=True)
+    worker.post(f"/talks/{room}", text="one")
+    assert hear() == "one"
+    program.ask("get", "/echo")
+    program.disconnect()
+    worker.post(f"/talks/{room}", text="two")
+
+    (repetition,), _ = reconnect(program, worker)
+
+    assert repetition.response is not None
+    assert repetition.response.body == {"sent": 1, "gone": False}
+    assert hear() == "two"
+    program.ask("get", "/echo")
+    assert since()["since"]["offsets"] == [0, 1, 2, 2]  # it has caught up up to the last one

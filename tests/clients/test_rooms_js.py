@@ -352,3 +352,70 @@ def test_standing_requests_are_few_and_json(console: Console) -> None:
     assert (few["name"], "32" in few["message"]) == ("RangeError", True)
     assert again["status"] == 200
     assert (data["name"], "JSON" in data["message"]) == ("TypeError", True)
+
+
+def test_a_function_makes_the_data_each_time_that_a_request_is_sent(console: Console) -> None:
+    made = console.run("""(async () => {
+      const early = connect({ autoConnect: false }), api = module.rooms(early), made = [];
+      let number = 0;
+      const late = api.post("/echo?late", () => ({ number }));
+      const stands = api.put("/echo", () => ({ number: ++number }), { standing: true });
+      number = 7;
+      early.connect();
+      made.push((await late).body.json, (await stands).body.json);
+      const again = new Promise((resolve) => api.restored(([{ response }]) => resolve(response)));
+      early.io.engine.close();
+      made.push((await again).body.json);
+      const withdrawn = api.withdraw({ method: "put", url: "/echo", data: () => 0 });
+      early.disconnect();
+      return [...made, withdrawn];
+    })()""")
+
+    assert made == [{"number": 7}, {"number": 8}, {"number": 9}, True]
+
+
+def test_a_function_for_the_data_that_fails_ends_its_request(console: Console) -> None:
+    first, sent, repetitions, next_one = console.run("""(async () => {
+      let broken = true;
+      const data = () => { if (broken) throw new RangeError("No data."); return 1; };
+      const first = await outcome(api.put("/echo", data, { standing: true }));
+      broken = false;
+      await api.post("/echo", data, { standing: true });
+      broken = true;
+      const restored = new Promise((resolve) => api.restored(resolve)), sent = [];
+      socket.onAnyOutgoing((verb) => sent.push(verb));
+      socket.io.engine.close();
+      const next = await api.get("/echo");
+      const repetitions = await restored;
+      const came = repetitions.map(({ error, kept }) => [error.name, kept]);
+      return [first.name, sent, came, next.status];
+    })()""")
+
+    assert (first, next_one) == ("RangeError", 200)
+    assert sent == ["get"]
+    assert repetitions == [["RangeError", False]]
+
+
+def test_a_client_gets_what_was_said_while_it_was_away(console: Console, worker: Worker) -> None:
+    room = f"of-{type(console).__name__}"
+    console.run(f"""(async () => {{
+      globalThis.said = [];
+      socket.on("said", (text) => said.push(text));
+      globalThis.had = [api.since("talk:{room}")];
+      const data = () => ({{ since: api.since("talk:{room}") }});
+      await api.put("/talks/{room}", data, {{ standing: true }});
+    }})()""")
+    worker.post(f"/talks/{room}", text="one")
+    console.run("(async () => { await api.get('/echo'); socket.disconnect(); })()")
+    worker.post(f"/talks/{room}", text="two")
+    response = console.run("""(async () => {
+      const restored = new Promise((resolve) => api.restored(resolve));
+      socket.connect();
+      return (await restored)[0].response;
+    })()""")
+
+    assert response["body"] == {"sent": 1, "gone": False}
+    assert console.run("said") == ["one", "two"]
+    before, now = console.run(f"[...had, api.since('talk:{room}')]")
+    assert before is None
+    assert now["offsets"] == [0, 1, 2, 2]  # the last one is repeated when it has caught up

@@ -1,31 +1,48 @@
-"""A page that moves between workers while others speak, as the documentation has it."""
+"""Pages that move between workers while others speak, as the documentation has it."""
 
 from __future__ import annotations
 
 import threading
 
 from tests.support.brokers import Broker
-from tests.support.clients import find_node_modules
 from tests.support.documents import blocks
 from tests.support.javascript import Node, require_npm
 from tests.support.workers import Worker, cluster
 
-(PAGE,) = blocks("docs/history.md", "js")
+WITH_ROOMS_JS, PLAIN = blocks("docs/history.md", "js")
 
-#: Connects, with the code of the documentation, and counts each time that it has caught up.
+#: Two pages with the code of the documentation. `enter(url)` moves both, until they have caught up.
 BEGIN = """(async () => {
-  globalThis.shown = [];
-  const show = (text) => shown.push(text);
-  globalThis.socket = npm("socket.io-client").io("%(url)s", { transports: ["websocket"] });
-  %(page)s
-  const [connected] = socket.listeners("connect");
-  globalThis.enter = (url) => new Promise((resolve) => {
-    socket.off("connect");
-    socket.once("connect", () => connected().then(resolve));
+  const { rooms } = await load("%(url)s/js/rooms.js"), { io } = npm("socket.io-client");
+  const begin = () => io("%(url)s", { transports: ["websocket"], forceNew: true });
+  globalThis.pages = { plain: [], withRoomsJs: [] };
+  const sockets = { plain: begin(), withRoomsJs: begin() };
+  const api = rooms(sockets.withRoomsJs);
+
+  await (async (socket, show) => {
+    %(with_rooms_js)s
+  })(sockets.withRoomsJs, (text) => pages.withRoomsJs.push(text));
+  ((socket, show) => {
+    %(plain)s
+  })(sockets.plain, (text) => pages.plain.push(text));
+
+  const [connected] = sockets.plain.listeners("connect");
+  sockets.plain.off("connect");
+  const back = {
+    plain: () => new Promise((resolve) =>
+      sockets.plain.once("connect", () => connected().then(resolve))),
+    withRoomsJs: () => new Promise((resolve) => {
+      const end = api.restored(() => (end(), resolve()));
+    }),
+  };
+  globalThis.enter = (url) => Promise.all(Object.entries(sockets).map(([name, socket]) => {
+    const caughtUp = back[name]();
     socket.disconnect();
     socket.io.uri = url;
     socket.connect();
-  });
+    return caughtUp;
+  }));
+  globalThis.leave = () => Object.values(sockets).forEach((socket) => socket.disconnect());
 })()"""
 
 TEXTS = 60
@@ -36,19 +53,14 @@ def speak(worker: Worker, name: str) -> None:
         worker.post("/talks/1", texts=[f"{name} {one}" for one in range(number, number + 5)])
 
 
-def test_a_page_that_moves_while_others_speak_loses_and_doubles_nothing(
-    redis_broker: Broker,
-) -> None:
-    require_npm("socket.io-client")
-
-    modules = find_node_modules()
-    assert modules is not None
+def test_pages_that_move_while_others_speak_lose_and_double_nothing(redis_broker: Broker) -> None:
     with (
         cluster(redis_broker.url, 2, "tests.support.history_app") as workers,
-        Node(modules) as page,
+        Node(require_npm("socket.io-client")) as node,
     ):
-        page.run(BEGIN % {"url": workers[0].url, "page": PAGE})
-        page.run(f"enter('{workers[0].url}').then(() => 0)")
+        code = {"with_rooms_js": WITH_ROOMS_JS, "plain": PLAIN}
+        node.run(BEGIN % {"url": workers[0].url, **code})
+        node.run(f"enter('{workers[0].url}').then(() => 0)")
         threads = [
             threading.Thread(target=speak, args=[worker, f"worker {number}"])
             for number, worker in enumerate(workers)
@@ -58,10 +70,11 @@ def test_a_page_that_moves_while_others_speak_loses_and_doubles_nothing(
         turn = 0
         while any(thread.is_alive() for thread in threads):
             turn += 1
-            page.run(f"enter('{workers[turn % 2].url}').then(() => 0)")
+            node.run(f"enter('{workers[turn % 2].url}').then(() => 0)")
         for thread in threads:
             thread.join()
-        page.run(f"enter('{workers[0].url}').then(() => 0)")
-        shown = page.run("(socket.disconnect(), shown)")
+        node.run(f"enter('{workers[0].url}').then(() => 0)")
+        pages = node.run("(leave(), pages)")
 
-    assert sorted(shown) == sorted(f"worker {w} {n}" for w in range(2) for n in range(TEXTS))
+    said = sorted(f"worker {w} {n}" for w in range(2) for n in range(TEXTS))
+    assert [sorted(shown) for shown in pages.values()] == [said, said]

@@ -59,13 +59,14 @@ def create_app(**config: Any) -> Flask:
     socketio = SocketIO(cors_allowed_origins="*")
     for namespace in ("/", "/chat"):
         socketio.on_event("connect", remember, namespace)
-    Rooms(
+    rooms = Rooms(
         app,
         socketio,
         scripts_url="/js",
         cookie_url="/__getcookie",
         request_headers=["X-One", "X-Two", "X-Three", "X-Four"],
     )
+    rooms.history("talk:<id>")
     return app
 
 
@@ -102,6 +103,20 @@ def status(code: int) -> tuple[dict[str, Any], int, dict[str, str]]:
             code if first.setdefault(request.full_path, sid) == sid else int(request.args["then"])
         )
     return {"message": f"This is {code}."}, code, {"X-Said": str(code)}
+
+
+@bp.put("/talks/<id>")
+def enter(id: str) -> dict[str, Any]:
+    """Send what was missed of a room with a history."""
+    missed = sockets.catch_up(request, f"talk:{id}", request.get_json()["since"])
+    return {"sent": missed.sent, "gone": missed.gone}
+
+
+@bp.post("/talks/<id>")
+def say(id: str) -> dict[str, Any]:
+    """Say something in a room with a history."""
+    sockets.broadcast(f"talk:{id}", "said", request.get_json()["text"])
+    return {}
 
 
 @bp.get("/handshake")

@@ -13,7 +13,7 @@ def create_app(**config: Any) -> Flask:
     """Return the application."""
     app = Flask(__name__)
     app.config.update({"SECRET_KEY": "of the tests", **config})
-    rooms = Rooms(app)
+    rooms = Rooms(app, scripts_url="/js")
     rooms.history("talk:<id>", messages=1000)
 
     @app.put("/talks/<id>")

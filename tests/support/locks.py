@@ -63,7 +63,7 @@ class WatchedLock:
 
 #: The client stands apart: emit() of python-socketio, which logs, is not thread-safe. The other one
 #: has a lock for Flask-SocketIO's test clients, which have one place for the parts of a packet.
-NOT_WATCHED = frozenset({"flask_rooms.client", "flask_rooms.server.private"})
+NOT_WATCHED = frozenset({"flask_rooms.client.threaded", "flask_rooms.server.private"})
 
 
 def _is_watched(module: str) -> bool:
