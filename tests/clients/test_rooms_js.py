@@ -304,18 +304,22 @@ def test_a_disconnect_while_standing_requests_are_repeated_begins_anew(
 ) -> None:
     name = f"standing-{type(console).__name__}"
     worker.post(f"/release/{name}")
+    console.run(f"""(async () => {{
+      await api.put("/echo", null, {{ standing: true }});
+      await api.get("/wait/{name}", null, {{ standing: true }});
+    }})()""")
+    worker.post(f"/hold/{name}")
     sent, repetitions = console.run(
-        f"""(async () => {{
-          await api.put("/echo", null, {{ standing: true }});
-          await api.get("/wait/{name}", null, {{ standing: true }});
-        }})().then(() => """
-        + RESTORED
-        % """
+        RESTORED
+        % f"""
           let count = 0;
-          socket.onAnyOutgoing((verb) => {
-            if (verb === "get" && ++count === 1) setTimeout(() => socket.io.engine.close());
-          });"""
-        + ")"
+          socket.onAnyOutgoing((verb) => {{
+            if (verb !== "get" || ++count > 1) return;
+            setTimeout(() => {{
+              socket.io.engine.close();
+              fetch("{worker.url}/release/{name}", {{ method: "POST" }});
+            }});
+          }});"""
     )
     repeated = ["put /echo", f"get /wait/{name}"]
 
