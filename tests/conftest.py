@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -14,6 +15,10 @@ from tests.support.locks import nothing_foreign_is_called
 
 # Its assertions are to explain themselves as those of a test file do.
 pytest.register_assert_rewrite("flask_rooms.testing")
+
+# A shell that runs the tests in its background has them ignore it, and so their children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _started(kind: brokers.Kind) -> Iterator[brokers.Broker]:

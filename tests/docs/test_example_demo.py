@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,15 +69,6 @@ def test_a_worker_that_cannot_start_fails_the_demonstration() -> None:
     assert "A worker did not start" in shown.stderr
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """A shell that runs the tests in its background has them and their children ignore SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_workers_do_not_outlive_the_demonstration(end: signal.Signals) -> None:
     """They have inherited its standard error, so that ends when the last of them has."""
@@ -104,7 +94,6 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         assert worker.process.wait(PATIENCE) == -signal.SIGTERM
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_a_worker_ends_quietly_while_a_client_is_connected(
     end: signal.Signals, tmp_path: Path, capfd: pytest.CaptureFixture[str]
