@@ -238,8 +238,8 @@ class LocalWorker:
         self._registry.note_newer(newer)
         limit = change.options.older_than
         if limit is not None:
-            loser = Change("disconnect", change.namespace, (limit[1],), (), by=change.by)
-            self._apply(loser, Origin("remote", by=change.by))
+            loser = Change("disconnect", change.namespace, (limit[1],), ())
+            self._apply(loser, Origin("disconnect", by=change.by))
             self.spawn(self._signals.flush)
 
     # -- everything else ------------------------------------------------------------------

@@ -75,8 +75,7 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
         """Restore everything."""
         super().uninstrument()
         self._delivery.on_worker_message.pop(_TOPIC, None)
-        for name in ("emit", "basic_enter_room", "basic_leave_room"):
-            vars(self.sio.manager).pop(name, None)
+        vars(self.sio.manager).pop("emit", None)
         joined.disconnect(self._joined, self._app)
         left.disconnect(self._left, self._app)
 

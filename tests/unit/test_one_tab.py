@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from flask import request
 
 from flask_rooms import Outcome, Rooms, sockets
 from flask_rooms.globals import parts_of
+from flask_rooms.signals import left
 from tests.support.apps import (
     HEARTBEAT,
     PATIENCE,
@@ -90,6 +92,32 @@ def test_the_newest_tab_stays_and_the_others_are_told(cluster: LocalCluster) -> 
     eventually(here, lambda: not any(tab.is_connected() for tab in tabs[:-1]))
     assert tabs[-1].is_connected()
     assert bob.is_connected()
+
+
+@pytest.mark.mode_independent
+def test_a_tab_gives_way_to_a_newer_one_that_its_worker_had_not_heard_of(
+    cluster: LocalCluster,
+) -> None:
+    """As one that has just started, whose clock is behind; its next tab is the newest."""
+    there = make_worker(cluster, keep_newest)
+    parts_of(there.app).registry.note_newer(HOUR * 10**6)
+    stays = there.connect(auth="ann")
+    here = make_worker(cluster, keep_newest)
+    gone: Queue[tuple[str, str, str]] = Queue()
+
+    def note(app: Any, *, sid: str, reason: str, by: str, **about: Any) -> None:
+        gone.put((sid, reason, by))
+
+    with left.connected_to(note, here.app):
+        late = here.connect(auth="ann")
+        assert gone.get(timeout=PATIENCE) == (late.sid, "disconnect", late.sid)
+    eventually(here, lambda: not late.is_connected())
+    assert stays.is_connected()
+
+    newest = here.connect(auth="ann")
+
+    eventually(there, lambda: not stays.is_connected())
+    assert here.sockets.members(user="ann").value == {newest.sid}
 
 
 @pytest.mark.mode_independent

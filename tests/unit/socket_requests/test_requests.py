@@ -420,6 +420,10 @@ def test_headers_for_a_server_in_front_do_not_reach_the_client(worker: Worker) -
         "X-Sendfile": "/srv/secret",
         "X-Accel-Redirect": "/secret",
         "Connection": "close",
+        "Keep-Alive": "timeout=5",
+        "Trailer": "Expires",
+        "Transfer-Encoding": "chunked",
+        "Upgrade": "websocket",
         "X-Other": "other",
     }
     worker.app.add_url_rule("/sent", view_func=lambda: ("", headers), endpoint="sent")
@@ -451,7 +455,9 @@ def test_a_response_is_closed_wherever_it_ends(worker: Worker, ends: int) -> Non
 
 
 @pytest.mark.parametrize("error", [SystemExit, GeneratorExit, Stopped])
-def test_what_would_end_a_thread_is_a_500(worker: Worker, error: type[BaseException]) -> None:
+def test_what_would_end_a_thread_is_a_500(
+    worker: Worker, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
     def stop() -> str:
         raise error
 
@@ -459,6 +465,21 @@ def test_what_would_end_a_thread_is_a_500(worker: Worker, error: type[BaseExcept
     connected = worker.connect()
 
     assert connected.ask("get", "/stop")["statusCode"] == 500
+    assert "A socket request for /stop failed." in caplog.messages
+    assert connected.ask("get", "/echo")["statusCode"] == 200
+
+
+def test_an_interrupt_ends_more_than_a_request(worker: Worker) -> None:
+    """It is the operator's, who stops the worker."""
+
+    def stop() -> str:
+        raise KeyboardInterrupt
+
+    worker.app.add_url_rule("/stop", view_func=stop)
+    connected = worker.connect()
+
+    with pytest.raises(KeyboardInterrupt):
+        connected.ask("get", "/stop")
     assert connected.ask("get", "/echo")["statusCode"] == 200
 
 
