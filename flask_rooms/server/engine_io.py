@@ -14,7 +14,8 @@ MAX_POLLED_PACKETS = 5000
 #: Those among them that are no messages: a client has one ping to answer.
 MAX_OTHER_PACKETS = 16
 
-_SEPARATOR = "\x1e"
+#: What is between the packets of one request or response.
+SEPARATOR = "\x1e"
 # The types of https://github.com/socketio/engine.io-protocol; messages are packets of Socket.IO,
 # which begin with a digit. Else python-engineio would take them for JSON of its own.
 _PACKET = re.compile(r"1|2(probe)?|3(probe)?|5|6|4([0-9].*)?", re.DOTALL | re.ASCII)
@@ -57,7 +58,7 @@ def check_post(environ: dict[str, Any], limit: int, refuse: Callable[[str], obje
     if len(body) < int(length):
         refuse("malformed_packets")
         return "The body of this request has no end."
-    if body.count(_SEPARATOR.encode()) < MAX_POLLED_PACKETS and _is_payload(body):
+    if body.count(SEPARATOR.encode()) < MAX_POLLED_PACKETS and _is_payload(body):
         return None
     refuse("malformed_packets")
     return "This is not Engine.IO."
@@ -65,7 +66,7 @@ def check_post(environ: dict[str, Any], limit: int, refuse: Callable[[str], obje
 
 def _is_payload(body: bytes) -> bool:
     try:
-        packets = body.decode().split(_SEPARATOR)
+        packets = body.decode().split(SEPARATOR)
     except UnicodeDecodeError:
         return False
     if sum(not is_message(one) for one in packets) > MAX_OTHER_PACKETS:

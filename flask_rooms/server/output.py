@@ -10,6 +10,12 @@ from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any
 
+from flask_rooms.server.engine_io import SEPARATOR
+from flask_rooms.server.websocket import WebSocket
+
+#: Bytes of memory from which packets are not sent together with a further one: until they are
+#: sent, they are kept besides what the limit allows.
+TOGETHER = 2**15
 #: Seconds between two looks of a thread that waits until a queue is empty.
 _MOMENT = 0.01
 
@@ -111,9 +117,25 @@ class Output:
         self.on_full()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return the next packet, which counts until it is encoded; raise what *empty* is."""
+        """Return what is sent next, which counts until it is encoded; raise what *empty* is."""
         packet = self._queue.get(block, timeout)
-        return None if packet is None else _Taken(packet, self)
+        return None if packet is None else _Taken(self._together_with(packet), self)
+
+    def _together_with(self, packet: Measured) -> list[Measured]:
+        """Return a packet and those behind it, as a WebSocket sends many as fast as one."""
+        together, size = [packet], packet.size
+        while size < TOGETHER and isinstance(self.transport, WebSocket):
+            try:
+                following = self._queue.get(block=False)
+            except self._empty:
+                break
+            self._queue.task_done()
+            if following is None:  # which ends the queue, and is for python-engineio
+                self._queue.put(None)
+                break
+            together.append(following)
+            size += following.size
+        return together
 
     def qsize(self) -> int:
         """Return how many packets wait, as applications ask python-engineio's queue."""
@@ -168,19 +190,27 @@ class ThreadQueue(SimpleQueue[Any]):
 
 
 class _Taken:
-    """A packet that one client has waited for."""
+    """What one client has waited for: a packet, or several that are sent together."""
 
     __slots__ = ("_output", "_waited")
 
-    def __init__(self, waited: Measured, output: Output) -> None:
+    def __init__(self, waited: list[Measured], output: Output) -> None:
         self._waited = waited
         self._output = output
 
     def encode(self, b64: bool = False) -> Any:
-        """Return the packet as python-engineio sends it, which it is about to do."""
-        self._output.release(self._waited.size, polled=b64)
-        packet = self._waited.packet
-        if packet.binary and b64:
-            # Not by the packet, which keeps this encoding for clients with WebSockets, too.
-            return "b" + base64.b64encode(packet.data).decode("ascii")
-        return packet.encode(b64=b64)
+        """Return it as python-engineio sends it, which it is about to do."""
+        for one in self._waited:
+            self._output.release(one.size, polled=b64)
+        encoded = [_encoded(one.packet, b64) for one in self._waited]
+        if len(encoded) == 1:
+            return encoded[0]
+        # A request for packets that is still there after the upgrade takes several as one, too.
+        return SEPARATOR.join(encoded) if b64 else encoded
+
+
+def _encoded(packet: Any, b64: bool) -> Any:
+    if packet.binary and b64:
+        # Not by the packet, which keeps this encoding for clients with WebSockets, too.
+        return "b" + base64.b64encode(packet.data).decode("ascii")
+    return packet.encode(b64=b64)

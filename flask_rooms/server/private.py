@@ -24,6 +24,7 @@ from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 from flask_rooms.server import upgrading
 from flask_rooms.server.engine_io import MAX_POLLED_PACKETS
 from flask_rooms.server.output import Measured, Output, ThreadQueue
+from flask_rooms.server.pace import Pauses
 from flask_rooms.server.websocket import WebSocket
 
 #: Seconds after which a caller that waits for the application's own code is reported.
@@ -164,7 +165,7 @@ class ServerInternals:
             upgraded.read,
             upgraded.frames,
             self.message_bytes,
-            partial(self.sleep, 0),
+            Pauses(self.sleep),
             lambda limit: self._handlers.refused(limit, eio_sid, self.address(eio_sid)),
             partial(self._handlers.pace, eio_sid),
         )

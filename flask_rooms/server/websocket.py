@@ -49,7 +49,7 @@ class WebSocket:
         read: Returns at most so many bytes of it, and none at its end.
         frames: The protocol, whose handshake is done.
         limit: How large a message may be, in bytes; of a text, in characters.
-        pause: Lets other tasks run.
+        pause: Lets other tasks run if it is time to.
         refuse: Called with the name of the limit when a client has reached one.
         pace: Called for each frame that no handler of messages will count: the answer to a ping,
             a ping of WebSocket's own, or a piece of a message. It waits until more may be read.
@@ -135,13 +135,14 @@ class WebSocket:
             self._pause()  # a client that sends without a pause holds up no other
             self._frames.receive_data(data)
 
-    def send(self, message: str | bytes) -> None:
-        """Send a message; raise OSError if the connection has ended."""
-        frame = frame_of(message)
+    def send(self, message: str | bytes | list[str | bytes]) -> None:
+        """Send a message, or several at once; raise OSError if the connection has ended."""
+        messages = message if isinstance(message, list) else [message]
+        frames = b"".join(map(frame_of, messages))
         with self._sending:
             if self._frames.state is not ConnectionState.OPEN:
                 raise ConnectionResetError("The WebSocket is closed.")
-            self.socket.sendall(frame)
+            self.socket.sendall(frames)
 
     def close(self) -> None:
         """Close the WebSocket: the client answers by closing the connection."""

@@ -21,6 +21,7 @@ from flask_rooms.membership.registry import Registry
 from flask_rooms.server.connections import Connections
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.engine_io import check_post, session_of
+from flask_rooms.server.pace import Pauses
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.environ import mark_socket, socket_of
@@ -159,9 +160,9 @@ class SocketRequests:
             self._refusals.count("waiting_requests")
             self._acknowledge(event, _error(429, "Too many requests of this socket are waiting."))
         elif admission is Admission.START and self._internals.runs_events_in_background:
-            self._internals.spawn(queue.run, self._pause)
+            self._internals.spawn(queue.run, Pauses(self._internals.sleep))
         elif admission is Admission.START:
-            queue.run(self._pause)
+            queue.run(Pauses(self._internals.sleep))
 
     def _run(self, event: _Event, verb: str, payload: Payload, handshake: dict[str, Any]) -> None:
         """Run a request through the application, and acknowledge the response."""
@@ -238,9 +239,6 @@ class SocketRequests:
         # Unread responses take memory; over HTTP a client that does not read is kept waiting, too.
         while socket.connected and self._internals.unread(socket.eio_sid) > self._unread_bytes:
             self._internals.sleep(0.05)
-
-    def _pause(self) -> None:
-        self._internals.sleep(0)
 
 
 def _error(status: int, message: str) -> dict[str, Any]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import queue
+import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from engineio.packet import MESSAGE, Packet
+from wsproto.connection import Connection, ConnectionType
 
-from flask_rooms.server.output import Measured, Output, ThreadQueue
+from flask_rooms.server.output import TOGETHER, Measured, Output, ThreadQueue
+from flask_rooms.server.websocket import WebSocket
 from tests.support.locks import held
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
@@ -190,3 +195,69 @@ def test_a_queue_that_is_joined_waits_until_all_is_taken() -> None:
 
     assert joined.wait(20)
     thread.join()
+
+
+class Pair:
+    """An output whose packets go over a WebSocket, and the client's end of that."""
+
+    def __init__(self, ours: socket.socket, client: socket.socket) -> None:
+        self.output = Output(ThreadQueue(), queue.Empty, 10**9)
+        frames = Connection(ConnectionType.SERVER)
+        websocket = WebSocket(ours, ours.recv, frames, 1, bool, bool, bool)  # nothing is read
+        self.output.transport = self.websocket = websocket
+        self._client = client
+        self._frames = Connection(ConnectionType.CLIENT)
+
+    def send(self) -> None:
+        """Do as python-engineio does with what it takes."""
+        self.websocket.send(self.output.get(block=False).encode())
+
+    def received(self) -> list[str | bytes]:
+        """Return the messages that the client has got by now."""
+        self._frames.receive_data(self._client.recv(2 * TOGETHER))
+        return [event.data for event in self._frames.events()]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, client = socket.socketpair()
+    with closing(ours), closing(client):
+        yield Pair(ours, client)
+
+
+def test_over_a_websocket_what_waits_is_sent_together(pair: Pair) -> None:
+    for data in ("first", b"second", "third"):
+        pair.output.put(Packet(MESSAGE, data))
+
+    pair.send()
+
+    assert pair.received() == ["4first", b"second", "4third"]
+    assert (pair.output.unread, pair.output.qsize()) == (0, 0)
+
+
+def test_what_is_sent_together_is_bounded(pair: Pair) -> None:
+    """It counts no more, and is still in memory."""
+    for _ in range(3):
+        pair.output.put(Packet(MESSAGE, "x" * (TOGETHER // 2)))
+
+    pair.send()
+
+    assert len(pair.received()) == 2
+    assert pair.output.qsize() == 1
+
+
+def test_the_end_of_a_queue_is_left_for_python_engineio(pair: Pair) -> None:
+    pair.output.put(SMALL)
+    pair.output.put(None)
+
+    pair.send()
+
+    assert pair.received() == [f"4{SMALL.data}"]
+    assert pair.output.get(block=False) is None
+
+
+def test_a_poll_that_is_still_there_after_the_upgrade_gets_them_as_a_poll_does(pair: Pair) -> None:
+    for data in ("first", b"\x01\x02"):
+        pair.output.put(Packet(MESSAGE, data))
+
+    assert pair.output.get(block=False).encode(b64=True) == "4first\x1ebAQI="
