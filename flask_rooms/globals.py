@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import flask
-from flask import Flask, current_app, has_app_context
+from flask import Flask, current_app
 from flask_socketio import SocketIO
 from werkzeug.local import LocalProxy
 
@@ -69,12 +69,15 @@ def current_parts() -> Parts:
     Raises:
         ConfigurationError: There is no current application, or it has no Rooms.
     """
-    if not has_app_context():
+    try:
+        # The application itself: its proxy looks it up for each attribute.
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    except RuntimeError:
         raise _OutsideContext(
             "Working outside of an application context, such as in a thread or a task: use "
             "`rooms.sockets`, or `with app.app_context():`."
-        )
-    parts: Parts | None = current_app.extensions.get(_PARTS)
+        ) from None
+    parts: Parts | None = app.extensions.get(_PARTS)
     if parts is None:
         raise _OutsideContext(
             "This application has no Rooms: call Rooms(app), or init_app(app) in its factory."

@@ -169,6 +169,8 @@ def _is_one(value: Any) -> bool:
 
 def _located(socket: Any) -> tuple[str, str | None]:
     """Return the ID of a socket, and its namespace if it is given as a request."""
+    if isinstance(socket, LocalProxy):  # which is slow to say what it stands for
+        socket = _represented(socket)
     if isinstance(socket, str):
         return _socket_id(socket), None
     socket_request = _socket_request(socket)
@@ -184,15 +186,16 @@ def _socket_id(value: str) -> str:
     return plain(value)
 
 
+def _represented(proxy: LocalProxy[Any]) -> Any:
+    try:
+        return proxy._get_current_object()
+    except RuntimeError:
+        raise InvalidSocket(
+            "There is no request in this context, such as a thread or a task: pass the socket ID."
+        ) from None
+
+
 def _socket_request(value: Any) -> Any:
-    if isinstance(value, LocalProxy):
-        try:
-            value = value._get_current_object()
-        except RuntimeError:
-            raise InvalidSocket(
-                "There is no request in this context, such as a thread or a task: pass the "
-                "socket ID."
-            ) from None
     if not isinstance(value, Request):
         raise InvalidSocket(
             f"A socket is `request` in a socket request, or a socket ID, not {type_of(value)}."

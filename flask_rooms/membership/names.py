@@ -105,6 +105,8 @@ def namespace_name(value: Any) -> str:
 
 
 def is_text(value: str) -> bool:
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -13,4 +13,4 @@ def calling_socket() -> str:
         return ""
     # The request itself: its proxy looks it up for each attribute.
     current: Any = request._get_current_object()  # type: ignore[attr-defined]  # of the proxy
-    return str(current.sid) if getattr(current, "is_socket", False) else ""
+    return str(vars(current).get("sid", ""))  # it has none over HTTP
