@@ -684,6 +684,7 @@ class _Build:
             pace=connections.keep_pace,
             http=lambda handle: drain.guard_http(
                 guard_http(
+                    self._app,
                     self._internals,
                     self._refusals,
                     connections.limited(connections.in_turn(handle)),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
-from flask import current_app
+from flask import Flask, current_app
+from werkzeug.wrappers import Response
 
 from flask_rooms.membership.rules import Rules
 from flask_rooms.protocol.messages import Room
@@ -37,19 +39,34 @@ def may_join(
     """Return whether all *guards* let a socket in; one that raises does not."""
     try:
         return all(
-            call(lambda guard=guard, given=given: _ask(guard, given), namespace, sid)  # type: ignore[misc]
-            for guard, given in guards
+            call(partial(_ask, partial(guard, **given)), namespace, sid) for guard, given in guards
         )
     except BaseException:  # of the application, such as SystemExit: what is not checked is refused
         logger.exception("A guard has failed, and refused %s.", sid)
         return False
 
 
-def _ask(guard: Guard, given: dict[str, Any]) -> object:
-    # An async guard is run as Flask runs an async view: its coroutine itself would be a yes.
-    answer = current_app.ensure_sync(guard)(**given)
-    if inspect.isawaitable(answer) or inspect.isgenerator(answer):
+def _ask(guard: Guard) -> object:
+    return ask(current_app, guard)
+
+
+def ask(app: Flask, function: Callable[..., object], *args: Any) -> object:
+    """
+    Return what a function of the application decides.
+
+    Raises:
+        TypeError: What it returns is no decision, though it would count as a yes.
+    """
+    # An async function is run as Flask runs an async view: its coroutine itself would be a yes.
+    answer = app.ensure_sync(function)(*args)
+    # So would the response of a decorator for views, such as login_required, which refuses.
+    if (
+        inspect.isawaitable(answer)
+        or inspect.isgenerator(answer)
+        or isinstance(answer, Response)
+        or type(answer) is tuple  # a body and a status; the row of a database is a class of its own
+    ):
         raise TypeError(
-            f"A guard returns whether a socket may join, not a {type(answer).__name__}."
+            f"A guard or hook returns whether it allows something, not a {type(answer).__name__}."
         )
     return answer

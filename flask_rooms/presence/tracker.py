@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -52,6 +53,9 @@ class Tasks(Protocol):
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run a function in the background, or in place if no thread can be started."""
+
+    def run_apart(self, function: Callable[[], Any]) -> Any:
+        """Run a function in a thread and contexts of its own; wait, and return what it returns."""
 
     def sleep(self, seconds: float) -> None:
         """Let other tasks run for so many seconds."""
@@ -168,7 +172,13 @@ class Tracker:
         return len(self._steps) > steps
 
     def flush(self) -> None:
-        """Carry on what was noted; called outside any lock and context, as it asks functions."""
+        """Carry on what was noted; called outside any lock, as it asks functions."""
+        # What is nested too deeply leaves it to what is around it, which flushes when it is done.
+        with contextlib.suppress(RecursionError):
+            if self._steps:
+                self._tasks.run_apart(self._carry_on)
+
+    def _carry_on(self) -> None:
         while self._steps:
             try:
                 step = self._steps.popleft()

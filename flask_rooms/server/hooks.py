@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask, session
 from socketio.exceptions import ConnectionRefusedError as RefusedWithReason
 
+from flask_rooms.membership.guards import ask
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.protocol.messages import Room
 from flask_rooms.server.private import ServerInternals
@@ -61,7 +62,9 @@ class HookRunner:
             return None
         try:
             with self._app.request_context(handshake):
-                refused = any(self._run(hook, auth) is False for hook in self._hooks.before_connect)
+                refused = any(
+                    ask(self._app, hook, auth) is False for hook in self._hooks.before_connect
+                )
         except RefusedWithReason as error:
             return error.error_args
         except ConnectionRefusedError as error:  # Python's own
@@ -87,16 +90,15 @@ class HookRunner:
 
     def _call(self, hook: AfterDisconnect, reason: str, rooms: frozenset[Room]) -> None:
         try:
-            self._run(hook, reason, rooms)
+            self._app.ensure_sync(hook)(reason, rooms)  # an async hook as an async view
         except BaseException:  # of the application, such as SystemExit; the other hooks go on
             logger.exception("An after_disconnect hook has failed.")
-
-    def _run(self, hook: Callable[..., object], *args: Any) -> object:
-        return self._app.ensure_sync(hook)(*args)  # an async hook as an async view
 
     def _save_session(self) -> None:
         interface = self._app.session_interface
         current = session._get_current_object()  # type: ignore[attr-defined]  # of the proxy
-        if not interface.is_null_session(current):
+        # One that no hook has changed may have ended meanwhile, and would come back: a page often
+        # disconnects because its user logs out.
+        if current.modified and not interface.is_null_session(current):
             # Only a session that is kept on the server: there is no response for a cookie.
             interface.save_session(self._app, current, self._app.response_class())

@@ -70,7 +70,7 @@ class SocketContext:
         """Return the environment of a socket outside any request, with all its cookies."""
         environ = socket_environ(handshake)
         mark_socket(environ, socket.sid, namespace)
-        if cookies := self.state(socket, handshake).cookies.header("/"):
+        if cookies := self.state(socket, handshake).cookies.header(None):
             environ["HTTP_COOKIE"] = cookies
         return environ
 

@@ -13,6 +13,9 @@ COOKIES = 50
 #: How long the name and value of a cookie may be together, in bytes.
 COOKIE_BYTES = 4096
 
+# Never fetched; https, so that the jar returns Secure cookies, too.
+_HOST = "https://socket.invalid"
+
 
 class Cookies:
     """
@@ -26,12 +29,17 @@ class Cookies:
         self._given = [(_name(pair), pair.strip()) for pair in handshake.split(";")]
         self._jar: CookieJar | None = None
 
-    def header(self, path: str) -> str:
-        """Return the `Cookie` header of a request for the percent-encoded *path*, or ""."""
+    def header(self, path: str | None) -> str:
+        """
+        Return the `Cookie` header of a request, or "".
+
+        Args:
+            path: The path of the request, percent-encoded; None for the cookies of all paths.
+        """
         given = [pair for _, pair in self._given if pair]
         if self._jar is None:
             return "; ".join(given)
-        request = _request(path)
+        request = _Anywhere(_HOST) if path is None else _request(path)
         self._jar.add_cookie_header(request)
         return "; ".join(filter(None, [request.get_header("Cookie"), *given]))
 
@@ -55,8 +63,15 @@ class Cookies:
             self._jar.clear(cookie.domain, cookie.path, cookie.name)
 
 
+class _Anywhere(Request):
+    """Stands for requests for any path."""
+
+
 class _OneHost(DefaultCookiePolicy):
     """Ignores the domain of a cookie: all requests go to the application that has set it."""
+
+    def path_return_ok(self, path: str, request: Request) -> bool:
+        return isinstance(request, _Anywhere) or super().path_return_ok(path, request)
 
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
         size = len(cookie.name) + len(cookie.value or "")
@@ -85,8 +100,7 @@ class _Response:
 
 
 def _request(path: str) -> Request:
-    # The URL is never fetched; https, so that the jar returns Secure cookies, too.
-    return Request("https://socket.invalid" + path)
+    return Request(_HOST + path)
 
 
 def _name(pair: str) -> str:

@@ -11,7 +11,9 @@ from urllib.parse import parse_qs
 
 from flask import Flask
 from socketio.packet import ACK, EVENT
+from werkzeug.exceptions import SecurityError
 from werkzeug.wrappers import Response as WerkzeugResponse
+from werkzeug.wsgi import get_host
 
 from flask_rooms.config import Config
 from flask_rooms.membership.names import RESERVED_EVENTS
@@ -246,12 +248,12 @@ def _error(status: int, message: str) -> dict[str, Any]:
 
 
 def guard_http(
-    internals: ServerInternals, refusals: Refusals, handle_request: Callable[..., Any]
+    app: Flask, internals: ServerInternals, refusals: Refusals, handle_request: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Return the server's *handle_request*, refusing requests that no honest client makes."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        message = _refusal(environ)
+        message = _refusal(app, environ)
         if message is None and environ["REQUEST_METHOD"] == "POST":
             refuse = _refuse_of(environ, internals, refusals)
             message = check_post(environ, internals.message_bytes, refuse)
@@ -277,7 +279,7 @@ def _refuse_of(
     return lambda limit: refusals.count(limit, eio_sid if address else "", address)
 
 
-def _refusal(environ: Mapping[str, Any]) -> str | None:
+def _refusal(app: Flask, environ: dict[str, Any]) -> str | None:
     """Return why a request to the Socket.IO server is refused, or None."""
     if socket_of(environ) is not None:
         return "Socket.IO itself is not served over a socket."
@@ -287,4 +289,16 @@ def _refusal(environ: Mapping[str, Any]) -> str | None:
     if environ.get("HTTP_SEC_FETCH_SITE") in _OTHER_SITES and not environ.get("HTTP_ORIGIN"):
         # Browsers leave the Origin out where a page loads a script, an image or a frame.
         return "A page of another site has to connect with an Origin that is allowed."
+    if not _is_for_us(app, environ):
+        return "This host is not among TRUSTED_HOSTS."
     return None
+
+
+def _is_for_us(app: Flask, environ: dict[str, Any]) -> bool:
+    """Whether the host of a request is one that Flask would let in, too."""
+    trusted = app.config.get("TRUSTED_HOSTS")  # since Flask 3.1
+    try:
+        get_host(environ, app.request_class.trusted_hosts if trusted is None else trusted)
+    except SecurityError:
+        return False
+    return True

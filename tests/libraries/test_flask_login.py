@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask_login import LoginManager, UserMixin, current_user, login_required, login_user
 
-from flask_rooms import Refused
+from flask_rooms import Outcome, Refused
 from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, make_app
 
 pytestmark = pytest.mark.mode_independent
@@ -65,6 +65,25 @@ def test_a_guard_asks_about_the_user_of_the_socket(worker: Worker) -> None:
 
     assert browser.put(f"/admins/{bob.sid}").status_code == 403
     assert bob.ask("put", f"/admins/{admin.sid}")["body"] == {"changed": 1}
+
+
+def test_its_decorator_refuses_with_a_redirect_where_a_guard_or_a_hook_has_it(
+    worker: Worker,
+) -> None:
+    """A redirect to the page of the login is no yes."""
+    worker.app.login_manager.login_view = "form"  # type: ignore[attr-defined]
+    worker.app.add_url_rule("/form", "form", lambda: "who are you?")
+    worker.rooms.guard("members")(login_required(lambda: True))
+    browser = worker.app.test_client()
+    browser.post("/login/Ada")
+    stranger, ada = worker.connect(), worker.connect(flask_test_client=browser)
+
+    assert worker.sockets.join(ada.sid, "members").result(PATIENCE) == Outcome(1)
+    with pytest.raises(Refused):
+        worker.sockets.join(stranger.sid, "members").result(PATIENCE)
+    worker.rooms.before_connect(login_required(lambda auth: None))
+    assert worker.connect(flask_test_client=browser).is_connected()
+    assert not worker.connect().is_connected()
 
 
 def test_the_calls_take_the_user(worker: Worker) -> None:

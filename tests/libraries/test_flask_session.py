@@ -99,3 +99,21 @@ def test_what_after_disconnect_writes_is_saved(session_worker: Worker) -> None:
 
     found = browser.get("/session").json
     assert found == {"user": "Ada", "last": ["Ada", "client disconnect", ["red"]]}
+
+
+def test_a_session_that_ends_meanwhile_does_not_come_back(session_worker: Worker) -> None:
+    """A page disconnects because its user logs out, and the hook only reads."""
+    browser = session_worker.app.test_client()
+    browser.put("/session", json={"user": "Ada"})
+    client, other = (session_worker.connect(flask_test_client=browser) for _ in range(2))
+    seen: list[Any] = []
+
+    @session_worker.rooms.after_disconnect
+    def gone(reason: str, rooms: frozenset[Any]) -> None:
+        seen.append(session["user"])
+        browser.delete("/session")
+
+    client.disconnect()
+
+    assert seen == ["Ada"]
+    assert session_of(other) == {}

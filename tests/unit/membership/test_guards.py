@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from flask import Flask, request, session
+from flask import Flask, redirect, request, session
 from flask_socketio import join_room
 
 from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
@@ -199,6 +199,41 @@ def test_a_generator_is_not_taken_for_a_yes(cluster: LocalCluster) -> None:
 
     with pytest.raises(Refused):
         worker.sockets.join(worker.connect().sid, "team:7").result(PATIENCE)
+
+
+RESPONSES = pytest.mark.parametrize(
+    "response", [redirect("/login"), ("Forbidden", 403), ({"message": "no"}, 403, {})], ids=str
+)
+
+
+@RESPONSES
+def test_a_response_is_not_taken_for_a_yes(
+    cluster: LocalCluster, response: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Decorators for views, such as login_required, refuse with one."""
+    worker = cluster.worker()
+    worker.rooms.guard("team:<name>")(lambda name: response)
+
+    with pytest.raises(Refused):
+        worker.sockets.join(worker.connect().sid, "team:7").result(PATIENCE)
+    assert f"not a {type(response).__name__}" in caplog.text
+
+
+class Row(NamedTuple):
+    """As SQLAlchemy's rows are tuples, too."""
+
+    id: int
+
+
+def test_whatever_else_is_true_is_a_yes(cluster: LocalCluster) -> None:
+    """A user, the row of a database, or a dictionary."""
+    worker = cluster.worker()
+    answers = iter([Row(7), {"id": 7}, "ann", object()])
+    worker.rooms.guard("<app>:<int:args>")(lambda app, args: next(answers))
+    client = worker.connect()
+
+    for room in ("team:1", "team:2", "team:3", "team:4"):
+        assert worker.sockets.join(client.sid, room).result(PATIENCE) == Outcome(1)
 
 
 def test_a_guard_that_asks_itself_without_end_refuses(cluster: LocalCluster) -> None:

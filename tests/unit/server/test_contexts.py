@@ -57,6 +57,7 @@ class Witness:
         #: Called by each function.
         self.also: Callable[[], object] = lambda: None
         rooms.guard("team:<name>")(self.function("guard"))
+        rooms.presence("tracked:<name>")(self.function("presence", {}))
         rooms.before_connect(self.function("before_connect"))
         rooms.user_loader(self.function("user_loader", None))
         rooms.after_disconnect(self.function("after_disconnect"))
@@ -94,6 +95,10 @@ DEEDS: dict[str, tuple[Deed, tuple[str, ...]]] = {
     "join": (
         lambda rooms, there, client: sockets.join(client.sid, "team:new").result(PATIENCE),
         ("guard", "joined"),
+    ),
+    "tracked join": (
+        lambda rooms, there, client: sockets.join(client.sid, "tracked:new").result(PATIENCE),
+        ("presence", "joined"),
     ),
     "leave": (
         lambda rooms, there, client: sockets.leave(client.sid, "team:old").result(PATIENCE),

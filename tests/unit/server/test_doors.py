@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from flask import request, session
+from flask import Request, request, session
 from flask_socketio import SocketIO
 from socketio.packet import CONNECT, EVENT
 from werkzeug.test import Client as Browser
@@ -127,6 +127,27 @@ def test_an_origin_that_is_allowed_may_connect_from_there(cluster: LocalCluster,
     assert PollingClient(worker.app, headers=headers).connect().sid
     with pytest.raises(NoSession):
         PollingClient(worker.app, headers=headers | {"Origin": "https://evil.example"})
+
+
+@pytest.mark.mode_independent
+@pytest.mark.parametrize("where", ["configuration", "request class"])
+def test_a_host_that_is_not_trusted_gets_no_connection(cluster: LocalCluster, where: str) -> None:
+    """As it gets no page: its name may have been made to resolve to this server by its owner."""
+    worker = worker_with(cluster)
+    if where == "configuration":
+        worker.app.config["TRUSTED_HOSTS"] = [".shop.example"]
+    else:
+        trusted = {"trusted_hosts": [".shop.example"]}
+        worker.app.request_class = type("OurRequest", (Request,), trusted)
+    browser = Browser(worker.app)
+
+    for host in ("evil.example", "evil.example:443", "shop.example.evil.example", ""):
+        assert browser.get(OPEN, headers={"Host": host}).status_code == 400
+    assert connections(worker) == 0
+    headers = {"Host": "www.shop.example:8443"}
+    client = PollingClient(worker.app, headers=headers).connect()
+    response = browser.post(f"{OPEN}&sid={client.eio_sid}", data="3", headers={"Host": "evil"})
+    assert response.status_code == 400
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none", None])

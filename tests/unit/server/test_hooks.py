@@ -8,7 +8,7 @@ from typing import Any
 
 import flask_socketio
 import pytest
-from flask import request, session
+from flask import redirect, request, session
 
 from flask_rooms import ConfigurationError
 from flask_rooms.globals import parts_of
@@ -106,6 +106,33 @@ def test_an_async_hook_is_run_and_not_taken_for_a_yes(worker: Worker) -> None:
         return False
 
     assert not worker.connect().is_connected()
+
+
+@pytest.mark.parametrize("response", [redirect("/login"), ("Forbidden", 403)], ids=str)
+def test_a_response_refuses(
+    worker: Worker, response: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Decorators for views, such as login_required, refuse with one."""
+    worker.rooms.before_connect(lambda auth: response)
+
+    assert not worker.connect().is_connected()
+    assert f"not a {type(response).__name__}" in caplog.text
+
+
+def test_a_coroutine_that_nobody_has_awaited_refuses(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of an async hook below a decorator that is not."""
+
+    async def before(auth: Any) -> bool:
+        return False
+
+    coroutine = before(None)
+    worker.rooms.before_connect(lambda auth: coroutine)
+
+    assert not worker.connect().is_connected()
+    assert "not a coroutine" in caplog.text
+    coroutine.close()
 
 
 # -- after_disconnect -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from werkzeug.http import dump_cookie
 
 from flask_rooms import Refused
 from flask_rooms.socket_requests.cookies import COOKIE_BYTES, COOKIES, Cookies
-from tests.support.apps import Client, LocalCluster, Worker, make_app
+from tests.support.apps import Client, LocalCluster, Worker, eventually, make_app
 
 pytestmark = pytest.mark.oldest_dependencies
 
@@ -108,6 +108,13 @@ def test_the_closest_path_comes_first() -> None:
     jar.update(["a=root; Path=/", "a=deep; Path=/x/y", "a=middle; Path=/x"], "/")
 
     assert jar.header("/x/y/z") == "a=deep; a=middle; a=root"
+
+
+def test_outside_any_request_there_are_those_of_all_paths() -> None:
+    jar = Cookies("given=1")
+    jar.update(["a=root; Path=/", "a=deep; Path=/x/y", "b=2; Path=/z", "c=3; Max-Age=0"], "/")
+
+    assert jar.header(None) == "a=deep; b=2; a=root; given=1"
 
 
 def test_without_a_path_a_cookie_belongs_to_the_directory_of_its_request() -> None:
@@ -270,6 +277,26 @@ def test_a_guard_sees_a_login_over_the_socket(login: Worker) -> None:
     assert login.sockets.join(client.sid, "of/Ada").result().changed == 1
     with pytest.raises(Refused):
         login.sockets.join(client.sid, "of/Bob").result()
+
+
+@pytest.mark.parametrize("path", ["/login", "/shop"])
+def test_guards_and_hooks_see_a_login_whose_cookie_is_for_a_part_of_the_paths(
+    login: Worker, path: str
+) -> None:
+    """As APPLICATION_ROOT makes it below a prefix."""
+    login.app.config["SESSION_COOKIE_PATH"] = path
+    gone: list[Any] = []
+    login.rooms.guard("members")(lambda: current_user.is_authenticated)
+    login.rooms.after_disconnect(lambda reason, rooms: gone.append(current_user.get_id()))
+    client = login.connect()
+    login.socketio.server.get_environ(client.sid)["SCRIPT_NAME"] = "/shop"
+
+    client.ask("post", "/login/Ada")
+
+    assert login.sockets.join(client.sid, "members").result().changed == 1
+    client.disconnect()
+    eventually(login, lambda: gone)
+    assert gone == ["Ada"]
 
 
 # Flask-Login asks for the time in a way that Python 3.12 advises against.
