@@ -115,7 +115,7 @@ class Disconnects:
 
     # -- called by the server -------------------------------------------------------------
 
-    def on_client_left(self, eio_sid: str, namespace: str | None, reason: Any = None) -> None:
+    def on_client_left(self, eio_sid: str, namespace: str | None, reason: Any) -> None:
         """Run the handler of a socket whose client has left a namespace."""
         self._internals.run_apart(partial(self._client_left, eio_sid, namespace, reason))
 
@@ -123,7 +123,6 @@ class Disconnects:
         name = namespace or "/"
         socket = self._registry.get_by_eio_sid(name, eio_sid)
         if socket is not None and self._claim(socket, name):
-            reason = reason or self._internals.reasons.CLIENT_DISCONNECT
             self._run_handler(socket, name, reason)
         elif self._registry.withdraw(name, eio_sid, Origin("disconnect")):
             self._signals.flush()  # the handler runs if the connect handler accepts the socket

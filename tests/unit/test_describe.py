@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -62,6 +63,19 @@ def test_a_socket_that_no_worker_holds_is_described_by_none(workers: LocalCluste
 
     for sid in (gone.sid, new_sid(workers[0].name)):
         assert workers[0].sockets.describe(sid) == Answer(None, complete=True)
+
+
+def test_a_socket_that_is_disconnected_is_described_by_none_at_once(workers: LocalCluster) -> None:
+    """Also in its own disconnect handler, for which its rooms are kept."""
+    client, seen = workers[0].connect(), Queue[Any]()
+
+    @workers[0].app.extensions["socketio"].on("disconnect")
+    def disconnect(reason: str) -> None:
+        seen.put(workers[1].sockets.describe(client.sid).value)
+
+    workers[1].sockets.disconnect(client.sid).result(PATIENCE)
+
+    assert seen.get(timeout=PATIENCE) is None
 
 
 def test_a_worker_that_does_not_answer_is_missing(workers: LocalCluster) -> None:

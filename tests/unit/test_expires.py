@@ -43,7 +43,9 @@ def _workers() -> Iterator[LocalCluster]:
 
 
 def until_left(client: Client, room: str) -> None:
+    deadline = time.monotonic() + PATIENCE
     while room in client.rooms:
+        assert time.monotonic() < deadline, "it has not ended"
         time.sleep(0)
 
 
@@ -70,6 +72,17 @@ def test_a_membership_ends_by_itself_and_the_signal_says_so(
     assert reasons == ["expired"]
     assert client.rooms == {"stays"}
     assert workers[0].sockets.leave(client.sid, room).result(PATIENCE) == Outcome(unchanged=1)
+
+
+@pytest.mark.mode_independent
+def test_memberships_end_one_after_another(workers: LocalCluster) -> None:
+    """Whichever is made first, and also if none has been waiting for a while."""
+    client, sockets = workers[0].connect(), workers[0].sockets
+    for _ in range(2):
+        for room, expires in (("second", 2 * SOON), ("first", SOON), ("third", 3 * SOON)):
+            sockets.join(client.sid, room, expires=expires).result(PATIENCE)
+        for room in ("first", "second", "third"):
+            until_left(client, room)
 
 
 @pytest.mark.mode_independent

@@ -236,7 +236,9 @@ def test_whatever_else_is_true_is_a_yes(cluster: LocalCluster) -> None:
         assert worker.sockets.join(client.sid, room).result(PATIENCE) == Outcome(1)
 
 
-def test_a_guard_that_asks_itself_without_end_refuses(cluster: LocalCluster) -> None:
+def test_a_guard_that_asks_itself_without_end_refuses(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
     app = make_app()
     rooms = Rooms(app, backend_url=cluster.hub)
     worker = cluster.adopt(app, rooms)
@@ -250,6 +252,7 @@ def test_a_guard_that_asks_itself_without_end_refuses(cluster: LocalCluster) -> 
     with pytest.raises(Refused):
         worker.sockets.join(sid, "team:7").result(PATIENCE)
     assert len(asked) == MAX_NESTED
+    assert "RecursionError" in caplog.text
     # None of its joins is still waiting: it would count as a member that has to go.
     left = worker.sockets.remove_room_members_from_rooms("team:7", "lounge")
     assert left.result(PATIENCE) == Outcome()

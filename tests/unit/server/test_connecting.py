@@ -109,6 +109,30 @@ def test_the_rooms_of_a_client_that_leaves_while_it_connects_are_left_at_once(
     assert seen == [True]
 
 
+def test_of_a_client_that_hangs_up_while_its_first_joins_are_told_of_no_connect_handler_hears(
+    worker: Worker,
+) -> None:
+    """They are of rooms that its user was put into while it was connecting."""
+    told: list[str] = []
+    worker.socketio.on("connect")(lambda: told.append("connected"))
+
+    @worker.rooms.user_loader
+    def load(auth: Any) -> str:
+        worker.sockets.join(user="ann", room="red")
+        return "ann"
+
+    def hang_up(app: Any, *, room: str, **about: Any) -> None:
+        (eio_sid,) = worker.socketio.server.environ
+        parts_of(worker.app).disconnects.on_session_end(eio_sid, "transport close")
+        told.append(room)
+
+    with signals.joined.connected_to(hang_up, worker.app):
+        worker.connect()
+
+    assert told == ["red"]
+    assert not parts_of(worker.app).registry.namespaces()
+
+
 @pytest.mark.parametrize("stage", ["before_connect", "user_loader", "connect"])
 @pytest.mark.parametrize("namespace", ["/", "/chat"])
 def test_a_client_that_leaves_while_it_is_decided_about_is_not_connected(
