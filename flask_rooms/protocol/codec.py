@@ -13,9 +13,11 @@ from typing import Any, TypeAlias
 
 import msgpack
 
+from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import (
     NO_OPTIONS,
     NOWHERE,
+    OF_A_SOCKET,
     About,
     Absent,
     Acknowledged,
@@ -41,7 +43,7 @@ from flask_rooms.protocol.messages import (
 from flask_rooms.protocol.signing import BadSignature, Signer
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
-VERSION = 5
+VERSION = 6
 #: The highest number: no stream reaches it, and the sum of two can be encoded.
 HIGHEST = 2**63 - 1
 #: The most characters of a trace, all of them ASCII; W3C's `traceparent` has 55.
@@ -198,6 +200,8 @@ _BY_CODE = {
 }
 #: Before the trace of an operation, which stands in a list with it.
 _TRACED = 14
+#: Before an operation that is for the owners of the sockets that it names: nil, which is no list.
+_FOR_OWNERS = b"\xc0"
 
 
 def encode_operation(operation: Operation) -> bytes:
@@ -209,7 +213,28 @@ def encode_operation(operation: Operation) -> bytes:
         code, checks = _WIRE[type(operation)]
         packed = _pack([code, *operation[: len(checks)]])
     trace = getattr(operation, "trace", "")
-    return _pack([_TRACED, trace, packed]) if trace else packed
+    data = _pack([_TRACED, trace, packed]) if trace else packed
+    return _FOR_OWNERS + data if _is_for_owners(operation) else data
+
+
+def _is_for_owners(operation: Operation) -> bool:
+    """Whether an operation concerns no other workers than the owners of sockets in it."""
+    if isinstance(operation, Change):
+        return operation.source is None
+    if isinstance(operation, Emit | Ask):  # no other socket can be in a socket's own room
+        rooms = operation.rooms
+        return rooms is not None and all(type(room) is str and is_sid(room) for room in rooms)
+    return isinstance(operation, Query) and operation.kind in OF_A_SOCKET
+
+
+def is_for(worker: str, data: bytes) -> bool:
+    """
+    Whether an encoded operation may concern a worker.
+
+    Rule `others-skip`: the ID of a socket begins with the name of its owner, so an operation for
+    owners has the names of all of them in it. Nothing needs to be decoded to find out.
+    """
+    return not data.startswith(_FOR_OWNERS) or worker.encode() in data
 
 
 def _packable(field: Any) -> Any:
@@ -236,7 +261,7 @@ def decode_operation(data: bytes) -> Operation | None:
     Raises:
         BadMessage: It is of a known kind and not well-formed.
     """
-    code, *fields = _unpack(data, 1)
+    code, *fields = _unpack(data.removeprefix(_FOR_OWNERS), 1)
     if code == _TRACED and type(code) is int:
         return _decode_traced(fields)
     return _decode_fields(code, fields)

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import EchoClock
-from flask_rooms.protocol.codec import BadMessage, decode_operation, encode_operation
+from flask_rooms.protocol.codec import BadMessage, decode_operation, encode_operation, is_for
 from flask_rooms.protocol.delivery import NACK_INTERVAL, Delivery
 from flask_rooms.protocol.events import Deliver, Event, Evicted, PeerLeft
 from flask_rooms.protocol.ids import owner_of
@@ -514,15 +514,26 @@ class Node:
         events: list[Event] = []
         first, operations = self._delivery.accept(name, frame, now)
         for number, data in enumerate(operations, first):
-            operation = _decode(data)
+            operation = self._decode(data)
             if operation is not None:
                 events += self._dispatch(name, number, operation, now)
             if isinstance(operation, Goodbye):
                 break  # Rule `goodbye-ends-a-worker`
         return events
 
+    def _decode(self, data: bytes) -> Operation | None:
+        """
+        Return an operation, or None for one that is skipped, which keeps the stream going.
+
+        Rules `others-skip` and `bad-messages-are-dropped`.
+        """
+        try:
+            return decode_operation(data) if is_for(self.name, data) else None
+        except BadMessage:
+            return None
+
     def _names_own_socket(self, data: bytes) -> bool:
-        operation = _decode(data)
+        operation = self._decode(data)
         sids = operation.sids if isinstance(operation, Change) else ()
         return any(owner_of(sid) == self.name for sid in sids)
 
@@ -535,7 +546,7 @@ class Node:
         """Rule `answers-to-the-asker`: they order nothing, so they count also in a quarantine."""
         events: list[Event] = []
         for data in self._delivery.accept_answers(frame.sender, frame):
-            answer = _decode(data)
+            answer = self._decode(data)
             if isinstance(answer, ANSWERS):
                 events += self._receive_answer(frame.sender, answer, now)
         return events
@@ -613,11 +624,3 @@ class Node:
 def _is_hello(frame: Frame, beat: Heartbeat) -> bool:
     """Whether a worker says with this heartbeat that it is new; a hello goes to all."""
     return beat.beat == 1 and frame.direct is None
-
-
-def _decode(data: bytes) -> Operation | None:
-    """Rule `bad-messages-are-dropped`: one that is skipped keeps the stream going."""
-    try:
-        return decode_operation(data)
-    except BadMessage:
-        return None

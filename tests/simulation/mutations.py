@@ -19,6 +19,7 @@ from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import SETTLED_ECHOES, EchoClock
 from flask_rooms.protocol.delivery import Delivery
 from flask_rooms.protocol.events import Deliver, Event, Evicted
+from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.lanes import Lanes
 from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
@@ -606,6 +607,17 @@ class AnyAnswerCounts(Node):
             self._calls._pending[answer.number].awaited.clear()
             return self._resolve([answer.number], now)
         return super()._receive_answer(sender, answer, now)
+
+
+@breaks("others-skip", quickly=True)
+class FirstOwnerAlone(Node):
+    """Only the owner of the first socket carries out a change."""
+
+    def _decode(self, data: bytes) -> Operation | None:
+        operation = super()._decode(data)
+        if isinstance(operation, Change) and operation.sids:
+            return operation if owner_of(operation.sids[0]) == self.name else None
+        return operation
 
 
 @breaks("dead-are-told-first")

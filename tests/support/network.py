@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.events import Deliver, Event, Evicted
-from flask_rooms.protocol.messages import Change, Done, Frame, Heartbeat, Query, Reply
+from flask_rooms.protocol.messages import Change, Done, Emit, Frame, Heartbeat, Query, Reply
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
@@ -113,6 +113,10 @@ class Network:
         number, events = self.nodes[name].call(change, sids, self.now)
         self.events[name] += events
         return number
+
+    def broadcast(self, name: str) -> int:
+        """Let a node send an event to all sockets."""
+        return self.nodes[name].submit(Emit("/", (), None, (), 0))
 
     def call_all(self, name: str) -> int:
         """Let a node call for all members to leave a room."""

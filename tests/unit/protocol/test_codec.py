@@ -22,6 +22,7 @@ from flask_rooms.protocol.codec import (
     Codec,
     decode_operation,
     encode_operation,
+    is_for,
 )
 from flask_rooms.protocol.messages import (
     NO_OPTIONS,
@@ -173,6 +174,53 @@ def tried(decode: Callable[[bytes], Any], data: bytes) -> Any:
 @given(operations)
 def test_an_operation_survives_encoding(operation: Any) -> None:
     assert decode_operation(encode_operation(operation)) == operation
+
+
+OWNER, OTHER = "a2b3c4d5e6f7g2h3", "q2r3s4t5u6v7w2x3"
+SID = f"{OWNER}_abcdefghijklmnopqrstuvwx"
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Change("leave", "/", (f"third_{SID}", SID), ("room",)),
+        Change("join", "/", (SID,), ("room",), options=Options(expires=1.0), trace="t"),
+        Emit("/", ("2",), (SID,), (), 0),
+        Ask(1, "/", ("2",), (SID,), (), 1.0, "t"),
+        Query("rooms_of", "/", SID),
+        Query("describe", "/", SID),
+    ],
+    ids=str,
+)
+def test_an_operation_for_owners_of_sockets_is_for_no_other_worker(operation: Any) -> None:
+    """Rule `others-skip`."""
+    data = encode_operation(operation)
+
+    assert is_for(OWNER, data)
+    assert not is_for(OTHER, data)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Change("leave", "/", (), ("room",), source=SID),
+        Change("leave", "/", (), ("room",), source=User(SID)),
+        Emit("/", ("2",), None, (SID,), 0),
+        Emit("/", ("2",), (SID, "room"), (), 0),
+        Emit("/", ("2",), (SID, User(SID)), (), 0),
+        Emit("/", ("2",), (SID, 42), (), 0, trace="t"),
+        Ask(1, "/", ("2",), ("room",), (), 1.0),
+        Query("members", "/", SID),
+        Query("count", "/", None),
+        Tell(SID, ("2",)),
+        Done(OWNER, 1, 1, 0, (SID,)),
+        Goodbye(),
+    ],
+    ids=str,
+)
+def test_any_other_operation_may_concern_every_worker(operation: Any) -> None:
+    """Rule `others-skip`."""
+    assert is_for(OTHER, encode_operation(operation))
 
 
 @frequently
@@ -440,6 +488,7 @@ def test_a_hostile_operation_is_malformed(fields: Any) -> None:
         decode_operation(msgpack.packb(fields))
 
 
+FOR_OWNERS = b"\xc0"
 LEAVE = msgpack.packb([1, "leave", "/", [], ["red"], None, ""])
 
 
@@ -469,7 +518,7 @@ def test_a_trace_of_an_operation_that_only_a_later_version_knows_goes_with_it() 
 
 
 def test_an_operation_without_a_trace_is_encoded_as_ever() -> None:
-    assert encode_operation(Change("leave", "/", (), ("red",))) == LEAVE
+    assert encode_operation(Change("leave", "/", (), ("red",))) == FOR_OWNERS + LEAVE
 
 
 @pytest.mark.parametrize("code", [0, -1, 1000, 2**64 - 1])
@@ -504,9 +553,12 @@ def test_a_change_with_an_option_that_only_a_later_version_knows_is_malformed() 
 @given(operations)
 @settings(deadline=None)
 def test_fields_that_a_later_version_added_to_an_operation_are_ignored(operation: Any) -> None:
-    fields = msgpack.unpackb(encode_operation(operation))
+    data = encode_operation(operation)
+    fields = msgpack.unpackb(data.removeprefix(FOR_OWNERS))
 
-    assert decode_operation(msgpack.packb([*fields, "later", {"x": 1}])) == operation
+    later: bytes = msgpack.packb([*fields, "later", {"x": 1}])
+    assert decode_operation(later) == operation
+    assert decode_operation(FOR_OWNERS + later) == operation
 
 
 def test_fields_that_a_later_version_added_to_a_frame_are_ignored() -> None:

@@ -20,8 +20,34 @@ def test_the_owner_answers_and_the_call_completes() -> None:
     number = network.call("a", "b")
     network.exchange()
 
-    assert network.applied("b") == network.applied("c") == [("a", number)]
+    assert network.applied("b") == [("a", number)]
     assert network.outcome("a") == Completed(number, 1, 0, ())
+
+
+def test_what_is_for_the_owners_of_sockets_is_skipped_by_all_others() -> None:
+    """Rule `others-skip`: it is counted, so nothing is missed, and what follows is applied."""
+    network = Network("a", "b", "x", "y")
+
+    first = network.call("a", "b", "x")
+    network.exchange()
+    second = network.query("a")
+    network.exchange()
+
+    assert network.applied("b") == network.applied("x") == [("a", first), ("a", second)]
+    assert network.applied("y") == [("a", second)]
+    assert network.nodes["a"].retransmissions == 0
+
+
+def test_a_worker_that_has_missed_what_it_would_skip_has_it_repeated() -> None:
+    """Rule `others-skip`: it cannot know what is missing."""
+    network = Network("a", "b", "y")
+    network.call("a", "b")
+    network.send("a", deaf=("y",))
+    number = network.query("a")
+    network.exchange()
+
+    assert network.applied("y") == [("a", number)]
+    assert network.nodes["a"].retransmissions == 1
 
 
 def test_a_call_completes_when_all_owners_have_answered() -> None:

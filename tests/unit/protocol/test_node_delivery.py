@@ -50,13 +50,13 @@ def test_a_sender_that_has_not_named_the_receiver_is_not_applied() -> None:
 def test_a_newcomer_gets_what_is_sent_after_its_hello() -> None:
     """Rule `stream-start`."""
     network = Network("a")
-    before = network.call("a", "a")
+    before = network.broadcast("a")
     network.exchange()
     network.add("b")
     hello = network.take("b")
     network.deliver("b", hello)
 
-    after = network.call("a", "a")  # a has not received the hello yet
+    after = network.broadcast("a")  # a has not received the hello yet
     frame = network.take("a")
     network.deliver("a", hello)
     network.deliver("a", frame)
@@ -71,12 +71,12 @@ def test_a_newcomer_whose_hello_was_lost_gets_what_was_sent_since_its_birth() ->
     """Rule `stream-start`."""
     network = Network("a")
     network.advance(3 * HEARTBEAT)
-    before = network.call("a", "a")
+    before = network.broadcast("a")
     network.advance(3 * HEARTBEAT)
     network.add("b")
     network.send("b", deaf=("a",))
 
-    after = network.call("a", "a")
+    after = network.broadcast("a")
     network.send("a", deaf=("b",))
     network.advance(HEARTBEAT)
 
@@ -250,7 +250,7 @@ def test_a_completed_call_for_all_is_nothing_to_a_newcomer() -> None:
     network.add("c")
     network.send("c", deaf=("a",))
 
-    after = network.call("a", "b")
+    after = network.broadcast("a")
     network.advance(HEARTBEAT)
 
     assert network.applied("c") == [("a", after)]

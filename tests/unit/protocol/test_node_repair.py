@@ -140,17 +140,17 @@ def test_what_could_not_be_published_is_sent_again_in_its_place() -> None:
     network = Network("a", "b")
     node = network.nodes["a"]
     network.call("a", "b")
-    network.call("a", "c")
+    network.call("a", "b", "c")
     frame = network.take("a")
 
     node.give_back(frame, network.now)
-    network.call("a", "b", "c")
+    network.call("a", "b", "d")
     again = network.take("a")
 
     assert again.first == frame.first
     applied = [e.operation for e in network.deliver("b", again) if isinstance(e, Deliver)]
     sids = [change.sids for change in applied if isinstance(change, Change)]
-    assert sids == [("b_s",), ("c_s",), ("b_s", "c_s")]
+    assert sids == [("b_s",), ("b_s", "c_s"), ("b_s", "d_s")]
 
 
 def test_a_failed_retransmission_takes_no_room_in_the_outbox() -> None:
