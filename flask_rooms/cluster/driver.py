@@ -344,7 +344,7 @@ class Cluster:
             if reconnected:
                 self._transport.reconnects += 1
                 node.on_reconnect(now)
-            node.alone = getattr(self.backend, "alone", False)
+            node.note_alone(getattr(self.backend, "alone", False))
             events = [] if frame is None else node.receive(frame, now)
             events += node.tick(now) + self._lost_in_restart(node)
             met = node.take_met()

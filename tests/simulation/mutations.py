@@ -35,6 +35,8 @@ from flask_rooms.protocol.messages import (
 )
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.quarantine import Quarantine
+from flask_rooms.protocol.reception import Reception
+from flask_rooms.protocol.resolution import Resolution
 from flask_rooms.protocol.signing import Signer
 from flask_rooms.protocol.stream import Limits, Stream
 from flask_rooms.protocol.views import Views
@@ -48,7 +50,16 @@ from tests.simulation.worlds import PLANS, Found, Plan, explore
 
 #: A Node, one of its parts, or a World whose drivers break a rule.
 Part: TypeAlias = (
-    Node | EchoClock | Membership | Views | Delivery | PendingCalls | Quarantine | Stream
+    Node
+    | Reception
+    | Resolution
+    | EchoClock
+    | Membership
+    | Views
+    | Delivery
+    | PendingCalls
+    | Quarantine
+    | Stream
 )
 Mutant: TypeAlias = type[Part] | type[World]
 M = TypeVar("M", bound=Mutant)
@@ -201,36 +212,36 @@ class NoAnnouncement(EchoClock):
 
 
 @breaks("unknown-takes-knowing", quickly=True)
-class UnknownAtOnce(Node):
+class UnknownAtOnce(Resolution):
     """An unmet worker is unknown at once."""
 
-    def _resolve(self, numbers: Any, now: float) -> list[Event]:
+    def resolve(self, numbers: Any, now: float) -> list[Event]:
         self._clock._count = self._delivery.first_unechoed = sys.maxsize
         self._membership._orphans.clear()
         self._membership._views.__class__ = UnknownThoughReported
-        return super()._resolve(numbers, now)
+        return super().resolve(numbers, now)
 
 
 @breaks("unknown-takes-knowing")
-class UnknownWithoutEcho(Node):
+class UnknownWithoutEcho(Resolution):
     """(a) The call need not have echoed."""
 
-    def _resolve(self, numbers: Any, now: float) -> list[Event]:
+    def resolve(self, numbers: Any, now: float) -> list[Event]:
         first, self._delivery.first_unechoed = self._delivery.first_unechoed, sys.maxsize
         try:
-            return super()._resolve(numbers, now)
+            return super().resolve(numbers, now)
         finally:
             self._delivery.first_unechoed = first
 
 
 @breaks("unknown-takes-knowing")
-class UnknownUnsettled(Node):
+class UnknownUnsettled(Resolution):
     """(b) Other live workers need not be known."""
 
-    def _resolve(self, numbers: Any, now: float) -> list[Event]:
+    def resolve(self, numbers: Any, now: float) -> list[Event]:
         echoes, self._clock._count = self._clock._count, SETTLED_ECHOES
         try:
-            return super()._resolve(numbers, now)
+            return super().resolve(numbers, now)
         finally:
             self._clock._count = echoes
 
@@ -253,18 +264,18 @@ class SettledThroughAbsence(EchoClock):
 
 
 @breaks("every-worker-is-known")
-class NewcomersVouch(Node):
+class NewcomersVouch(Resolution):
     """A worker vouches before it has heard all others."""
 
-    def _vouches(self, now: float) -> bool:
+    def vouches(self, now: float) -> bool:
         return True
 
 
 @breaks("every-worker-is-known")
-class NoWorkerVouches(Node):
+class NoWorkerVouches(Resolution):
     """No worker vouches."""
 
-    def _vouches(self, now: float) -> bool:
+    def vouches(self, now: float) -> bool:
         return False
 
 
@@ -359,7 +370,7 @@ class OverlookedAccepted(Membership):
 
 
 @breaks("stream-start", quickly=True)
-class UnnamedApplied(Node):
+class UnnamedApplied(Reception):
     """A sender that has not named this worker is applied."""
 
     def _apply(self, frame: Frame, peer: Peer, now: float) -> list[Event]:
@@ -370,7 +381,7 @@ class UnnamedApplied(Node):
 
 
 @breaks("stream-start")
-class NewcomerStartsTooLate(Node):
+class NewcomerStartsTooLate(Reception):
     """The stream starts too late for a newcomer."""
 
     def _add_peer(self, name: str, beat: Heartbeat, is_hello: bool, now: float) -> Peer:
@@ -381,7 +392,7 @@ class NewcomerStartsTooLate(Node):
 
 
 @breaks("stream-start", quickly=True)
-class StreamStartOffByOne(Node):
+class StreamStartOffByOne(Reception):
     """The stream starts one operation too late."""
 
     def _add_peer(self, name: str, beat: Heartbeat, is_hello: bool, now: float) -> Peer:
@@ -399,7 +410,7 @@ class LostHelloStartsNow(Delivery):
 
 
 @breaks("stream-start")
-class PendingCallsLeftOut(Node):
+class PendingCallsLeftOut(Reception):
     """A pending call for an unmet worker is not in its stream."""
 
     def _add_peer(self, name: str, beat: Heartbeat, is_hello: bool, now: float) -> Peer:
@@ -471,7 +482,7 @@ class DeathByClock(Node):
         last = getattr(self, "_last_count", now)
         if now - last >= HEARTBEAT:
             self._last_count = now
-            self._count_missed_beats(now)
+            self._reception._count_missed_beats(now)
         elif not hasattr(self, "_last_count"):
             self._last_count = now
         return events
@@ -503,7 +514,7 @@ class OrdinaryPeer(Peer):
 
 
 @breaks("dead-are-told-first")
-class DeadNotToldFirst(Node):
+class DeadNotToldFirst(Reception):
     """Calls complete before the dead are told."""
 
     def _receive_echo(self, frame: Frame, now: float) -> list[Event]:
@@ -522,7 +533,7 @@ class SuspectsNotNamed(Membership):
 
 
 @breaks("dead-are-told-again", quickly=True)
-class DeadNotToldAgain(Node):
+class DeadNotToldAgain(Reception):
     """A dead worker that is heard is not told."""
 
     def _receive_from_dead(self, frame: Frame, now: float) -> list[Event]:
@@ -530,7 +541,7 @@ class DeadNotToldAgain(Node):
 
 
 @breaks("dead-are-told-again")
-class DeadRevived(Node):
+class DeadRevived(Reception):
     """A dead worker that is heard counts as alive again."""
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
@@ -547,7 +558,7 @@ class CopiesRevive(Membership):
 
 
 @breaks("evicted-start-over", quickly=True)
-class NeverEvicted(Node):
+class NeverEvicted(Reception):
     """An evicted worker goes on."""
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
@@ -581,7 +592,7 @@ class NoQuarantineAfterReconnect(Quarantine):
 
 
 @breaks("quarantine-for-unmet")
-class NoQuarantineForUnmet(Node):
+class NoQuarantineForUnmet(Reception):
     """A worker that an unmet one calls goes on."""
 
     def _names_own_socket(self, data: bytes) -> bool:
@@ -589,7 +600,7 @@ class NoQuarantineForUnmet(Node):
 
 
 @breaks("late-heartbeats-are-ignored")
-class LateHeartbeatsCount(Node):
+class LateHeartbeatsCount(Reception):
     """A late heartbeat counts."""
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
@@ -599,18 +610,18 @@ class LateHeartbeatsCount(Node):
 
 
 @breaks("owner-answers", quickly=True)
-class AnyAnswerCounts(Node):
+class AnyAnswerCounts(Reception):
     """Any answer counts for all that are awaited."""
 
     def _receive_answer(self, sender: str, answer: Answer, now: float) -> list[Event]:
         if isinstance(answer, Done) and answer.number in self._calls._pending:
             self._calls._pending[answer.number].awaited.clear()
-            return self._resolve([answer.number], now)
+            return self._resolution.resolve([answer.number], now)
         return super()._receive_answer(sender, answer, now)
 
 
 @breaks("others-skip", quickly=True)
-class FirstOwnerAlone(Node):
+class FirstOwnerAlone(Reception):
     """Only the owner of the first socket carries out a change."""
 
     def _decode(self, data: bytes) -> Operation | None:
@@ -638,7 +649,7 @@ class NoDeadline(PendingCalls):
 
 
 @breaks("goodbye-ends-a-worker")
-class GoodbyeIgnored(Node):
+class GoodbyeIgnored(Reception):
     """A goodbye is ignored."""
 
     def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:

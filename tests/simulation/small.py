@@ -14,12 +14,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
+from flask_rooms.protocol.calls import PendingCalls
+from flask_rooms.protocol.clock import EchoClock
+from flask_rooms.protocol.delivery import Delivery
 from flask_rooms.protocol.events import Deliver, Event, Evicted
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
+from flask_rooms.protocol.membership import Membership
 from flask_rooms.protocol.messages import Change, Done, Emit, Frame, Goodbye, Query, Reply
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
+from flask_rooms.protocol.resolution import Resolution
 from tests.simulation.changes import CONFIRM, HEARTBEAT
 from tests.simulation.deaths import PATIENCE
 from tests.simulation.demands import demand
@@ -31,6 +36,8 @@ ROOM = "r"
 IDLE = 0.5
 #: Seconds that a worker takes to leave at most, and a query that costs nothing.
 LEAVING, FENCE = 2.0, Query("count", "/", "")
+#: The parts of a node that others of its parts know.
+PARTS = (EchoClock, Membership, Delivery, PendingCalls, Resolution)
 #: Less than any two times differ by.
 _EPSILON = 1e-6
 
@@ -177,7 +184,7 @@ class Small:
 
     def key(self) -> int:
         """Return the same number for worlds in the same state."""
-        return hash(_frozen(self.__getstate__()))
+        return hash(_frozen(self.__getstate__(), set()))
 
     # -- what can happen ------------------------------------------------------------------
 
@@ -381,7 +388,7 @@ class Small:
                 self._publish(host, frame)
 
     def _publish(self, host: str, frame: Frame) -> None:
-        number = _numbers.setdefault(_frozen(frame), len(_frames))
+        number = _numbers.setdefault(_frozen(frame, set()), len(_frames))
         if number == len(_frames):
             _frames.append(frame)
         if frame.heartbeat is not None and frame.heartbeat.beat == 1:
@@ -578,15 +585,25 @@ class Small:
             demand("all meet", site.node.peers == others, host)
 
 
-def _frozen(what: Any) -> Any:
-    """Return a hashable value that is equal for equal objects."""
+def _frozen(what: Any, seen: set[int]) -> Any:
+    """
+    Return a hashable value that is equal for equal objects.
+
+    Args:
+        what: The object.
+        seen: The parts of nodes that were met; they know each other, and count once.
+    """
     if isinstance(what, str | int | float | bytes | Enum | None):
         return what
     if isinstance(what, Mapping):
-        return frozenset((_frozen(k), _frozen(v)) for k, v in what.items())
+        return frozenset((_frozen(k, seen), _frozen(v, seen)) for k, v in what.items())
     if isinstance(what, set | frozenset):
-        return frozenset(map(_frozen, what))
-    if isinstance(what, list | tuple | deque):
-        return type(what).__name__, *map(_frozen, what)  # operations are tuples, too
+        return frozenset(_frozen(one, seen) for one in what)
+    if isinstance(what, list | tuple | deque):  # operations are tuples, too
+        return type(what).__name__, *(_frozen(one, seen) for one in what)
+    if isinstance(what, PARTS):
+        if id(what) in seen:
+            return type(what).__name__
+        seen.add(id(what))
     fields = getattr(what, "__slots__", None) or vars(what)
-    return type(what).__name__, *(_frozen(getattr(what, name)) for name in fields)
+    return type(what).__name__, *(_frozen(getattr(what, name), seen) for name in fields)
