@@ -179,7 +179,7 @@ class Calls:
             parts,
             self._confirm,
             self._worker.spawn,
-            self._unanswered_by,
+            self._end,
             self._statistics,
         )
 
@@ -215,12 +215,17 @@ class Calls:
         """What this worker is called, and was called before it has restarted."""
         return (self._shared.node.name, *self._shared.former_names)
 
-    def _unanswered_by(self, future: Confirmation) -> tuple[WorkerInfo, ...]:
+    def _end(self, future: Confirmation) -> None:
+        """Fail a change whose caller waits no longer, with the names of the workers missing."""
         with self._shared.lock:
-            changes = self._unanswered.changes
-            numbers = [number for number, change in changes.items() if change is future]
-            names = self._shared.node.unanswered_by(numbers[0]) if numbers else ()
-        return self.infos(names)
+            node, changes = self._shared.node, self._unanswered.changes
+            waiting = [number for number, change in changes.items() if change is future]
+            events = node.time_out(waiting[0]) if waiting and future.ended is None else []
+            ended = future.ended
+        self._resolve_all(events, node)
+        # Otherwise it waits for guards of this worker, or for its receiver, which is busy.
+        missing = ended.missing if isinstance(ended, TimedOut) else (node.name,)
+        future.fail(Unconfirmed(self.infos(missing), self._confirm))
 
     def infos(self, names: Iterable[str]) -> tuple[WorkerInfo, ...]:
         """Return the names of workers with what is known about them."""
@@ -300,6 +305,12 @@ class Calls:
         for event in events:
             if isinstance(event, Completed | TimedOut):  # calls bring no other events
                 self.resolve(event, node)
+
+    def note(self, events: Iterable[Event]) -> None:
+        """Note what calls have come to, which resolve() is about to tell; under the node's lock."""
+        for event in events:
+            if isinstance(event, Completed | TimedOut) and event.number in self._unanswered.changes:
+                self._unanswered.changes[event.number].ended = event
 
     def resolve(self, event: Completed | TimedOut, node: Node) -> None:
         """Complete the future of a call that was made in the life of *node*."""

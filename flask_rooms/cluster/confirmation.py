@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import _thread
-import contextlib
 import logging
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
 from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.cluster.statistics import CallStatistics
-from flask_rooms.errors import Refused, Unconfirmed
+from flask_rooms.errors import Refused
 from flask_rooms.protocol.messages import Change, Tell, User
+from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.results import Outcome, Part
 
 logger = logging.getLogger("flask_rooms.cluster")
@@ -28,8 +28,6 @@ T = TypeVar("T")
 MAX_UNSEEN = 1000
 #: Seconds that a process which ends waits until they are.
 LOGGING = 1.0
-#: Seconds for which a call is awaited that has just been taken to be completed.
-GRACE = 1.0
 
 
 class _Unseen:
@@ -100,8 +98,11 @@ class Confirmation(Future[Outcome]):
         parts: How many contributions make it complete.
         bound: Seconds that result() and exception() wait at most.
         spawn: Runs done-callbacks outside the receiver's thread, which must not wait for them.
-        unanswered_by: Names the workers that have not answered.
+        end: Completes the future, where nothing else has, when its caller waits no longer.
         statistics: Counts what it comes to.
+
+    Attributes:
+        ended: What the other workers have done; None while some have not answered.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Confirmation(Future[Outcome]):
         parts: int,
         bound: float,
         spawn: Callable[..., object],
-        unanswered_by: Callable[[Confirmation], Iterable[str]],
+        end: Callable[[Confirmation], object],
         statistics: CallStatistics,
     ) -> None:
         super().__init__()
@@ -119,8 +120,9 @@ class Confirmation(Future[Outcome]):
         self._missing_parts = parts
         self._bound = bound
         self._spawn = spawn
-        self._unanswered_by = unanswered_by
+        self._end = end
         self._statistics = statistics
+        self.ended: Completed | TimedOut | None = None
         self._began = time.monotonic()
         self._sum: Part | None = None
         self._complete = False
@@ -202,11 +204,7 @@ class Confirmation(Future[Outcome]):
         try:
             return wait(self._bound)
         except FutureTimeout:
-            missing = tuple(self._unanswered_by(self))
-            if not missing:  # the receiver is about to say which workers are missing
-                with contextlib.suppress(FutureTimeout):
-                    return wait(GRACE)
-            self.fail(Unconfirmed(missing, self._bound))
+            self._end(self)
         return wait(self._bound)  # complete by now, by this thread or another
 
 

@@ -328,6 +328,7 @@ class Cluster:
         with self._shared.lock:
             node = self._shared.node
             events = node.tick(time.monotonic())
+            self._calls.note(events)
         self._handle(events, node)
         self._transport.log_warnings()
 
@@ -347,6 +348,7 @@ class Cluster:
             node.note_alone(getattr(self.backend, "alone", False))
             events = [] if frame is None else node.receive(frame, now)
             events += node.tick(now) + self._lost_in_restart(node)
+            self._calls.note(events)
             met = node.take_met()
             deaf = payload is None and node.is_deaf(now)
         self._count_audience(node)

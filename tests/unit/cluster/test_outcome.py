@@ -25,8 +25,11 @@ from flask_rooms import BackendUnavailable, Outcome, Refused, Rooms, RoomsError,
 from flask_rooms.cluster import confirmation
 from flask_rooms.cluster.confirmation import Confirmation, Settled
 from flask_rooms.cluster.statistics import CallStatistics
+from flask_rooms.protocol.events import Event
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from flask_rooms.protocol.messages import Change
+from flask_rooms.protocol.node import Node
+from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.support.apps import PATIENCE, LocalCluster, Worker
 from tests.support.faults import FaultyBackend
 
@@ -350,12 +353,41 @@ def test_a_silent_worker_does_not_keep_the_others_from_it(
     assert worker.rooms_of(own) == {"red"}
 
 
+@pytest.mark.parametrize("deaf", [True, False], ids=["it has not answered", "it has answered"])
+def test_a_wait_ends_in_time_also_while_the_receiver_is_busy(
+    cluster: LocalCluster, network: TwoWorkers, monkeypatch: pytest.MonkeyPatch, deaf: bool
+) -> None:
+    """And its error names the worker that is missing: the other one, or this one."""
+    worker = impatient(cluster, network.there)
+    handle = worker.cluster._handle
+    is_busy, goes_on = threading.Event(), threading.Event()
+
+    def hang(events: list[Event], node: Node) -> None:
+        if any(isinstance(event, Completed | TimedOut) for event in events):
+            is_busy.set()
+            goes_on.wait(PATIENCE)
+        handle(events, node)
+
+    monkeypatch.setattr(worker.cluster, "_handle", hang)
+    network.backend.deaf = deaf
+    future = worker.sockets.leave(network.other, "red")
+    assert is_busy.wait(PATIENCE)
+
+    with pytest.raises(Unconfirmed) as caught:
+        future.result()
+    goes_on.set()
+
+    assert caught.value.workers == ((network.there if deaf else worker).name,)
+
+
 def test_the_longest_wait_gets_the_same_error_each_time() -> None:
     """Also where no other thread completes the future: the wait itself ends it."""
     statistics = CallStatistics()
-    future = Confirmation(
-        CHANGE, 1, 0.01, lambda run, *args: run(*args), lambda _: ("a",), statistics
-    )
+
+    def end(future: Confirmation) -> None:
+        future.fail(Unconfirmed(("a",), 0.01))
+
+    future = Confirmation(CHANGE, 1, 0.01, lambda run, *args: run(*args), end, statistics)
 
     error = future.exception()
 
