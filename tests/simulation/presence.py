@@ -32,6 +32,9 @@ RETRY = 1.0
 MARKED = 0.01
 #: How many members a list may have.
 MANY = 1000
+#: The bounds of a tight worker: its outbox refuses parts of a list. Its log holds a whole one, as a
+#: worker that is still missing a part when the log does not rightly starts over.
+TIGHT = Limits(outbox=600, log=4096, frame=200)
 
 People = dict[Person, frozenset[str]]
 MakeReplica = Callable[[], Replica]
@@ -110,8 +113,8 @@ class PresenceWorld(World):
         return self.trouble_until() > 0
 
     def start(self, host: str, limits: Limits = WIDE, pace: float = 1.0, version: int = 1) -> None:
-        """Start a new worker: the promises about tight limits count without these messages."""
-        super().start(host, WIDE, pace, version)
+        """Start a new worker."""
+        super().start(host, WIDE if limits is WIDE else TIGHT, pace, version)
 
     # -- the sockets of a worker ----------------------------------------------------------
 

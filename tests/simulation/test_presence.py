@@ -23,11 +23,14 @@ from tests.simulation.presence import (
     PresenceWorld,
     make_replica,
 )
+from tests.simulation.world import Worker
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 
 #: Those of the random schedules; each mutant is caught by one of them.
 SEEDS = (500_003, 500_005, 500_042, 500_043, 500_011, 7)
+#: That of a schedule in which the broker is away while tight workers change their lists.
+TIGHT_SEED = 500_036
 
 
 def play_presence(
@@ -48,6 +51,26 @@ def play_presence(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_worker_knows_who_is_present_once_it_is_calm(seed: int) -> None:
     play_presence(seed)
+
+
+class RefusingWorld(PresenceWorld):
+    """A world that counts what its outboxes refuse."""
+
+    refused = 0
+
+    def _submit(self, worker: Worker, operation: Operation, *, bounded: bool = True) -> int | None:
+        number = super()._submit(worker, operation, bounded=bounded)
+        self.refused += number is None
+        return number
+
+
+def test_a_list_is_whole_although_an_outbox_has_refused_parts_of_it() -> None:
+    world = RefusingWorld(TIGHT_SEED)
+    play(generate(TIGHT_SEED), world)
+
+    assert world.refused
+    world.check_lists()
+    world.check_announcements()
 
 
 class DeadStay(Replica):
