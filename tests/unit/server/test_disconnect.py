@@ -437,7 +437,8 @@ def test_a_client_that_hangs_up_while_its_handler_runs(
     assert network.next_gone() == (network.bob.sid, rooms, "server disconnect")
     network.assert_no_more()
     assert network.bob.eio_sid not in network.there.socketio.server.environ
-    eventually(network.there, lambda: parts_of(network.there.app).disconnects.are_done)
+    disconnects = parts_of(network.there.app).disconnects
+    eventually(network.there, lambda: disconnects.are_done and not disconnects._ended)
 
 
 @pytest.mark.parametrize("leave", ["leaves", "hangs up"])
