@@ -129,7 +129,6 @@ class PendingJoin:
         change: What is to be done.
         sids: The sockets of this worker that it is for.
         stale: Whether a recheck has happened since, so that the guards are to be asked again.
-        expires: Room -> seconds until the membership ends, where that is not as in *change*.
         prepared: Each socket ID and room for which it was registered, in order.
     """
 
@@ -137,7 +136,6 @@ class PendingJoin:
     sids: list[str]
     stale: bool = False
     prepared: list[tuple[str, Room]] = field(default_factory=list)
-    expires: dict[Room, float | None] = field(default_factory=dict)
 
 
 class Namespace:

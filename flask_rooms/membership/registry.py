@@ -154,13 +154,13 @@ class Registry:
                 self._listener(here.end(socket), origin)
             return True
 
-    def admit(self, attempt: Attempt, sid: str) -> PendingJoin | None:
+    def admit(self, attempt: Attempt, sid: str) -> list[PendingJoin] | None:
         """
         Register the socket of an attempt; the connect handler may still refuse it.
 
         Returns:
-            The rooms that its user was put into since the attempt began, which it is still to
-            join; None when the client has a socket here already or has left, or the user was
+            The joins of its user since the attempt began, which are still to be carried out for
+            it; None when the client has a socket here already or has left, or the user was
             disconnected.
         """
         namespace, eio_sid, user = attempt.namespace, attempt.eio_sid, attempt.user
@@ -183,16 +183,17 @@ class Registry:
             socket.since = time.time_ns() // 1000
             socket.order = self._latest = max(socket.since, self._latest + 1)
             here.add(socket)
-            join = PendingJoin(Change("join", namespace, (sid,), ()), [sid])
+            joins: list[PendingJoin] = []
             for change in missed:
                 if change.action == "join":
-                    here.prepare(join, [sid], change.rooms)
-                    join.expires |= dict.fromkeys(change.rooms, change.options.expires)
+                    joins.append(PendingJoin(change._replace(sids=(sid,), source=None), [sid]))
+                    here.prepare(joins[-1], [sid], change.rooms)
                 else:
                     here.apply(change.action, socket, change.rooms)
-            rooms = tuple(room for _, room in here.standing(join))
-            join.change = join.change._replace(rooms=rooms)
-            return join
+            for join in joins:
+                rooms = tuple(room for _, room in here.standing(join))
+                join.change = join.change._replace(rooms=rooms)
+            return [join for join in joins if join.change.rooms]
 
     def accept(self, namespace: str, sid: str) -> Socket | None:
         """Record that the connect handler has accepted a socket; return it, or None if it left."""
@@ -255,12 +256,17 @@ class Registry:
                 self._note(here, done, socket, change)
             if change.options.older_than is not None:
                 done.newer = self._newer(here, change, change.options.older_than)
-            elif isinstance(change.source, User):
-                for attempt in self._attempts.values():
-                    if attempt.namespace == change.namespace:
-                        attempt.missed.append(change)
+            else:
+                self._remember(change)
             done.listened = self._listener(done.events, origin)
         return done
+
+    def _remember(self, change: Change) -> None:
+        """Have what is done to a user be done to those of its sockets that are connecting, too."""
+        if isinstance(change.source, User):
+            for attempt in self._attempts.values():
+                if attempt.namespace == change.namespace:
+                    attempt.missed.append(change)
 
     def _note(self, here: Namespace, done: Changed, socket: Socket, change: Change) -> None:
         """Do what a change does to a socket besides its memberships."""
@@ -353,12 +359,16 @@ class Registry:
             sids = [sid for sid in self._sids_of(here, change) if here.live_socket(sid)]
             join = PendingJoin(change, sids)
             here.prepare(join, sids, change.rooms)
+            self._remember(change)
         return join
 
     def rollback(self, join: PendingJoin) -> None:
         """Give up a join that was prepared."""
         with self._lock:
             self._namespace(join.change.namespace).settle(join)
+            for attempt in self._attempts.values():
+                if join.change in attempt.missed:
+                    attempt.missed.remove(join.change)
 
     def commit(self, join: PendingJoin, origin: Origin = CALL) -> Changed | None:
         """
@@ -385,8 +395,7 @@ class Registry:
                 rooms = tuple(room for room in change.rooms if (sid, room) in standing)
                 events = here.apply("join", socket, rooms)
                 for room in rooms:
-                    expires = join.expires.get(room, change.options.expires)
-                    self._set_expiry(here, socket, room, expires)
+                    self._set_expiry(here, socket, room, change.options.expires)
                 done.events += filter(None, events)
                 done.unchanged += events.count(None)  # what was undone counts as neither
             done.listened = self._listener(done.events, origin)

@@ -137,10 +137,10 @@ class Connecting:
         self._cluster.wait_until_heard()  # it may have just restarted
         name = self._cluster.name
         sid = new_sid(name)
-        join = self._registry.admit(attempt, sid)
-        if join is None:
+        joins = self._registry.admit(attempt, sid)
+        if joins is None:
             return None
-        if join.change.rooms:  # those that its user was put into meanwhile
+        for join in joins:  # one by one, as a guard may refuse one of them
             self._worker.join_or_recheck(join.change, join, Origin("call", name))
         if self._disconnects.has_ended(eio_sid) or name != self._cluster.name:
             self._registry.remove(namespace, sid)  # the client has left, or the worker restarted

@@ -47,14 +47,14 @@ def user_of(sid: str) -> User:
 
 def admit(
     registry: Registry, namespace: str, sid: str, eio_sid: str, user: User | None = None
-) -> PendingJoin | None:
+) -> list[PendingJoin] | None:
     """Take a socket through the steps of connecting."""
     attempt = registry.begin(namespace, eio_sid)
     assert attempt is not None
     attempt.user = user
-    join = registry.admit(attempt, sid)
+    joins = registry.admit(attempt, sid)
     registry.finish(attempt)
-    return join
+    return joins
 
 
 def change(

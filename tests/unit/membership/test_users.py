@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, session
+from flask import Flask, request, session
 from flask_socketio import ConnectionRefusedError as Refusal
 
 from flask_rooms import (
@@ -16,7 +16,9 @@ from flask_rooms import (
     InvalidRoom,
     InvalidSocket,
     Outcome,
+    Refused,
     Rooms,
+    sockets,
 )
 from flask_rooms.protocol.ids import new_sid
 from tests.support.apps import (
@@ -198,6 +200,44 @@ def test_a_socket_that_is_connecting_joins_with_its_user(arrival: Any) -> None:
     client: Client = connecting.result(PATIENCE)
 
     assert here.sockets.rooms_of(client.sid).value == {"red"}
+
+
+def test_a_socket_that_is_connecting_joins_what_the_guards_let_it_join(arrival: Any) -> None:
+    """Each guard is asked about it, and what one of them refuses keeps it out of nothing else."""
+    here, there, loader, connecting = arrival
+    asked: list[str] = []
+
+    @there.rooms.guard("team:<name>")
+    def guard(name: str) -> bool:
+        asked.append(name)
+        return name != "blue"
+
+    join = here.sockets.join
+    for room in ("open", "team:red", "team:blue", ["team:green", "team:blue"], "team:left"):
+        join(user="ann", room=room).result(PATIENCE)
+    here.sockets.leave(user="ann", room="team:left").result(PATIENCE)
+    loader.may_return.set()
+    client: Client = connecting.result(PATIENCE)
+
+    assert here.sockets.rooms_of(client.sid).value == {"open", "team:red"}
+    assert asked == ["red", "blue", "green", "blue"]
+
+
+def test_a_socket_that_is_connecting_does_not_join_where_its_user_was_refused(
+    arrival: Any,
+) -> None:
+    """A call that is refused does nothing."""
+    here, there, loader, connecting = arrival
+    there.rooms.user_loader(lambda auth: "ann")
+    other = there.connect()
+    there.rooms.guard("team")(lambda: sockets.get_id(request) != other.sid)
+
+    with pytest.raises(Refused):
+        here.sockets.join(user="ann", room="team").result(PATIENCE)
+    loader.may_return.set()
+    client: Client = connecting.result(PATIENCE)
+
+    assert here.sockets.rooms_of(client.sid).value == frozenset()
 
 
 def test_a_socket_that_is_connecting_is_disconnected_with_its_user(arrival: Any) -> None:
