@@ -40,15 +40,16 @@ class LocalApp:
     Args:
         with_rooms: Whether it has Flask-Rooms.
         clients: How many clients are connected.
+        options: Of Rooms.
     """
 
-    def __init__(self, with_rooms: bool, clients: int) -> None:
+    def __init__(self, with_rooms: bool, clients: int, **options: Any) -> None:
         self.app = Flask(__name__)
         self.app.config["SECRET_KEY"] = "of the benchmarks"
         # Handlers run in the caller, so that their time is the caller's.
         self.socketio = SocketIO(async_mode="threading", async_handlers=False)
         if with_rooms:
-            Rooms(self.app, socketio=self.socketio)
+            Rooms(self.app, socketio=self.socketio, **options)
         else:
             self.socketio.init_app(self.app)
         self.socketio.on_event("run", lambda name: self._in_handler[name]())

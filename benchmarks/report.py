@@ -3,9 +3,9 @@ Write the tables and the plots of docs/performance.md from what the benchmarks h
 
     python -m benchmarks.report FILE...
 
-Each file is the output of one run of `speed`, `inside`, `fairness`, `served` or `scale`. What
-stands in the page between the markers of a table is replaced. `./dev bench` runs all of them, and
-this.
+Each file is the output of one run of `speed`, `inside`, `fairness`, `served`, `idle` or `scale`.
+What stands in the page between the markers of a table is replaced. `./dev bench` runs all of them,
+and this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import fairness, inside, served, table
+from benchmarks import fairness, idle, inside, served, table
 from benchmarks.plots import Bar, save
 from benchmarks.table import Record
 
@@ -32,6 +32,7 @@ def main() -> None:
     scale = [line for path in paths for line in _scale_rows(path)]
     speed, local = _of(records, "speed"), _of(records, "inside")
     fair = _of(records, "fairness")
+    left_alone = _of(records, "idle")
     requests, crowds = _of(records, "requests"), _of(records, "crowd")
     tables = {
         "speed": table.speed(speed) if speed else "",
@@ -39,6 +40,7 @@ def main() -> None:
         "fairness": fairness.table(fair) if fair else "",
         "requests": served.requests_table(requests) if requests else "",
         "crowd": served.crowd_table(crowds) if crowds else "",
+        "idle": idle.table(left_alone) if left_alone else "",
         "versions": _versions(records),
     }
     page = PAGE.read_text(encoding="utf-8")

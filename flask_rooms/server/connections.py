@@ -33,8 +33,10 @@ NO_SOCKET = "no socket"
 TOO_FAST = "too many packets"
 LOGIN_EXPIRED = "login expired"
 
-#: Seconds between two looks at all connections.
+#: Seconds between two looks at the logins of all sockets; and at all connections, at least.
 TICK = 0.5
+#: The part of a processor's time that the latter take at most: thousands take milliseconds.
+SHARE = 1 / 500
 #: Seconds for which a connection may stay when its last socket has ended, or was refused: its
 #: client may be about to connect in another namespace.
 LINGER = 2.0
@@ -102,6 +104,8 @@ class Connections:
         self._disconnect = disconnect
         # Without a lock, which a forked child might inherit: each step on it is one operation.
         self._connections: dict[str, _Connection] = {}
+        # Those with a deadline, or ended: the others are thousands that need no look.
+        self._unsettled: dict[str, _Connection] = {}
         self._watched_in = 0  # the process that has the task
 
     # -- begin and end --------------------------------------------------------------------
@@ -111,7 +115,9 @@ class Connections:
         deadline = time.monotonic() + self._config.connect_timeout
         slots = Slots(self._config.concurrent_events)
         pace = Pace(self._config.packets_per_second)
-        self._connections[eio_sid] = _Connection(output, slots, pace, deadline)
+        connection = _Connection(output, slots, pace, deadline)
+        self._unsettled[eio_sid] = connection  # first, or it would be one that has lost its socket
+        self._connections[eio_sid] = connection
         if self._watched_in != os.getpid():
             self._watched_in = os.getpid()
             self._internals.spawn(self._watch)
@@ -120,7 +126,11 @@ class Connections:
         """Take a connection for ended; its WebSocket may still be there."""
         connection = self._connections.get(eio_sid)
         if connection is not None:
-            connection.ended = time.monotonic()
+            self._note_end(eio_sid, connection)
+
+    def _note_end(self, eio_sid: str, connection: _Connection) -> None:
+        connection.ended = time.monotonic()
+        self._unsettled[eio_sid] = connection
 
     def on_refused(self, eio_sid: str) -> None:
         """End a connection soon, unless its client connects in another namespace."""
@@ -218,7 +228,7 @@ class Connections:
         self._refusals.count("packets_per_second")
         # Only one reader waits: a client that sends in parallel requests would hold many threads.
         if not connection.waiting.acquire(blocking=False):
-            connection.ended = time.monotonic()
+            self._note_end(eio_sid, connection)
             self._end(eio_sid, TOO_FAST)
             return False
         try:
@@ -265,10 +275,15 @@ class Connections:
     # -- the task that watches ------------------------------------------------------------
 
     def _watch(self) -> None:
+        due = 0.0
         while self._connections:
             self._internals.sleep(TICK)
             try:
-                self._look()
+                self._end_expired()
+                if time.monotonic() >= due:
+                    began = time.thread_time()  # how long it is interrupted does not count
+                    self._look()
+                    due = time.monotonic() + (time.thread_time() - began) / SHARE
             except Exception:  # the next look may succeed
                 logger.exception("The connections could not be checked.")
         self._watched_in = 0
@@ -276,20 +291,24 @@ class Connections:
             self._watched_in = os.getpid()
             self._internals.spawn(self._watch)
 
-    def _look(self) -> None:
-        now = time.monotonic()
-        busy = self._registry.sessions()
+    def _end_expired(self) -> None:
         for namespace, socket in self._registry.expired(time.time()):
             self._refusals.count("login_expired")
             self._disconnect([socket], namespace, LOGIN_EXPIRED)
-        for eio_sid, connection in list(self._connections.items()):
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        busy = self._registry.sessions()
+        for eio_sid in self._connections.keys() - busy - self._unsettled.keys():
+            connection = self._unsettled[eio_sid] = self._connections[eio_sid]
+            connection.deadline = now + LINGER
+        for eio_sid, connection in list(self._unsettled.items()):
             if connection.ended is not None:
                 self._clear(eio_sid, connection, now)
             elif eio_sid in busy:
                 connection.deadline, connection.fresh = None, False
-            elif connection.deadline is None:
-                connection.deadline = now + LINGER
-            elif connection.deadline <= now:
+                del self._unsettled[eio_sid]
+            elif connection.deadline is not None and connection.deadline <= now:
                 if connection.fresh:
                     self._refusals.count("connect_timeout")
                 self._end(eio_sid, NO_SOCKET)
@@ -303,6 +322,7 @@ class Connections:
                 connection.poll.cut()
         elif self._internals.forget_session(eio_sid):
             self._connections.pop(eio_sid, None)
+            self._unsettled.pop(eio_sid, None)
 
 
 def _nothing() -> Any:

@@ -78,12 +78,25 @@ def test_calls_inside_a_worker_are_compared_and_the_page_has_room_for_it(tmp_pat
         assert len(one["ours"]) == len(one["peer"]) == len(one["ratio"]) == 1
         assert one["ours"][0] > 0
     page = PERFORMANCE.read_text(encoding="utf-8")
-    for name in ("versions", "speed", "inside"):
+    for name in ("versions", "speed", "inside", "idle"):
         page = report.replaced(page, name, f"| {name} |")
         assert f"\n| {name} |\n" in page
     for plot in re.findall(r"!\[.*\]\((.*)-light.svg\)", page):
         for scheme in ("light", "dark"):
             ElementTree.parse(DOCUMENT.parent / f"{plot}-{scheme}.svg")
+
+
+def test_an_idle_worker_is_measured_with_its_peers_and_without() -> None:
+    command = [sys.executable, "-m", "benchmarks.idle", "--rounds=1"]
+    command += ["--clients=5", "--peers=2", "--seconds=0.2"]
+
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=True
+    )
+
+    records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = [(one["clients"], one["peers"]) for one in records if one.get("benchmark") == "idle"]
+    assert found == [(5, 0), (5, 2)]
 
 
 def test_speed_is_measured_until_done_and_until_confirmed() -> None:
