@@ -290,7 +290,10 @@ def _refusal(app: Flask, environ: dict[str, Any]) -> str | None:
         # Browsers leave the Origin out where a page loads a script, an image or a frame.
         return "A page of another site has to connect with an Origin that is allowed."
     if not _is_for_us(app, environ):
-        return "This host is not among TRUSTED_HOSTS."
+        return (
+            "This host is not among TRUSTED_HOSTS. Behind a proxy that names it in a header, wrap "
+            "app.wsgi_app in ProxyFix after Rooms(app)."
+        )
     return None
 
 

@@ -13,6 +13,7 @@ import pytest
 from flask import Request, request, session
 from flask_socketio import SocketIO
 from socketio.packet import CONNECT, EVENT
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client as Browser
 
 from flask_rooms import Rooms
@@ -148,6 +149,21 @@ def test_a_host_that_is_not_trusted_gets_no_connection(cluster: LocalCluster, wh
     client = PollingClient(worker.app, headers=headers).connect()
     response = browser.post(f"{OPEN}&sid={client.eio_sid}", data="3", headers={"Host": "evil"})
     assert response.status_code == 400
+
+
+@pytest.mark.mode_independent
+def test_a_host_that_a_proxy_names_is_the_one_that_is_trusted(cluster: LocalCluster) -> None:
+    worker = worker_with(cluster)
+    worker.app.config["TRUSTED_HOSTS"] = ["shop.example"]
+    headers = {"Host": "127.0.0.1:8000", "X-Forwarded-Host": "shop.example"}
+    response = Browser(worker.app).get(OPEN, headers=headers)
+    assert response.status_code == 400
+    assert "ProxyFix after Rooms" in response.text
+
+    proxied = ProxyFix(worker.app.wsgi_app, x_host=1)
+    worker.app.wsgi_app = proxied  # type: ignore[method-assign]
+
+    assert PollingClient(worker.app, headers=headers).connect().sid
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none", None])

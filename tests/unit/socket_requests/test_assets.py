@@ -12,7 +12,7 @@ from werkzeug.test import Client
 
 import flask_rooms
 from flask_rooms import ConfigurationError, Rooms
-from tests.support.apps import make_app
+from tests.support.apps import SECRET, make_app
 
 pytestmark = pytest.mark.mode_independent
 
@@ -42,6 +42,17 @@ def test_a_script_is_served_as_what_it_is(url: str, name: str) -> None:
         assert response.status_code == 200
         assert response.content_type == "text/javascript; charset=utf-8"
         assert response.data == (STATIC / name).read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/js/rooms.js", "/__getcookie"])
+def test_they_are_served_on_each_host_of_an_application_that_matches_hosts(path: str) -> None:
+    app = Flask("application", host_matching=True, static_host="static.example")
+    app.config["SECRET_KEY"] = SECRET
+    Rooms(app, scripts_url="/js", cookie_url="/__getcookie")
+
+    for host in ("shop.example", "www.shop.example:8443", "localhost"):
+        with app.test_client().get(path, base_url=f"https://{host}") as response:
+            assert response.status_code == 200
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
