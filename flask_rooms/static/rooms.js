@@ -82,8 +82,9 @@ class PresenceLists {
   }
 }
 
-// How many numbers of the latest events of a room are sent to the server. Numbers of two workers may
-// arrive in another order than they were given; all before the first of these count as had.
+// How many numbers of the latest events of a room are sent to the server, from the first gap on.
+// Numbers of two workers may arrive in another order than they were given; all before the first of
+// these count as had.
 const LATEST = 100;
 
 /** Which events this client has got of the rooms with a history. */
@@ -101,7 +102,10 @@ class Positions {
   #note({ room, epoch, offset, gone }) {
     const before = this.#rooms.get(room);
     const known = gone || before?.epoch !== epoch ? [] : before.offsets;
-    this.#rooms.set(room, { epoch, offsets: [...known, offset].slice(-LATEST) });
+    if (offset <= known[0]) return;
+    const offsets = [...new Set([...known, offset])].sort((one, other) => one - other);
+    while (offsets[1] === offsets[0] + 1) offsets.shift(); // the next one says the same
+    this.#rooms.set(room, { epoch, offsets: offsets.slice(-LATEST) });
   }
 }
 

@@ -422,4 +422,13 @@ def test_a_client_gets_what_was_said_while_it_was_away(console: Console, worker:
     assert console.run("said") == ["one", "two"]
     before, now = console.run(f"[...had, api.since('talk:{room}')]")
     assert before is None
-    assert now["offsets"] == [0, 1, 2, 2]  # the last one is repeated when it has caught up
+    assert now["offsets"] == [2]
+
+
+def test_numbers_are_sent_from_the_first_gap_on(console: Console) -> None:
+    console.run("""(() => {
+      const [note] = socket.listeners("history_offset");
+      for (const offset of [10, 12, 13, 11, 9, 15, 15]) note({ room: "gap", epoch: "x", offset });
+    })()""")
+
+    assert console.run("api.since('gap')") == {"epoch": "x", "offsets": [13, 15]}
