@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -27,12 +26,13 @@ from flask_rooms.cluster.shutdown import register
 from flask_rooms.config import Config
 from flask_rooms.errors import ConfigurationError, InvalidArgument
 from flask_rooms.globals import Parts, keep_parts, parts_of
-from flask_rooms.history import Bounds, HistoryStore, MemoryHistory
+from flask_rooms.history import SCHEMES, Bounds, HistoryStore, MemoryHistory
 from flask_rooms.history import from_url as history_from_url
 from flask_rooms.history.keeper import Keeper
 from flask_rooms.membership.guarded import GuardedChanges
 from flask_rooms.membership.guards import Guard, Guards
 from flask_rooms.membership.names import message_name
+from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
@@ -279,16 +279,15 @@ class Rooms:
             max_bytes: How many bytes, of all events together.
 
         Raises:
-            ConfigurationError: *rule* is not a rule, a bound is not a number greater than 0, or
-                there is nothing to keep it: see `ROOMS_HISTORY_URL`.
+            ConfigurationError: *rule* is not a rule, a bound is not a number greater than 0 and
+                at most 2**31, or there is nothing to keep it: see `ROOMS_HISTORY_URL`.
         """
         bounds = Bounds(messages, seconds, max_bytes)
-        counts = type(messages) is int and type(max_bytes) is int
-        is_number = type(seconds) in (int, float) and seconds < math.inf
-        if not (counts and is_number and min(bounds) > 0):
+        are_numbers = type(messages) is type(max_bytes) is int and type(seconds) in (int, float)
+        if not (are_numbers and all(0 < bound <= 2**31 for bound in bounds)):  # nor infinite
             raise ConfigurationError(
                 "history() takes whole numbers of `messages` and `max_bytes`, and a number of "
-                "`seconds`, all greater than 0."
+                "`seconds`, all greater than 0 and at most 2**31."
             )
         self._history.add(rule, bounds)
         for app in list(self._apps):
@@ -474,10 +473,9 @@ class Rooms:
         """Make what keeps the history of rooms; its store connects later."""
         overrides = current_overrides.get()
         url, store = config.history_url, self._history_store
-        if url is None and store is None and self._backend is None:
-            usable = ("memory", "redis", "rediss", "sentinel")
-            if split_urls(config.backend_url)[0].partition("://")[0] in usable:
-                url = config.backend_url
+        scheme = split_urls(config.backend_url)[0].partition("://")[0]
+        if url is None and store is None and self._backend is None and scheme in SCHEMES:
+            url = config.backend_url
         if url is not None and store is None:
             options = config.backend_options or {}
             store = history_from_url(url, channel=config.channel, options=options)
@@ -545,10 +543,15 @@ class _Build:
         )
         self._signals = SignalQueue(app, self._internals, self._tracker)
         self._tells = Tells(handlers, self._signals, self._internals)
-        self._registry = Registry(self._signals.add, config.rooms_per_socket)
+        self._registry = Registry(self._note, config.rooms_per_socket)
         self._acknowledgements = Acknowledgements(self._refusals)
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
         self._context = SocketContext(app, self._registry, self._internals, config)
+
+    def _note(self, events: list[MembershipEvent], origin: Origin) -> bool:
+        """Take in changes of memberships; called under the lock of the registry."""
+        self._delivery.holds.note(events)
+        return self._signals.add(events, origin)
 
     def parts(self, socketio: SocketIO, backend: Backend, codec: Codec) -> Parts:
         """Build everything, and initialise *socketio* with it."""

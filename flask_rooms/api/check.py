@@ -147,7 +147,7 @@ def _of_history(history: Keeper) -> Finding | None:
     if problem is None:
         return None
     message = (
-        "What the history of rooms is kept in cannot be reached: start it, or correct "
+        "What the history of rooms is kept in cannot be reached, or refuses: start it, or correct "
         f"ROOMS_HISTORY_URL. ({problem})"
     )
     return Finding("history", message)

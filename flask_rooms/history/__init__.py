@@ -10,6 +10,9 @@ from flask_rooms.errors import ConfigurationError
 from flask_rooms.history.base import Bounds, HistoryStore, Kept
 from flask_rooms.history.memory import MemoryHistory, memory_history
 
+#: The schemes of the URLs that from_url() takes.
+SCHEMES = ("memory", "redis", "rediss", "redis+socket", "sentinel")
+
 __all__ = ["Bounds", "HistoryStore", "Kept", "MemoryHistory", "from_url"]
 
 
@@ -18,7 +21,7 @@ def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, An
     Return the store for a URL, not connected yet.
 
     `memory://` is of one worker alone; `memory://name` is shared by those of this process that name
-    it; `redis://`, `rediss://` and `sentinel://` are shared by all.
+    it; `redis://`, `rediss://`, `redis+socket://` and `sentinel://` are shared by all.
 
     Args:
         url: A URL; or several to try in turn, as a list or separated by semicolons.
@@ -31,7 +34,7 @@ def from_url(url: str | Sequence[str], *, channel: str, options: Mapping[str, An
     urls = split_urls(url)
     if len(urls) == 1 and urls[0].startswith("memory://"):
         return memory_history(urls[0].removeprefix("memory://").strip("/"), channel)
-    if not all(one.startswith(("redis://", "rediss://", "sentinel://")) for one in urls):
+    if not all(one.partition("://")[0] in SCHEMES[1:] for one in urls):
         raise ConfigurationError(
             "The history of rooms is kept in Redis, or in the memory of one process: set "
             "ROOMS_HISTORY_URL to a redis:// URL that all workers reach."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-#: Seconds for which a store remembers the numbers of a room after its last use. Its messages go
-#: earlier. A client that has been away for longer is told that it may have missed something.
+#: Seconds for which a store remembers the numbers of a room that is not used, beyond its messages.
+#: A client that has been away for longer is told that it may have missed something.
 NUMBERS_KEPT = 86_400
 
 

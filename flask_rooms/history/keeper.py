@@ -150,8 +150,9 @@ class Keeper:
         """Return those of the recipients of an event whose history is kept."""
         if self._rules.are_empty:
             return []
-        named = [room for room in rooms or () if not isinstance(room, User)]
-        found = [(room, self._rules.match(room)) for room in named if not is_sid(str(room))]
+        # Flask-SocketIO's room 1 is another one than "1", and cannot be caught up with.
+        named = [room for room in rooms or () if isinstance(room, str) and not is_sid(room)]
+        found = [(room, self._rules.match(room)) for room in named]
         return [(room, match[0]) for room, match in found if match is not None]
 
     def require_rule(self, room: Room) -> Bounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
@@ -20,6 +21,9 @@ from flask_rooms.history.base import NUMBERS_KEPT, Bounds, HistoryStore, Kept
 CONNECTIONS = 8
 #: Seconds after a failed connect in which calls fail at once, so that callers do not all wait.
 RETRY_AFTER = 1.0
+
+# The keys of a room.
+_KINDS = ("numbers", "messages")
 
 # Another run of the server may have lost messages: after a restart, or as another master.
 _EPOCH = """
@@ -116,8 +120,8 @@ class RedisHistory(HistoryStore):
         return Kept(epoch.decode(), int(last), list(zip(numbers, found[1::2], strict=True)))
 
     def ping(self) -> None:
-        """Return if Redis answers."""
-        self._use(lambda connection: connection.call("PING"))
+        """Return if Redis lets this user keep messages."""
+        self.append("", b"", Bounds(1, 1, 1))  # no room has this name
 
     def close(self) -> None:
         """Disconnect; a later call connects again."""
@@ -130,16 +134,15 @@ class RedisHistory(HistoryStore):
                     connection.close()
 
     def _run(self, script: str, room: str, seconds: float, *arguments: Any) -> Any:
-        key = f"{self._name}/history/{room}".encode()
-        rest = (secrets.token_hex(8), NUMBERS_KEPT, seconds, *arguments)
-        keys = (2, key, key + b"/messages")
+        # No name may make two rooms share a key.
+        keys = (2, *(f"{self._name}/history/{kind}/{room}".encode() for kind in _KINDS))
+        rest = (secrets.token_hex(8), NUMBERS_KEPT + math.ceil(seconds), seconds, *arguments)
         return self._use(lambda one: one.evaluate(script, *keys, one.run, *rest))
 
     def _use(self, work: Any) -> Any:
         if self._process != os.getpid():
             self._make_slots()
-        if time.monotonic() < self._down_until:
-            raise BackendError(f"No connection to {self._where}, as a moment ago.")
+        self._fail_if_down()
         slots = self._slots
         try:
             connection = slots.get(timeout=TIMEOUT)
@@ -147,6 +150,7 @@ class RedisHistory(HistoryStore):
             raise BackendError(f"All connections to {self._where} are in use.") from None
         try:
             if connection is None or connection.is_stale:
+                self._fail_if_down()  # it may be so since this thread waits
                 connection = self._connect(connection)
             answer = work(connection)
         except BaseException as error:
@@ -155,11 +159,17 @@ class RedisHistory(HistoryStore):
             slots.put(None)
             if isinstance(error, BackendError) or not isinstance(error, Exception):
                 raise
-            self._down_until = time.monotonic() + RETRY_AFTER
             reason = f"{type(error).__name__}: {error}"
+            if _is_refusal(error):  # perhaps of this room alone
+                raise BackendError(f"{self._where} has refused: {reason}") from error
+            self._down_until = time.monotonic() + RETRY_AFTER
             raise BackendError(f"No connection to {self._where}: {reason}") from error
         slots.put(connection)
         return answer
+
+    def _fail_if_down(self) -> None:
+        if time.monotonic() < self._down_until:
+            raise BackendError(f"No connection to {self._where}, as a moment ago.")
 
     def _connect(self, stale: _Connection | None) -> _Connection:
         if stale is not None:
@@ -167,6 +177,13 @@ class RedisHistory(HistoryStore):
         session = connect(self._urls, self._options, self._name)
         assert isinstance(session, RedisSession)
         return _Connection(session)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether Redis has answered, with an error."""
+    from redis.exceptions import ResponseError  # an extra
+
+    return isinstance(error, ResponseError)
 
 
 class _Connection:

@@ -107,20 +107,25 @@ class CatchingUp:
             raise InvalidSocket("catch_up() is for a socket of this worker: pass `request`.")
         # What comes for the room from the join on waits, so that nothing overtakes what was missed,
         # and what is in both the history and the room's new events comes once.
-        self._delivery.holds.begin(sid, room)
+        holds = self._delivery.holds
+        holds.begin(sid, room)
         try:
             join()
+            departures = holds.departures(sid, room)
             past = self._keeper.read(namespace, room, position)
-            self._delivery.holds.caught_up(namespace, sid, room, past.epoch, past.last)
-            sent = self._replay(namespace, socket, room, past)
+            rooms = self._registry.rooms_of(namespace, sid)
+            is_next = room in rooms and holds.caught_up(
+                *(namespace, sid, room, past.epoch, past.last, departures)
+            )
+            if not is_next:
+                return Missed(0, gone=False)
+            return Missed(self._replay(namespace, socket, room, past, rooms), past.gone)
         finally:
             self._delivery.release(sid, room)
-        return Missed(sent, past.gone)
 
-    def _replay(self, namespace: str, socket: Socket, room: Room, past: Past) -> int:
-        rooms = self._registry.rooms_of(namespace, socket.sid)
-        if room not in rooms:
-            return 0  # it has been removed meanwhile
+    def _replay(
+        self, namespace: str, socket: Socket, room: Room, past: Past, rooms: frozenset[Room]
+    ) -> int:
         user = "" if socket.user is None else socket.user.id
         sent = 0
         for event in past.events:

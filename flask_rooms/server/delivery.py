@@ -63,8 +63,8 @@ class Delivery:
         if emit.volatile:
             unread = self._internals.unread
             members = {sid: eio_sid for sid, eio_sid in members.items() if not unread(eio_sid)}
-        self.holds.filter(emit, members)
         if callback is None:
+            self.holds.filter(emit, members)
             self._internals.send(members.values(), engine_packets(emit.packet))
             return
         for sid, eio_sid in members.items():
@@ -97,7 +97,6 @@ class Delivery:
 
     def cancel_acknowledgements(self, sid: str) -> None:
         """Forget the callbacks that wait for a socket, and tell other workers that wait for it."""
-        self.holds.forget(sid)
         for callback in self._acknowledgements.take_all_local(sid):
             if isinstance(callback, Cancellable):
                 callback.cancel()

@@ -12,6 +12,7 @@ from flask_rooms.protocol.messages import Audience, Emit
 from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.catching_up import CatchingUp
 from flask_rooms.server.delivery import WORKERS, Delivery
+from flask_rooms.server.holds import OFFSET
 from flask_rooms.server.packets import Encoded, encode_event
 from flask_rooms.server.private import ServerInternals
 
@@ -71,11 +72,13 @@ class Emitter:
             trace: What the other workers record it under, or empty.
 
         Raises:
-            InvalidArgument: *data* cannot be encoded, or is too large for a message and there
-                are other workers; nothing has been sent.
+            InvalidArgument: *event* is `history_offset`, or *data* cannot be encoded, or is too
+                large for a message and there are other workers; nothing has been sent.
             BackendUnavailable: The outbox is full, and this worker's sockets have got the event;
                 or the history of one of the rooms cannot be reached, and nothing has been sent.
         """
+        if event == OFFSET:
+            raise InvalidArgument(f"{event!r} is Flask-Rooms' own event: name yours otherwise.")
         packet = encode_event(self._internals.packet_class, event, data, namespace)
         self._cluster.statistics.events += 1
         emit = Emit(namespace, packet, rooms, skip, 0, omit, volatile, trace)

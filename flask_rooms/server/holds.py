@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from flask_rooms.membership.namespace import MembershipEvent
 from flask_rooms.protocol.messages import Emit, Room
 from flask_rooms.server.packets import decode
 
@@ -15,8 +16,24 @@ OFFSET = "history_offset"
 
 
 @dataclass
+class _Hold:
+    """
+    What waits for a socket that catches up with a room.
+
+    Args:
+        calls: How many calls of catch_up() are at it.
+        waiting: The events, in order.
+        departures: How often the socket has left the room meanwhile.
+    """
+
+    calls: int = 0
+    waiting: list[Emit] = field(default_factory=list)
+    departures: int = 0
+
+
+@dataclass
 class _Floor:
-    """The number up to which each socket has had a room, in one epoch of it."""
+    """The number up to which each member has had a room, in one epoch of it."""
 
     epoch: str
     highest: int = 0
@@ -38,56 +55,88 @@ class Holds:
     def reset(self) -> None:
         """Forget all sockets."""
         self._lock = threading.Lock()
-        # Socket ID -> room -> the events that wait until the socket has caught up with it.
-        self._waiting: dict[str, dict[Room, list[Emit]]] = {}
+        # Socket ID -> room -> its hold.
+        self._holds: dict[str, dict[Room, _Hold]] = {}
         # Events that were in the store may still be on their way from other workers.
         self._floors: dict[tuple[str, Room], _Floor] = {}
 
     def begin(self, sid: str, room: Room) -> None:
         """Keep what comes for a room from a socket, until take() returns nothing."""
         with self._lock:
-            self._waiting.setdefault(sid, {}).setdefault(room, [])
+            self._holds.setdefault(sid, {}).setdefault(room, _Hold()).calls += 1
 
-    def caught_up(self, namespace: str, sid: str, room: Room, epoch: str, last: int) -> None:
-        """Note that a socket has had all events of a room up to a number."""
+    def departures(self, sid: str, room: Room) -> int:
+        """Return how often a socket has left a room while it catches up with it."""
+        with self._lock:
+            return self._holds[sid][room].departures
+
+    def caught_up(
+        self, namespace: str, sid: str, room: Room, epoch: str, last: int, departures: int
+    ) -> bool:
+        """
+        Note that a socket gets all events of a room up to a number.
+
+        Returns:
+            Whether it is to get them: not if it has left since it had so many *departures*, nor if
+            it has had them, as a member that has caught up before.
+        """
         with self._lock:
             floor = self._floors.get((namespace, room))
             if floor is None or floor.epoch != epoch:
-                floor = self._floors[namespace, room] = _Floor(epoch)
+                floor = _Floor(epoch)
+            if self._holds[sid][room].departures != departures or sid in floor.sockets:
+                return False
+            self._floors[namespace, room] = floor
             floor.highest = max(floor.highest, last)
             floor.sockets[sid] = last
+            return True
 
     def take(self, sid: str, room: Room) -> list[Emit]:
-        """Return what waits for a socket; if that is nothing, the hold has ended."""
-        with self._lock:
-            rooms = self._waiting.get(sid, {})
-            waiting = rooms.pop(room, [])
-            if waiting:
-                rooms[room] = []  # so that what comes now waits for these
-            elif not rooms:
-                self._waiting.pop(sid, None)
-            return waiting
+        """
+        Return what waits for a socket; if that is nothing, the hold has ended.
 
-    def forget(self, sid: str) -> None:
-        """Forget a socket that has ended."""
-        if not self._floors:
+        The last one of several calls of catch_up() gets it all.
+        """
+        with self._lock:
+            holds = self._holds[sid]
+            hold = holds[room]
+            if hold.calls == 1 and hold.waiting:
+                waiting, hold.waiting = hold.waiting, []  # what comes now waits for these
+                return waiting
+            hold.calls -= 1
+            if not hold.calls:
+                del holds[room]
+            if not holds:
+                del self._holds[sid]
+            return []
+
+    def note(self, events: list[MembershipEvent]) -> None:
+        """Follow who has left: after that a socket has not had everything any more."""
+        if not (self._floors or self._holds):
             return
         with self._lock:
-            for place, floor in list(self._floors.items()):
-                floor.sockets.pop(sid, None)
-                if not floor.sockets:
-                    del self._floors[place]
+            for event in events:
+                if not event.joined:
+                    self._leave((event.namespace, event.room), event.sid)
+
+    def _leave(self, place: tuple[str, Room], sid: str) -> None:
+        hold = self._holds.get(sid, {}).get(place[1])
+        if hold is not None:
+            hold.departures += 1
+        floor = self._floors.get(place)
+        if floor is not None and floor.sockets.pop(sid, None) is not None and not floor.sockets:
+            del self._floors[place]
 
     def filter(self, emit: Emit, members: dict[str, str]) -> None:
         """Take those out of the recipients of an event for whom it waits, or who have had it."""
         self.filter_known(emit, members)
-        if emit.rooms is None or not self._waiting:
+        if emit.rooms is None or not self._holds:
             return
         with self._lock:
-            for sid in self._waiting.keys() & members.keys():
-                for room, waiting in self._waiting[sid].items():
+            for sid in self._holds.keys() & members.keys():
+                for room, hold in self._holds[sid].items():
                     if room in emit.rooms:
-                        waiting.append(emit)
+                        hold.waiting.append(emit)
                         del members[sid]
                         break
 

@@ -77,9 +77,10 @@ class HistoryContract:
         here, there = stores
         here.append(room, b"here", _WIDE)
 
-        assert there.append(room + "2", b"there", _WIDE)[1] == 1
-        assert there.read(room, 0, _WIDE).messages == [(1, b"here")]
-        assert here.read(room + "2", 0, _WIDE).epoch != here.read(room, 0, _WIDE).epoch
+        for other in (room + "2", room + "/messages", room + "/numbers"):
+            assert there.append(other, b"there", _WIDE)[1] == 1
+            assert there.read(room, 0, _WIDE).messages == [(1, b"here")]
+            assert here.read(other, 0, _WIDE).epoch != here.read(room, 0, _WIDE).epoch
 
     @pytest.mark.parametrize("message", [b"", bytes(range(256)), b"\xff" * 2**20])
     def test_a_message_is_any_bytes(

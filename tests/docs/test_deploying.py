@@ -22,6 +22,8 @@ from socketio import SimpleClient
 
 from benchmarks import rolling
 from flask_rooms import Answer
+from flask_rooms.history import Bounds
+from flask_rooms.history import from_url as history_from_url
 from tests.docs.test_readme import run_client, run_flask, running
 from tests.support import brokers
 from tests.support.apps import PATIENCE, LocalCluster
@@ -167,6 +169,13 @@ def test_the_acl_of_redis_is_enough(tmp_path: Path) -> None:
         url = broker.url.replace("//", "//rooms:change-me@")
         assert_two_workers_know_each_other(url)
 
+        (more,) = re.findall(r"`(~\S+/history/[^`]+)`", PAGE)
+        admin.execute_command("ACL", "SETUSER", "rooms", *more.split())
+        store, bounds = history_from_url(url, channel="flask-rooms", options={}), Bounds(1, 60, 100)
+        for _ in range(2):
+            store.append("room", b"news", bounds)
+        assert store.read("room", 0, bounds).messages == [(2, b"news")]
+        store.close()
         assert admin.acl_log() == []
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from queue import LifoQueue
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis
 
 from flask_rooms.errors import BackendError, ConfigurationError
 from flask_rooms.history import Bounds, HistoryStore, MemoryHistory, from_url
@@ -79,6 +81,46 @@ def test_a_redis_that_comes_back_begins_another_epoch(own_redis: Redis) -> None:
     assert after[1] == 1
     assert after[0] != before[0]
     store.close()
+
+
+def test_what_is_refused_for_one_room_is_no_failure_of_the_others(redis_broker: Broker) -> None:
+    channel = uuid4().hex
+    store = from_url(redis_broker.url, channel=channel, options={})
+    with redis.Redis.from_url(redis_broker.url) as client:
+        client.set(f"{channel}/history/numbers/room", "as by another program")
+
+    with pytest.raises(BackendError, match="has refused: ResponseError: WRONGTYPE"):
+        store.append("room", b"news", BOUNDS)
+    assert store.append("another", b"news", BOUNDS)[1] == 1
+    store.close()
+
+
+def test_the_numbers_of_a_room_are_kept_for_longer_than_its_messages(redis_broker: Broker) -> None:
+    channel, week = uuid4().hex, 7 * 86_400
+    store = from_url(redis_broker.url, channel=channel, options={})
+    store.append("room", b"news", BOUNDS._replace(seconds=week))
+    with redis.Redis.from_url(redis_broker.url) as client:
+        numbers, messages = (
+            int(client.ttl(f"{channel}/history/{kind}/room")) for kind in ("numbers", "messages")
+        )
+
+    assert numbers > week >= messages
+    store.close()
+
+
+def test_a_thread_that_waits_for_its_turn_fails_with_those_before_it(
+    redis_broker: Broker,
+) -> None:
+    store: Any = from_url(redis_broker.url, channel=uuid4().hex, options={})
+
+    class Busy(LifoQueue[Any]):
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            store._down_until = time.monotonic() + PATIENCE  # as another thread has found
+            return None
+
+    store._slots = Busy()
+    with pytest.raises(BackendError, match="as a moment ago"):
+        store.append("room", b"news", BOUNDS)
 
 
 def test_a_run_of_redis_with_another_name_begins_another_epoch(redis_broker: Broker) -> None:

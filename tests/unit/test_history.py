@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from flask import Flask, jsonify
 
 from flask_rooms import ConfigurationError, InvalidArgument, Rooms, request, sockets
+from flask_rooms.client.history import Positions
 from flask_rooms.errors import BackendError, BackendUnavailable, InvalidRoom, InvalidSocket, Refused
 from flask_rooms.globals import parts_of
 from flask_rooms.history import Bounds, Kept, MemoryHistory
@@ -101,6 +103,15 @@ class Page:
 def _workers() -> Iterator[LocalCluster]:
     with cluster(create_app, 2) as workers:
         yield workers
+
+
+@pytest.fixture
+def small_switch_interval() -> Iterator[None]:
+    """Threads interrupt each other often."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(name="page")
@@ -239,6 +250,113 @@ def test_a_socket_that_has_left_meanwhile_gets_nothing(
     assert page.come(here) == []
 
 
+def test_a_member_that_catches_up_again_gets_nothing_twice(
+    workers: LocalCluster, page: Page
+) -> None:
+    here, there = workers
+    there.sockets.broadcast(NEWS, "said", 0)
+    before = page.had[NEWS]  # as in a request that it has sent, with this event on its way
+    assert page.come(here) == [("said", 0)]
+    here.sockets.broadcast(NEWS, "said", 1)
+    assert here.sockets.catch_up(page.connected(here), NEWS, before) == Missed(0, gone=False)
+    assert page.get() == [("said", 1)]
+
+    here.sockets.leave_all(NEWS).result(PATIENCE)
+    here.sockets.broadcast(NEWS, "said", 2)
+    here.sockets.join(page.connected(here), NEWS).result(PATIENCE)
+    assert page.come(here) == [("said", 2)]
+
+
+def test_calls_for_the_same_room_at_once_double_nothing_and_hold_until_the_last(
+    workers: LocalCluster, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = workers
+    there.sockets.broadcast(NEWS, "said", 0)
+    sid, since, read = page.connected(here), page.had[NEWS], MemoryHistory.read
+    missed = []
+
+    def slow(store: MemoryHistory, *about: Any) -> Kept:
+        monkeypatch.setattr(MemoryHistory, "read", read)
+        missed.append(here.sockets.catch_up(sid, NEWS, since))
+        here.sockets.broadcast(NEWS, "said", 1)
+        return read(store, *about)
+
+    monkeypatch.setattr(MemoryHistory, "read", slow)
+    missed.append(here.sockets.catch_up(sid, NEWS, since))
+
+    assert page.get() == [("said", 0), ("said", 1)]
+    assert missed == [Missed(1, gone=False), Missed(0, gone=False)]
+
+
+def test_a_socket_that_has_left_and_joined_meanwhile_is_to_catch_up_again(
+    workers: LocalCluster, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = workers[0]
+    sid, since, read = page.connected(here), page.had[NEWS], MemoryHistory.read
+
+    def slow(store: MemoryHistory, *about: Any) -> Kept:
+        kept = read(store, *about)
+        here.sockets.leave(sid, NEWS).result(PATIENCE)
+        here.sockets.broadcast(NEWS, "said", 1)
+        here.sockets.join(sid, NEWS).result(PATIENCE)
+        return kept
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryHistory, "read", slow)
+        here.sockets.catch_up(sid, NEWS, since)
+    assert page.get() == []
+    assert page.come(here) == [("said", 1)]
+
+
+def test_nothing_is_kept_of_members_that_have_gone(
+    workers: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = workers[0]
+    holds = here.app.extensions["rooms"].sockets._catching_up._delivery.holds
+    staying, leaving = here.connect(), here.connect()
+    for number in range(3):
+        here.sockets.catch_up(staying.sid, f"news:{number}", None)
+        here.sockets.leave(staying.sid, f"news:{number}").result(PATIENCE)
+    read = MemoryHistory.read
+
+    def slow(store: MemoryHistory, *about: Any) -> Kept:
+        leaving.disconnect()
+        return read(store, *about)
+
+    monkeypatch.setattr(MemoryHistory, "read", slow)
+    here.sockets.catch_up(leaving.sid, NEWS, None)
+
+    assert (holds._holds, holds._floors) == ({}, {})
+
+
+def test_an_event_that_is_to_be_acknowledged_does_not_wait(
+    workers: LocalCluster, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = workers[0]
+    emit, read = parts_of(here.app).socketio.emit, MemoryHistory.read
+    client = here.connect()
+
+    def slow(store: MemoryHistory, *about: Any) -> Kept:
+        emit("asked", to=NEWS, callback=lambda: None)
+        return read(store, *about)
+
+    monkeypatch.setattr(MemoryHistory, "read", slow)
+    here.sockets.catch_up(client.sid, NEWS, None)
+    assert [*parts_of(here.app).acknowledgements.local] == [client.sid]
+
+
+def test_the_event_that_tells_the_number_is_not_of_the_application(
+    workers: LocalCluster, page: Page
+) -> None:
+    here, there = workers
+    page.come(here)
+    for send in (here.sockets.broadcast, there.sockets.broadcast):
+        with pytest.raises(InvalidArgument, match="history_offset"):
+            send(NEWS, "history_offset", "x")
+    with pytest.raises(InvalidArgument, match="history_offset"):
+        parts_of(here.app).socketio.emit("history_offset", to=NEWS)
+
+
 def test_catch_up_is_for_one_socket_of_this_worker_and_a_room_with_a_rule(
     workers: LocalCluster,
 ) -> None:
@@ -328,6 +446,16 @@ def test_emit_of_flask_socketio_is_kept_too(workers: LocalCluster, page: Page) -
     parts_of(here.app).socketio.emit("said", {"by": "emit"}, to=NEWS)
 
     assert page.come(there) == [("said", {"by": "emit"})]
+
+
+def test_the_room_of_flask_socketio_with_a_number_is_not_the_one_with_its_name(
+    workers: LocalCluster,
+) -> None:
+    here = workers[0]
+    here.app.extensions["rooms"].history("<int:id>")
+    parts_of(here.app).socketio.emit("said", to=1)
+
+    assert parts_of(here.app).history.counts["kept"] == 0
 
 
 @pytest.mark.parametrize(
@@ -473,7 +601,7 @@ def test_threads_on_both_workers_lose_and_double_nothing(workers: LocalCluster, 
     [
         {"messages": 0}, {"messages": 1.5}, {"messages": True}, {"seconds": 0}, {"seconds": "1"},
         {"seconds": float("inf")}, {"seconds": float("nan")}, {"max_bytes": -1},
-        {"max_bytes": None},
+        {"max_bytes": None}, {"seconds": 1e300}, {"messages": 10**400}, {"max_bytes": 2**31 + 1},
     ],
 )  # fmt: skip
 def test_bounds_are_numbers_above_0(bounds: dict[str, Any]) -> None:
@@ -508,12 +636,44 @@ def test_the_store_is_where_the_backend_is() -> None:
         ("memory://", MemoryHistory()),
         ("redis://user:secret@localhost:1/2", "<RedisHistory on redis://localhost:1/2>"),
         (["redis://a", "redis://b"], "<RedisHistory on redis://a or redis://b>"),
+        ("redis+socket:///run/redis.sock", "<RedisHistory on redis+socket:///run/redis.sock>"),
     ]:
         app = Flask("application")
         app.config.update(SECRET_KEY="x", ROOMS_BACKEND_URL=url)
         Rooms(app)
         store = vars(parts_of(app).history)["_store"]
         assert type(store) is type(expected) or repr(store) == expected
+
+
+@pytest.mark.mode_independent
+def test_a_client_sends_the_numbers_from_the_first_gap_on() -> None:
+    positions = Positions()
+    for offset in (10, 12, 13, 11, 9, 15, 15):
+        positions.note({"room": NEWS, "epoch": "x", "offset": offset})
+    assert positions.of(NEWS) == {"epoch": "x", "offsets": [13, 15]}
+
+    for offset in range(17, 116):
+        positions.note({"room": NEWS, "epoch": "x", "offset": offset})
+    assert positions.of(NEWS) == {"epoch": "x", "offsets": [15, *range(17, 116)]}  # the latest 100
+    positions.note({"room": NEWS, "epoch": "x", "offset": 7, "gone": True})
+    assert positions.of(NEWS) == {"epoch": "x", "offsets": [7]}
+
+
+@pytest.mark.mode_independent
+def test_a_client_may_note_numbers_in_several_threads(small_switch_interval: None) -> None:
+    positions, count = Positions(), 8
+
+    def note(first: int) -> None:
+        for offset in range(first, 4000, count):
+            positions.note({"room": NEWS, "epoch": "x", "offset": offset})
+
+    positions.note({"room": NEWS, "epoch": "x", "offset": 0})
+    threads = [threading.Thread(target=note, args=[first]) for first in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert positions.of(NEWS) == {"epoch": "x", "offsets": [3999]}
 
 
 def test_missed_is_what_catch_up_returns(workers: LocalCluster) -> None:
