@@ -14,9 +14,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks.scale import HEARTBEAT, Scale
+from benchmarks.scale import HEARTBEAT, LIMITS, Scale
+from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.ids import new_sid
-from flask_rooms.protocol.messages import Frame
+from flask_rooms.protocol.messages import Frame, ListPart, Wanted
+from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.presence import Replica
 
 GRACE, MANY = 5.0, 100_000
@@ -31,7 +33,7 @@ class Presence(Scale):
     """
     A cluster whose workers list who is present.
 
-    What a worker sends depends on its own list alone, so here none applies those of the others.
+    What a worker sends depends on its own list alone, so here none applies the changes of others.
 
     Args:
         workers: How many workers it has.
@@ -41,7 +43,6 @@ class Presence(Scale):
     def __init__(self, workers: int, users: int) -> None:
         self.replicas: dict[str, Replica] = {}
         self.received = 0
-        self._list_numbers: dict[str, int] = {}
         super().__init__(workers)
         names = list(self.nodes)
         for number in range(users):
@@ -52,7 +53,6 @@ class Presence(Scale):
         """Start a worker."""
         name = super().add()
         self.replicas[name] = Replica(GRACE, MANY)
-        self._list_numbers[name] = 0
         return name
 
     def end(self, name: str) -> None:
@@ -64,24 +64,23 @@ class Presence(Scale):
         for operation in self.replicas[name].enter(("/", "room", new_sid(name)), user, DATA, 1.8e9):
             self.nodes[name].submit(operation)
 
-    def run(self, seconds: float) -> None:
-        """Let virtual time pass; who has met another worker sends its list."""
-        end = self.now + seconds
-        while self.now < end:
-            super().run(0.001)
-            for name, node in self.nodes.items():
-                for _, stream_start in node.take_met():
-                    if self._list_numbers[name] < stream_start:
-                        self._list(name)
+    def _pump(self) -> None:
+        for name, node in self.nodes.items():
+            for met in node.take_met():
+                for operation in self.replicas[name].meet(met):
+                    node.submit(operation)
+        super()._pump()
 
-    def _list(self, name: str) -> None:
-        node, replica = self.nodes[name], self.replicas[name]
-        replica.begin_list()
-        self._list_numbers[name] = 0
-        while (part := replica.next_listed()) is not None:
-            number = node.submit(part)
-            replica.has_listed(part)
-            self._list_numbers[name] = self._list_numbers[name] or number
+    def _deliver(self, node: Node, frame: Frame) -> None:
+        for event in node.receive(frame, self.now):
+            if not isinstance(event, Deliver):
+                continue
+            replica, operation = self.replicas[node.name], event.operation
+            if isinstance(operation, Wanted):
+                node.submit(replica.part_for(event.sender, operation, (), LIMITS.frame))
+            elif isinstance(operation, ListPart):
+                for request in replica.receive(event.sender, operation):
+                    node.submit(request)
 
     def _publish(self, frame: Frame) -> None:
         self.received += 1 if frame.to else len(self.nodes)

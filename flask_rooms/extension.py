@@ -540,6 +540,7 @@ class _Build:
             self._internals,
             config.presence_bytes,
             config.presence_members,
+            config.message_bytes,
         )
         self._signals = SignalQueue(app, self._internals, self._tracker)
         self._tells = Tells(handlers, self._signals, self._internals)

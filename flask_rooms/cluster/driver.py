@@ -354,8 +354,8 @@ class Cluster:
         self._count_audience(node)
         if frame is not None and frame.sender == node.name and not frame.to:
             self._heard_itself()
-        for name, stream_start in met:
-            self._worker.on_worker_met(name, stream_start)
+        for name in met:
+            self._worker.on_worker_met(name)
         self._handle(events, node)
         self.dispatcher.release_overdue()
         if deaf:

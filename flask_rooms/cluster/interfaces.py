@@ -59,8 +59,8 @@ class LocalWorker(Protocol):
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""
 
-    def on_worker_met(self, worker: str, stream_start: int) -> None:
-        """Note that another worker was met, to which own operations go from *stream_start* on."""
+    def on_worker_met(self, worker: str) -> None:
+        """Note that another worker was met."""
 
     def on_worker_left(self, worker: WorkerInfo, said_goodbye: bool) -> None:
         """Release what waits for another worker, which has left or counts as dead."""

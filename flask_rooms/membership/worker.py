@@ -14,13 +14,10 @@ from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.membership.timers import Timers
 from flask_rooms.protocol.messages import (
-    Absent,
-    Announced,
+    PRESENCE,
     Ask,
     Change,
-    Listed,
     Operation,
-    Present,
     Query,
     Room,
     Tell,
@@ -56,8 +53,8 @@ class Presence(Protocol):
     def on_operation(self, operation: Any, sender: str) -> None:
         """Take in what another worker lists."""
 
-    def on_worker_met(self, worker: str, stream_start: int) -> None:
-        """Let a worker that is met have the list of this one."""
+    def on_worker_met(self, worker: str) -> None:
+        """Ask a worker that is met for its list."""
 
     def on_worker_left(self, worker: str, said_goodbye: bool) -> None:
         """Forget the list of a worker that has ended."""
@@ -246,7 +243,7 @@ class LocalWorker:
 
     def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
         """Take in what another worker sends or lists; answers go to *outbox*."""
-        if isinstance(operation, Present | Absent | Listed | Announced):
+        if isinstance(operation, PRESENCE):
             self._presence.on_operation(operation, sender)
         else:
             self._events.on_operation(operation, sender, outbox)
@@ -279,9 +276,9 @@ class LocalWorker:
         address, client = self._connections.origin_of(socket.eio_sid)
         return [user, socket.since, address, client, socket.data, *rooms]
 
-    def on_worker_met(self, worker: str, stream_start: int) -> None:
-        """Let another worker know who is present here."""
-        self._presence.on_worker_met(worker, stream_start)
+    def on_worker_met(self, worker: str) -> None:
+        """Ask another worker who is present there."""
+        self._presence.on_worker_met(worker)
 
     def on_serving(self) -> None:
         """Note that this worker begins to serve clients."""

@@ -26,16 +26,17 @@ from flask_rooms.membership.rules import Rules
 from flask_rooms.presence.feed import Event, Feed, parse
 from flask_rooms.protocol.announcements import Announcement, Announcements
 from flask_rooms.protocol.leading import LEADS, WAITS, next_role
+from flask_rooms.protocol.lists import Key
 from flask_rooms.protocol.messages import (
     Announced,
-    Listed,
     Operation,
     Presence,
     Present,
     Room,
     User,
+    Wanted,
 )
-from flask_rooms.protocol.presence import Key, Replica
+from flask_rooms.protocol.presence import Replica
 from flask_rooms.results import Answer, Person
 from flask_rooms.signals import user_joined, user_left
 
@@ -95,6 +96,7 @@ class Tracker:
         tasks: Waits in the background.
         data_bytes: How many bytes the data of one member may have.
         limit: How many members this worker may list.
+        message_bytes: How long a part of its list for another worker may be.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Tracker:
         tasks: Tasks,
         data_bytes: int,
         limit: int,
+        message_bytes: int,
     ) -> None:
         self._app = app
         self._rules = rules
@@ -115,6 +118,7 @@ class Tracker:
         self._tasks = tasks
         self._data_bytes = data_bytes
         self._limit = limit
+        self._message_bytes = message_bytes
         self._serials = itertools.count(1)
         self._clear()
 
@@ -124,15 +128,12 @@ class Tracker:
         self._steps: deque[_Step] = deque()
         self._memberships: dict[Key, int] = {}  # written under the lock of the registry
         self._is_watching = False
-        self._list_number = 0  # where the latest whole list is in the stream of this worker
-        self._marks: deque[Announced] = deque()  # what was announced, for workers that are met
         self._has_announced = False
         self._is_choosing = False  # whether no worker leads, as far as is known
         self._life = 0  # how often this worker has started over
         self._serves = False
         self._has_submitted = False  # since the last flush
-        self._owes_list = False  # whether something could not be sent, so that a list has to follow
-        self._introduced: set[str] = set()  # workers that have had a list of this one
+        self._owes_bound = False  # whether something could not be sent, which the others may miss
 
     def connect(self, cluster: Cluster, feed: Feed, call: InContext, signals: SignalQueue) -> None:
         """
@@ -308,35 +309,25 @@ class Tracker:
         self._carry_out(partial(self._receive, operation, sender))
 
     def _receive(self, operation: Presence, sender: str) -> list[Operation]:
+        if isinstance(operation, Wanted):
+            marks = self._announcements.marks()
+            return [self._replica.part_for(sender, operation, marks, self._message_bytes)]
         if isinstance(operation, Announced):
             self._announcements.receive(operation)
             return []
-        self._replica.receive(sender, operation)
-        if isinstance(operation, Listed) and sender not in self._introduced:
-            # A worker without rules answers one with rules, which awaits the lists of all.
-            self._introduced.add(sender)
-            self._begin_list()
-        return []
+        requests = self._replica.receive(sender, operation)
+        self._announcements.receive_listed(self._replica.take_marks(sender))
+        return requests
 
-    def on_worker_met(self, worker: str, stream_start: int) -> None:
-        """Let a worker that is met have the list of this one."""
-        if self._rules.are_empty and not self._replica.size:
-            return
-
-        def meet() -> list[Operation]:
-            self._replica.meet(worker)
-            self._introduced.add(worker)
-            if self._list_number < stream_start:  # else it gets the list that was sent for others
-                self._begin_list()
-            return []
-
-        self._carry_out(meet)
+    def on_worker_met(self, worker: str) -> None:
+        """Ask a worker that is met for its list."""
+        if not self._rules.are_empty:
+            self._carry_out(partial(self._replica.meet, worker))
 
     def on_worker_left(self, worker: str, said_goodbye: bool) -> None:
         """Forget the list of a worker that has ended."""
 
         def lose() -> list[Operation]:
-            self._introduced.discard(worker)
             self._replica.lose(worker, time.monotonic(), said_goodbye=said_goodbye)
             return []
 
@@ -352,8 +343,7 @@ class Tracker:
             self._replica.restart()
             self._announcements.restart()
             self._life += 1
-            self._list_number, self._owes_list = 0, False
-            self._introduced.clear()
+            self._owes_bound = False
             self._feed.touch(self._replica.take_touched())
 
     def reset_after_fork(self) -> None:
@@ -422,32 +412,8 @@ class Tracker:
             for operation in operations:
                 self._cluster.sender.submit(operation)
                 self._has_submitted = True
-        except RoomsError:  # the outbox is full: the others notice the gap, and await a list
-            self._owes_list = True
-
-    def _begin_list(self) -> None:
-        self._replica.begin_list()
-        self._marks = deque(self._announcements.marks())
-        self._list_number, self._owes_list = 0, False
-        self._send_list()
-
-    def _send_list(self) -> None:
-        """Send what is left of a list, as far as the outbox has room for it."""
-        while (part := self._next_part()) is not None:
-            try:
-                number = self._cluster.sender.submit(part)
-            except RoomsError:
-                return
-            self._has_submitted = True
-            self._list_number = self._list_number or number
-            if self._marks:
-                self._marks.popleft()
-            else:
-                self._replica.has_listed(part)
-
-    def _next_part(self) -> Operation | None:
-        """Return what comes next: who has the list knows what was announced."""
-        return self._marks[0] if self._marks else self._replica.next_listed()
+        except RoomsError:  # the outbox is full: the others notice the gap, and ask for the list
+            self._owes_bound = True
 
     def _tell(self) -> None:
         """Send the clients what is due, one thread at a time, so that it stays in order."""
@@ -478,9 +444,8 @@ class Tracker:
 
     @property
     def _is_waiting(self) -> bool:
-        is_listing = self._owes_list or self._next_part() is not None
         is_announcing = self._is_choosing or self._announcements.is_waiting
-        return is_listing or is_announcing or self._replica.wakes_at < float("inf")
+        return self._owes_bound or is_announcing or self._replica.wakes_at < float("inf")
 
     def _watch(self) -> None:
         while True:
@@ -493,11 +458,9 @@ class Tracker:
             self._carry_out(self._pass_time)
 
     def _pass_time(self) -> list[Operation]:
-        if self._owes_list:
-            self._begin_list()
-        else:
-            self._send_list()
-        return self._replica.tick(time.monotonic())
+        owed = [self._replica.bound()] if self._owes_bound else []
+        self._owes_bound = False
+        return owed + self._replica.tick(time.monotonic())
 
 
 def _about(announcement: Announcement) -> dict[str, Any]:

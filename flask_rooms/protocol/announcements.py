@@ -106,18 +106,25 @@ class Announcements:
 
     def receive(self, mark: Announced) -> None:
         """Note what was announced."""
-        person: Person = mark.sid if mark.user is None else User(mark.user)
-        someone = (mark.namespace, mark.room), person
+        someone = _someone(mark)
         if mark.joined:
             self._marked[someone] = mark.number
             self._missed.pop(someone, None)
             return
-        self._marked.pop(someone, None)
+        if self._marked.get(someone, 0) <= mark.number:
+            self._marked.pop(someone, None)
         # What has ended here may be about to reach this worker; a later visit was not announced.
         _remember(self._ended, someone, max(mark.number, self._ended.get(someone, 0)))
         number = self._begun(someone)
         if number is not None and number > mark.number and self._told is None:
             _remember(self._missed, someone, number)
+
+    def receive_listed(self, marks: Iterable[Announced]) -> None:
+        """Note what was announced before a list was sent; what was learned since counts."""
+        for mark in marks:
+            someone = _someone(mark)
+            if mark.number > self._ended.get(someone, 0):
+                self.receive(mark)
 
     def marks(self) -> list[Announced]:
         """Return what a leader tells a worker that it has met: who is announced."""
@@ -153,6 +160,11 @@ class Announcements:
     def _begun(self, someone: Someone) -> int | None:
         sockets = self._replica.sockets(*someone)
         return min((round(one.since * 1_000_000) for one in sockets), default=None)
+
+
+def _someone(mark: Announced) -> Someone:
+    person: Person = mark.sid if mark.user is None else User(mark.user)
+    return (mark.namespace, mark.room), person
 
 
 def _remember(memory: dict[Someone, int], someone: Someone, number: int) -> None:

@@ -32,6 +32,7 @@ from flask_rooms.protocol.messages import (
     Goodbye,
     Heartbeat,
     Listed,
+    ListPart,
     Operation,
     Options,
     Present,
@@ -39,6 +40,7 @@ from flask_rooms.protocol.messages import (
     Reply,
     Tell,
     User,
+    Wanted,
 )
 from flask_rooms.protocol.signing import BadSignature, Signer
 
@@ -185,8 +187,10 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
     Tell: (13, (_text, _packet)),
     Present: (20, (_number, _text, _room, _text, _optional(_text), _seconds, _text)),
     Absent: (21, (_number, _text, _room, _text)),
-    Listed: (22, (_number, _exactly(bool), _exactly(bool), _number)),
     Announced: (23, (_text, _room, _optional(_text), _text, _exactly(bool), _number)),
+    Listed: (24, (_number, _number)),
+    Wanted: (25, (_text, _number, _number)),
+    ListPart: (26, (_text, _number, _number, _operations, _exactly(bool), _number)),
 }
 #: The same for those that have more fields, which a worker that does not know them must not apply
 #: without.

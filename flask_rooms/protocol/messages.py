@@ -239,8 +239,7 @@ class Present(NamedTuple):
     A socket of the sender is in a room whose presence is tracked, or its data have changed.
 
     Args:
-        version: The number of this change of the sender's list; one that is repeated as part of
-            the whole list has the number of the latest change.
+        version: The number of this change of the sender's list.
         namespace: The namespace of the socket.
         room: The room.
         sid: The socket.
@@ -268,20 +267,47 @@ class Absent(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """
-    Where the whole list of the sender begins or ends, for workers that it has met.
-
-    Args:
-        version: The number of its latest change.
-        begins: Whether what is listed before this does not count.
-        ends: Whether the list is whole.
-        role: What the sender is, of those in `leading`.
-    """
+    """What the sender is, of the roles in `leading`; *version* numbers it as in Present."""
 
     version: int
-    begins: bool
+    role: int
+
+
+class Wanted(NamedTuple):
+    """
+    The sender wants the list of *worker*.
+
+    Args:
+        worker: Whose list.
+        version: The number of the latest change in the parts that it has.
+        first: How many entries it has of them; 0 for a new list.
+    """
+
+    worker: str
+    version: int
+    first: int
+
+
+class ListPart(NamedTuple):
+    """
+    Part of the sender's list, for *worker*, which wants it.
+
+    Args:
+        worker: The worker that has asked.
+        version: The number of the latest change in the list.
+        first: The number of the first entry here.
+        entries: What the sender has announced, and its members: Announced and Present, each
+            encoded by encode_operation().
+        ends: Whether these are the last ones.
+        role: As in Listed.
+    """
+
+    worker: str
+    version: int
+    first: int
+    entries: tuple[bytes, ...]
     ends: bool
-    role: int = 0
+    role: int
 
 
 class Announced(NamedTuple):
@@ -309,11 +335,12 @@ class Goodbye(NamedTuple):
     """The sender leaves the cluster in good order, and its sockets are gone."""
 
 
-Answer: TypeAlias = "Done | Reply | Acknowledged | Answered"
-#: The kinds of operations that go to the one worker that has asked.
-ANSWERS = (Done, Reply, Acknowledged, Answered)
+Answer: TypeAlias = "Done | Reply | Acknowledged | Answered | Wanted | ListPart"
+#: The kinds of operations that go to one worker: what it has asked for, or what asks it for a list.
+ANSWERS = (Done, Reply, Acknowledged, Answered, Wanted, ListPart)
 #: What keeps the lists of who is present.
-Presence: TypeAlias = "Present | Absent | Listed | Announced"
+Presence: TypeAlias = "Present | Absent | Listed | Announced | Wanted | ListPart"
+PRESENCE = (Present, Absent, Listed, Announced, Wanted, ListPart)
 Operation: TypeAlias = "Change | Query | Emit | Ask | Tell | Goodbye | Answer | Presence"
 
 

@@ -36,6 +36,7 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Heartbeat,
+    ListPart,
     Operation,
     Query,
     Tell,
@@ -45,7 +46,8 @@ from flask_rooms.protocol.reception import Reception
 from flask_rooms.protocol.resolution import Resolution
 from flask_rooms.protocol.stream import Limits
 
-#: By how many bytes a Done may exceed the longest Change, whose socket IDs it repeats.
+#: By how many bytes a Done may exceed the longest Change, whose socket IDs it repeats, and a part
+#: of a list the longest member.
 DONE_ALLOWANCE = 64
 
 
@@ -179,7 +181,7 @@ class Node:
         """
         data = encode_operation(operation)
         if isinstance(operation, ANSWERS):
-            allowance = DONE_ALLOWANCE if isinstance(operation, Done) else 0
+            allowance = DONE_ALLOWANCE if isinstance(operation, Done | ListPart) else 0
             self._delivery.answer(operation.worker, data, allowance)
             return 0
         bounded = bounded and not isinstance(operation, Goodbye)
@@ -247,12 +249,8 @@ class Node:
         """Process a frame of any worker, this one included; return what follows from it."""
         return self._reception.receive(frame, now)
 
-    def take_met(self) -> list[tuple[str, int]]:
-        """
-        Return the workers that were met since the last call.
-
-        With each of them comes the number of the first own operation that is meant for it.
-        """
+    def take_met(self) -> list[str]:
+        """Return the workers that were met since the last call."""
         return self._reception.take_met()
 
     def note_audience(self, count: int | None, now: float) -> None:

@@ -2,8 +2,8 @@
 Who is present in the rooms that are tracked: a list of each worker, and the union of them all.
 
 Each worker is the only author of its own list, and sends what changes in its ordered stream. The
-changes are numbered, so a worker that lacks one knows it, and waits for the whole list. There is
-no store: with a worker its list goes, too.
+changes are numbered, so a worker that lacks one knows it, and asks for the whole list, as it does
+when it has met that worker (see `lists`). There is no store: with a worker its list goes, too.
 
 A *place* is a room in a namespace. A *person* is a user, or a socket without a user. What happens
 to a person is collected in `take_touched()`, for those who tell clients and the application.
@@ -11,38 +11,26 @@ to a person is collected in `take_touched()`, for those who tell clients and the
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.leading import NONE, WAITS
-from flask_rooms.protocol.messages import Absent, Listed, Operation, Present, Room, User
+from flask_rooms.protocol.leading import FOLLOWS, LEADS, NONE, WAITS
+from flask_rooms.protocol.lists import Key, Listing, RemoteList, key_of
+from flask_rooms.protocol.messages import (
+    Absent,
+    Announced,
+    Listed,
+    ListPart,
+    Operation,
+    Present,
+    Room,
+    User,
+    Wanted,
+)
 
 Place: TypeAlias = "tuple[str, Room]"
 #: A user, or the ID of a socket that has none.
 Person: TypeAlias = "User | str"
-#: Namespace, room and socket ID.
-Key: TypeAlias = "tuple[str, Room, str]"
-
-
-@dataclass
-class _List:
-    """
-    What another worker has listed.
-
-    Args:
-        version: The number of the latest change; None until the whole list is here.
-        role: What its worker is, of those in `leading`.
-        members: What it has listed.
-        arriving: The same of the list that is on its way.
-    """
-
-    version: int | None = None
-    role: int = NONE
-    members: dict[Key, Present] = field(default_factory=dict)
-    arriving: dict[Key, Present] = field(default_factory=dict)
 
 
 class Replica:
@@ -68,11 +56,10 @@ class Replica:
     def _forget(self) -> None:
         self._version = 0
         self._own: dict[Key, Present] = {}
-        self._lists: dict[str, _List] = {}
+        self._lists: dict[str, RemoteList] = {}
+        self._listings: dict[str, Listing] = {}  # of this worker, for those that ask for the rest
         self._orphans: dict[Key, Present] = {}  # listed by a worker that has said goodbye
         self._lingering: dict[Key, float] = {}  # own members and orphans -> when they go
-        self._unlisted: deque[Key] | None = None  # what is left of a list that is being sent
-        self._list_begins = False
 
     def restart(self) -> None:
         """Forget everything: this worker has a new name, and no sockets."""
@@ -104,8 +91,13 @@ class Replica:
         return {name: one.role for name, one in self._lists.items()}
 
     def bound(self) -> Operation:
-        """Return what tells the other workers what this one is, and nothing else."""
-        return Listed(self._version, False, False, self.role)
+        """
+        Return what tells the other workers what this one is.
+
+        Its number tells them, too, whether they have missed something before it.
+        """
+        self._version += 1
+        return Listed(self._version, self.role)
 
     def missing(self, workers: Iterable[str]) -> frozenset[str]:
         """Return those of *workers* whose list is not here."""
@@ -119,7 +111,8 @@ class Replica:
     @property
     def wakes_at(self) -> float:
         """When tick() has something to do; infinity if nothing is due."""
-        return min(self._lingering.values(), default=float("inf"))
+        missing = (one.due for one in self._lists.values() if one.version is None)
+        return min([*self._lingering.values(), *missing], default=float("inf"))
 
     @property
     def size(self) -> int:
@@ -176,38 +169,36 @@ class Replica:
         return [self._withdraw(key)]
 
     def tick(self, now: float) -> list[Operation]:
-        """Let time pass: those go that were not back in time."""
-        due = [key for key, when in self._lingering.items() if when <= now]
-        return self._drop(due)
+        """Let time pass: those go that were not back in time, and lists are asked for again."""
+        operations = self._drop([key for key, when in self._lingering.items() if when <= now])
+        for one in self._lists.values():
+            one.ask_again(now)
+            operations += one.take_request()
+        return operations
 
-    def begin_list(self) -> None:
-        """Begin to list everything, for workers that have been met: next_listed() returns it."""
-        self._unlisted, self._list_begins = deque(self._own), True
-
-    def next_listed(self) -> Operation | None:
+    def part_for(
+        self, worker: str, wanted: Wanted, marks: Iterable[Announced], space: int
+    ) -> ListPart:
         """
-        Return the next part of the whole list; None if nothing is to be listed.
+        Return the part of the whole list that another worker has asked for.
 
-        It may take its time: what changes meanwhile is sent between the parts.
+        What changes until it has asked for all parts is not in them: it has that by the stream.
+
+        Args:
+            worker: The worker that has asked.
+            wanted: From where on.
+            marks: What this worker has announced, if it leads: who has the list knows that.
+            space: As in `Listing.part`.
         """
-        if self._unlisted is None:
-            return None
-        if self._list_begins:
-            return Listed(self._version, True, not self._unlisted, self.role)
-        while self._unlisted and self._unlisted[0] not in self._own:
-            self._unlisted.popleft()
-        if self._unlisted:
-            return self._own[self._unlisted[0]]._replace(version=self._version)
-        return Listed(self._version, False, True, self.role)
-
-    def has_listed(self, part: Operation) -> None:
-        """Go on to the part after this one, which is in the outbox."""
-        if isinstance(part, Present) and self._unlisted:
-            self._unlisted.popleft()
-        elif isinstance(part, Listed):
-            self._list_begins = False
-            if part.ends:
-                self._unlisted = None
+        listing, first = self._listings.get(worker), wanted.first
+        if listing is None or first == 0 or listing.version != wanted.version:
+            listing = Listing(self._version, self.role, (*marks, *self._own.values()))
+            first = 0
+        part = listing.part(worker, first, space)
+        self._listings[worker] = listing
+        if part.ends:
+            del self._listings[worker]
+        return part
 
     def _is_here_besides(self, member: Present) -> bool:
         others = self.sockets(_place(member), person_of(member))
@@ -247,9 +238,11 @@ class Replica:
 
     # -- the lists of other workers -------------------------------------------------------
 
-    def meet(self, worker: str) -> None:
-        """Await the list of another worker."""
-        self._lists.setdefault(worker, _List())
+    def meet(self, worker: str) -> list[Operation]:
+        """Follow the list of another worker; return what asks for it."""
+        theirs = self._lists.setdefault(worker, RemoteList(worker, self._limit))
+        theirs.ask()
+        return theirs.take_request()
 
     def lose(self, worker: str, now: float, *, said_goodbye: bool) -> None:
         """
@@ -258,6 +251,7 @@ class Replica:
         After a goodbye its clients are about to connect elsewhere: their people stay for the
         grace. A worker that counts as dead was silent for longer than that takes.
         """
+        self._listings.pop(worker, None)
         ended = self._lists.pop(worker, None)
         if ended is None:
             return
@@ -268,48 +262,43 @@ class Replica:
                 self._set(self._orphans, member)
                 self._lingering[key] = now + self._grace
 
-    def receive(self, sender: str, operation: Present | Absent | Listed) -> None:
-        """Take in what another worker has sent, in the order of its stream."""
-        theirs = self._lists.setdefault(sender, _List())
-        if isinstance(operation, Listed):
-            self._receive_bound(theirs, operation)
-            return
-        if theirs.version is not None:
-            if operation.version <= theirs.version:
-                return  # it is part of the list for another worker
-            is_next = operation.version == theirs.version + 1
-            theirs.version = operation.version if is_next else None  # the whole list follows
-        if owner_of(operation.sid) != sender:
-            return
-        if theirs.version is None:
-            self._note_arriving(theirs.arriving, operation)
-        elif isinstance(operation, Absent):
-            self._unset(theirs.members, key_of(operation))
-        elif self._has_room(theirs.members, operation):
-            self._set(theirs.members, operation)
-            self._relieve_orphans(operation)
+    def receive(
+        self, sender: str, operation: Present | Absent | Listed | ListPart
+    ) -> list[Operation]:
+        """Take in what another worker has sent; return what asks for what is missing."""
+        theirs = self._lists.get(sender)
+        if theirs is None:
+            return []  # it has ended, and what it has sent was held up here
+        if isinstance(operation, ListPart):
+            members = theirs.receive_part(operation)
+            if members is not None:
+                self._replace(theirs, members)
+        elif theirs.receive_change(operation):
+            self._apply(theirs, operation)
+        if isinstance(operation, Listed) and theirs.role == LEADS and self.role < FOLLOWS:
+            theirs.ask_anew()  # what was announced before came to its followers only
+        return theirs.take_request()
 
-    def _note_arriving(self, arriving: dict[Key, Present], operation: Present | Absent) -> None:
-        key = key_of(operation)
-        if isinstance(operation, Absent):
-            arriving.pop(key, None)
-        elif self._has_room(arriving, operation):
-            arriving[key] = operation
+    def take_marks(self, sender: str) -> list[Announced]:
+        """Return what another worker had announced before it sent its list, once."""
+        theirs = self._lists.get(sender)
+        if theirs is None:
+            return []
+        marks, theirs.marks = theirs.marks, []
+        return marks
 
-    def _has_room(self, members: dict[Key, Present], member: Present) -> bool:
-        return len(members) < self._limit or key_of(member) in members
+    def _apply(self, theirs: RemoteList, change: Present | Absent | Listed) -> None:
+        if isinstance(change, Absent):
+            self._unset(theirs.members, key_of(change))
+        elif isinstance(change, Present) and theirs.may_list(change, theirs.members):
+            self._set(theirs.members, change)
+            self._relieve_orphans(change)
 
-    def _receive_bound(self, theirs: _List, bound: Listed) -> None:
-        theirs.role = bound.role
-        if bound.begins and theirs.version != bound.version:
-            theirs.version, theirs.arriving = None, {}
-        if not bound.ends or theirs.version is not None:
-            return
-        theirs.version = bound.version
-        members, theirs.arriving = theirs.arriving, {}
-        for member in members.values():
-            self._set(theirs.members, member)
-            self._relieve_orphans(member)
+    def _replace(self, theirs: RemoteList, members: dict[Key, Present]) -> None:
+        for key, member in members.items():
+            if theirs.members.get(key) != member:
+                self._set(theirs.members, member)
+                self._relieve_orphans(member)
         for key in theirs.members.keys() - members.keys():
             self._unset(theirs.members, key)
 
@@ -337,11 +326,6 @@ class Replica:
         if not people:
             del self._rooms[place]
         self._touched[place, person] = None
-
-
-def key_of(one: Present | Absent) -> Key:
-    """Return the socket that an operation is about, and where that is."""
-    return one.namespace, one.room, one.sid
 
 
 def person_of(member: Present) -> Person:

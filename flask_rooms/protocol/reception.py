@@ -20,7 +20,9 @@ from flask_rooms.protocol.messages import (
     Frame,
     Goodbye,
     Heartbeat,
+    ListPart,
     Operation,
+    Wanted,
 )
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.resolution import Resolution
@@ -61,7 +63,7 @@ class Reception:
         self._calls = calls
         self._quarantine = quarantine
         self._resolution = resolution
-        self._met: list[tuple[str, int]] = []
+        self._met: list[str] = []
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
         """Process a frame of any worker, this one included; return what follows from it."""
@@ -89,12 +91,8 @@ class Reception:
         events = self._receive_answers(frame, now)
         return events if self._quarantine else events + self._apply(frame, peer, now)
 
-    def take_met(self) -> list[tuple[str, int]]:
-        """
-        Return the workers that were met since the last call.
-
-        With each of them comes the number of the first own operation that is meant for it.
-        """
+    def take_met(self) -> list[str]:
+        """Return the workers that were met since the last call."""
         met, self._met = self._met, []
         return met
 
@@ -142,7 +140,7 @@ class Reception:
         echoed_before = delivery.first_unechoed if is_hello else 0
         start = self._calls.on_peer(name, start, echoed_before, delivery.stream.oldest)
         delivery.add(name, start)
-        self._met.append((name, start))
+        self._met.append(name)
         delivery.introduce(name)
         return self._membership.add(name, now - beat.age, self._clock.beat)
 
@@ -276,7 +274,7 @@ class Reception:
     def _receive_answer(self, sender: str, answer: Answer, now: float) -> list[Event]:
         if answer.worker != self.name:
             return []
-        if isinstance(answer, Acknowledged | Answered):
+        if isinstance(answer, Acknowledged | Answered | Wanted | ListPart):
             return [Deliver(sender, 0, answer)]
         awaited = self._calls.on_answer(sender, answer)
         return self._resolution.resolve([answer.number], now) if awaited else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flask_rooms.protocol.announcements import Announcement, Announcements, Someone
 from flask_rooms.protocol.events import Deliver, Event, PeerLeft
@@ -14,9 +14,11 @@ from flask_rooms.protocol.messages import (
     Announced,
     Change,
     Listed,
+    ListPart,
     Operation,
     Present,
     User,
+    Wanted,
 )
 from flask_rooms.protocol.presence import Person, Replica
 from flask_rooms.protocol.stream import Limits
@@ -32,9 +34,11 @@ RETRY = 1.0
 MARKED = 0.01
 #: How many members a list may have.
 MANY = 1000
-#: The bounds of a tight worker: its outbox refuses parts of a list. Its log holds a whole one, as a
-#: worker that is still missing a part when the log does not rightly starts over.
+#: The bounds of a tight worker: its outbox refuses changes of its list. Its log holds many of them,
+#: as a worker that is still missing one when the log does not rightly starts over.
 TIGHT = Limits(outbox=600, log=4096, frame=200)
+#: The bytes of a part of a list: two or three members.
+PART_BYTES = 150
 
 People = dict[Person, frozenset[str]]
 MakeReplica = Callable[[], Replica]
@@ -55,20 +59,14 @@ class Lists:
     Args:
         replica: The real lists.
         announcements: What was announced of them.
-        number: Where its latest whole list is in its stream.
         owes: Whether the outbox has refused something.
         wakes_at: When it looks at the clock.
-        marks: What is left to be told of what was announced.
-        introduced: The workers that have had its list.
     """
 
     replica: Replica
     announcements: Announcements
-    number: int = 0
     owes: bool = False
     wakes_at: float = float("inf")
-    marks: list[Announced] = field(default_factory=list)
-    introduced: set[str] = field(default_factory=set)
 
 
 class PresenceWorld(World):
@@ -166,16 +164,11 @@ class PresenceWorld(World):
         self._lists.pop(worker.host, None)
 
     def _handle(self, worker: Worker, events: list[Event]) -> None:
-        for name, stream_start in worker.node.take_met():
-            lists = self.lists(worker)
-            lists.replica.meet(name)
-            lists.introduced.add(name)
-            if lists.number < stream_start:
-                self._begin_list(worker)
+        for name in worker.node.take_met():
+            self._send(worker, self.lists(worker).replica.meet(name))
         for event in events:
-            lists, replica = self.lists(worker), self.lists(worker).replica
             if isinstance(event, PeerLeft):
-                lists.introduced.discard(event.worker)
+                replica = self.lists(worker).replica
                 now = self._clock(worker)
                 replica.lose(event.worker, now, said_goodbye=event.said_goodbye)
                 self._send(worker, [])
@@ -191,15 +184,19 @@ class PresenceWorld(World):
             self.lists(worker).announcements.receive(operation)
             self._send(worker, [])
             return
-        if not isinstance(operation, Present | Absent | Listed):
-            super()._deliver(worker, event)
-            return
         lists = self.lists(worker)
-        lists.replica.receive(event.sender, operation)
-        self._send(worker, [])
-        if isinstance(operation, Listed) and event.sender not in lists.introduced:
-            lists.introduced.add(event.sender)
-            self._begin_list(worker)
+        if isinstance(operation, Wanted):
+            marks = lists.announcements.marks()
+            part = lists.replica.part_for(event.sender, operation, marks, PART_BYTES)
+            self._send(worker, [part])
+        elif isinstance(operation, Present | Absent | Listed | ListPart):
+            requests = lists.replica.receive(event.sender, operation)
+            marks = lists.replica.take_marks(event.sender)
+            self.marked |= {(worker.name, _announcement(mark)) for mark in marks}
+            lists.announcements.receive_listed(marks)
+            self._send(worker, requests)
+        else:
+            super()._deliver(worker, event)
 
     def _send(self, worker: Worker, operations: list[Operation]) -> None:
         lists = self.lists(worker)
@@ -235,31 +232,10 @@ class PresenceWorld(World):
             self._submit(worker, self.lists(worker).announcements.mark(announcement))
             self._flush(worker)
 
-    def _begin_list(self, worker: Worker) -> None:
-        lists = self.lists(worker)
-        lists.replica.begin_list()
-        lists.number, lists.owes = 0, False
-        lists.marks = lists.announcements.marks()
-        self._send_list(worker)
-
-    def _send_list(self, worker: Worker) -> None:
-        lists = self.lists(worker)
-        while (part := _first(lists.marks) or lists.replica.next_listed()) is not None:
-            number = self._submit(worker, part)
-            if number is None:
-                break
-            if lists.marks:
-                del lists.marks[0]
-            else:
-                lists.replica.has_listed(part)
-            lists.number = lists.number or number
-        self._flush(worker)
-        self._watch(worker)
-
     def _watch(self, worker: Worker) -> None:
         lists = self.lists(worker)
         at = lists.replica.wakes_at - worker.skew
-        if lists.owes or lists.marks or lists.replica.next_listed() is not None:
+        if lists.owes:
             at = min(at, self.now + RETRY)
         if at < lists.wakes_at:
             lists.wakes_at = at
@@ -274,11 +250,9 @@ class PresenceWorld(World):
             lists.wakes_at = self.now + RETRY
             self._at(self.now + RETRY, self._look, worker)
             return
-        if lists.owes:
-            self._begin_list(worker)
-        else:
-            self._send_list(worker)
-        self._send(worker, lists.replica.tick(self._clock(worker)))
+        owed = [lists.replica.bound()] if lists.owes else []
+        lists.owes = False
+        self._send(worker, owed + lists.replica.tick(self._clock(worker)))
 
     # -- the promise -------------------------------------------------------------------------
 
@@ -286,10 +260,12 @@ class PresenceWorld(World):
         """The application knows who is present, and was told nothing twice without a reason."""
         told: dict[Someone, Announcement] = {}
         lost: set[Someone] = set()  # of whom the one that leads cannot know what was told
+        unsure: set[Someone] = set()  # of whom something was told of which the others know nothing
         by: dict[Announcement, str] = {}
         known_of = {one for _, one in self.marked}
         for life, one in self.told:
             if one is not None and one not in known_of and not self.lives(life):
+                unsure.add((one.place, one.person))
                 continue  # the others had counted it as dead, or learned nothing of it
             if one is None:
                 is_fresh = not told or self.was_troubled
@@ -304,12 +280,14 @@ class PresenceWorld(World):
                 demand("nobody is announced twice", before != life and self.was_troubled, why)
             elif one.joined:
                 fits = last is None or (not last.joined and last.number < one.number)
+                fits |= someone in unsure
                 demand("a repetition has its number", fits, f"{life} tells {one} after {last}")
             else:
                 fits = one._replace(joined=True) in by
                 demand("only who has joined leaves", fits, f"{life} tells {one} after {last}")
             told[someone] = one
             lost.discard(someone)
+            unsure.discard(someone)
         present = {
             (("/", room), _person(sid))
             for worker in self.workers.values()
@@ -352,10 +330,6 @@ class PresenceWorld(World):
 def _announcement(mark: Announced) -> Announcement:
     person: Person = mark.sid if mark.user is None else User(mark.user)
     return Announcement((mark.namespace, mark.room), person, mark.joined, mark.number)
-
-
-def _first(marks: list[Announced]) -> Announced | None:
-    return marks[0] if marks else None
 
 
 def user_of(sid: str) -> str | None:
