@@ -63,6 +63,7 @@ class Announcements:
         self._told: dict[Someone, int] | None = None  # the same by the leader, before the marks
         self._held: dict[Someone, None] = {}  # to whom something has happened of late
         self._missed: dict[Someone, int] = {}  # visits of which no mark has come
+        self._away: dict[Someone, None] = {}  # who was gone since they were marked, without a mark
         self._ended: dict[Someone, int] = {}  # the latest visit of those who have left lately
 
     @property
@@ -78,8 +79,10 @@ class Announcements:
             return []
         self._told = dict(self._marked)
         missed, self._missed = self._missed, {}
+        away, self._away = self._away, {}
+        ended = [one for someone in away for one in self._end(someone)]
         everyone = dict.fromkeys([*missed, *self._marked, *self._replica.everyone()])
-        return [one for someone in everyone for one in self._overdue(someone, missed)]
+        return ended + [one for someone in everyone for one in self._overdue(someone, missed)]
 
     def note(self, touched: Iterable[Someone], *, is_settled: bool) -> list[Announcement]:
         """
@@ -95,7 +98,9 @@ class Announcements:
             return [one for someone in touched for one in self._due(someone)]
         for someone in touched:
             number = self._number(someone)
-            if number is not None and someone not in self._marked:
+            if number is None and someone in self._marked:
+                self._away[someone] = None
+            elif number is not None and someone not in self._marked:
                 _remember(self._missed, someone, self._missed.get(someone, number))
         return []
 
@@ -108,11 +113,14 @@ class Announcements:
         """Note what was announced."""
         someone = _someone(mark)
         if mark.joined:
+            if mark.number > self._marked.get(someone, 0):
+                self._away.pop(someone, None)
             self._marked[someone] = mark.number
             self._missed.pop(someone, None)
             return
         if self._marked.get(someone, 0) <= mark.number:
             self._marked.pop(someone, None)
+            self._away.pop(someone, None)
         # What has ended here may be about to reach this worker; a later visit was not announced.
         _remember(self._ended, someone, max(mark.number, self._ended.get(someone, 0)))
         number = self._begun(someone)
@@ -147,10 +155,15 @@ class Announcements:
             told[someone] = number
             return [Announcement(*someone, True, number)]
         if number is None and before is not None:
-            del told[someone]
-            _remember(self._ended, someone, before)
-            return [Announcement(*someone, False, before)]
+            return self._end(someone)
         return []
+
+    def _end(self, someone: Someone) -> list[Announcement]:
+        """End a visit that was announced; a person who is present again has begun another one."""
+        assert self._told is not None
+        number = self._told.pop(someone)
+        _remember(self._ended, someone, number)
+        return [Announcement(*someone, False, number)]
 
     def _number(self, someone: Someone) -> int | None:
         """Return the number of a visit that goes on: later than the one before, by any clock."""

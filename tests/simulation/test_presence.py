@@ -36,7 +36,7 @@ from tests.simulation.world import Worker
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 
 #: Those of the random schedules; each mutant is caught by one of them.
-SEEDS = (500_003, 500_004, 500_005, 500_042, 500_043, 500_011, 7)
+SEEDS = (500_003, 500_004, 500_005, 500_042, 500_043, 500_011, 7, 7_400_017)
 #: That of a schedule in which the broker is away while tight workers change their lists.
 TIGHT_SEED = 500_036
 
@@ -193,6 +193,14 @@ class LeftUnmarked(Announcements):
         return [one for one in super().lead(leads) if one.joined]
 
 
+class AwayForgotten(Announcements):
+    """A worker that takes over does not know that someone was gone since the last mark."""
+
+    def lead(self, leads: bool) -> list[Announcement]:
+        self._away.clear()
+        return super().lead(leads)
+
+
 class LedByAll(Announcements):
     """Every worker tells the application."""
 
@@ -209,7 +217,7 @@ def newcomers_lead(name: str, role: int, others: Mapping[str, int], knows_all: b
 
 @pytest.mark.parametrize(
     "mutant",
-    [NotTakenOver, MarksIgnored, LeftUnmarked, LedByAll],
+    [NotTakenOver, MarksIgnored, LeftUnmarked, AwayForgotten, LedByAll],
     ids=lambda mutant: mutant.__name__,
 )
 def test_an_application_that_is_told_in_another_way_is_told_wrongly(
