@@ -444,10 +444,16 @@ def test_a_packet_that_only_servers_send_ends_a_connection_at_once(
 # -- clients that do not read -----------------------------------------------------------------
 
 
-def test_a_client_that_does_not_read_its_refusals_is_hung_up_on(worker: Worker) -> None:
+def test_a_client_that_does_not_read_its_refusals_is_hung_up_on() -> None:
     """They are small, but nothing else bounds how many there are."""
     small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)]
-    with RawClient(worker.url, sockopt=small) as client:
+    # Their limits make it quick.
+    limits = json.dumps({"ROOMS_UNREAD_BYTES": 10**5, "ROOMS_PACKETS_PER_SECOND": 10**5})
+    options = ("tests.support.requests_app", "", "--config", limits)
+    with (
+        cluster("memory://", 1, *options) as (worker,),
+        RawClient(worker.url, sockopt=small) as client,
+    ):
         while client.sid in _sids(worker):
             for _ in range(1000):
                 client.try_to_send('427["get",1]')
