@@ -262,11 +262,15 @@ class PresenceWorld(World):
         lost: set[Someone] = set()  # of whom the one that leads cannot know what was told
         unsure: set[Someone] = set()  # of whom something was told of which the others know nothing
         by: dict[Announcement, str] = {}
+        visits: defaultdict[Someone, set[int]] = defaultdict(set)  # that go on
         known_of = {one for _, one in self.marked}
         for life, one in self.told:
             if one is not None and one not in known_of and not self.lives(life):
+                # The others had counted it as dead, or learned nothing of it.
                 unsure.add((one.place, one.person))
-                continue  # the others had counted it as dead, or learned nothing of it
+                if not one.joined:
+                    visits[one.place, one.person].discard(one.number)
+                continue
             if one is None:
                 is_fresh = not told or self.was_troubled
                 demand("one worker leads", is_fresh, f"{life} leads, too")
@@ -276,17 +280,23 @@ class PresenceWorld(World):
             before, last = by.get(one), None if someone in lost else told.get(someone)
             by[one] = life
             if before is not None:
+                # The application knows it by its number, also if it comes late.
                 why = f"{life} repeats what {before} has told: {one}"
                 demand("nobody is announced twice", before != life and self.was_troubled, why)
-            elif one.joined:
+                continue
+            if someone in lost:
+                visits[someone].clear()  # none can tell the application that those have ended
+                lost.discard(someone)
+            if one.joined:
                 fits = last is None or (not last.joined and last.number < one.number)
                 fits |= someone in unsure
                 demand("a repetition has its number", fits, f"{life} tells {one} after {last}")
+                visits[someone].add(one.number)
             else:
                 fits = one._replace(joined=True) in by
                 demand("only who has joined leaves", fits, f"{life} tells {one} after {last}")
+                visits[someone].discard(one.number)
             told[someone] = one
-            lost.discard(someone)
             unsure.discard(someone)
         present = {
             (("/", room), _person(sid))
@@ -294,7 +304,7 @@ class PresenceWorld(World):
             for sid, rooms in worker.memberships.items()
             for room in rooms - {sid}
         }
-        known = {someone for someone, one in told.items() if one.joined}
+        known = {someone for someone, numbers in visits.items() if numbers}
         demand("no join is missed", not present - known, f"not joined: {present - known}")
         gone = known - present - lost
         demand("no leave is missed", not gone, f"not left: {gone}")
