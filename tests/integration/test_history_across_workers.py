@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
+
+import pytest
 
 from tests.support.brokers import Broker
 from tests.support.documents import blocks
@@ -53,9 +56,15 @@ def speak(worker: Worker, name: str) -> None:
         worker.post("/talks/1", texts=[f"{name} {one}" for one in range(number, number + 5)])
 
 
-def test_pages_that_move_while_others_speak_lose_and_double_nothing(redis_broker: Broker) -> None:
+@pytest.mark.parametrize("broker", ["redis_broker", "amqp_broker"])
+def test_pages_that_move_while_others_speak_lose_and_double_nothing(
+    broker: str, redis_broker: Broker, request: pytest.FixtureRequest
+) -> None:
+    """The history is kept in Redis, whatever the workers tell each other by."""
+    url = request.getfixturevalue(broker).url
+    kept = json.dumps({"ROOMS_HISTORY_URL": redis_broker.url})
     with (
-        cluster(redis_broker.url, 2, "tests.support.history_app") as workers,
+        cluster(url, 2, "tests.support.history_app", "", "--config", kept) as workers,
         Node(require_npm("socket.io-client")) as node,
     ):
         code = {"with_rooms_js": WITH_ROOMS_JS, "plain": PLAIN}

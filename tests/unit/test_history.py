@@ -90,7 +90,7 @@ class Page:
         before = self.had.get(told["room"])
         anew = told.get("gone") or before is None or before["epoch"] != told["epoch"]
         offsets = [] if anew or before is None else before["offsets"]
-        offsets = [*offsets, told["offset"]][-LATEST:]
+        offsets = sorted([*offsets, told["offset"]])[-LATEST:]
         self.had[told["room"]] = {"epoch": told["epoch"], "offsets": offsets}
 
     def go(self) -> None:
