@@ -506,13 +506,17 @@ class Sockets(Queries):
             InvalidSocket: *socket* is not one socket of this worker.
             NotASocketRequest: *socket* is an HTTP request.
             Refused: A guard has refused the socket; it gets nothing.
+            Unconfirmed: A guard has taken too long; it gets nothing.
             BackendUnavailable: The history cannot be reached; the socket is in the room.
         """
         space, sids = socket_ids(socket, namespace)
         if len(sids) != 1:
             raise InvalidSocket("catch_up() is for one socket: call it again for the others.")
         name, sid = room_name(room), sids[0]
-        join = lambda: self.join(sid, name, namespace=space).result(self._confirm_timeout)  # noqa: E731
+
+        def join() -> Outcome:
+            return self.join(sid, name, namespace=space).result()
+
         return self._catching_up.catch_up(space, sid, name, since, join)
 
     def get_id(self, request: OneSocket) -> str:

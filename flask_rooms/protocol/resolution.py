@@ -1,4 +1,4 @@
-"""When a call of this worker ends: all have answered who have to, and nobody was left out."""
+"""When a call ends: every worker has answered that has to, and every live worker is known."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ export interface Repetition<Body = any> extends StandingRequest {
   method: string;
   /** Undefined if the request has failed. */
   response?: RoomsResponse<Body>;
-  /** Why it has failed. */
-  error?: RequestFailed | RequestTimeout;
+  /** Why it has failed; another error is that of the function for the data. */
+  error?: RequestFailed | RequestTimeout | Error;
   /** Whether it will be repeated again. */
   kept: boolean;
 }

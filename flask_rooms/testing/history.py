@@ -49,7 +49,7 @@ class HistoryContract:
     def test_all_workers_number_the_messages_of_a_room_together(
         self, stores: list[HistoryStore], room: str
     ) -> None:
-        """The numbers are 1, 2, 3, whoever appends, and every worker reads all messages."""
+        """The numbers are 1, 2, 3 for whichever worker; every worker reads all messages."""
         here, there = stores
         numbers = [one.append(room, b"%d" % i, _WIDE) for i, one in enumerate([here, there, here])]
 
