@@ -11,7 +11,7 @@ import base64
 import json
 import struct
 import zlib
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,21 +115,20 @@ class RawMessage(amqp.Message):
 class RawRedis:
     """A client of Redis that publishes to the channel of a worker."""
 
-    def __init__(self, broker: Broker, worker: Worker) -> None:
+    def __init__(self, broker: Broker) -> None:
         self._client = redis.Redis.from_url(broker.url)
-        (self._topic,) = self._client.pubsub_channels(f"*.{worker.channel}")
 
-    def attack(self) -> None:
+    def attack(self, worker: Worker) -> None:
         """Publish everything, and the bomb."""
+        (topic,) = self._client.pubsub_channels(f"*.{worker.channel}")
         for payload in PAYLOADS.values():
-            assert self._client.publish(self._topic, payload) == 2
+            assert self._client.publish(topic, payload) == 2
         compressed = {"compression": "application/x-gzip"}
-        self._client.publish(self._topic, envelope(bomb(), headers=compressed))
+        self._client.publish(topic, envelope(bomb(), headers=compressed))
 
     def connections(self) -> set[str]:
-        """Name the connections of the workers at the broker."""
-        own = str(self._client.client_id())
-        return {client["id"] for client in self._client.client_list()} - {own}
+        """Name the connections at the broker, this one included."""
+        return {client["id"] for client in self._client.client_list()}
 
     def close(self) -> None:
         """Disconnect."""
@@ -139,24 +138,24 @@ class RawRedis:
 class RawRabbitMQ:
     """A client of RabbitMQ that publishes to the exchange of a worker."""
 
-    def __init__(self, broker: Broker, worker: Worker) -> None:
+    def __init__(self, broker: Broker) -> None:
         assert isinstance(broker, RabbitMQ)
-        self._broker, self._exchange = broker, worker.channel
+        self._broker = broker
         self._connection = amqp.Connection(f"127.0.0.1:{urlsplit(broker.url).port}")
         self._connection.connect()
         self._channel = self._connection.channel()
 
-    def attack(self) -> None:
+    def attack(self, worker: Worker) -> None:
         """Publish everything with every kind of properties, and the bomb."""
         for properties in PROPERTIES.values():
             for payload in PAYLOADS.values():
-                self._publish(payload, properties)
-        self._publish(bomb(), COMPRESSED)
-        self._channel.exchange_declare(self._exchange, "direct", passive=True)  # all have arrived
+                self._publish(worker, payload, properties)
+        self._publish(worker, bomb(), COMPRESSED)
+        self._channel.exchange_declare(worker.channel, "direct", passive=True)  # all have arrived
 
-    def _publish(self, payload: bytes, properties: bytes) -> None:
+    def _publish(self, worker: Worker, payload: bytes, properties: bytes) -> None:
         message = RawMessage(payload, properties)
-        self._channel.basic_publish(message, exchange=self._exchange, routing_key="")
+        self._channel.basic_publish(message, exchange=worker.channel, routing_key="")
 
     def connections(self) -> set[str]:
         """Name the connections at the broker, this one included."""
@@ -180,15 +179,15 @@ def test_what_is_not_signed_costs_nothing(
     broker: Broker = request.getfixturevalue(f"{kind}_broker")
     if not isinstance(broker, Redis | RabbitMQ):
         pytest.skip("The broker named by the environment has other clients.")
-    with cluster(broker.url, 2) as (worker, speaker), ExitStack() as stack:
+    attacker = attacker_on(broker)
+    others = attacker.connections()  # those of earlier tests may end while this one runs
+    with closing(attacker), cluster(broker.url, 2) as (worker, speaker):
         witness = connect(worker)
-        attacker = attacker_on(broker, worker)
-        stack.callback(attacker.close)
-        connections, memory = attacker.connections(), peak(worker)
-        attacker.attack()
+        connections, memory = attacker.connections() - others, peak(worker)
+        attacker.attack(worker)
         speaker.post("/broadcast", rooms=witness.sid, say=["served", 1])  # comes after the attack
         assert witness.receive() == ["served", 1]
-        assert attacker.connections() == connections
+        assert attacker.connections() - others == connections
         assert peak(worker) - memory < SLACK
 
 
