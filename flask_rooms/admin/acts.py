@@ -9,9 +9,9 @@ from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
+from flask_rooms.api.parts import Parts
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.errors import RoomsError
-from flask_rooms.globals import Parts
 from flask_rooms.results import Outcome
 
 #: Characters of a name in the log.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask_rooms.api.overview import overview
-from flask_rooms.globals import Parts
+from flask_rooms.api.parts import Parts
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.results import WorkerInfo
 

@@ -17,8 +17,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from flask_rooms.api.parts import Parts
 from flask_rooms.cluster.statistics import BOUNDS, OUTCOMES, CallStatistics, Traffic
-from flask_rooms.globals import Parts
 from flask_rooms.protocol.messages import Action
 from flask_rooms.results import Health
 
