@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flask
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
@@ -66,6 +68,10 @@ class SocketsProxy(LocalProxy[Sockets]):
     __origin__ = Sockets
     #: LocalProxy has every special method, and unittest.mock replaces an awaitable by an AsyncMock.
     __await__ = None
+
+    def __getattr__(self, name: str) -> Any:
+        # As LocalProxy does, which takes three functions more for each attribute.
+        return getattr(_current_sockets(), name)
 
     def __dir__(self) -> list[str]:
         return dir(Sockets)

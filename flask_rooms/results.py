@@ -77,6 +77,12 @@ class Part(NamedTuple):
         return Part(self.outcome + other.outcome, self.refused + other.refused, newer)
 
 
+@lru_cache(maxsize=64)
+def part_of(changed: int, unchanged: int) -> Part:
+    """Return the Part of a change without peculiarities; as with outcomes, these are shared."""
+    return Part(Outcome(changed, unchanged))
+
+
 @dataclass(frozen=True)
 class Answer(Generic[T]):
     """

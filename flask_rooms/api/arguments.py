@@ -40,7 +40,13 @@ def socket_ids(sockets: Any, namespace: str | None) -> tuple[str, tuple[str, ...
         InvalidSocket: *sockets* contains anything else, or sockets of several namespaces.
         NotASocketRequest: *sockets* contains an HTTP request.
     """
-    found = [_located(sockets)] if _is_one(sockets) else [_located(one) for one in sockets]
+    if _is_one(sockets):
+        sid, space = _located(sockets)
+        if namespace is None or namespace == space:  # as nearly always
+            return space or namespace_of_call(None), (sid,)
+        found = [(sid, space)]
+    else:
+        found = [_located(one) for one in sockets]
     namespaces = {space for _, space in found if space is not None}
     if namespace is not None:
         namespaces.add(namespace_name(namespace))
@@ -60,7 +66,8 @@ def sockets_or_user(
     if user is None:
         if sockets is NOT_GIVEN:
             raise InvalidSocket("Give a socket, or `user=` for all sockets of a user.")
-        return (*socket_ids(sockets, namespace), None)
+        space, sids = socket_ids(sockets, namespace)
+        return space, sids, None
     if sockets is not NOT_GIVEN:
         raise InvalidSocket("Give either a socket or `user=`, not both.")
     return namespace_of_call(namespace), (), user_id(user)
@@ -158,8 +165,11 @@ def namespace_of_call(namespace: Any) -> str:
     """Return *namespace*, else the one of the current socket request, else "/"."""
     if namespace is not None:
         return namespace_name(namespace)
-    if has_request_context() and getattr(request, "is_socket", False):
-        return str(request.namespace)  # type: ignore[attr-defined]  # set on socket requests
+    if has_request_context():
+        # The request itself: its proxy looks it up for each attribute.
+        current: Any = request._get_current_object()  # type: ignore[attr-defined]  # of the proxy
+        if getattr(current, "is_socket", False):
+            return str(current.namespace)
     return "/"
 
 

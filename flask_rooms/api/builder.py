@@ -104,10 +104,14 @@ class Builder:
         )
         self._signals = SignalQueue(app, self._internals, self._tracker)
         self._tells = Tells(handlers, self._signals, self._internals)
-        self._registry = Registry(self._note, config.rooms_per_socket)
+        self._registry = Registry(self._note, config.rooms_per_socket, self._listens)
         self._acknowledgements = Acknowledgements(self._refusals)
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
         self._context = SocketContext(app, self._registry, self._internals, config)
+
+    def _listens(self) -> bool:
+        """Whether _note() has anything to take in, now."""
+        return self._signals.listens or self._delivery.holds.listens
 
     def _note(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """Take in changes of memberships; called under the lock of the registry."""

@@ -23,7 +23,7 @@ from flask_rooms.api.arguments import (
 from flask_rooms.api.presence import Presence
 from flask_rooms.api.queries import Queries
 from flask_rooms.cluster.driver import Cluster
-from flask_rooms.cluster.tracing import call_span
+from flask_rooms.cluster.tracing import call_span, is_traced
 from flask_rooms.errors import InvalidArgument, InvalidData, InvalidRoom, InvalidSocket
 from flask_rooms.membership.names import event_name, room_name, room_names, type_of, user_id
 from flask_rooms.membership.registry import Registry
@@ -571,12 +571,18 @@ class Sockets(Queries):
         options: Options = NO_OPTIONS,
         call: str = "",
     ) -> Future[Outcome]:
-        callback, by = checked_callback(callback), calling_socket()
-        name = call or f"sockets.{action}"
-        with call_span(name, sockets=len(sids), rooms=len(rooms)) as span:
-            change = Change(action, namespace, sids, rooms, source, by, options, span.context)
-            future = span.follow(self._cluster.calls.change(change))
+        callback = checked_callback(callback)
+        change = Change(action, namespace, sids, rooms, source, calling_socket(), options)
+        if is_traced():
+            future = self._change_in_span(call or f"sockets.{action}", change)
+        else:
+            future = self._cluster.calls.change(change)
         return when_done(future, callback)
+
+    def _change_in_span(self, name: str, change: Change) -> Future[Outcome]:
+        with call_span(name, sockets=len(change.sids), rooms=len(change.rooms)) as span:
+            change = change._replace(trace=span.context)
+            return span.follow(self._cluster.calls.change(change))
 
     def _emit(
         self,

@@ -119,6 +119,8 @@ class Calls:
             InvalidArgument: It does not fit into one message.
             BackendUnavailable: The outbox is full; nothing has changed.
         """
+        if len(change.sids) == 1 and self._is_own(owner_of(change.sids[0])):  # as nearly always
+            return self._change_here(change)
         own, remote, targets = self._split(change)
         if own is not None and remote is None:
             return self._change_here(own)
@@ -194,10 +196,8 @@ class Calls:
         """Return the part of this worker, that of the others, and which of them to ask."""
         if change.source is not None:
             return change, change, None
-        if len(change.sids) == 1:  # as nearly always: nothing has to be split
-            owner = owner_of(change.sids[0])
-            is_own = owner in self.own_names
-            return (change, None, {}) if is_own else (None, change, {owner: change.sids})
+        if len(change.sids) == 1:  # and it is not of this worker
+            return None, change, {owner_of(change.sids[0]): change.sids}
         owners: defaultdict[str, list[str]] = defaultdict(list)
         for sid in change.sids:
             owners[owner_of(sid)].append(sid)
@@ -209,6 +209,10 @@ class Calls:
         rest = tuple(sid for sids in targets.values() for sid in sids)
         here = change._replace(sids=tuple(own)) if own else None
         return here, change._replace(sids=rest), targets
+
+    def _is_own(self, name: str) -> bool:
+        """Whether this worker is called so, or was before it has restarted."""
+        return name == self._shared.node.name or name in self._shared.former_names
 
     @property
     def own_names(self) -> tuple[str, ...]:

@@ -157,7 +157,8 @@ class Cluster:
     @property
     def calls(self) -> Calls:
         """Sends changes and queries; joins the cluster if it has not joined."""
-        self._join()
+        if self._joined_in != os.getpid():  # as _join() asks, for what is called most of all
+            self._start()
         return self._calls
 
     @property

@@ -79,6 +79,11 @@ class _Lookout:
 _lookout = _Lookout()
 
 
+def is_traced() -> bool:
+    """Whether spans are recorded; if not, a call need not ask for its own."""
+    return _lookout.recorder() is not None
+
+
 def call_span(name: str, **sizes: int) -> Span:
     """Return a new span for a call that other workers take part in, with its *sizes*."""
     recorder = _lookout.recorder()

@@ -31,14 +31,14 @@ def room_name(room: Any) -> str:
         raise InvalidRoom("A room's name cannot be empty.")
     if len(room) > ROOM_LENGTH:
         raise InvalidRoom(f"A room's name has at most {ROOM_LENGTH} characters, not {len(room)}.")
-    if not is_text(room):
+    if not (room.isascii() or is_text(room)):
         raise InvalidRoom("A room's name has to be encodable as UTF-8.")
-    return plain(room)
+    return room if type(room) is str else plain(room)
 
 
 def room_names(rooms: Any) -> tuple[str, ...]:
     """Return the names in *rooms*, one or an iterable of them, each once."""
-    if isinstance(rooms, _ONE) or not isinstance(rooms, Iterable):
+    if type(rooms) is str or isinstance(rooms, _ONE) or not isinstance(rooms, Iterable):
         return (room_name(rooms),)
     return tuple(dict.fromkeys(room_name(one) for one in rooms))
 

@@ -216,12 +216,23 @@ class Namespace:
 
     def drop(self, socket: Socket, room: Room) -> MembershipEvent | None:
         """End a membership, but no join that waits for a guard; None when there was none."""
+        edge = self._end(socket, room)
+        return None if edge is None else self._event(socket, room, joined=False, edge=edge)
+
+    def leave_unheard(self, socket: Socket, room: Room) -> bool:
+        """End a membership as leave() does, without an event; return whether there was one."""
+        if self.joining:
+            self._cancel_joins(socket.sid, room)
+        return self._end(socket, room) is not None
+
+    def _end(self, socket: Socket, room: Room) -> bool | None:
+        """End a membership; return whether it was the last one of the room here, None if none."""
         if room not in socket.rooms:
             return None
         del socket.rooms[room]
-        socket.expiring.pop(room, None)
-        edge = self._drop(room, socket.sid)
-        return self._event(socket, room, joined=False, edge=edge)
+        if socket.expiring:
+            socket.expiring.pop(room, None)
+        return self._drop(room, socket.sid)
 
     def leave_all(self, socket: Socket) -> list[MembershipEvent]:
         """End every membership but that in the room of the socket's own ID."""

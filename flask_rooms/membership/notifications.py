@@ -43,6 +43,10 @@ PATIENCE = 1.0
 class Follower(Protocol):
     """Follows the membership changes, too."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether note() has anything to follow."""
+
     def note(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """Note changes, under the lock of the registry; return whether flush() has to follow."""
 
@@ -172,12 +176,15 @@ class SignalQueue:
         self._turn: _Turn | None = None
         self._late: dict[Hashable, deque[_Call]] = {}  # receiver -> what waits for it
 
+    @property
+    def listens(self) -> bool:
+        """Whether add() has anything to do with an event."""
+        return _has_receivers() or (self._follower is not None and self._follower.listens)
+
     def add(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """Queue membership events; return whether flush() has something to do."""
         is_followed = self._follower is not None and self._follower.note(events, origin)
-        if not events or not (
-            joined.receivers or left.receivers or room_created.receivers or room_deleted.receivers
-        ):
+        if not (events and _has_receivers()):
             return is_followed
         for event in events:
             self._announce(event, origin)
@@ -320,3 +327,10 @@ class SignalQueue:
         if kind and kind not in self._warned:
             self._warned.add(kind)
             logger.warning(text, *args)
+
+
+def _has_receivers() -> bool:
+    """Whether a signal about memberships has a receiver, in any application."""
+    return bool(
+        joined.receivers or left.receivers or room_created.receivers or room_deleted.receivers
+    )

@@ -14,6 +14,7 @@ from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.membership.timers import Timers
 from flask_rooms.protocol.messages import (
+    NO_OPTIONS,
     PRESENCE,
     Ask,
     Change,
@@ -22,7 +23,7 @@ from flask_rooms.protocol.messages import (
     Room,
     Tell,
 )
-from flask_rooms.results import Outcome, Part, WorkerInfo, outcome_of
+from flask_rooms.results import Outcome, Part, WorkerInfo, outcome_of, part_of
 
 #: The actions that a guard may have to decide about.
 _GUARDED = ("join", "recheck")
@@ -142,6 +143,10 @@ class LocalWorker:
 
     def change(self, change: Change, name: str) -> Part:
         """Carry out a change for a caller on this worker, called *name*, which waits for it."""
+        if change.action == "leave" and len(change.sids) == 1 and change.options is NO_OPTIONS:
+            part = self.leave_unheard(change.namespace, change.sids[0], change.rooms)
+            if part is not None:
+                return part
         origin = Origin("call", name, change.by)
         if change.action in _GUARDED and self._guarded.concern(change):
             return self.join_or_recheck(change, self._guarded.prepare(change), origin)
@@ -149,6 +154,11 @@ class LocalWorker:
         if listened:
             self._signals.flush()
         return part
+
+    def leave_unheard(self, namespace: str, sid: str, rooms: tuple[Room, ...]) -> Part | None:
+        """Take a socket out of rooms; None if change() is to do it, see Registry.leave_unheard."""
+        left = self._registry.leave_unheard(namespace, sid, rooms)
+        return None if left is None else part_of(left, len(rooms) - left)
 
     def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
         """

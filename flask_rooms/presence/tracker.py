@@ -149,6 +149,11 @@ class Tracker:
 
     # -- memberships of this worker ----------------------------------------------------------
 
+    @property
+    def listens(self) -> bool:
+        """Whether a room may be tracked."""
+        return not self._rules.are_empty
+
     def note(self, events: list[MembershipEvent], origin: Origin) -> bool:
         """
         Note memberships that have begun or ended; called under the lock of the registry.

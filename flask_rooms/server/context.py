@@ -13,4 +13,5 @@ def calling_socket() -> str:
         return ""
     # The request itself: its proxy looks it up for each attribute.
     current: Any = request._get_current_object()  # type: ignore[attr-defined]  # of the proxy
-    return str(vars(current).get("sid", ""))  # it has none over HTTP
+    sid: str = current.__dict__.get("sid", "")  # it has none over HTTP
+    return sid

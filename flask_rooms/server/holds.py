@@ -110,9 +110,14 @@ class Holds:
                 del self._holds[sid]
             return []
 
+    @property
+    def listens(self) -> bool:
+        """Whether note() has anything to follow."""
+        return bool(self._floors or self._holds)
+
     def note(self, events: list[MembershipEvent]) -> None:
         """Follow who has left: after that a socket has not had everything any more."""
-        if not (self._floors or self._holds):
+        if not self.listens:
             return
         with self._lock:
             for event in events:

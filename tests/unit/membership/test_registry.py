@@ -20,6 +20,7 @@ from flask_rooms.protocol.messages import (
     Action,
     Audience,
     Change,
+    Options,
     Query,
     User,
 )
@@ -78,7 +79,8 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry = Registry()
+        self.is_heard = True
+        self.registry = Registry(listens=lambda: self.is_heard)
         self.model: dict[tuple[str, str], set[Any]] = {}
 
     @rule(namespace=namespaces, sid=sids)
@@ -111,6 +113,18 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
         done = change(self.registry, "leave", namespace, sid, room)
 
         self._check(done, namespace, sid, room, lambda own: own - {room})
+
+    @rule(namespace=namespaces, sid=sids, room=rooms)
+    def leave_unheard(self, namespace: str, sid: str, room: str) -> None:
+        assert self.registry.leave_unheard(namespace, sid, (room,)) is None
+        self.is_heard = False
+        left = self.registry.leave_unheard(namespace, sid, (room,))
+        self.is_heard = True
+
+        own = self.model.get((namespace, sid))
+        assert left == (None if own is None else int(room in own))
+        if own is not None:
+            own.discard(room)
 
     @rule(namespace=namespaces, source=rooms | sids.map(user_of))
     def leave_all(self, namespace: str, source: Audience) -> None:
@@ -288,6 +302,22 @@ def test_the_room_of_an_id_is_for_its_socket_alone() -> None:
         MembershipEvent("/", one, None, "red", joined=True, edge=True)
     ]
     assert registry.members("/", [other]) == {other: session_of(other)}
+
+
+def test_a_leave_that_nothing_listens_to_undoes_a_join_that_waits_and_its_end_in_time() -> None:
+    registry = Registry(listens=lambda: False)
+    admit(registry, "/", "a", "session")
+    registry.apply(Change("join", "/", ("a",), ("red",), options=Options(expires=60)))
+    waits = registry.prepare(Change("join", "/", ("a",), ("red", "blue")))
+
+    assert registry.leave_unheard("/", "a", ("red",)) == 1
+
+    done = registry.commit(waits)
+    assert done is not None
+    assert [one.room for one in done.events] == ["blue"]
+    socket = registry.get("/", "a")
+    assert socket is not None
+    assert not socket.expiring
 
 
 def test_a_room_that_is_left_while_all_of_it_leaves_is_counted_once() -> None:
