@@ -291,6 +291,11 @@ class Registry:
                 if attempt.namespace == change.namespace:
                     attempt.missed.append(change)
 
+    def _unremember(self, change: Change) -> None:
+        """Forget a change that was refused, and no other that says the same."""
+        for attempt in self._attempts.values():
+            attempt.missed[:] = [one for one in attempt.missed if one is not change]
+
     def _note(self, here: Namespace, done: Changed, socket: Socket, change: Change) -> None:
         """Do what a change does to a socket besides its memberships."""
         if change.action == "disconnect":
@@ -389,9 +394,7 @@ class Registry:
         """Give up a join that was prepared."""
         with self._lock:
             self._namespace(join.change.namespace).settle(join)
-            for attempt in self._attempts.values():
-                if join.change in attempt.missed:
-                    attempt.missed.remove(join.change)
+            self._unremember(join.change)
 
     def commit(self, join: PendingJoin, origin: Origin = CALL) -> Changed | None:
         """
@@ -409,6 +412,7 @@ class Registry:
             standing = set(here.settle(join))  # there may be thousands
             done.refused = self._crowded(here, join.sids, change.rooms)
             if done.refused:
+                self._unremember(change)
                 return done
             for sid in dict.fromkeys([*change.sids, *join.sids]):
                 socket = here.live_socket(sid)

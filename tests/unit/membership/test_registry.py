@@ -353,6 +353,38 @@ def _steps(function: Callable[[], object]) -> int:
     return steps
 
 
+def test_a_join_that_is_refused_for_its_number_of_rooms_is_not_carried_out_later() -> None:
+    """A call that is refused does nothing: not for the sockets that are connecting, either."""
+    registry = Registry(rooms_per_socket=1)
+    ann = User("ann")
+    admit(registry, "/", "a", session_of("a"), ann)
+    registry.apply(Change("join", "/", ("a",), ("red",)))
+    attempt = registry.begin("/", session_of("b"))
+    assert attempt is not None
+    attempt.user = ann
+
+    join = registry.prepare(Change("join", "/", (), ("blue",), ann))
+    done = registry.commit(join)
+
+    assert done is not None
+    assert done.refused == ["a"]
+    assert registry.admit(attempt, "b") == []
+
+
+def test_of_two_equal_joins_the_one_that_is_refused_is_forgotten() -> None:
+    registry = Registry()
+    ann = User("ann")
+    attempt = registry.begin("/", session_of("a"))
+    assert attempt is not None
+    attempt.user = ann
+
+    registry.commit(registry.prepare(Change("join", "/", (), ("red",), ann)))
+    registry.apply(Change("leave", "/", (), ("red",), ann))
+    registry.rollback(registry.prepare(Change("join", "/", (), ("red",), ann)))
+
+    assert registry.admit(attempt, "a") == []
+
+
 @pytest.mark.parametrize(
     "act",
     [
