@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Flask, session
+from flask import Flask, request, session
 from socketio.exceptions import ConnectionRefusedError as RefusedWithReason
 
 from flask_rooms.membership.guards import ask
@@ -82,9 +83,10 @@ class HookRunner:
         rooms = frozenset(socket.rooms.keys() - {socket.sid})
         try:
             with self._app.request_context(self._environ_of(socket, namespace, handshake)):
+                found = deepcopy(dict(session))
                 for hook in self._hooks.after_disconnect:
                     self._call(hook, reason, rooms)
-                self._save_session()
+                self._save_session(found)
         except BaseException:  # of the application: the store of the sessions may be down
             logger.exception("The session could not be loaded or saved after a disconnect.")
 
@@ -94,11 +96,21 @@ class HookRunner:
         except BaseException:  # of the application, such as SystemExit; the other hooks go on
             logger.exception("An after_disconnect hook has failed.")
 
-    def _save_session(self) -> None:
+    def _save_session(self, found: dict[str, Any]) -> None:
+        """Save what the hooks have changed in a session, given what they have found in it."""
         interface = self._app.session_interface
         current = session._get_current_object()  # type: ignore[attr-defined]  # of the proxy
-        # One that no hook has changed may have ended meanwhile, and would come back: a page often
-        # disconnects because its user logs out.
-        if current.modified and not interface.is_null_session(current):
-            # Only a session that is kept on the server: there is no response for a cookie.
-            interface.save_session(self._app, current, self._app.response_class())
+        if not current.modified or interface.is_null_session(current):
+            return
+        # It may have changed or ended meanwhile: a page often disconnects because its user logs
+        # out. To save it as a whole would bring that user back.
+        latest = interface.open_session(self._app, request)
+        if latest is None or (found and not latest):
+            return
+        for key in found.keys() | current.keys():
+            if key not in current:
+                latest.pop(key, None)
+            elif key not in found or found[key] != current[key]:
+                latest[key] = current[key]
+        # Only a session that is kept on the server: there is no response for a cookie.
+        interface.save_session(self._app, latest, self._app.response_class())

@@ -117,3 +117,39 @@ def test_a_session_that_ends_meanwhile_does_not_come_back(session_worker: Worker
 
     assert seen == ["Ada"]
     assert session_of(other) == {}
+
+
+def test_what_ends_meanwhile_does_not_come_back_with_what_a_hook_writes(
+    session_worker: Worker,
+) -> None:
+    browser = session_worker.app.test_client()
+    browser.put("/session", json={"user": "Ada"})
+    client, other = (session_worker.connect(flask_test_client=browser) for _ in range(2))
+
+    @session_worker.rooms.after_disconnect
+    def gone(reason: str, rooms: frozenset[Any]) -> None:
+        session["last"] = [session["user"], reason]
+        browser.delete("/session")
+
+    client.disconnect()
+
+    assert session_of(other) == {}
+
+
+def test_a_hook_and_a_request_that_write_at_the_same_time_keep_each_others_values(
+    session_worker: Worker,
+) -> None:
+    """A logout may leave the rest of a session, as Flask-Login's does."""
+    browser = session_worker.app.test_client()
+    browser.put("/session", json={"user": "Ada", "tabs": [1], "shape": "round"})
+    client, other = (session_worker.connect(flask_test_client=browser) for _ in range(2))
+
+    @session_worker.rooms.after_disconnect
+    def gone(reason: str, rooms: frozenset[Any]) -> None:
+        session["tabs"].append(2)
+        del session["shape"]
+        browser.put("/session", json={"user": None, "colour": "red"})
+
+    client.disconnect()
+
+    assert session_of(other) == {"user": None, "tabs": [1, 2], "colour": "red"}
