@@ -15,6 +15,7 @@ from flask_rooms.admin.acts import perform
 from flask_rooms.admin.protection import Check, admit, protect
 from flask_rooms.errors import BackendUnavailable, ConfigurationError, RoomsError, Unconfirmed
 from flask_rooms.globals import current_parts
+from flask_rooms.socket_requests.hosts import HostBlueprint
 
 _STATIC = Path(__file__).with_name("static")
 #: Report -> what it may be asked about.
@@ -29,13 +30,14 @@ _REPORTS: dict[Callable[..., Any], tuple[str, ...]] = {
 _BODY = 10_000
 
 
-def blueprint(check: Check | None = None) -> Blueprint:
+def blueprint(check: Check | None = None, *, host: str | None = None) -> Blueprint:
     """
     Return the blueprint of the admin page.
 
     Args:
         check: Called in each request; it returns the name of the operator, for the log of acts,
             or None if the visitor is none. It may also abort or raise.
+        host: On which host it is, where the application is created with `host_matching=True`.
 
     Raises:
         ConfigurationError: *check* is not a function.
@@ -45,7 +47,7 @@ def blueprint(check: Check | None = None) -> Blueprint:
             "The admin page has no default that lets anyone in: give blueprint() a function that "
             "returns the name of the operator who makes the current request, or None."
         )
-    bp = Blueprint("rooms_admin", __name__)
+    bp = HostBlueprint("rooms_admin", __name__, host)
     bp.before_request(partial(admit, check))
     bp.after_request(protect)
     bp.register_error_handler(HTTPException, _refused)

@@ -8,9 +8,10 @@ from flask import Blueprint, Response, abort, jsonify, request
 
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.globals import current_parts
+from flask_rooms.socket_requests.hosts import HostBlueprint
 
 
-def blueprint(*, metrics: bool = True) -> Blueprint:
+def blueprint(*, metrics: bool = True, host: str | None = None) -> Blueprint:
     """
     Return a blueprint with `/health`, `/ready` and `/metrics`, of the worker that is asked.
 
@@ -18,11 +19,12 @@ def blueprint(*, metrics: bool = True) -> Blueprint:
 
     Args:
         metrics: Whether to add `/metrics`, which needs prometheus_client.
+        host: On which host it is, where the application is created with `host_matching=True`.
 
     Raises:
         ConfigurationError: prometheus_client is not installed.
     """
-    bp = Blueprint("rooms_monitoring", __name__)
+    bp = HostBlueprint("rooms_monitoring", __name__, host)
     bp.before_request(_refuse_sockets)
     bp.after_request(_store_nothing)
     bp.add_url_rule("/health", "health", _health)
