@@ -253,6 +253,64 @@ def test_a_child_does_not_hold_the_sockets_of_its_parent() -> None:
     assert " ".join(lines) == "Outcome(changed=0, unchanged=0, unknown=('sid',)) True"
 
 
+def test_what_has_not_ended_in_the_parent_holds_up_nothing_in_a_child() -> None:
+    """Memberships that are to end, receivers of signals, disconnect handlers, who is present."""
+    program = dedent(FORK) + dedent("""
+        from flask_rooms import signals
+
+        backend.may_open.set()
+        parent, done = os.getpid(), threading.Event()
+        told, handling = threading.Event(), threading.Event()
+
+        def hang():
+            if os.getpid() == parent:
+                done.wait(20)
+
+        rooms.user_loader(lambda auth: "user")
+        rooms.presence("green")(lambda user: {})
+
+        @signals.left.connect_via(app)
+        def hear(app, **about):
+            told.set()
+            hang()
+
+        @rooms.socketio.on("disconnect")
+        def handle(*reason):
+            handling.set()
+            hang()
+
+        def connect():
+            client = rooms.socketio.test_client(app)
+            return rooms.socketio.server.manager.sid_from_eio_sid(client.eio_sid, "/")
+
+        member, other = connect(), connect()
+        rooms.sockets.join(member, ["blue", "green"]).result(20)
+        busy = [
+            threading.Thread(target=rooms.sockets.leave, args=(member, "blue")),
+            threading.Thread(target=rooms.sockets.disconnect, args=(other,)),
+        ]
+        for one in busy:
+            one.start()
+        assert told.wait(20) and handling.wait(20)
+        assert rooms.sockets.presence("green").value
+
+        def work():
+            told.clear()
+            rooms.sockets.join(connect(), "red", expires=1.1).result(20)
+            assert told.wait(20)
+            assert not rooms.sockets.presence("green").value
+            return rooms.drain(5)
+
+        rooms.sockets.join(member, "red", expires=1).result(20)
+        print(in_child(work))
+        done.set()
+        for one in busy:
+            one.join()
+    """)
+
+    assert run(program, *QUIET) == ["True"]
+
+
 def test_a_child_that_is_forked_while_a_lock_is_held_is_not_stuck() -> None:
     program = dedent(FORK) + dedent("""
         backend.may_open.set()
