@@ -233,9 +233,10 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         """Disconnect a socket, wherever it is, in place of python-socketio's server."""
         name = namespace or "/"
         socket = self._registry.get(name, sid)
-        if socket is not None:
+        if socket is not None and socket.accepted:
             self._disconnects.disconnect(socket, name)
-        elif isinstance(sid, str) and is_sid(sid) and not ignore_queue:
+        elif isinstance(sid, str) and is_sid(sid) and not (socket is None and ignore_queue):
+            # On another worker, or here and connecting: accept() then ends it.
             self._call("disconnect", name, (sid,))
 
     def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import flask_socketio
 import pytest
 from flask import request
 
@@ -44,6 +45,32 @@ def test_a_connect_handler_that_fails_leaves_no_member(worker: Worker) -> None:
         worker.connect()
 
     assert _members(worker, "red") == _members(worker, None) == []
+
+
+@pytest.mark.parametrize("whose", ["its own", "a caller's", "another worker's"])
+def test_a_socket_that_is_disconnected_while_it_connects_is_disconnected(
+    cluster: LocalCluster, worker: Worker, whose: str
+) -> None:
+    """Flask-SocketIO's call does what ours does, and on each worker the same."""
+    caller = cluster.worker() if whose == "another worker's" else worker
+    reasons: list[Any] = []
+    worker.socketio.on("disconnect")(reasons.append)
+
+    @worker.socketio.on("connect")
+    def connect() -> None:
+        sockets.join(request, "red")
+        if whose == "its own":
+            flask_socketio.disconnect()
+            return
+        sid = sockets.get_id(request)
+        in_thread(lambda: caller.socketio.server.disconnect(sid)).result(PATIENCE)
+        eventually(worker, lambda: _members(worker, "red") == [])
+
+    client = worker.connect()
+
+    eventually(worker, lambda: reasons and not _members(worker, None))
+    assert reasons == ["server disconnect"]
+    assert not client.is_connected()
 
 
 def test_a_disconnect_handler_that_fails_leaves_no_member(worker: Worker) -> None:
