@@ -14,6 +14,7 @@ from flask_rooms.errors import InvalidData
 from flask_rooms.protocol.ids import new_sid
 from flask_rooms.testing import LocalCluster, cluster
 from tests.support.apps import PATIENCE
+from tests.support.polling import PollingClient
 from tests.unit.api.test_arguments import UntouchedWorkers
 from tests.unit.api.test_arguments import network as network
 from tests.unit.test_ask import create_app
@@ -55,6 +56,24 @@ def test_a_socket_is_described_on_every_worker(workers: LocalCluster, holder: in
     assert info.worker == workers[holder].name
     assert info.worker.pid is not None
     assert began <= info.since.timestamp() <= time.time()
+
+
+@pytest.mark.parametrize(
+    ("handshake", "address", "client"),
+    [
+        ({"REMOTE_ADDR": "10.0.0.1", "HTTP_USER_AGENT": "N" * 600}, "10.0.0.1", "N" * 500),
+        ({}, None, None),  # a server that listens on a Unix socket knows no address
+    ],
+)
+def test_a_client_is_described_as_far_as_its_handshake_tells(
+    workers: LocalCluster, handshake: dict[str, str], address: str | None, client: str | None
+) -> None:
+    sid = PollingClient(workers[0].app, environ_base=handshake).connect().sid
+
+    for worker in workers:
+        info = worker.sockets.describe(sid).value
+        assert info is not None
+        assert (info.address, info.client) == (address, client)
 
 
 def test_a_socket_that_no_worker_holds_is_described_by_none(workers: LocalCluster) -> None:

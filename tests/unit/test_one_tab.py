@@ -104,13 +104,17 @@ def test_a_tab_gives_way_to_a_newer_one_that_its_worker_had_not_heard_of(
     stays = there.connect(auth="ann")
     here = make_worker(cluster, keep_newest)
     gone: Queue[tuple[str, str, str]] = Queue()
+    go_on = threading.Event()
+    here.socketio.on("disconnect")(lambda *_: go_on.wait(2 * PATIENCE))
 
     def note(app: Any, *, sid: str, reason: str, by: str, **about: Any) -> None:
         gone.put((sid, reason, by))
 
     with left.connected_to(note, here.app):
         late = here.connect(auth="ann")
+        # The handler need not have returned.
         assert gone.get(timeout=PATIENCE) == (late.sid, "disconnect", late.sid)
+    go_on.set()
     eventually(here, lambda: not late.is_connected())
     assert stays.is_connected()
 
@@ -265,12 +269,21 @@ def test_a_client_may_come_back_if_its_connection_is_closed(tabs: Tabs, holder: 
 
 @pytest.mark.mode_independent
 def test_a_socket_that_is_connecting_may_come_back(cluster: LocalCluster) -> None:
+    """It is closed when its connect handler has returned, so its disconnect handler runs."""
+
     def connect(auth: Any) -> None:
         sockets.disconnect(request, reconnect=True)
+        for _ in range(20):  # enough for what could close it at once
+            other = threading.Event()
+            worker.socketio.start_background_task(other.set)
+            assert other.wait(PATIENCE)
 
     worker = make_worker(cluster, connect)
+    reasons: list[Any] = []
+    worker.socketio.on("disconnect")(reasons.append)
     worker.connect(auth="ann")
 
     # Its connection is closed in the background, before or after it has been told of its socket.
     registry = parts_of(worker.app).registry
     eventually(worker, lambda: not registry.namespaces())
+    assert reasons == [worker.socketio.reason.SERVER_DISCONNECT]

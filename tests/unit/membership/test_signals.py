@@ -190,6 +190,29 @@ def test_the_end_of_a_socket_sends_a_signal_for_each_room(
         assert rooms_at_end.get(timeout=PATIENCE) == {client.sid, "red", "blue"}
 
 
+@pytest.mark.parametrize("end", ["goes", "is disconnected", "is disconnected there", "is expelled"])
+def test_the_signals_of_an_end_wait_for_no_other_call(
+    here: Worker, there: Worker, end: str
+) -> None:
+    """Nor, where a call ends the memberships, for a disconnect handler that does not return."""
+    client, told, go_on = here.connect(), threading.Event(), threading.Event()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+    if end != "goes":
+        here.socketio.on("disconnect")(lambda *_: go_on.wait(2 * PATIENCE))
+
+    with signals.left.connected_to(lambda app, **about: told.set(), here.app):
+        if end == "goes":
+            client.disconnect()
+        elif end == "is expelled":
+            here.cluster.restart("a test says so")
+        else:
+            (here if end == "is disconnected" else there).sockets.disconnect(client.sid)
+        was_told = told.wait(PATIENCE)
+    go_on.set()
+
+    assert was_told
+
+
 def test_flask_socketios_calls_send_signals_too(here: Worker) -> None:
     ear, client, last = Ear(here), here.connect(), here.connect()
 

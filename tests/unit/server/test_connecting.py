@@ -208,6 +208,40 @@ def test_a_client_that_leaves_while_it_is_decided_about_is_not_connected(
     assert len(_members(worker, None, namespace)) == 1
 
 
+def test_nor_is_one_that_hangs_up_while_the_handler_of_another_namespace_runs(
+    worker: Worker,
+) -> None:
+    """That handler keeps its handshake, as if the connection had not ended."""
+    loading, handling = threading.Event(), threading.Event()
+    load_on, handle_on = threading.Event(), threading.Event()
+    connected: list[str] = []
+    worker.socketio.on("connect", namespace="/chat")(lambda: connected.append("/chat"))
+
+    @worker.socketio.on("disconnect")
+    def disconnect(*_: Any) -> None:
+        handling.set()
+        assert handle_on.wait(PATIENCE)
+
+    @worker.rooms.user_loader
+    def load(auth: Any) -> None:
+        if auth == {"waits": True}:
+            loading.set()
+            assert load_on.wait(PATIENCE)
+
+    client = PollingClient(worker.app).connect()
+    connecting = in_thread(lambda: client.send('40/chat,{"waits": true}'))
+    assert loading.wait(PATIENCE)
+    end = parts_of(worker.app).disconnects.on_session_end
+    ending = in_thread(lambda: end(client.eio_sid, "transport close"))
+    assert handling.wait(PATIENCE)
+    load_on.set()
+    connecting.result(PATIENCE)
+
+    assert (connected, _members(worker, None, "/chat")) == ([], [])
+    handle_on.set()
+    ending.result(PATIENCE)
+
+
 def test_nor_is_one_that_leaves_and_is_refused(worker: Worker) -> None:
     """It never was there, so its disconnect handler does not run."""
     gone: list[str] = []

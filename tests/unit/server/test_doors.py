@@ -63,6 +63,23 @@ def test_a_body_for_a_connection_that_has_ended_is_refused(worker: Worker) -> No
 
 
 @pytest.mark.mode_independent
+def test_connections_that_a_client_makes_up_are_warned_of_as_one(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else one client could use up the warnings about all others."""
+    address = {"REMOTE_ADDR": "10.0.0.1"}
+    there_is = PollingClient(worker.app, environ_base=address).eio_sid
+    for eio_sid in ("made up", "and again", there_is):
+        assert Browser(worker.app).post(f"{OPEN}&sid={eio_sid}", data="no").status_code == 400
+
+    text = "has reached the limit malformed_packets"
+    assert [message.partition(text)[0] for message in caplog.messages if text in message] == [
+        "A client ",
+        "A client at '10.0.0.1' ",
+    ]
+
+
+@pytest.mark.mode_independent
 def test_a_server_without_websocket_refuses_one(cluster: LocalCluster) -> None:
     """As uWSGI with threads, where each attempt would leave a traceback."""
     worker = worker_with(cluster, async_mode="threading")
