@@ -125,7 +125,15 @@ class Changes:
             self._deadlines.append((call.at, call))
             if change.source is not None:
                 self._for_all.append(call)
+                self._begin_unheard(call)
         return call
+
+    def _begin_unheard(self, call: Call) -> None:
+        """It may reach the sockets of a worker before that hears itself, and closes them."""
+        for worker in self._world.workers.values():
+            for sid in worker.memberships if worker.unheard else ():
+                if worker.name != call.caller:
+                    self._begin(call, sid, optional=True)
 
     def _begin(self, call: Call, sid: str, *, optional: bool = False) -> None:
         moment = self._world.moment()

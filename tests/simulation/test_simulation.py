@@ -8,7 +8,8 @@ import os
 import pytest
 
 from tests.simulation import mutations
-from tests.simulation.actions import Schedule
+from tests.simulation.actions import Away, Connect, Empty, Schedule, Start, Storm
+from tests.simulation.bus import Weather
 from tests.simulation.cases import CASES
 from tests.simulation.demands import BrokenPromise
 from tests.simulation.generator import LARGE, Size, generate
@@ -71,6 +72,19 @@ def test_a_written_schedule_needs_its_rule(name: str) -> None:
     assert failure(CASES[name], World(0)) is None
     without = mutations.world_without(getattr(mutations, name), 0)
     assert isinstance(failure(CASES[name], without), BrokenPromise)
+
+
+def test_a_change_for_all_may_reach_sockets_of_a_worker_that_was_not_heard() -> None:
+    """w1 has served s0 without the broker, then its hello reaches w0, and the echo is lost."""
+    schedule = [
+        Start(0.0, "w0"),
+        Away(5.1, ("w1",), 1.0),
+        Start(5.1, "w1"),
+        Connect(5.4, "s0", "w1"),
+        Storm(5.45, 4.0, Weather(delay=0.01, loss=0.5)),
+        Empty(5.5, "w0", "r0"),
+    ]
+    play(schedule, World(9))
 
 
 def test_the_shortest_schedule_found_breaks_the_same_promise() -> None:
