@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 import redis
 
-from tests.support.brokers import Broker, Redis
-from tests.support.workers import Connect, cluster
+from tests.support.brokers import Broker, RabbitMQ, Redis
+from tests.support.workers import ROOMS_APP, Connect, cluster
 
 #: Bytes of each message.
 SIZE = 100_000
+
+#: Bytes that RabbitMQ keeps for each worker here, and bytes of each message: small ones, as up to
+#: 200 are on the way besides.
+QUEUE = 500_000
+SMALL = 10_000
+
+#: Several broadcasts would share one message, and all of them reach the client at once.
+ONE_BY_ONE = {"ROOMS_MESSAGE_BYTES": SMALL + 1000, "ROOMS_UNREAD_BYTES": 64 * 2**20}
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def test_what_redis_dropped_is_repaired(
     redis_broker: Broker, impatient: redis.Redis, connect: Connect
 ) -> None:
     """Redis hangs up on a worker that hangs; its sockets then get everything, once and in order."""
-    with cluster(redis_broker.url, 2, "tests.support.rooms_app", "", "--heartbeat", "5") as workers:
+    with cluster(redis_broker.url, 2, ROOMS_APP, "", "--heartbeat", "5") as workers:
         speaker, hanging = workers
         client = connect(hanging)
         (topic,) = impatient.pubsub_channels(f"*.{hanging.channel}")
@@ -47,3 +56,45 @@ def test_what_redis_dropped_is_repaired(
         hanging.resume()
         speaker.post("/broadcast", rooms=client.sid, say=["said", [sent, ""]])
         assert [client.receive()[1][0] for _ in range(sent + 1)] == list(range(sent + 1))
+
+
+@pytest.fixture
+def tight(amqp_broker: Broker) -> Iterator[RabbitMQ]:
+    """A RabbitMQ whose operator has set a lower bound for all queues."""
+    if not isinstance(amqp_broker, RabbitMQ):
+        pytest.skip("The broker named by the environment is not ours to configure.")
+    amqp_broker.control("set_policy", "tight", ".*", f'{{"max-length-bytes": {QUEUE}}}')
+    yield amqp_broker
+    amqp_broker.control("clear_policy", "tight")
+
+
+def test_what_rabbitmq_dropped_is_repaired(tight: RabbitMQ, connect: Connect) -> None:
+    """Its queue for a worker that hangs has a bound; the sockets then get everything, in order."""
+    options = ("--heartbeat", "20", "--config", json.dumps(ONE_BY_ONE))
+    with cluster(tight.url, 2, ROOMS_APP, "", *options) as workers:
+        speaker, hanging = workers
+        client = connect(hanging)
+        sent = 0
+
+        def say(times: int) -> None:
+            nonlocal sent
+            speaker.post("/count", rooms=client.sid, start=sent, times=times, bytes=SMALL)
+            sent += times
+
+        def waiting() -> int:
+            lines = tight.control("list_queues", "name", "message_bytes", "--no-table-headers")
+            queues = [line.split() for line in lines.splitlines()]
+            sizes = [int(size) for name, size in queues if name.startswith(f"{hanging.channel}.")]
+            assert len(sizes) == 2, "RabbitMQ has hung up on it, as it does after half a minute"
+            assert max(sizes) <= QUEUE
+            return max(sizes)
+
+        hanging.pause()
+        say(500)
+        while waiting() < QUEUE // 2:
+            say(100)
+        say(100)  # more than the queue may hold
+        assert waiting() > QUEUE // 2
+        hanging.resume()
+        say(1)
+        assert [client.receive()[1] for _ in range(sent)] == list(range(sent))

@@ -167,10 +167,11 @@ def blast() -> dict[str, Any]:
 
 @bp.post("/count")
 def count() -> dict[str, Any]:
-    """Count up to `times`, aloud, in a room."""
+    """Count `times` from `start` on, aloud, in a room; with so many bytes besides."""
     data = request.get_json()
-    for number in range(data["times"]):
-        sockets.broadcast(data["rooms"], "count", number)
+    start, filling = data.get("start", 0), "x" * data.get("bytes", 0)
+    for number in range(start, start + data["times"]):
+        sockets.broadcast(data["rooms"], "count", (number, filling) if filling else number)
     return {}
 
 
