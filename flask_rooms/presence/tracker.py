@@ -125,6 +125,7 @@ class Tracker:
     def _clear(self) -> None:
         self._lock = threading.Lock()
         self._telling = threading.Lock()
+        self._taking = threading.Lock()
         self._steps: deque[_Step] = deque()
         self._memberships: dict[Key, int] = {}  # written under the lock of the registry
         self._is_watching = False
@@ -181,20 +182,28 @@ class Tracker:
         """Carry on what was noted; called outside any lock, as it asks functions."""
         # What is nested too deeply leaves it to what is around it, which flushes when it is done.
         with contextlib.suppress(RecursionError):
+            while (leave := self._take_step(only_leave=True)) is not None:
+                self._leave(leave)  # here, as it asks no function
             if self._steps:
                 self._tasks.run_apart(self._carry_on)
 
     def _carry_on(self) -> None:
-        while self._steps:
-            try:
-                step = self._steps.popleft()
-            except IndexError:  # another thread was faster
-                return
+        while (step := self._take_step()) is not None:
             if step.serial:
                 self._enter(step)
             else:
-                leave = partial(self._replica.leave, step.key, time.monotonic(), stays=step.stays)
-                self._carry_out(leave)
+                self._leave(step)
+
+    def _take_step(self, *, only_leave: bool = False) -> _Step | None:
+        """Return the next step, if it is of a membership that has ended where only that is for."""
+        with self._taking:
+            if not self._steps or (only_leave and self._steps[0].serial):
+                return None
+            return self._steps.popleft()
+
+    def _leave(self, step: _Step) -> None:
+        leave = partial(self._replica.leave, step.key, time.monotonic(), stays=step.stays)
+        self._carry_out(leave)
 
     def _enter(self, step: _Step) -> None:
         data = self._data_of(step)

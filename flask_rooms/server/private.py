@@ -23,6 +23,7 @@ from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
 from flask_rooms.server import upgrading
 from flask_rooms.server.engine_io import MAX_POLLED_PACKETS
+from flask_rooms.server.kept_threads import KeptThreads
 from flask_rooms.server.output import Measured, Output, ThreadQueue
 from flask_rooms.server.pace import Pauses
 from flask_rooms.server.websocket import WebSocket
@@ -95,6 +96,7 @@ class ServerInternals:
     def __init__(self, unread_bytes: int) -> None:
         self._unread_bytes = unread_bytes
         self._testing = threading.Lock()
+        self._threads = KeptThreads()
         self._slow_calls = 0
         self._reported = float("-inf")
 
@@ -396,14 +398,20 @@ class ServerInternals:
             RuntimeError: No thread can be started.
         """
         # Green threads may inherit the context, and with it the application's request.
-        run = contextvars.Context().run
-        return self.server.start_background_task(run, _run_to_its_end, function, *args)
+        run = partial(contextvars.Context().run, _run_to_its_end, function, *args)
+        if self.server.async_mode != "threading":  # green threads take no time to start
+            return self.server.start_background_task(run)
+        # At its exit the interpreter stops threads at any moment.
+        if threading.main_thread().is_alive() and self._threads.hand_over(run):
+            return None
+        return self.server.start_background_task(self._threads.run, run)
 
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run a function as start() does, or here and now where no thread can be started."""
         try:
             task = self.start(function, *args)
-            self._lacks_threads = False
+            if task is not None:  # else a thread that was kept runs it
+                self._lacks_threads = False
             return task
         except RuntimeError as error:
             # At its exit the interpreter starts no thread, too; of that there is nothing to say.

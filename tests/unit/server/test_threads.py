@@ -14,7 +14,7 @@ import socketio
 from greenlet import GreenletExit
 
 from flask_rooms import Outcome, Refused, signals
-from flask_rooms.server import private
+from flask_rooms.server import kept_threads, private
 from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence, in_thread
 from tests.support.polling import PollingClient
 
@@ -223,9 +223,13 @@ def no_threads() -> Iterator[None]:
 
 @pytest.mark.mode_independent
 def test_without_threads_all_is_done_in_place(
-    here: Worker, there: Worker, caplog: pytest.LogCaptureFixture
+    here: Worker,
+    there: Worker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A socket that nobody tells of its end, or a receiver that is not called, were worse."""
+    monkeypatch.setattr(kept_threads, "MAX_WAITING", 0)
     called: list[str] = []
     there.rooms.guard("team:<name>")(lambda name: name == "red")
     there.socketio.on("disconnect")(lambda reason: called.append(reason))
@@ -255,9 +259,13 @@ def test_without_threads_all_is_done_in_place(
 @pytest.mark.mode_independent
 @errors
 def test_what_fails_in_place_ends_no_thread_that_receives(
-    cluster: LocalCluster, there: Worker, error: type[BaseException]
+    cluster: LocalCluster,
+    there: Worker,
+    error: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Such as a callback for the answer of a client of another worker."""
+    monkeypatch.setattr(kept_threads, "MAX_WAITING", 0)
     here = cluster.worker()
     called: list[str] = []
     client = PollingClient(there.app).connect()
