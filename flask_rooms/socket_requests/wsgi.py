@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from werkzeug.http import parse_options_header
+
 #: How large a response may be, in bytes: it is acknowledged in one piece.
 RESPONSE_BYTES = 16 * 2**20
 
@@ -105,15 +107,16 @@ def acknowledgement(
 
 def _decoded(body: bytes, content_type: str | None) -> Any:
     """Return a body decoded as its media type says: a JSON value, a string, or the bytes."""
-    media_type = (content_type or "text/plain").partition(";")[0].strip().lower()
+    named = content_type or "text/plain"
+    media_type = named.partition(";")[0].strip().lower()
     try:
         if media_type == "application/json" or media_type.endswith("+json"):
             # As json.loads() does, which would make a decoder each time.
             text = body.decode(json.detect_encoding(body), "surrogatepass")
             return _JSON.decode(text) if body else ""
         if media_type.startswith("text/"):
-            return body.decode()
-    except (ValueError, RecursionError):
+            return body.decode(parse_options_header(named)[1].get("charset") or "utf-8")
+    except (ValueError, LookupError, RecursionError):
         pass  # the body is not of its media type, or too deep: send it as bytes
     return body
 

@@ -98,3 +98,24 @@ def test_json_is_read_as_json_loads_reads_it_where_it_is_json(
     response = Response(200, [("Content-Type", media_type)], body)
 
     assert acknowledgement_of(response)["body"] == expected
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "expected"),
+    [
+        ("text/plain", "é".encode(), "é"),
+        ("text/plain; charset=iso-8859-1", "é".encode("latin-1"), "é"),
+        ('Text/CSV; header=present; charset="UTF-16"', "é".encode("utf-16"), "é"),
+        ("text/plain; charset=", "é".encode(), "é"),
+        ("text/plain; charset=utf-8", b"\xff", b"\xff"),
+        ("text/plain; charset=nothing", b"a", b"a"),
+        ("text/plain; charset=hex", b"61", b"61"),  # of Python's, and of no text
+        ("text/plain; charset=a\0b", b"a", b"a"),
+    ],
+)
+def test_text_is_read_in_the_charset_that_it_is_said_to_have(
+    media_type: str, body: bytes, expected: Any
+) -> None:
+    response = Response(200, [("Content-Type", media_type)], body)
+
+    assert acknowledgement_of(response)["body"] == expected
