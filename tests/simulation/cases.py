@@ -73,6 +73,17 @@ CASES: dict[str, Schedule] = {
         *(Stop(9.0, f"w{number}") for number in (2, 3, 4)),
         Replay(15.0, 500, 501),
     ],
+    # w1 is stopped, so w0 waits for w6, whose hello comes after the call has echoed.
+    "PendingCallsLeftOut": [
+        Start(5.0, "w0"),
+        Start(5.0, "w1"),
+        Storm(10.0, 0.12, Weather(delay=0.1, reordering=1.0)),
+        Start(10.0, "w6"),
+        Connect(10.0, "s0", "w6"),
+        Pause(10.13, "w1", 1.0),
+        Cut(10.24, ("w0",), ("w6",), 0.02),
+        Move(10.25, "w0", "join", ("s0",), "r0"),
+    ],
     # w1 sends a heartbeat every eight seconds.
     "OwnIntervalOnly": [Start(0.0, "w0"), Start(0.0, "w1", pace=4.0), Broadcast(20.0, "w0", "r0")],
     # w1 vouches for w0, which is stopped, and leaves; w2 has never heard w0.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flask_rooms.protocol.ids import owner_of
+from flask_rooms.protocol.membership import State
 from flask_rooms.protocol.messages import Change
 from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.simulation.demands import demand
@@ -253,6 +254,9 @@ def check_time(world: World, call: Call | Question) -> None:
 
 def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 0.0) -> None:
     """Check that there was a reason for a call to time out, whose guards take *thinks* seconds."""
+    state_of = world.nodes[caller]._membership.state_of
+    dead = [name for name in outcome.missing if state_of(name) is State.DEAD]
+    demand("the dead are not awaited", not dead, f"{caller} timed out on {dead}")
     noticed = NOTICED * world.slowest
     # No worker can vouch for the others yet.
     all_new = all(world.now - one.born < noticed + CONFIRM for one in world.workers.values())
