@@ -55,7 +55,7 @@ from flask_rooms.server.tells import Handler, Tells
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.handler import SocketRequests, guard_http
 
-logger = logging.getLogger("flask_rooms")
+logger = logging.getLogger("flask_rooms.api")
 
 
 class Builder:
