@@ -231,6 +231,28 @@ def test_a_connection_is_not_read_while_too_many_run(gate: str) -> None:
         assert [client.answer(one) for one in asked] == [gate] * len(asked)
 
 
+def test_a_connection_that_is_not_read_has_not_timed_out(gate: str) -> None:
+    """Its answers to pings are among what is not read."""
+    with (
+        start(ROOMS_WAITING_TIMEOUT=60.0, ping_timeout=1) as (worker,),
+        RawClient(worker.url) as client,
+    ):
+        client.request("put", "/join/all")
+        asked = [client.ask("hold", gate) for _ in range(HANDLERS + 1)]
+        for _ in range(3):
+            clock = open_websocket(worker.url)
+            clock.send("40")
+            while clock.recv() != "2":
+                pass
+            clock.shutdown()  # type: ignore[no-untyped-call]
+            with RawClient(worker.url) as other:  # or python-engineio has nothing to write
+                other.request("post", "/say/all/1/1")
+        with RawClient(worker.url) as other:
+            other.request("post", f"/release/{gate}")
+
+        assert [client.answer(one) for one in asked] == [gate] * len(asked)
+
+
 def test_slots_are_taken_and_given_back() -> None:
     slots, waited = Slots(2), []
 
