@@ -181,6 +181,8 @@ def test_without_rooms_the_page_says_what_is_missing() -> None:
 
 
 def test_the_cluster_is_shown_with_the_numbers_of_each_worker(office: Office) -> None:
+    parts_of(office.there.app).refusals.count("unread_bytes")
+
     shown = office.data("cluster")
 
     assert shown["complete"]
@@ -192,6 +194,8 @@ def test_the_cluster_is_shown_with_the_numbers_of_each_worker(office: Office) ->
     )
     assert shown["totals"]["sockets"] == 2
     assert workers[office.here.name]["calls"] == 2
+    refusals = {name: numbers["refusals"] for name, numbers in workers.items()}
+    assert refusals == {office.here.name: 0, office.there.name: 1}
 
 
 def test_rooms_are_shown_by_size(office: Office) -> None:
