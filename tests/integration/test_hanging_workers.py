@@ -90,10 +90,7 @@ def test_what_rabbitmq_dropped_is_repaired(tight: RabbitMQ, connect: Connect) ->
             return max(sizes)
 
         hanging.pause()
-        say(500)
-        while waiting() < QUEUE // 2:
-            say(100)
-        say(100)  # more than the queue may hold
+        say(1000)  # more than is on the way, in the buffers of the connection, and in the queue
         assert waiting() > QUEUE // 2
         hanging.resume()
         say(1)
