@@ -268,6 +268,7 @@ def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 
         needed = needed if world.can_answer(name) else FORGOTTEN * world.slowest
         # Workers that have reported one which has crashed vouch for no worker for a while.
         calm = world.calm_for(name) if name else min(world.calm_for(""), world.crashed_for() / 2)
+        calm = min(calm, world.decided_for(caller))  # Rule `guarded-joins-keep-order`
         demand(
             "confirmed when all is well",
             calm < needed + thinks,

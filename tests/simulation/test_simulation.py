@@ -8,7 +8,17 @@ import os
 import pytest
 
 from tests.simulation import mutations
-from tests.simulation.actions import Away, Connect, Empty, Schedule, Start, Storm
+from tests.simulation.actions import (
+    Away,
+    Broadcast,
+    Connect,
+    Crash,
+    Empty,
+    Move,
+    Schedule,
+    Start,
+    Storm,
+)
 from tests.simulation.bus import Weather
 from tests.simulation.cases import CASES
 from tests.simulation.demands import BrokenPromise
@@ -85,6 +95,23 @@ def test_a_change_for_all_may_reach_sockets_of_a_worker_that_was_not_heard() -> 
         Empty(5.5, "w0", "r0"),
     ]
     play(schedule, World(9))
+
+
+def test_a_call_may_take_as_long_as_the_guards_of_those_before_it() -> None:
+    """What w2 called for while it was away comes at once, and a broadcast waits for two guards."""
+    schedule = [
+        *(Start(0.0, worker) for worker in ("w0", "w1", "w2")),
+        *(Connect(3.0, client, "w1") for client in ("s2", "s5")),
+        Away(3.427, ("w2",), 15.0),
+        Crash(3.466, "w0"),
+        Move(4.575, "w2", "join", ("s5",), "r2", thinks=0.5),
+        Broadcast(4.814, "w2", "r2"),
+        Away(5.131, ("w1",), 15.0, torn=True),
+        Move(7.712, "w2", "join", ("s5",), "r2", thinks=2.0),
+        Broadcast(8.847, "w2", "r2"),
+        Move(21.197, "w2", "join", ("s2",), "r1", thinks=0.05),
+    ]
+    play(schedule, World(20001893))
 
 
 def test_the_shortest_schedule_found_breaks_the_same_promise() -> None:

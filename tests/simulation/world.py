@@ -146,7 +146,7 @@ class World:
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._weather: list[Weather] = []
         self._down_until = 0.0
-        self._thinks_until = 0.0
+        self._thinks_until: defaultdict[str, float] = defaultdict(float)  # caller -> its guards
         self.bus = Bus(seed, lambda: self.now, self._at, self._arrive)
         self.workers: dict[str, Worker] = {}  # host -> its present life
         self.nodes: dict[str, Node] = {}  # of all lives
@@ -398,7 +398,12 @@ class World:
     def well_for(self) -> float:
         """Return for how many seconds no trouble, crash or guard has held anybody up."""
         crashed = (when for when, goodbye in self._ended.values() if not goodbye)
-        return self.now - max(self.trouble_until(), self._thinks_until, *crashed)
+        thinks_until = max(self._thinks_until.values(), default=0.0)
+        return self.now - max(self.trouble_until(), thinks_until, *crashed)
+
+    def decided_for(self, caller: str) -> float:
+        """Return for how many seconds no guard has held up what a worker calls for."""
+        return self.now - self._thinks_until[caller]
 
     def crashed_for(self) -> float:
         """Return for how many seconds no life of a worker has ended without a goodbye."""
@@ -810,7 +815,8 @@ class World:
 
     def _think(self, worker: Worker, event: Deliver, call: Call) -> None:
         """Let a join wait for its guards."""
-        self._thinks_until = max(self._thinks_until, self.now + call.thinks)
+        until = self.now + call.thinks
+        self._thinks_until[event.sender] = max(self._thinks_until[event.sender], until)
         join = WaitingJoin(event.sender, call.change, self.now + CONFIRM)
         worker.lanes.begin(join)
         worker.thinking[join] = event, call
