@@ -19,6 +19,10 @@ from flask_rooms.errors import BackendError, ConfigurationError
 #: closed safely while another thread reads from it, so the reading thread has to check.
 CLOSED_INTERVAL = 0.25
 
+#: Seconds for which a thread waits for a connection that another one uses, and still connects anew
+#: where that one has lost it.
+BEHIND = 0.5
+
 #: Transport options unless the user sets others; a transport ignores those it does not know.
 DEFAULT_OPTIONS: Mapping[str, Any] = {
     # Redis: without these a dead connection blocks its caller forever.
@@ -197,12 +201,16 @@ class _Link:
         if self._used_by == threading.get_ident():
             # The driver logs, and a handler of the application's logging publishes.
             raise BackendError("This thread is using the connection.")
+        began = time.monotonic()
         with self._owner:
             if self.closed:
                 raise BackendError("The backend is closed.")
             self._used_by = threading.get_ident()
             try:
                 if self._session is None:
+                    if time.monotonic() - began > BEHIND:
+                        # The other thread has waited for the broker; to connect may take as long.
+                        raise BackendError(f"No connection to {self._where}: it does not answer.")
                     self._session = self._prepare(self._connect())
                 yield self._session
             except BaseException as error:

@@ -531,6 +531,34 @@ def test_a_mute_broker_blocks_no_caller_for_ever(kind: str, request: pytest.Fixt
 
 
 @pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_a_call_does_not_connect_anew_after_it_has_waited_for_a_count(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """What has waited for a broker that does not answer another thread is not to wait once more."""
+    broker = own(request.getfixturevalue(f"{kind}_broker"))
+    with Workers(opener(broker.url), patience=30) as workers:
+        (worker,) = workers.open()
+        counting = threading.Event()
+
+        def count() -> None:
+            counting.set()
+            worker.audience()
+
+        broker.pause()
+        try:
+            counted: Future[object] = workers.start(count)
+            assert counting.wait(30)
+            call: Future[object] = workers.start(lambda: worker.publish(b"x"))
+            twice: Future[object] = workers.start(lambda: threading.Event().wait(1.8 * TIMEOUT))
+            assert wait([call, twice], 30, FIRST_COMPLETED).done == {call}
+            assert isinstance(call.exception(), BackendError)
+            workers.finish(counted)
+        finally:
+            broker.resume()
+        eventually(lambda: heard(worker, b"back"))
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
 def test_a_goodbye_waits_less_than_a_call(kind: str, request: pytest.FixtureRequest) -> None:
     """A broker that does not answer is left before a publish() would give it up."""
     broker = own(request.getfixturevalue(f"{kind}_broker"))
