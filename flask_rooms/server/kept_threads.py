@@ -1,4 +1,9 @@
-"""Threads that stay for a moment when they have done something, as to start one takes long."""
+"""
+Threads that stay for a moment when they have done something, as to start one takes long.
+
+A ThreadPoolExecutor has a bound, and what waits for a thread there could wait for ever: a guard may
+wait for what another one does. It also joins its threads at the exit of the interpreter.
+"""
 
 from __future__ import annotations
 
