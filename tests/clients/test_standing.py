@@ -82,7 +82,8 @@ class InPython:
         self._sio.on("connect", lambda: self._connections.append(self._sio.eio.ws))
         self._sio.on("said", self._hear)
         self._api.restored(self._came.put)
-        self._wait(self._sio.connect(worker.url, transports=["websocket"]))
+        where = {"transports": ["websocket"], "wait_timeout": TIMEOUT}
+        self._wait(self._sio.connect(worker.url, **where))
         for room in ROOMS:
             self._wait(self._api.put(f"/rooms/{room}", standing=True))
         self._wait(self._api.put("/rooms/once"))

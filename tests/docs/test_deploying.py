@@ -92,9 +92,13 @@ def test_below_a_prefix(directory: Path, nginx: str) -> None:
     ):
         assert new.partition(" proxy_buffering")[0] in PAGE
         prefixed = prefixed.replace(old, new)
-    with behind(nginx, directory, "gevent", prefixed) as (proxy, *_), SimpleClient() as client:
+    with (
+        behind(nginx, directory, "gevent", prefixed) as (proxy, *_),
+        SimpleClient(request_timeout=PATIENCE) as client,
+    ):
         site = f"http://127.0.0.1:{proxy}"
-        client.connect(site, socketio_path="shop/socket.io", headers={"Origin": site})
+        where = {"socketio_path": "shop/socket.io", "headers": {"Origin": site}}
+        client.connect(site, wait_timeout=PATIENCE, **where)
         for url in ("/shop/rooms/red", "/rooms/red"):
             assert client.call("put", {"url": url})["body"] == {"you": client.sid}
         said = requests.post(f"{site}/shop/rooms/red", json="hello", timeout=PATIENCE)
@@ -124,6 +128,8 @@ def behind(nginx: str, directory: Path, worker: str, configuration: str) -> Iter
         for number, port in enumerate(ports, 1):
             configuration = configuration.replace(f"127.0.0.1:800{number}", f"127.0.0.1:{port}")
             stack.enter_context(running(directory, port, gunicorn(worker, port)))
+            # It listens before it has loaded the application.
+            requests.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE)
         whole = rolling.WHOLE.format(directory=directory, configuration=configuration)
         (directory / "nginx.conf").write_text(whole, encoding="utf-8")
         command = [nginx, "-c", str(directory / "nginx.conf"), "-p", str(directory)]

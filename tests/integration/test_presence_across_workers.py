@@ -48,7 +48,9 @@ class Listener:
         self._changed = threading.Condition()
         self.socket = socketio.Client(reconnection=False)
         self.end = RoomsClient(self.socket).presence("team:1", self._follow)
-        self.socket.connect(url, auth={"user": user}, transports=["websocket"])
+        self.socket.connect(
+            url, auth={"user": user}, transports=["websocket"], wait_timeout=TIMEOUT
+        )
         self.socket.call("put", {"url": "/rooms/team:1"})
 
     def _follow(self, people: list[dict[str, Any]], difference: PresenceDifference) -> None:

@@ -94,9 +94,13 @@ class Client:
         self._http = requests.Session()
         self._websockets: list[Any] = []
         self._client = socketio.SimpleClient(
-            reconnection=reconnects, reconnection_delay=0.1, http_session=self._http
+            reconnection=reconnects,
+            reconnection_delay=0.1,
+            request_timeout=TIMEOUT,
+            http_session=self._http,
         )
-        self._client.connect(url, transports=["polling" if "polling" in kind else "websocket"])
+        transport = "polling" if "polling" in kind else "websocket"
+        self._client.connect(url, transports=[transport], wait_timeout=TIMEOUT)
         self.join()
 
     def join(self) -> None:
