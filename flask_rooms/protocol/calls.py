@@ -124,6 +124,16 @@ class PendingCalls:
         for pending in self._pending.values():
             pending.audience = None
 
+    def mark_unable(self, name: str) -> None:
+        """
+        Record that a worker lives which has to start over, and confirm nothing that is for it.
+
+        Rule `dead-are-told-again`: what was called before it was told cannot be answered by it.
+        """
+        for pending in self._pending.values():
+            if pending.for_all or name in pending.unmet:
+                pending.mark_unable(name)
+
     def verify(self, name: str, is_newcomer: bool) -> None:
         """
         Record whether a worker was born when its hello was received.

@@ -43,7 +43,7 @@ class Tally:
     refused: list[str] = field(default_factory=list)
     newer: int = 0
     replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its pages
-    unable: list[str] = field(default_factory=list)  # workers whose answer would be too long
+    unable: list[str] = field(default_factory=list)  # workers that cannot answer
 
     def add_done(self, answer: Done) -> None:
         """Add what a worker has done."""
@@ -115,6 +115,11 @@ class Pending:
         if self._tally.add_reply(sender, reply, max_pages):
             del self.awaited[sender]
         return True
+
+    def mark_unable(self, worker: str) -> None:
+        """Count an unmet worker as one that cannot answer."""
+        self.unmet.pop(worker, None)
+        self._tally.unable.append(worker)
 
     def mark_dead(self, worker: str) -> bool:
         """Report a dead worker's sockets as unknown; False when its answer is not awaited."""

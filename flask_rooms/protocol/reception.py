@@ -82,6 +82,7 @@ class Reception:
             is_hello = _is_hello(frame, beat)
             if not is_hello and self._membership.was_overlooked(beat, self._clock.echoed_age):
                 self._membership.rule_out([name], now - self._clock.born)
+                self._calls.mark_unable(name)
                 return self._receive_from_dead(frame, now)
             peer = self._add_peer(name, beat, is_hello, now)
         evicted = self._receive_statements(frame, peer, now)

@@ -7,6 +7,7 @@ Each is named after the mutant in `mutations.py` that it catches, and is played 
 from __future__ import annotations
 
 from tests.simulation.actions import (
+    Ask,
     Away,
     Broadcast,
     Connect,
@@ -83,6 +84,21 @@ CASES: dict[str, Schedule] = {
         Pause(10.13, "w1", 1.0),
         Cut(10.24, ("w0",), ("w6",), 0.02),
         Move(10.25, "w0", "join", ("s0",), "r0"),
+    ],
+    # w9 asks, and has not met w8, which w1 knows; it has forgotten three workers when w8 is back,
+    # and w8 may be one of them by its age.
+    "OverlookedNotAwaited": [
+        Start(0.0, "w1"),
+        Start(0.0, "w3"),
+        Start(4.143, "w8"),
+        away("w8", 4.209, 7.14),
+        Start(4.337, "w9"),
+        Ask(4.387, "w9", "r2"),
+        Start(4.441, "w11"),
+        Start(4.741, "w12"),
+        Stop(5.705, "w11"),
+        Stop(5.705, "w12"),
+        Stop(6.11, "w3"),
     ],
     # w1 sends a heartbeat every eight seconds.
     "OwnIntervalOnly": [Start(0.0, "w0"), Start(0.0, "w1", pace=4.0), Broadcast(20.0, "w0", "r0")],

@@ -371,6 +371,15 @@ class OverlookedAccepted(Membership):
         return False
 
 
+@breaks("dead-are-told-again")
+class OverlookedNotAwaited(PendingCalls):
+    """A call completes without a worker that turns up and has to start over."""
+
+    def mark_unable(self, name: str) -> None:
+        for pending in self._pending.values():
+            pending.unmet.pop(name, None)
+
+
 @breaks("stream-start", quickly=True)
 class UnnamedApplied(Reception):
     """A sender that has not named this worker is applied."""

@@ -10,7 +10,7 @@ from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.events import Evicted, PeerLeft
 from flask_rooms.protocol.membership import MAX_DEAD, MAX_RULED_OUT
 from flask_rooms.protocol.messages import Change, Direct, Emit, Frame, Goodbye
-from flask_rooms.protocol.pending import Completed
+from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
 from tests.support.network import HEARTBEAT, SETTLING, WIDE, Network, make_node
 
@@ -192,6 +192,48 @@ def test_a_worker_that_a_confirmed_call_for_all_has_overlooked_is_evicted() -> N
     network.advance(HEARTBEAT)
 
     assert network.evicted() == {"b"}
+
+
+def test_a_call_for_all_is_not_confirmed_when_a_worker_turns_up_that_has_to_start_over() -> None:
+    """Rule `dead-are-told-again`: an earlier call has overlooked "c", which "b" does not know."""
+    network = Network("a", "b")
+    network.advance(SETTLING)
+    network.add("c")
+    network.exchange(mute=("c",))
+    network.call_all("a")
+    network.exchange(mute=("c",))
+    assert network.has_completed("a")
+    network.events["a"].clear()
+
+    number = network.call_all("a")
+    network.exchange(mute=("b", "c"))
+    network.advance(HEARTBEAT, mute=("b",))
+    assert not network.has_completed("a")
+    network.advance(HEARTBEAT)
+
+    assert network.outcome("a") == TimedOut(number, ("c",))
+    assert network.evicted() == {"c"}
+
+
+def test_a_socket_of_a_worker_that_turns_up_and_has_to_start_over_is_not_called_unknown() -> None:
+    """Rule `dead-are-told-again`: "a" knows it by name, and has forgotten others."""
+    network = Network()
+    network.add("a", WIDE)
+    network.add("b")
+    network.exchange()
+    network.advance(SETTLING)
+    network.add("c")
+    for name in ("c", "a", "b", "c"):  # "a" hears nothing of "c", and "b" does
+        network.send(name, deaf=("a",) if name == "c" else ())
+    number = network.call("a", "c")
+    let_many_leave(network, MAX_DEAD + 1)
+    network.advance(HEARTBEAT, mute=("c",))
+    assert not network.has_completed("a")
+
+    network.advance(HEARTBEAT)
+
+    assert network.outcome("a") == TimedOut(number, ("c",))
+    assert network.evicted() == {"c"}
 
 
 def test_a_worker_that_was_away_applies_nothing_until_it_knows_how_it_is_counted() -> None:
