@@ -280,8 +280,10 @@ def test_a_receiver_that_hangs_delays_no_other_one_and_gets_its_signals_in_order
         others.put(room)
 
     hanging = Hanging()
-    signals.joined.connect(hanging.receive, here.app)
-    with signals.joined.connected_to(hear, here.app):
+    with (
+        signals.joined.connected_to(hanging.receive, here.app),
+        signals.joined.connected_to(hear, here.app),
+    ):
         for room in ("red", "blue", "green"):
             here.sockets.join(client.sid, room).result(PATIENCE)
 
