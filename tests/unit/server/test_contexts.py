@@ -577,3 +577,28 @@ def test_a_socket_may_join_by_its_own_request_as_who_it_is(cluster: LocalCluster
 
     assert client.ask("post", "/join")["body"] == [1]
     assert asked == [(client.sid, "ann")]
+
+
+@workers
+def test_a_guard_may_call_what_loads_the_user_before_each_request(
+    cluster: LocalCluster, where: str
+) -> None:
+    """As `load_logged_in_user()` of Flask's tutorial, which sets `g.user`."""
+    club = Club(cluster, where)
+
+    def load_logged_in_user() -> None:
+        g.user = session.get("_user_id")  # where Flask-Login has it
+
+    def guard() -> bool:
+        load_logged_in_user()
+        return bool(g.user == "ann")
+
+    club.there.app.before_request(load_logged_in_user)
+    club.there.rooms.guard("anns")(guard)
+    ann, bob = club.connect("ann"), club.connect("bob")
+
+    with club.here.app.test_request_context():
+        g.user = "ann"
+        assert sockets.join(ann.sid, "anns").result(PATIENCE) == Outcome(1)
+        with pytest.raises(Refused):
+            sockets.join(bob.sid, "anns").result(PATIENCE)
