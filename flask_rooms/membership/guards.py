@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from flask import Flask, current_app
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from flask_rooms.membership.rules import Rules
@@ -41,6 +42,8 @@ def may_join(
         return all(
             call(partial(_ask, partial(guard, **given)), namespace, sid) for guard, given in guards
         )
+    except HTTPException:  # `abort(403)`, as views and decorators for views refuse
+        return False
     except BaseException:  # of the application, such as SystemExit: what is not checked is refused
         logger.exception("A guard has failed, and refused %s.", sid)
         return False

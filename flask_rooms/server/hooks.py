@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Flask, request, session
 from socketio.exceptions import ConnectionRefusedError as RefusedWithReason
+from werkzeug.exceptions import HTTPException
 
 from flask_rooms.membership.guards import ask
 from flask_rooms.membership.namespace import Socket
@@ -70,6 +71,8 @@ class HookRunner:
             return error.error_args
         except ConnectionRefusedError as error:  # Python's own
             return {"message": str(error)} if str(error) else _REFUSED
+        except HTTPException:  # `abort(403)`, as views and decorators for views refuse
+            return _REFUSED
         except BaseException:  # of the application, such as SystemExit: not checked is refused
             logger.exception("A before_connect hook has failed, and the client is refused.")
             return _REFUSED

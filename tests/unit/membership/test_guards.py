@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from flask import Flask, redirect, request, session
+from flask import Flask, abort, redirect, request, session
 from flask_socketio import join_room
 
 from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
@@ -172,6 +172,20 @@ def test_a_guard_that_raises_refuses(
     with pytest.raises(Refused):
         here.sockets.join(there.connect().sid, "red").result(PATIENCE)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_guard_that_aborts_refuses_and_has_not_failed(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `roles_required` of Flask-Security does for views."""
+    app = make_app()
+    rooms = Rooms(app, backend_url=cluster.hub)
+    worker = cluster.adopt(app, rooms)
+    rooms.guard("<name>")(lambda name: abort(403))
+
+    with pytest.raises(Refused):
+        worker.sockets.join(worker.connect().sid, "red").result(PATIENCE)
+    assert caplog.records == []
 
 
 def test_an_async_guard_is_not_taken_for_a_yes(cluster: LocalCluster) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import flask_socketio
 import pytest
-from flask import redirect, request, session
+from flask import abort, redirect, request, session
 
 from flask_rooms import ConfigurationError
 from flask_rooms.globals import parts_of
@@ -96,6 +96,15 @@ def test_a_hook_that_fails_refuses(worker: Worker, caplog: pytest.LogCaptureFixt
         assert not worker.connect().is_connected()
 
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_hook_that_aborts_refuses_and_has_not_failed(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.rooms.before_connect(lambda auth: abort(403))
+
+    assert not worker.connect().is_connected()
+    assert caplog.records == []
 
 
 def test_an_async_hook_is_run_and_not_taken_for_a_yes(worker: Worker) -> None:
