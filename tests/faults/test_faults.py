@@ -99,8 +99,6 @@ def test_faults_of_every_kind_break_no_promise(kind: str, faults: Sequence[Fault
 
 # -- what stays behind ----------------------------------------------------------------------------
 
-HEADLESS = "--no-table-headers"
-
 
 class Traces:
     """What a broker holds because of the workers of one channel."""
@@ -118,7 +116,7 @@ class Traces:
     def subscriptions(self) -> list[str]:
         """Return the sockets that have to receive the messages of the channel."""
         if isinstance(self._broker, RabbitMQ):
-            queues = self._broker.control("list_queues", "name", HEADLESS).split()
+            queues = self._broker.names("queue")
             # Without the one that only counts them, which RabbitMQ deletes a while later.
             return [queue for queue in queues if queue.startswith(f"{self._name}.")]
         database = urlsplit(self._broker.url).path[1:]
@@ -129,15 +127,14 @@ class Traces:
     def names(self) -> set[str]:
         """Return what else is stored under the name of the channel."""
         if isinstance(self._broker, RabbitMQ):
-            exchanges = self._broker.control("list_exchanges", "name", HEADLESS).split("\n")
-            return {name for name in exchanges if self._name in name}
+            return {name for name in self._broker.names("exchange") if self._name in name}
         with redis.Redis.from_url(self._broker.url) as client:
             keys: Any = client.keys(f"*{self._name}*")
         return {key.decode().replace(self._name, "*") for key in keys}
 
     def _connections(self) -> set[str]:
         if isinstance(self._broker, RabbitMQ):
-            return set(self._broker.control("list_connections", "pid", HEADLESS).split())
+            return self._broker.connections()
         with redis.Redis.from_url(self._broker.url) as client:
             own = client.client_id()
             return {one["id"] for one in client.client_list() if one["id"] != str(own)}

@@ -345,11 +345,11 @@ def test_rabbitmq_keeps_no_queue_after_close(amqp_broker: Broker) -> None:
     assert isinstance(broker, RabbitMQ)
     with Workers(opener(broker.url), patience=10) as workers:
         everyone = workers.open(2)
-        assert broker.control("list_queues", "name").count(workers.channel) == 3
+        assert "".join(broker.names("queue")).count(workers.channel) == 3
         for worker in everyone:
             worker.close()
-        eventually(lambda: workers.channel not in broker.control("list_queues", "name"))
-        eventually(lambda: not broker.control("list_connections", "pid").strip())
+        eventually(lambda: workers.channel not in "".join(broker.names("queue")))
+        eventually(lambda: not broker.connections())
 
 
 # Addresses
@@ -400,11 +400,10 @@ def test_rabbitmq_keeps_a_bounded_part_of_what_a_worker_has_missed(amqp_broker: 
         for _ in range(published):
             publisher.publish(payload)
             assert workers.next(publisher) == payload
-        lines = broker.control("list_queues", "name", "message_bytes").splitlines()
         (waiting,) = [
-            int(size)
-            for name, size in (line.split() for line in lines[1:])
-            if name.startswith(workers.channel + ".") and size != "0"
+            size
+            for name, size in broker.waiting().items()
+            if name.startswith(workers.channel + ".") and size
         ]
         assert waiting <= QUEUE_BYTES
         publisher.publish(b"fence")

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from tests.support.brokers import Broker, RabbitMQ, Redis
+from tests.support.web_servers import eventually
 from tests.support.workers import ROOMS_APP, Connect, cluster
 
 #: Bytes of each message.
@@ -82,16 +83,15 @@ def test_what_rabbitmq_dropped_is_repaired(tight: RabbitMQ, connect: Connect) ->
             sent += times
 
         def waiting() -> int:
-            lines = tight.control("list_queues", "name", "message_bytes", "--no-table-headers")
-            queues = [line.split() for line in lines.splitlines()]
-            sizes = [int(size) for name, size in queues if name.startswith(f"{hanging.channel}.")]
+            queues = tight.waiting().items()
+            sizes = [size for name, size in queues if name.startswith(f"{hanging.channel}.")]
             assert len(sizes) == 2, "RabbitMQ has hung up on it, as it does after half a minute"
             assert max(sizes) <= QUEUE
             return max(sizes)
 
         hanging.pause()
         say(1000)  # more than is on the way, in the buffers of the connection, and in the queue
-        assert waiting() > QUEUE // 2
+        eventually(lambda: waiting() > QUEUE // 2)
         hanging.resume()
         say(1)
         assert [client.receive()[1] for _ in range(sent)] == list(range(sent))

@@ -159,7 +159,7 @@ class RawRabbitMQ:
 
     def connections(self) -> set[str]:
         """Name the connections at the broker, this one included."""
-        return set(self._broker.control("list_connections", "pid").split())
+        return self._broker.connections()
 
     def close(self) -> None:
         """Disconnect."""

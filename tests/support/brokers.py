@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -198,6 +199,7 @@ class RabbitMQ(_OwnBroker):
     def _prepare(self) -> None:
         self._server = _find("rabbitmq-server", "rabbitmq-server", RABBITMQ_SCRIPTS)
         self._control = _find("rabbitmqctl", "rabbitmq-server", RABBITMQ_SCRIPTS)
+        self._call = _find("erl_call", "erlang-base")
         self._epmd_process: subprocess.Popen[bytes] | None = None
         port, distribution, self._epmd = (free_port() for _ in range(3))
         self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
@@ -252,7 +254,14 @@ class RabbitMQ(_OwnBroker):
         deadline = time.monotonic() + START_TIMEOUT
         while not (self._directory / "pid").exists():
             self._until(deadline, "start")
-        self._run("await_startup", "--timeout", str(int(START_TIMEOUT)), timeout=START_TIMEOUT)
+        while not self._has_started():
+            self._until(deadline, "start")
+
+    def _has_started(self) -> bool:
+        try:
+            return self.evaluate("rabbit:is_running()") == "true"
+        except RuntimeError:  # it does not listen yet
+            return False
 
     def kill(self) -> None:
         super().kill()
@@ -266,24 +275,58 @@ class RabbitMQ(_OwnBroker):
             epmd.wait()
 
     def cut(self) -> None:
-        self._run("close_all_connections", "cut by a test")
+        self.evaluate('rabbit_networking:close_all_connections(<<"cut by a test">>)')
+
+    def names(self, kind: Literal["queue", "exchange"]) -> list[str]:
+        """Return the names of all queues or exchanges."""
+        module = {"queue": "rabbit_amqqueue", "exchange": "rabbit_exchange"}[kind]
+        return re.findall(rf'{kind},<<"(.*?)">>', self.evaluate(f"{module}:list_names()"))
+
+    def waiting(self) -> dict[str, int]:
+        """Return for each queue how many bytes of messages it has."""
+        listed = self.evaluate(
+            "[{element(4, amqqueue:get_name(Q)), proplists:get_value(message_bytes,"
+            " rabbit_amqqueue:info(Q, [message_bytes]))} || Q <- rabbit_amqqueue:list()]"
+        )
+        return {name: int(size) for name, size in re.findall(r'<<"(.*?)">>,(\d+)', listed)}
+
+    def connections(self) -> set[str]:
+        """Return the process IDs that the connections of clients have in the broker."""
+        return set(re.findall(r"<[\d.]+>", self.evaluate("rabbit_networking:connections()")))
+
+    def evaluate(self, expression: str) -> str:
+        """
+        Return the value of an expression in Erlang, which the broker evaluates.
+
+        To start `rabbitmqctl` takes the processor for seconds.
+        """
+        name = self._variables["RABBITMQ_NODENAME"]
+        command = [self._call, "-sname", name, "-c", self._cookie(), "-e"]
+        answer = self._run(command, f'lists:flatten(io_lib:format("~0p", [{expression}])).\n')
+        value = re.fullmatch(r'\{ok, "(.*)"\}\s*', answer, re.DOTALL)
+        if value is None:
+            raise RuntimeError(f"{expression}: {answer}")
+        return value[1].replace('\\"', '"')
+
+    def _cookie(self) -> str:
+        return (self._directory / ".erlang.cookie").read_text()
 
     def control(self, *arguments: str) -> str:
         """Return what `rabbitmqctl` answers, without headings."""
-        return self._run("--quiet", *arguments)
+        return self._run([self._control, "--quiet", *arguments])
 
-    def _run(self, *arguments: str, timeout: float = COMMAND_TIMEOUT) -> str:
+    def _run(self, command: list[str], given: str = "") -> str:
         done = subprocess.run(
-            [self._control, *arguments],
+            command,
             env=self._environment(),
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=COMMAND_TIMEOUT,
             check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")
+            raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
         return done.stdout
 
 

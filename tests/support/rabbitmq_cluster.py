@@ -49,12 +49,13 @@ class _Node(RabbitMQ):
             self._epmd_process = None
         super().stop()
 
+    def _cookie(self) -> str:
+        return "TESTS"
+
     def part(self, other: _Node) -> None:
         """Let this node and another one hear no more of each other, though both live."""
-        self.control(
-            "eval",
-            f"erlang:set_cookie('{other.name}', 'WRONG'), erlang:disconnect_node('{other.name}').",
-        )
+        name = f"'{other.name}'"
+        self.evaluate(f"{{erlang:set_cookie({name}, 'WRONG'), erlang:disconnect_node({name})}}")
 
     def wait_until(self, *, listening: bool) -> None:
         """Return when the node accepts connections, or does not."""
@@ -69,7 +70,7 @@ class _Node(RabbitMQ):
 
     def meet(self, other: _Node) -> None:
         """Let them hear each other again."""
-        self.control("eval", f"erlang:set_cookie('{other.name}', 'TESTS').")
+        self.evaluate(f"erlang:set_cookie('{other.name}', 'TESTS')")
 
 
 class RabbitMQCluster(Broker):
