@@ -254,8 +254,8 @@ def check_time(world: World, call: Call | Question) -> None:
 
 def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 0.0) -> None:
     """Check that there was a reason for a call to time out, whose guards take *thinks* seconds."""
-    state_of = world.nodes[caller]._membership.state_of
-    dead = [name for name in outcome.missing if state_of(name) is State.DEAD]
+    membership = world.nodes[caller]._membership
+    dead = [name for name in outcome.missing if membership.state_of(name) is State.DEAD]
     demand("the dead are not awaited", not dead, f"{caller} timed out on {dead}")
     noticed = NOTICED * world.slowest
     # No worker can vouch for the others yet.
@@ -265,7 +265,10 @@ def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 
     is_settled = world.nodes[caller].is_settled and world.now > noticed
     for name in outcome.missing or ("",):
         needed = CALM * world.slowest if is_settled else noticed
-        needed = needed if world.can_answer(name) else FORGOTTEN * world.slowest
+        # One that has ended may be forgotten, while others had reported it, which crashed.
+        is_reported = name in membership.known_by_name and not world.lives(name)
+        if is_reported or not world.can_answer(name):
+            needed = FORGOTTEN * world.slowest
         # Workers that have reported one which has crashed vouch for no worker for a while.
         calm = world.calm_for(name) if name else min(world.calm_for(""), world.crashed_for() / 2)
         calm = min(calm, world.decided_for(caller))  # Rule `guarded-joins-keep-order`
