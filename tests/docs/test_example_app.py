@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import time
@@ -182,6 +183,7 @@ def test_a_worker_that_does_not_answer_makes_the_leave_fail_with_500(
             ada.request("put", "/join-fun-room", roomName=ROOM)
             ids = {"roomName": ROOM, "socketIds": [ada.socket_id]}
             mute.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, mute.process.pid, os.WSTOPPED | os.WNOWAIT)
             try:
                 failed = app.test_client().put("/leave-fun-room-by-id", json=ids)
             finally:

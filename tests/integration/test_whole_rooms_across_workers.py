@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -94,11 +93,11 @@ def test_leave_all_then_broadcast_reaches_no_socket(
 @contextmanager
 def stopped(worker: Worker) -> Iterator[None]:
     """Hold a process, as a debugger or an overloaded machine does."""
-    worker.signal(signal.SIGSTOP)
+    worker.pause()
     try:
         yield
     finally:
-        worker.signal(signal.SIGCONT)
+        worker.resume()
 
 
 def test_a_stopped_worker_is_missing_and_a_dead_one_is_not_waited_for(

@@ -138,6 +138,8 @@ class _OwnBroker(Broker):
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
+        if self._process is not None:  # else it is no more
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

@@ -116,6 +116,7 @@ class Worker:
     def pause(self) -> None:
         """Stop the worker from doing anything; its connections stay."""
         os.killpg(self._process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # all of its threads have
 
     def resume(self) -> None:
         """Let a paused worker continue."""
