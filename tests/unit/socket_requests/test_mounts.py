@@ -290,6 +290,76 @@ def test_a_second_request_of_the_same_socket_sees_the_same(
     assert first == second
 
 
+def version_last(inner: Application) -> Application:
+    """What an application has is below its first part; what it is asked for may say it first."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        version, _, rest = environ["PATH_INFO"].lstrip("/").partition("/")
+        environ["PATH_INFO"] = f"/{rest}{version}"
+        return inner(environ, start_response)
+
+    return call
+
+
+def test_middleware_may_make_of_a_path_what_does_not_end_it(cluster: LocalCluster) -> None:
+    """Then it has not taken off a prefix, which would have to be put before each path."""
+    site = Site(cluster, Mount("/v1", inside=(version_last,)))
+    site.app.add_url_rule("/where/v1", view_func=lambda: "found", endpoint="v1")
+
+    assert site.connect().request("get", "/v1/where/")["body"] == "found"
+
+
+def takes_the_token(inner: Application) -> Application:
+    """What has checked a token passes on who it is, and not the token."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        environ["app.tenant"] = environ.pop("HTTP_AUTHORIZATION", "nobody")
+        return inner(environ, start_response)
+
+    return call
+
+
+def gives_a_token(inner: Application) -> Application:
+    """Who has none is a guest."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        environ["app.tenant"] = environ.setdefault("HTTP_AUTHORIZATION", "guest")
+        return inner(environ, start_response)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("mount", "expected"),
+    [
+        (Mount(inside=(takes_the_token,), headers={"Authorization": "Ann"}), "Ann"),
+        (Mount(inside=(gives_a_token,)), "guest"),
+    ],
+    ids=["taken", "given"],
+)
+def test_a_token_that_middleware_takes_or_gives_is_not_replaced_by_a_clients(
+    cluster: LocalCluster, mount: Mount, expected: str
+) -> None:
+    """The handshake has one, before the middleware or after it, and that is what was checked."""
+    client = Site(cluster, mount).connect()
+
+    answer = client.request("get", "/where", headers={"Authorization": "Bob"})
+
+    assert answer["body"]["tenant"] == expected
+
+
+def test_what_the_server_keeps_with_a_handshake_is_not_that_of_a_request(
+    cluster: LocalCluster,
+) -> None:
+    """Such as its socket, or that it marks the end of the body, which is the handshake's."""
+    kept = {"server.socket": object(), "wsgi.input_terminated": True}
+    site = Site(cluster, Mount())
+    site.app.add_url_rule("/kept", view_func=lambda: sorted(kept.keys() & request.environ.keys()))
+    client = PollingClient(site.app, environ_overrides=kept).connect()
+
+    assert client.request("get", "/kept")["body"] == []
+
+
 @mounts
 def test_what_is_not_there_over_http_is_not_there(cluster: LocalCluster, mount: Mount) -> None:
     """An application that is mounted does not answer twice below its prefix."""

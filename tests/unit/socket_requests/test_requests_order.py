@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections import Counter
@@ -10,9 +11,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from flask_socketio import SocketIO
 
+from flask_rooms import Rooms
 from flask_rooms.socket_requests.serial_queue import Admission, SerialQueue
-from tests.support.apps import in_thread
+from tests.support.apps import PATIENCE, LocalCluster, in_thread, make_app
+from tests.support.polling import PollingClient as LocalClient
 from tests.support.raw import RawClient
 from tests.support.raw_polling import TIMEOUT, PollingClient
 from tests.support.requests_app import WAITING, WAITING_BYTES
@@ -177,6 +181,54 @@ def test_requests_of_a_socket_that_has_gone_do_not_run(
     while other.request("get", "/objects")["body"]["queues"] > before["queues"]:
         pass
     assert other.request("get", "/notes")["body"].count(gate) == 1
+
+
+@pytest.mark.parametrize("event", [["hold"], ["post", {"url": "/hold"}]], ids=["event", "request"])
+def test_who_waits_for_a_place_waits_no_longer_when_its_socket_is_disconnected(
+    event: list[Any],
+) -> None:
+    """It is the reader of the connection, which sockets of other namespaces may share."""
+    held, go_on, app = threading.Event(), threading.Event(), make_app()
+
+    def hold() -> str:
+        held.set()
+        assert go_on.wait(PATIENCE)
+        return ""
+
+    app.add_url_rule("/hold", view_func=hold, methods=["POST"])
+    with LocalCluster() as cluster:
+        worker = cluster.worker(app, concurrent_events=1, waiting_requests=1, waiting_timeout=3600)
+        worker.socketio.on("hold")(hold)
+        client = LocalClient(app).connect()
+
+        # One runs. Of requests another one is in the queue.
+        packets = ["42" + json.dumps(event)] * 3
+        posted = in_thread(lambda: client.send("\x1e".join(packets)))
+        assert held.wait(PATIENCE)
+        try:
+            worker.sockets.disconnect(client.sid).result(PATIENCE)
+
+            assert posted.result(PATIENCE).status_code == 200
+        finally:
+            go_on.set()
+
+
+def test_nor_does_a_request_wait_until_what_was_sent_to_it_is_read() -> None:
+    app = make_app()
+    app.add_url_rule("/", view_func=lambda: "")
+    with LocalCluster() as cluster:
+        # Without a task of its own, a request runs where the connection is read.
+        socketio = SocketIO(async_handlers=False)
+        rooms = Rooms(app, socketio, backend_url=cluster.hub, unread_bytes=100_000)
+        worker = cluster.adopt(app, rooms)
+        client = LocalClient(app).connect()
+        assert client.request("get", "/")["statusCode"] == 200
+        worker.sockets.broadcast(client.sid, "x" * 50_000)
+
+        posted = in_thread(lambda: client.send('421["get",{"url":"/"}]'))
+        worker.sockets.disconnect(client.sid).result(PATIENCE)
+
+        assert posted.result(PATIENCE).status_code == 200
 
 
 def test_two_requests_at_once_lose_no_write_to_the_session(client: RawClient) -> None:
