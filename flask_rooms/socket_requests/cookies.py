@@ -74,11 +74,7 @@ class _OneHost(DefaultCookiePolicy):
         return isinstance(request, _Anywhere) or super().path_return_ok(path, request)
 
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
-        size = len(cookie.name) + len(cookie.value or "")
-        return size <= COOKIE_BYTES and super().set_ok(cookie, request)
-
-    def set_ok_domain(self, cookie: Cookie, request: Request) -> bool:
-        return True
+        return len(cookie.name) + len(cookie.value or "") <= COOKIE_BYTES
 
     def return_ok_domain(self, cookie: Cookie, request: Request) -> bool:
         return True

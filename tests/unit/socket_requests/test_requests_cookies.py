@@ -75,13 +75,15 @@ def cookies_of(client: Client, path: str = "/cookies") -> Any:
         ([f"given=; Expires={GONE}; Path=/elsewhere"], "other=2"),
         (["a=b", "a=; Max-Age=0"], "given=1; other=2"),
         (["a=b", "a=c"], "a=c; given=1; other=2"),
+        (["a"], "a; given=1; other=2"),
         (["", ";", "=", "; Path=/"], "given=1; other=2"),
     ],
 )
 def test_what_a_response_sets_is_sent_with_the_next_request(
     headers: list[str], expected: str
 ) -> None:
-    jar = Cookies("given=1; other=2")
+    jar = Cookies("given=1; ;other=2;")
+    assert jar.header("/") == "given=1; other=2"
 
     for header in headers:
         jar.update([header], "/")
@@ -139,6 +141,17 @@ def test_a_jar_is_as_large_as_a_browsers() -> None:
 
     kept = [jar.header(f"/{number}") for number in range(7)]
     assert sum(header.count("=") for header in kept) == COOKIES
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_cookie_is_as_long_as_a_browsers(excess: int) -> None:
+    """Name and value together."""
+    jar = Cookies("")
+    cookie = "a=" + "x" * (COOKIE_BYTES - len("a") + excess)
+
+    jar.update([cookie], "/")
+
+    assert jar.header("/") == ("" if excess else cookie)
 
 
 # -- sockets ----------------------------------------------------------------------------------
