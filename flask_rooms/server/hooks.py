@@ -103,7 +103,7 @@ class HookRunner:
         """Save what the hooks have changed in a session, given what they have found in it."""
         interface = self._app.session_interface
         current = session._get_current_object()  # type: ignore[attr-defined]  # of the proxy
-        if not current.modified or interface.is_null_session(current):
+        if not current.modified:
             return
         # It may have changed or ended meanwhile: a page often disconnects because its user logs
         # out. To save it as a whole would bring that user back.

@@ -9,6 +9,7 @@ from typing import Any
 import flask_socketio
 import pytest
 from flask import abort, redirect, request, session
+from flask.sessions import SecureCookieSession, SessionInterface, SessionMixin
 
 from flask_rooms import ConfigurationError
 from flask_rooms.globals import parts_of
@@ -234,6 +235,66 @@ def test_a_client_that_was_refused_has_not_been_connected(worker: Worker, gone: 
 
     assert not worker.connect().is_connected()
     assert gone == []
+
+
+class OneSession(SessionInterface):
+    """The session of everybody, on the server: one that has ended begins anew under its name."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Any] = {}
+        self.saved = 0
+
+    def open_session(self, *_: Any) -> SessionMixin:
+        return SecureCookieSession(self.stored)
+
+    def save_session(self, app: Any, session: SessionMixin, response: Any) -> None:
+        self.stored = dict(session)
+        self.saved += 1
+
+
+@pytest.fixture
+def sessions(worker: Worker) -> OneSession:
+    worker.app.session_interface = sessions = OneSession()
+    return sessions
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "after"),
+    [
+        ({}, {}, {"last": "client disconnect"}),
+        ({"user": "Ada"}, {"user": "Ada"}, {"user": "Ada", "last": "client disconnect"}),
+        ({"user": "Ada"}, {}, {}),
+    ],
+    ids=["none before", "goes on", "has ended"],
+)
+def test_what_a_hook_writes_is_saved_unless_the_session_has_ended(
+    worker: Worker,
+    sessions: OneSession,
+    before: dict[str, str],
+    meanwhile: dict[str, str],
+    after: dict[str, str],
+) -> None:
+    @worker.rooms.after_disconnect
+    def write(reason: str, rooms: frozenset[Any]) -> None:
+        session["last"] = reason
+        sessions.stored = meanwhile
+
+    sessions.stored = before
+
+    worker.connect().disconnect()
+
+    assert sessions.stored == after
+
+
+def test_a_session_that_a_hook_has_only_read_is_not_saved(
+    worker: Worker, sessions: OneSession
+) -> None:
+    sessions.stored, read = {"user": "Ada"}, []
+    worker.rooms.after_disconnect(lambda reason, rooms: read.append(session["user"]))
+
+    worker.connect().disconnect()
+
+    assert (read, sessions.saved) == (["Ada"], 0)
 
 
 def test_a_hook_is_a_function(worker: Worker) -> None:
