@@ -74,8 +74,7 @@ class Connecting:
         try:
             self._handle(eio_sid, namespace, auth)
         finally:
-            if self._registry.get_by_eio_sid(namespace or "/", eio_sid) is None:
-                self._connections.on_refused(eio_sid)
+            self._connections.on_decided(eio_sid)
 
     def _handle(self, eio_sid: str, namespace: str | None, auth: Any) -> None:
         if not (namespace or "/").startswith("/"):  # such as "*", its handler for all of them
@@ -132,7 +131,7 @@ class Connecting:
     def register(self, eio_sid: str, namespace: str) -> str | None:
         """Register the socket, before its connect handler runs; return its ID, or None."""
         attempt = self._registry.attempt(namespace, eio_sid)
-        if attempt is None or attempt.sid:
+        if attempt is None:
             return None
         self._cluster.wait_until_heard()  # it may have just restarted
         name = self._cluster.name

@@ -132,8 +132,8 @@ class Connections:
         connection.ended = time.monotonic()
         self._unsettled[eio_sid] = connection
 
-    def on_refused(self, eio_sid: str) -> None:
-        """End a connection soon, unless its client connects in another namespace."""
+    def on_decided(self, eio_sid: str) -> None:
+        """End a connection soon, unless its client has been accepted or connects elsewhere."""
         connection = self._connections.get(eio_sid)
         if connection is not None and connection.deadline is not None:
             connection.deadline = min(connection.deadline, time.monotonic() + LINGER)
