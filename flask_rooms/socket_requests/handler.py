@@ -108,7 +108,7 @@ class SocketRequests:
             self._acknowledge(event, _error(400, f"{name} is Socket.IO's own event."))
         elif name in VERBS and not self._internals.has_own_handler(name, space):
             self._enqueue(event, name, tuple(data[1:]))
-        elif id is not None and self._is_unknown_verb(name, space, data):
+        elif self._is_unknown_verb(name, space, data):
             verbs = ", ".join(VERBS)
             refusal = _error(405, f"The verbs of socket requests are {verbs}.")
             self._acknowledge(event, refusal | {"headers": {"allow": verbs.upper()}})

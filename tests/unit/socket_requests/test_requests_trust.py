@@ -228,7 +228,8 @@ def test_another_verb_is_refused_where_the_application_does_not_know_it(
     assert answer["statusCode"] == 405
     assert "get, post, put" in answer["body"]["message"]
     assert answer["headers"] == {"allow": "GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"}
-    assert client.emit(verb, "something else") is None  # an event without a handler
+    for data in ("something else", {"no": "url"}):
+        assert client.emit(verb, data) is None  # an event without a handler
     worker.socketio.on(verb)(lambda data: ["mine", data["url"]])
     assert client.ask(verb, "/") == ["mine", "/"]
 
