@@ -627,6 +627,25 @@ def test_a_recheck_of_a_room_without_a_guard_removes_no_member(there: Worker) ->
     assert there.rooms.recheck("red").result(PATIENCE) == Outcome(unchanged=1)
 
 
+def test_a_recheck_says_of_no_member_that_it_is_unknown(there: Worker) -> None:
+    """Also not of one that ends while its guard is asked: nobody has named it."""
+    ends, handled = threading.Event(), threading.Event()
+    there.socketio.on("disconnect")(lambda *_: handled.wait(PATIENCE))  # and it is still known
+
+    @there.rooms.guard("club")
+    def guard() -> bool:
+        if ends.is_set():
+            sockets.disconnect(request).result(PATIENCE)
+        return not ends.is_set()
+
+    there.sockets.join(there.connect().sid, "club").result(PATIENCE)
+    ends.set()
+    try:
+        assert there.rooms.recheck("club").result(PATIENCE) == Outcome(unchanged=1)
+    finally:
+        handled.set()
+
+
 def test_a_recheck_takes_a_room() -> None:
     rooms = Rooms(Flask("application"))
 

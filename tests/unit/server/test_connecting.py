@@ -35,13 +35,16 @@ def _members(worker: Worker, room: str | None, namespace: str = "/") -> list[str
     return [sid for sid, _ in manager.get_participants(namespace, room)]
 
 
-def test_a_connect_handler_that_fails_leaves_no_member(worker: Worker) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_connect_handler_that_fails_leaves_no_member(
+    worker: Worker, error: type[BaseException]
+) -> None:
     @worker.socketio.on("connect")
     def connect() -> None:
         sockets.join(request, "red")
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(error):
         worker.connect()
 
     assert _members(worker, "red") == _members(worker, None) == []

@@ -11,9 +11,11 @@ from typing import Any
 import flask_socketio
 import pytest
 import socketio
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from greenlet import GreenletExit
 
 from flask_rooms import Outcome, Refused, signals
+from flask_rooms.globals import parts_of
 from flask_rooms.server import kept_threads, private
 from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence, in_thread
 from tests.support.polling import PollingClient
@@ -131,6 +133,30 @@ def test_the_end_of_a_socket_ends_no_thread(
                 client.disconnect()
         eventually(there, lambda: {place, "last"} <= set(called))  # another thread may tell signals
         eventually(there, lambda: not there.socketio.server.manager.rooms.get("/"))
+
+
+@errors
+def test_a_store_of_sessions_that_ends_the_thread_of_a_hook_keeps_no_connection(
+    there: Worker, error: type[BaseException]
+) -> None:
+    """A hook is given the session, which is loaded for it."""
+
+    class Store(SecureCookieSessionInterface):
+        fails = False
+
+        def open_session(self, *args: Any) -> SecureCookieSession | None:
+            if self.fails:
+                raise error
+            return super().open_session(*args)
+
+    there.app.session_interface = store = Store()
+    there.rooms.after_disconnect(lambda reason, rooms: None)
+    client = there.connect()
+    store.fails = True
+
+    client.disconnect()
+
+    assert parts_of(there.app).disconnects.are_done
 
 
 def test_the_caller_of_a_handler_that_ends_its_thread_is_told(there: Worker) -> None:

@@ -309,6 +309,26 @@ def test_middleware_may_make_of_a_path_what_does_not_end_it(cluster: LocalCluste
     assert site.connect().request("get", "/v1/where/")["body"] == "found"
 
 
+def takes_off_the_prefix(inner: Application) -> Application:
+    """The application does not learn below what it is."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/app")
+        return inner(environ, start_response)
+
+    return call
+
+
+@pytest.mark.parametrize("url", ["/where", "/app/where"])
+def test_a_prefix_of_which_the_application_knows_nothing_may_be_given(
+    cluster: LocalCluster, url: str
+) -> None:
+    """A page knows it from its own address."""
+    client = Site(cluster, Mount("/app", inside=(takes_off_the_prefix,))).connect()
+
+    assert client.request("get", url)["body"]["path"] == "/where"
+
+
 def takes_the_token(inner: Application) -> Application:
     """What has checked a token passes on who it is, and not the token."""
 

@@ -814,6 +814,7 @@ def test_what_is_malformed_does_not_reach_the_application(worker: Worker) -> Non
     connected.emit("put", {"url": "/echo", "data": {"a": float("nan")}})
 
     assert reached == []
+    assert connected.received() == []  # nothing but the acknowledgements
 
 
 @pytest.mark.parametrize("namespace", ["/", "/chat"])

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from flask import request
 from flask_socketio import SocketIO
 
 from flask_rooms import Rooms
@@ -229,6 +230,27 @@ def test_nor_does_a_request_wait_until_what_was_sent_to_it_is_read() -> None:
         worker.sockets.disconnect(client.sid).result(PATIENCE)
 
         assert posted.result(PATIENCE).status_code == 200
+
+
+def test_a_request_that_disconnects_its_socket_is_not_answered() -> None:
+    """A client does not expect an answer after the end of its socket."""
+    app = make_app()
+    with LocalCluster() as cluster:
+        socketio = SocketIO(async_handlers=False)
+        one = cluster.adopt(app, Rooms(app, socketio, backend_url=cluster.hub))
+
+        @app.delete("/")
+        def leave() -> str:
+            one.sockets.disconnect(request).result(PATIENCE)
+            return "too late"
+
+        client = LocalClient(app).connect()
+
+        client.send('421["delete",{"url":"/"}]')  # and the request has run
+        client.send("40/other")
+
+        received = {client.receive()[:8] for _ in range(2)}  # in either order
+        assert received == {"41", "44/other"}
 
 
 def test_two_requests_at_once_lose_no_write_to_the_session(client: RawClient) -> None:

@@ -166,6 +166,13 @@ def test_an_event_has_a_name(client: RawClient, name: str) -> None:
     assert refused(client.answer(7))
 
 
+@pytest.mark.parametrize("data", ["", "[]", "{}", '{"get":{}}', '"get"', "null"])
+def test_an_event_is_a_list_that_begins_with_it(client: RawClient, data: str) -> None:
+    client.send(f"427{data}")
+
+    assert refused(client.answer(7))
+
+
 # These have no acknowledgement to answer.
 NOISE = [
     *["42", "42[]", "42{}", "42null", "421", '42"get"', "42[1]", "42[", "42[[]]", '42["get"'],
