@@ -90,6 +90,8 @@ def test_a_representation_has_no_cookie() -> None:
         ("application/json", b"[" * 10**5, b"[" * 10**5),
         ("application/json", b"", ""),
         ("application/x-json", b"[1]", b"[1]"),
+        # Whatever the serializer: msgpack could send them.
+        ("application/json", b"[NaN, -Infinity, 1e999, 1.5]", [None, None, None, 1.5]),
     ],
 )
 def test_json_is_read_as_json_loads_reads_it_where_it_is_json(
