@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 APPLICATION = "tests.faults.app"
 
 #: Seconds for the load with half of the faults, which takes 30 to 50 where nothing else runs.
-LOAD = 170.0
+LOAD = 280.0
 
 #: Seconds for what must come about.
 PATIENCE = 60.0
