@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import flask_socketio
@@ -56,7 +57,8 @@ def _sid() -> str:
 
 def _look_at_login(auth: Any) -> None:
     if isinstance(auth, dict) and "expires_in" in auth:
-        current_app.extensions["rooms"].login_expires(time.time() + auth["expires_in"])
+        when = datetime.now(timezone.utc) + timedelta(seconds=auth["expires_in"])
+        current_app.extensions["rooms"].login_expires(when)
 
 
 def _connect(auth: Any = None) -> bool:
