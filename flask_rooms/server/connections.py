@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -56,9 +55,6 @@ class _Connection:
         output: What its client has not read.
         slots: Those of its event handlers.
         pace: How fast it may send.
-        waiting: Held by the reader that waits because it sends too fast.
-        poll: That of requests for packets.
-        upgrade: That of its WebSocket.
         deadline: When it ends if it has no socket by then; None while it has one.
         fresh: Whether it has neither had a socket nor been refused one.
         ended: When it ended; None as long as it has not.
@@ -68,11 +64,19 @@ class _Connection:
     slots: Slots
     pace: Pace
     deadline: float | None
-    waiting: threading.Lock = field(default_factory=threading.Lock)
-    poll: Turn = field(default_factory=Turn)
-    upgrade: Turn = field(default_factory=Turn)
     fresh: bool = True
     ended: float | None = None
+    _turns: dict[str, Turn] = field(default_factory=dict)
+
+    def turn(self, of: str) -> Turn:
+        """Return the turn of requests for "packets", or for the "upgrade" to a WebSocket."""
+        # Made for the first one, which clients that begin with a WebSocket never send.
+        return self._turns.get(of) or self._turns.setdefault(of, Turn())
+
+    @property
+    def responds(self) -> bool:
+        """Whether a response with packets is being sent."""
+        return "packets" in self._turns and self.turn("packets").is_taken
 
 
 class Connections:
@@ -106,6 +110,7 @@ class Connections:
         self._connections: dict[str, _Connection] = {}
         # Those with a deadline, or ended: the others are thousands that need no look.
         self._unsettled: dict[str, _Connection] = {}
+        self._held_up: dict[str, object] = {}  # those of which a reader waits: they send too fast
         self._watched_in = 0  # the process that has the task
 
     # -- begin and end --------------------------------------------------------------------
@@ -182,14 +187,15 @@ class Connections:
             connection = self._connections.get(session_of(environ))
             if connection is None or environ["REQUEST_METHOD"] != "GET":
                 return handle_request(environ, start_response)
-            turn = connection.upgrade if is_upgrade(environ) else connection.poll
+            of = "upgrade" if is_upgrade(environ) else "packets"
+            turn = connection.turn(of)
             if not turn.take(tcp_of(environ), partial(self._wait_for_turn, connection)):
                 self._refusals.count("overlapping_requests")
                 refusal = Response("Another request of this connection is served.", status=400)
                 return refusal(environ, start_response)
 
             def end() -> None:
-                if turn is connection.poll:
+                if of == "packets":
                     connection.output.responded()
                 turn.end()
 
@@ -227,7 +233,8 @@ class Connections:
             return True
         self._refusals.count("packets_per_second")
         # Only one reader waits: a client that sends in parallel requests would hold many threads.
-        if not connection.waiting.acquire(blocking=False):
+        reader = object()
+        if self._held_up.setdefault(eio_sid, reader) is not reader:
             self._note_end(eio_sid, connection)
             self._end(eio_sid, TOO_FAST)
             return False
@@ -235,7 +242,7 @@ class Connections:
             self._internals.note_life(eio_sid)  # its answer to a ping is not read, either
             self._internals.sleep(delay)
         finally:
-            connection.waiting.release()
+            del self._held_up[eio_sid]
         return True
 
     def refusal(self, attempt: Attempt) -> str | None:
@@ -316,10 +323,10 @@ class Connections:
 
     def _clear(self, eio_sid: str, connection: _Connection, now: float) -> None:
         """Forget a connection that has ended, and cut what its client keeps open."""
-        if connection.output.transport is not None or connection.poll.is_taken:
+        if connection.output.transport is not None or connection.responds:
             if connection.ended is not None and now - connection.ended >= CLOSING:
                 self._internals.cut(connection.output)
-                connection.poll.cut()
+                connection.turn("packets").cut()
         elif self._internals.forget_session(eio_sid):
             self._connections.pop(eio_sid, None)
             self._unsettled.pop(eio_sid, None)

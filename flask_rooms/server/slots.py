@@ -18,8 +18,8 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._taken = 0
-        self._lock = threading.Lock()
-        self._blocking = threading.Lock()  # held by the reader that waits for a place
+        self._awaited = False  # whether a reader waits for a place
+        self._lock = threading.Lock()  # one, as green ones are large, and each client has some
 
     def take_patiently(self, timeout: float, wait: Callable[[], bool]) -> bool:
         """
@@ -32,25 +32,27 @@ class Slots:
             timeout: Seconds to wait at most.
             wait: Waits for a moment; False ends the wait.
         """
-        if self._take():
-            return True
-        if not self._blocking.acquire(blocking=False):
-            return False
+        with self._lock:
+            if self._take():
+                return True
+            if self._awaited:
+                return False
+            self._awaited = True
         try:
             deadline = time.monotonic() + timeout
             while time.monotonic() < deadline and wait():
-                if self._take():
-                    return True
+                with self._lock:
+                    if self._take():
+                        return True
             return False
         finally:
-            self._blocking.release()
+            self._awaited = False
 
     def _take(self) -> bool:
-        with self._lock:
-            if self._taken >= self._limit:
-                return False
-            self._taken += 1
-            return True
+        if self._taken >= self._limit:
+            return False
+        self._taken += 1
+        return True
 
     def release(self) -> None:
         """Give a place back."""

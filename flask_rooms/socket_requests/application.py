@@ -99,8 +99,10 @@ class _EntryPoint(LocalProxy[_WSGI]):
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if socket_of(environ) is not None:
             return self._get_current_object()(environ, start_response)
-        app, known = self._rooms_app, (environ.get(ARRIVAL), *_arriving.get())
-        arrivals = [one for one in known if one is not None and one.app is app]
+        app, arrived, arriving = self._rooms_app, environ.get(ARRIVAL), _arriving.get()
+        if arriving and arriving[0] is arrived and arrived.app is app:  # right through the class
+            return self._get_current_object()(environ, start_response)
+        arrivals = [one for one in (arrived, *arriving) if one is not None and one.app is app]
         arrival = arrivals[0] if arrivals else Arrival(app, self, dict(environ))
         return _pass(arrival, self._get_current_object(), environ, start_response)
 

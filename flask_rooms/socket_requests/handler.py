@@ -25,6 +25,7 @@ from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.engine_io import check_post, session_of
 from flask_rooms.server.pace import Pauses
 from flask_rooms.server.private import ServerInternals
+from flask_rooms.server.upgrading import is_upgrade
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.environ import mark_socket, socket_of
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
@@ -283,9 +284,13 @@ def _refusal(app: Flask, environ: dict[str, Any]) -> str | None:
     """Return why a request to the Socket.IO server is refused, or None."""
     if socket_of(environ) is not None:
         return "Socket.IO itself is not served over a socket."
-    if "j" in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True):
+    query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    if "j" in query:
         # Any page may load a script, and would read the ID of the session in it.
         return "JSONP is not served."
+    begins = "websocket" in query.get("transport", ()) and not any(query.get("sid", ()))
+    if begins and not is_upgrade(environ):  # python-engineio looks at one of two headers alone
+        return "This is not the handshake of a WebSocket."
     if environ.get("HTTP_SEC_FETCH_SITE") in _OTHER_SITES and not environ.get("HTTP_ORIGIN"):
         # Browsers leave the Origin out where a page loads a script, an image or a frame.
         return "A page of another site has to connect with an Origin that is allowed."

@@ -39,7 +39,7 @@ class SerialQueue:
         self._waiting: deque[tuple[Job, int]] = deque()
         self._bytes = 0  # of those that wait
         self._running = False
-        self._blocking = threading.Lock()  # held by the reader that waits for room
+        self._awaited = False  # whether a reader waits for room
 
     def put_patiently(
         self, job: Job, size: int, timeout: float, wait: Callable[[], bool]
@@ -57,15 +57,19 @@ class SerialQueue:
             wait: Waits for a moment; False ends the wait.
         """
         admission = self.put(job, size)
-        if admission is not Admission.REFUSED or not self._blocking.acquire(blocking=False):
+        if admission is not Admission.REFUSED:
             return admission
+        with self._lock:
+            if self._awaited:
+                return admission
+            self._awaited = True
         try:
             deadline = time.monotonic() + timeout
             while admission is Admission.REFUSED and time.monotonic() < deadline and wait():
                 admission = self.put(job, size)
             return admission
         finally:
-            self._blocking.release()
+            self._awaited = False
 
     def put(self, job: Job, size: int) -> Admission:
         """

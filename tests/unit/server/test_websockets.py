@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -42,6 +44,58 @@ def other(worker: Worker) -> Iterator[RawClient]:
 @pytest.fixture
 def name() -> str:
     return uuid4().hex
+
+
+def handshake(worker: Worker, *headers: str) -> list[str]:
+    """Return the head of the response to a request with these headers, line by line."""
+    where = urlsplit(worker.url)
+    head = ["GET /socket.io/?EIO=4&transport=websocket HTTP/1.1", "Host: here", *headers, "", ""]
+    with socket.create_connection((where.hostname, where.port or 80), timeout=30) as tcp:
+        tcp.sendall("\r\n".join(head).encode())
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += tcp.recv(4096)
+    return received.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+
+
+#: The handshake that RFC 6455 (1.3) has for an example.
+EXAMPLE = {
+    "Upgrade": "websocket",
+    "Connection": "keep-alive, Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+
+
+def test_a_handshake_is_answered_as_the_standard_has_it(worker: Worker) -> None:
+    asked = [f"{name}: {value}" for name, value in EXAMPLE.items()]
+    status, *headers = handshake(worker, *asked, "Sec-WebSocket-Extensions: permessage-deflate")
+
+    assert status == "HTTP/1.1 101 Switching Protocols"
+    assert sorted(headers) == [
+        "Connection: Upgrade",
+        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+        "Upgrade: websocket",
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Sec-WebSocket-Key": ""},
+        {"Sec-WebSocket-Version": ""},
+        {"Sec-WebSocket-Version": "8"},
+        {"Sec-WebSocket-Version": "13, 8"},
+        {"Upgrade": "h2c"},
+        {"Connection": "keep-alive"},
+    ],
+)
+def test_what_is_no_handshake_is_refused(worker: Worker, wrong: dict[str, str]) -> None:
+    asked = [f"{name}: {value}" for name, value in (EXAMPLE | wrong).items() if value]
+
+    status, *_ = handshake(worker, *asked)
+
+    assert status.split()[1] == "400"
 
 
 def test_a_worker_receives_no_more_than_it_can_take(
