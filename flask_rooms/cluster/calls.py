@@ -137,6 +137,21 @@ class Calls:
             future.contribute(self._worker.change(own, self._shared.node.name))
         return future
 
+    def leave_unheard(
+        self, namespace: str, sid: str, rooms: tuple[str, ...]
+    ) -> Future[Outcome] | None:
+        """
+        Take an own socket out of rooms as change() does, where nothing listens.
+
+        Returns:
+            The future of the outcome, which is complete; None if change() is to do it.
+        """
+        part = self._worker.leave_unheard(namespace, sid, rooms)
+        if part is None:
+            return None
+        self._statistics.changes["leave", "confirmed"] += 1
+        return Settled(part.outcome)
+
     def _change_here(self, change: Change) -> Future[Outcome]:
         """Carry out a change of own sockets alone; there is nothing to wait for."""
         part = self._worker.change(change, self._shared.node.name)

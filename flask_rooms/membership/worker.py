@@ -143,10 +143,8 @@ class LocalWorker:
 
     def change(self, change: Change, name: str) -> Part:
         """Carry out a change for a caller on this worker, called *name*, which waits for it."""
-        if change.action == "leave" and len(change.sids) == 1 and change.options is NO_OPTIONS:
-            part = self.leave_unheard(change.namespace, change.sids[0], change.rooms)
-            if part is not None:
-                return part
+        if (done := self._unheard(change)) is not None:
+            return done
         origin = Origin("call", name, change.by)
         if change.action in _GUARDED and self._guarded.concern(change):
             return self.join_or_recheck(change, self._guarded.prepare(change), origin)
@@ -160,6 +158,12 @@ class LocalWorker:
         left = self._registry.leave_unheard(namespace, sid, rooms)
         return None if left is None else part_of(left, len(rooms) - left)
 
+    def _unheard(self, change: Change) -> Part | None:
+        """Carry out a leave that nothing listens to, which most are; None for any other change."""
+        if change.action != "leave" or len(change.sids) != 1 or change.options is not NO_OPTIONS:
+            return None
+        return self.leave_unheard(change.namespace, change.sids[0], change.rooms)
+
     def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
         """
         Carry out a change for another worker, and *reply* what it did.
@@ -167,6 +171,9 @@ class LocalWorker:
         Called by the receiver's thread, which must not wait for guards and receivers of signals:
         these run in the background.
         """
+        if (done := self._unheard(change)) is not None:
+            reply(done)
+            return
         origin = Origin("remote", sender, change.by)
         if change.action in _GUARDED and self._guarded.concern(change):
             join = self._guarded.prepare(change)

@@ -81,9 +81,10 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
 
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
         """End a membership, wherever the socket is."""
-        # First what is enough for nearly all, and makes no Change.
-        if self._worker.leave_unheard(namespace, sid, (any_room(room),)) is None:
-            self._move("leave", sid, namespace, room)
+        # First what nearly all are: a room of which a socket is a member has a valid name.
+        if type(room) is str and self._registry.leave_unheard(namespace, sid, (room,)):
+            return
+        self._move("leave", sid, namespace, room)
 
     def close_room(self, room: Room, namespace: str | None = None) -> None:
         """Make all members leave a room, on every worker."""

@@ -568,7 +568,7 @@ def test_a_change_that_fails_at_the_owner_is_not_confirmed(
     monkeypatch.setattr(parts_of(there.app).registry, "apply", fail)
 
     with pytest.raises(Unconfirmed, match=there.name):
-        here.sockets.leave(client.sid, "red").result(PATIENCE)
+        here.sockets.join(client.sid, "blue").result(PATIENCE)
     assert there.rooms_of(client) == {"red"}
 
 
