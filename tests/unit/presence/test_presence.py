@@ -203,6 +203,24 @@ def test_a_worker_that_starts_over_is_told_all_again(workers: LocalCluster) -> N
     assert users(workers[0]) == users(workers[1]) == ["ann", "eve"]
 
 
+def test_who_went_while_a_worker_was_away_is_not_listed_when_it_starts_over(
+    workers: LocalCluster,
+) -> None:
+    gone = enter(workers[0], "ann")
+    enter(workers[0], "eve")
+    lost = enter(workers[1], "bob")
+    until(lambda: users(workers[0]) == users(workers[1]) == ["ann", "eve", "bob"])
+    workers[1].cut()
+    until(lambda: users(workers[0]) == ["ann", "eve"])
+    gone.request("delete", f"/rooms/{ROOM}")
+
+    workers[1].restore()
+
+    until(lambda: not lost.connected)
+    until(lambda: workers[1].sockets.presence(ROOM).complete)
+    assert users(workers[1]) == ["eve"]
+
+
 def test_lost_messages_change_nothing(workers: LocalCluster) -> None:
     workers.faults.loss = workers.faults.doubling = 0.2
     clients = [enter(workers[number % 2], f"u{number}") for number in range(20)]
