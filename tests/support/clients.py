@@ -127,6 +127,9 @@ def hang_up_at_once(client: socketio.Client) -> None:
             # The socket itself stays until the thread that reads from it has noticed.
             with suppress(OSError):
                 websocket.sock.shutdown(socket.SHUT_RDWR)
+        # The thread that writes may have taken the end of the queue before it was to look for it,
+        # and would wait for half a minute.
+        client.eio.queue.put(None)
 
     websocket.close = hang_up
 
