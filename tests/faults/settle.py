@@ -69,12 +69,20 @@ class Settling:
         names = self._names()
         pairs = list(itertools.product(self._seats, lives))
         with ThreadPoolExecutor(len(pairs)) as threads:
-            self._missing = "a leave that is confirmed"
-            if not all(threads.map(lambda pair: _reaches(*pair), pairs)):
-                return False
-            self._missing = "the certainty that a socket has ended"
-            if not all(threads.map(lambda pair: _is_unknown(*pair), self._ended())):
-                return False
+            for what, wanted, asked in (
+                ("a leave that is confirmed", [0, 1, 0], pairs),
+                ("the certainty that a socket has ended", [0, 0, 1], self._ended()),
+            ):
+                self._missing = what
+                answers = threads.map(lambda pair: _leave(*pair), asked)
+                other = [
+                    f"worker {seat.index} of {life.sid}: {figures}"
+                    for (seat, life), figures in zip(asked, answers, strict=True)
+                    if figures != wanted
+                ]
+                if other:
+                    self._missing += f" ({', '.join(other)})"
+                    return False
             self._missing = "a fence"
             heard = list(threads.map(lambda life: self._hears_all(life), lives))
         if names != self._names() or not all(_is_present(slot) for slot in self._slots):
@@ -124,18 +132,13 @@ def resolve(lives: Sequence[Life], load: Load) -> None:
                 raise Unsettled(f"a leave is {change.fate}, not confirmed")
 
 
-def _reaches(seat: Seat, life: Life) -> bool:
-    """Whether a worker can change the memberships of a socket."""
-    return _leave(seat, life) == [0, 1, 0]
-
-
-def _is_unknown(seat: Seat, life: Life) -> bool:
-    """Whether a worker reports a socket as unknown."""
-    return _leave(seat, life) == [0, 0, 1]
-
-
 def _leave(seat: Seat, life: Life) -> list[int] | None:
-    """Leave an empty room; return the figures of the outcome, if there is one."""
+    """
+    Leave an empty room; return the figures of the outcome, if there is one.
+
+    They are [0, 1, 0] where a worker can change the memberships of a socket, and [0, 0, 1] where
+    it reports the socket as unknown.
+    """
     answer = seat.post("/change", sid=life.sid, room=NOWHERE, action="leave")
     figures: list[int] | None = answer.get("figures")
     return figures
