@@ -13,6 +13,7 @@ def as_json(run: Run) -> dict[str, Any]:
     verdict = run.verdict
     return {
         "seconds": round(run.seconds),
+        "standstill": _ms(run.standstill.longest),
         "faults": sum(row.times for name, row in run.rows.items() if name != "no fault"),
         "calls": dict(sorted(run.fates.items())),
         "must be zero": dict(verdict.broken),
@@ -39,6 +40,7 @@ def as_text(run: Run) -> str:
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"{report['faults']} faults in {report['seconds']} s"
+    yield f"the machine stood still for {report['standstill']:,} ms at the longest"
     for title in ("calls", "counts", "must be zero"):
         yield ""
         yield f"{title}:"

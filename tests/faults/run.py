@@ -16,6 +16,7 @@ from tests.faults.load import Load
 from tests.faults.seats import Seat
 from tests.faults.settle import Settling, Unsettled, resolve
 from tests.faults.slots import Slot
+from tests.faults.standstill import Standstill
 from tests.faults.verdict import Verdict
 from tests.support.brokers import Broker
 
@@ -80,6 +81,8 @@ class Run:
         self.verdict = Verdict()
         self.rows: dict[str, Row] = {}
         self.seconds = 0.0
+        self.standstill = Standstill()
+        self._stack.callback(self.standstill.stop)
         try:
             self._start(broker)
         except BaseException:
