@@ -140,6 +140,8 @@ class KombuBackend(Backend):
         publisher = self._publisher
         if publisher is None or self._process != os.getpid():
             return None
+        # Not over the subscription, for all that callers wait meanwhile: where nothing reaches the
+        # broker any more, each message that arrives would put off the timeout of the question.
         return publisher.audience()
 
     def elsewhere(self) -> list[str]:
