@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
 
 from flask import Flask
 
 from benchmarks.workers.driver import TEXT, Served, after
 from flask_rooms import BackendUnavailable, Outcome, Rooms, sockets
 from flask_rooms.globals import parts_of
-from flask_rooms.protocol.messages import Change
+from flask_rooms.protocol.messages import Room
 
 
 def create(url: str, mode: str) -> Served:
@@ -31,11 +30,12 @@ def create(url: str, mode: str) -> Served:
         return True
 
     def on_left(tell: Callable[[str], None]) -> None:
-        def changed(change: Change, *rest: Any) -> None:
-            for room in change.rooms:
+        def left(namespace: str, sid: str, rooms: tuple[Room, ...]) -> None:
+            for room in rooms:
                 tell(str(room))
 
-        # Not the signal `left`, which is sent later, in another thread.
-        after(parts_of(app).registry, "apply", changed)
+        # Not the signal `left`, which is sent later, in another thread. As nothing listens to
+        # memberships here, this is what carries out each leave.
+        after(parts_of(app).registry, "leave_unheard", left)
 
     return Served(app, socketio, leave, broadcast, on_left)
