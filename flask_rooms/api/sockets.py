@@ -174,6 +174,7 @@ class Sockets(Queries):
         space, sids, source = sockets_or_user(socket, user, namespace)
         rooms = room_names(room)
         options = _options(omit, omit_user, space)
+        # Nearly all leaves are such, and most of what others take is a Change that nothing needs.
         if len(sids) == 1 and options is NO_OPTIONS and callback is None and not is_traced():
             done = self._cluster.calls.leave_unheard(space, sids[0], rooms)
             if done is not None:
