@@ -22,7 +22,7 @@ READ_AHEAD = 4096
 
 class Inbound:
     """
-    Handles the frames of a connection: it gives the bodies of messages to `take`.
+    Handles the frames of a connection: it gives the bodies of messages to `takes`.
 
     py-amqp would decode the properties of each message first. A worker has no use for them, and
     RabbitMQ passes on some that py-amqp cannot decode, such as a date in the year 300,000. All
@@ -33,13 +33,13 @@ class Inbound:
         callback: py-amqp's own handler of methods.
 
     Attributes:
-        take: Called with the body of each message.
+        takes: By channel, what is called with the body of each message; others are dropped.
     """
 
     def __init__(self, connection: Any, callback: Callable[..., object]) -> None:
         self._handle = frame_handler(connection, callback)
         self._begun: dict[int, _Body] = {}  # by channel
-        self.take: Callable[[bytes], object] = lambda payload: None
+        self.takes: dict[int, Callable[[bytes], object]] = {}
 
     def __call__(self, frame: tuple[int, int, bytes]) -> bool:
         """Handle a frame; return whether a message or a method is complete with it."""
@@ -57,7 +57,8 @@ class Inbound:
         if body.missing > 0:
             return False
         del self._begun[channel]
-        self.take(b"".join(body.chunks))
+        if take := self.takes.get(channel):
+            take(b"".join(body.chunks))
         return True
 
 

@@ -204,8 +204,8 @@ class RabbitMQSession(Session):
     """
     A connection of py-amqp: each subscriber has a queue of its own.
 
-    Each also consumes the *roll*, a queue that nothing is sent to: the number of its consumers is
-    the number of subscribers. A roll lives on one node of RabbitMQ. Where that is down the next
+    Each also consumes the *roll*, a queue whose messages are dropped: the number of its consumers
+    is the number of subscribers. A roll lives on one node of RabbitMQ. Where that is down the next
     one is used, and all of them are counted.
     """
 
@@ -219,9 +219,13 @@ class RabbitMQSession(Session):
         self._channel = self._link.channel()
         self._to_everyone = publish_arguments(name, _EVERYONE)
         self._asking: Any = None
+        self._returned: set[str] = set()  # what was published there and reached no queue
+        self._declare_exchange(self._channel)
+
+    def _declare_exchange(self, channel: Any) -> None:
         # Not auto-deleted: an exchange that goes with its last queue could go between another
         # worker's declaration of it and that worker's binding.
-        self._channel.exchange_declare(name, "direct", durable=False, auto_delete=False)
+        channel.exchange_declare(self._name, "direct", durable=False, auto_delete=False)
 
     def publish(self, payload: bytes, address: str | None) -> None:
         """Do what py-amqp's basic_publish() does, with arguments that are encoded once."""
@@ -245,14 +249,31 @@ class RabbitMQSession(Session):
 
     def audience(self) -> int | None:
         # None are counted for a moment after the roll was deleted.
-        return sum(self._consumers(roll) for roll in self._rolls) or None
+        return sum(map(self._consumers, self._existing_rolls())) or None
+
+    def _existing_rolls(self) -> list[str]:
+        """
+        Return the rolls in use, of which most often there is one.
+
+        RabbitMQ logs an error and closes the channel when it is asked for a queue that is not
+        there. It returns a mandatory message to it without either.
+        """
+        if self._asking is None:
+            self._asking = self._link.channel()
+            self._asking.events["basic_return"].add(self._on_return)
+        self._returned.clear()
+        for roll in self._rolls:
+            self._asking.basic_publish(Message(), self._name, roll, mandatory=True)
+        self._declare_exchange(self._asking)  # answered after what is returned
+        return [roll for roll in self._rolls if roll not in self._returned]
+
+    def _on_return(self, error: object, exchange: str, key: str, message: object) -> None:
+        self._returned.add(key)
 
     def _consumers(self, roll: str) -> int:
-        self._asking = self._asking or self._link.channel()
         try:
             return int(self._asking.queue_declare(roll, passive=True).consumer_count)
-        except NotFound:  # or its node is down; either way it has no consumers
-            self._asking = None
+        except NotFound:  # or its node is down; py-amqp has opened the channel again
             return 0
 
     def subscribe(self, address: str, take: Take) -> None:
@@ -267,7 +288,7 @@ class RabbitMQSession(Session):
         )
         for key in (_EVERYONE, _key_of(address)):
             self._channel.queue_bind(queue, self._name, routing_key=key)
-        self._link.on_inbound_frame.take = take
+        self._link.on_inbound_frame.takes[self._channel.channel_id] = take
         self._channel.basic_consume(queue, no_ack=True)
 
     def _enrol(self) -> None:
@@ -277,6 +298,7 @@ class RabbitMQSession(Session):
                 channel.queue_declare(
                     roll, durable=True, auto_delete=False, arguments={"x-expires": ROLL_EXPIRES}
                 )
+                channel.queue_bind(roll, self._name, routing_key=roll)
                 # When the consumer is cancelled, as the node goes down, py-amqp raises an error,
                 # and the worker subscribes anew.
                 channel.basic_consume(roll, no_ack=True)

@@ -384,16 +384,18 @@ class Cluster:
 
     def _count_audience(self, node: Node) -> None:
         """Rule `every-worker-is-known`: a broker may know how many workers there are."""
-        now = time.monotonic()
-        if node.is_settled or now < self._count_due:
+        began = time.monotonic()
+        if node.is_settled or began < self._count_due:
             return
-        self._count_due = now + _COUNT_INTERVAL * self._timing.heartbeat
         try:
             count = self._transport.audience()
         except BackendError:
             count = None
+        ended = time.monotonic()
+        # At most half of the time: messages wait here while a broker under load answers late.
+        self._count_due = ended + max(_COUNT_INTERVAL * self._timing.heartbeat, ended - began)
         with self._shared.lock:
-            node.note_audience(count, now)
+            node.note_audience(count, began)
 
     def _heard_itself(self) -> None:
         if self._unheard:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from kombu.connection import Connection
 
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
@@ -511,6 +512,34 @@ def test_rabbitmq_counts_again_when_the_roll_is_lost(amqp_broker: Broker) -> Non
                 worker.receive(30)
             eventually(lambda worker=worker: heard(worker, b"back"))  # type: ignore[misc]
         assert [worker.audience() for worker in everyone] == [2, 2]
+
+
+def test_counting_costs_rabbitmq_no_channels_and_no_errors(amqp_broker: Broker) -> None:
+    """Each count asked for queues that are not there: an error in its log, and a channel, each."""
+    broker = own(amqp_broker)
+    assert isinstance(broker, RabbitMQ)
+    with Workers(opener(broker.url), patience=30) as workers:
+        worker, _ = workers.open(2)
+        assert worker.audience() == 2
+        channels, logged = broker.channels(), broker.output()
+        assert [worker.audience() for _ in range(20)] == [2] * 20
+        assert broker.channels() == channels
+        assert broker.output() == logged
+
+
+def test_what_is_published_to_the_roll_reaches_no_worker(amqp_broker: Broker) -> None:
+    """Messages find out there whether it exists; they are none of the cluster."""
+    with Workers(opener(amqp_broker.url), patience=30) as workers:
+        (worker,) = workers.open()
+        with Connection(amqp_broker.url) as connection:
+            # Its only consumer is the worker, which RabbitMQ gives this before what follows.
+            connection.default_channel.basic_publish(
+                connection.default_channel.prepare_message(b"stray"),
+                routing_key=f"{workers.channel}:roll-0",
+            )
+            connection.default_channel.queue_declare(f"{workers.channel}:roll-0", passive=True)
+        worker.publish(b"fence")
+        assert workers.next(worker) == b"fence"
 
 
 @pytest.mark.parametrize("kind", ["redis", "amqp"])

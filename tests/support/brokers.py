@@ -296,6 +296,14 @@ class RabbitMQ(_OwnBroker):
         """Return the process IDs that the connections of clients have in the broker."""
         return set(re.findall(r"<[\d.]+>", self.evaluate("rabbit_networking:connections()")))
 
+    def channels(self) -> set[str]:
+        """Return the process IDs that the channels of clients have in the broker."""
+        return set(re.findall(r"<[\d.]+>", self.evaluate("rabbit_channel:list()")))
+
+    def output(self) -> str:
+        """Return what it has logged, which is errors alone."""
+        return (self._directory / "output").read_text(errors="replace")
+
     def evaluate(self, expression: str) -> str:
         """
         Return the value of an expression in Erlang, which the broker evaluates.
