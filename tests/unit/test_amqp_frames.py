@@ -37,7 +37,7 @@ def methods() -> list[Any]:
 @pytest.fixture
 def inbound(taken: list[bytes], methods: list[Any]) -> Inbound:
     inbound = Inbound(Connection(), lambda *method: methods.append(method))
-    inbound.take = taken.append
+    inbound.takes = {1: taken.append, 2: taken.append}
     return inbound
 
 
@@ -67,6 +67,14 @@ def test_a_message_is_complete_with_its_last_frame(inbound: Inbound, taken: list
 def test_an_empty_message_has_no_body(inbound: Inbound, taken: list[bytes]) -> None:
     assert [inbound((1, 1, DELIVER)), inbound((2, 1, header(0)))] == [False, True]
     assert taken == [b""]
+
+
+def test_a_message_that_is_taken_on_no_channel_is_dropped(
+    inbound: Inbound, taken: list[bytes]
+) -> None:
+    for frame in ((1, 3, DELIVER), (2, 3, header(1)), (3, 3, b"x")):
+        inbound(frame)
+    assert taken == []
 
 
 def test_all_other_frames_are_left_to_py_amqp(inbound: Inbound, methods: list[Any]) -> None:
