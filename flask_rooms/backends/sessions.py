@@ -220,12 +220,9 @@ class RabbitMQSession(Session):
         self._to_everyone = publish_arguments(name, _EVERYONE)
         self._asking: Any = None
         self._returned: set[str] = set()  # what was published there and reached no queue
-        self._declare_exchange(self._channel)
-
-    def _declare_exchange(self, channel: Any) -> None:
         # Not auto-deleted: an exchange that goes with its last queue could go between another
         # worker's declaration of it and that worker's binding.
-        channel.exchange_declare(self._name, "direct", durable=False, auto_delete=False)
+        self._channel.exchange_declare(name, "direct", durable=False, auto_delete=False)
 
     def publish(self, payload: bytes, address: str | None) -> None:
         """Do what py-amqp's basic_publish() does, with arguments that are encoded once."""
@@ -248,24 +245,22 @@ class RabbitMQSession(Session):
         return True
 
     def audience(self) -> int | None:
-        # None are counted for a moment after the roll was deleted.
-        return sum(map(self._consumers, self._existing_rolls())) or None
-
-    def _existing_rolls(self) -> list[str]:
         """
-        Return the rolls in use, of which most often there is one.
+        Return how many consume the rolls, most often after one round trip.
 
         RabbitMQ logs an error and closes the channel when it is asked for a queue that is not
-        there. It returns a mandatory message to it without either.
+        there, as most often the later rolls. It returns a mandatory message to it without either.
         """
         if self._asking is None:
             self._asking = self._link.channel()
             self._asking.events["basic_return"].add(self._on_return)
+        first, *others = self._rolls
         self._returned.clear()
-        for roll in self._rolls:
+        for roll in others:
             self._asking.basic_publish(Message(), self._name, roll, mandatory=True)
-        self._declare_exchange(self._asking)  # answered after what is returned
-        return [roll for roll in self._rolls if roll not in self._returned]
+        count = self._consumers(first)  # answered after what is returned
+        count += sum(self._consumers(roll) for roll in others if roll not in self._returned)
+        return count or None  # none are counted for a moment after the roll was deleted
 
     def _on_return(self, error: object, exchange: str, key: str, message: object) -> None:
         self._returned.add(key)

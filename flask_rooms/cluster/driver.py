@@ -39,6 +39,8 @@ _LONGEST = 1.0
 _LEAVE_INTERVAL = 0.01
 #: Heartbeat intervals between two times at which the broker is asked how many workers there are.
 _COUNT_INTERVAL = 0.05
+#: ... and times as long as the answer took, since brokers under load and far ones answer late.
+_COUNT_PAUSE = 4.0
 #: A query that costs next to nothing.
 FENCE = Query("count", "/", "")
 
@@ -392,8 +394,9 @@ class Cluster:
         except BackendError:
             count = None
         ended = time.monotonic()
-        # At most half of the time: messages wait here while a broker under load answers late.
-        self._count_due = ended + max(_COUNT_INTERVAL * self._timing.heartbeat, ended - began)
+        # What arrives waits meanwhile, and a worker that falls behind never knows all others.
+        pause = max(_COUNT_INTERVAL * self._timing.heartbeat, _COUNT_PAUSE * (ended - began))
+        self._count_due = ended + pause
         with self._shared.lock:
             node.note_audience(count, began)
 

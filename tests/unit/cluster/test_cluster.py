@@ -79,6 +79,18 @@ class LostBackend(AwayBackend):
         return super().receive(timeout)
 
 
+class FarBackend(FaultyBackend):
+    """Takes long to say how many workers there are; counts how often it was asked."""
+
+    alone = False
+    asked = 0
+
+    def audience(self) -> int | None:
+        self.asked += 1
+        threading.Event().wait(0.6)
+        return None
+
+
 @pytest.fixture(name="cluster")
 def _cluster() -> Iterator[LocalCluster]:
     with LocalCluster() as cluster:
@@ -113,6 +125,21 @@ def test_a_worker_that_does_not_hear_itself_connects_again(cluster: LocalCluster
     _wait_for(lambda: not backend.deaf)
 
     assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_counting_the_workers_leaves_time_to_receive(cluster: LocalCluster) -> None:
+    """One that handled a message after each count would fall behind, and so count for ever."""
+    backend = FarBackend(cluster.hub)
+    app = make_app()
+    options = {"backend_url": "memory://", "heartbeat_interval": 10.0}  # on its own for 50 s
+    worker = cluster.worker(app, backend=backend, **options)
+    worker.connect()
+
+    for _ in range(30):
+        backend.publish(b"of somebody else")
+    _wait_for(lambda: parts_of(app).cluster.dropped.total() == 30)
+
+    assert 0 < backend.asked < 10
 
 
 def test_a_worker_that_restarts_connects_again(cluster: LocalCluster) -> None:
