@@ -91,6 +91,10 @@ class Registry:
             to be quick.
         rooms_per_socket: How many rooms a socket may be in, besides that of its ID.
         listens: Whether *listener* would do anything with a change now; called under the lock, too.
+
+    Attributes:
+        on_vacated: Called with an Engine.IO session that has one socket less, or has connected or
+            failed to connect one; under the lock, too.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Registry:
         self._listener = listener
         self._listens = listens
         self._rooms_per_socket = rooms_per_socket
+        self.on_vacated: Callable[[str], object] = lambda eio_sid: None
         self.clear()
 
     def clear(self) -> None:
@@ -109,7 +114,9 @@ class Registry:
         self._lock = threading.Lock()
         self._namespaces: dict[str, Namespace] = {}
         self._attempts: dict[tuple[str, str], Attempt] = {}
+        self._connecting: dict[str, set[str]] = {}  # Engine.IO session -> namespaces
         self._expiries = Expiries()
+        self._login_due = math.inf  # when the first login expires, or before
         self._latest = 0  # the time in the latest place of a socket of any worker, as far as known
 
     # -- sockets that are connecting ---------------------------------------------------------
@@ -125,6 +132,7 @@ class Registry:
         with self._lock:
             if key in self._attempts:
                 return None
+            self._connecting.setdefault(eio_sid, set()).add(namespace)
             return self._attempts.setdefault(key, Attempt(namespace, eio_sid))
 
     def attempt(self, namespace: str, eio_sid: str) -> Attempt | None:
@@ -136,8 +144,14 @@ class Registry:
         """Forget an attempt that is decided; does nothing if clear() has done so."""
         with self._lock:
             key = attempt.namespace, attempt.eio_sid
-            if self._attempts.get(key) is attempt:
-                del self._attempts[key]
+            if self._attempts.get(key) is not attempt:
+                return
+            del self._attempts[key]
+            namespaces = self._connecting[attempt.eio_sid]
+            namespaces.discard(attempt.namespace)
+            if not namespaces:
+                del self._connecting[attempt.eio_sid]
+            self.on_vacated(attempt.eio_sid)
 
     def withdraw(self, namespace: str, eio_sid: str, origin: Origin = CALL) -> bool:
         """
@@ -182,6 +196,7 @@ class Registry:
             self._namespaces[namespace] = here
             attempt.sid = sid
             socket = Socket(sid, eio_sid, rooms={sid: None}, user=user, expires=attempt.expires)
+            self._note_login(attempt.expires)
             # Rule `newest-stays`: later than every place that this worker has heard of.
             socket.since = time.time_ns() // 1000
             socket.order = self._latest = max(socket.since, self._latest + 1)
@@ -236,6 +251,7 @@ class Registry:
             self._listener(events, origin)
             if not here.sockets:
                 del self._namespaces[namespace]
+            self.on_vacated(socket.eio_sid)
             return events
 
     def apply(self, change: Change, origin: Origin = CALL) -> Changed:
@@ -510,18 +526,10 @@ class Registry:
         spaces = [here.sizes() for here in self._namespaces.values()]
         return Sizes(*map(sum, zip(*spaces, strict=True))) if spaces else Sizes()
 
-    def sessions(self) -> set[str]:
-        """Return the Engine.IO sessions that have a socket here, or one that is connecting."""
-        with self._lock:
-            found = {eio_sid for _, eio_sid in self._attempts}
-            for here in self._namespaces.values():
-                found.update(socket.eio_sid for socket in here.sockets.values())
-            return found
-
     def namespaces_of(self, eio_sid: str) -> int:
         """Return how many sockets an Engine.IO session has, or is connecting."""
         with self._lock:
-            found = {name for name, session in self._attempts if session == eio_sid}
+            found = set(self._connecting.get(eio_sid, ()))
             found.update(
                 name for name, here in self._namespaces.items() if eio_sid in here.by_eio_sid
             )
@@ -545,15 +553,29 @@ class Registry:
                     found.add(other.eio_sid)
             return len(found - {attempt.eio_sid})
 
+    def set_login_expiry(self, socket: Socket, at: float | None) -> None:
+        """Set when the login of a socket expires, in seconds since 1970; None for never."""
+        with self._lock:
+            socket.expires = at
+            self._note_login(at)
+
+    def _note_login(self, at: float | None) -> None:
+        if at is not None:
+            self._login_due = min(self._login_due, at)
+
     def expired(self, now: float) -> list[tuple[str, Socket]]:
         """Return the sockets whose login has expired, with their namespaces."""
         with self._lock:
-            return [
-                (name, socket)
+            if now < self._login_due:  # a look at all sockets holds up every other thread
+                return []
+            logins = [
+                (name, socket, socket.expires)
                 for name, here in self._namespaces.items()
                 for socket in here.sockets.values()
-                if socket.expires is not None and socket.expires <= now and socket.connected
+                if socket.expires is not None
             ]
+            self._login_due = min((at for _, _, at in logins), default=math.inf)
+            return [(name, one) for name, one, at in logins if at <= now and one.connected]
 
     def namespaces(self) -> list[str]:
         """Return the namespaces that have a socket here."""
@@ -569,6 +591,10 @@ class Registry:
         """Return the socket that this Engine.IO session has in *namespace*, or None."""
         with self._lock:
             return self._namespace(namespace).by_eio_sid.get(eio_sid)
+
+    def is_vacant(self, eio_sid: str) -> bool:
+        """Whether this Engine.IO session neither has a socket nor is connecting one."""
+        return eio_sid not in self._connecting and not self.has_socket(eio_sid)
 
     def has_socket(self, eio_sid: str) -> bool:
         """Whether this Engine.IO session has a socket, in any namespace."""

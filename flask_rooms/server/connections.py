@@ -32,10 +32,8 @@ NO_SOCKET = "no socket"
 TOO_FAST = "too many packets"
 LOGIN_EXPIRED = "login expired"
 
-#: Seconds between two looks at the logins of all sockets; and at all connections, at least.
+#: Seconds between two looks at connections and logins that may have to end.
 TICK = 0.5
-#: The part of a processor's time that the latter take at most: thousands take milliseconds.
-SHARE = 1 / 500
 #: Seconds for which a connection may stay when its last socket has ended, or was refused: its
 #: client may be about to connect in another namespace.
 LINGER = 2.0
@@ -108,10 +106,11 @@ class Connections:
         self._disconnect = disconnect
         # Without a lock, which a forked child might inherit: each step on it is one operation.
         self._connections: dict[str, _Connection] = {}
-        # Those with a deadline, or ended: the others are thousands that need no look.
+        # Those that have ended, or may have no socket: the others are thousands that need no look.
         self._unsettled: dict[str, _Connection] = {}
         self._held_up: dict[str, object] = {}  # those of which a reader waits: they send too fast
         self._watched_in = 0  # the process that has the task
+        registry.on_vacated = self._on_vacated
 
     # -- begin and end --------------------------------------------------------------------
 
@@ -121,8 +120,7 @@ class Connections:
         slots = Slots(self._config.concurrent_events)
         pace = Pace(self._config.packets_per_second)
         connection = _Connection(output, slots, pace, deadline)
-        self._unsettled[eio_sid] = connection  # first, or it would be one that has lost its socket
-        self._connections[eio_sid] = connection
+        self._connections[eio_sid] = self._unsettled[eio_sid] = connection
         if self._watched_in != os.getpid():
             self._watched_in = os.getpid()
             self._internals.spawn(self._watch)
@@ -132,6 +130,12 @@ class Connections:
         connection = self._connections.get(eio_sid)
         if connection is not None:
             self._note_end(eio_sid, connection)
+
+    def _on_vacated(self, eio_sid: str) -> None:
+        """Look at a connection that may have no socket any more; called under a lock."""
+        connection = self._connections.get(eio_sid)
+        if connection is not None:
+            self._unsettled[eio_sid] = connection
 
     def _note_end(self, eio_sid: str, connection: _Connection) -> None:
         connection.ended = time.monotonic()
@@ -173,7 +177,8 @@ class Connections:
         return limited
 
     def _open(self) -> int:
-        return sum(one.ended is None for one in list(self._connections.values()))
+        ended = sum(one.ended is not None for one in list(self._unsettled.values()))
+        return len(self._connections) - ended
 
     def in_turn(self, handle_request: Callable[..., Any]) -> Callable[..., Any]:
         """
@@ -282,15 +287,11 @@ class Connections:
     # -- the task that watches ------------------------------------------------------------
 
     def _watch(self) -> None:
-        due = 0.0
         while self._connections:
             self._internals.sleep(TICK)
             try:
                 self._end_expired()
-                if time.monotonic() >= due:
-                    began = time.thread_time()  # how long it is interrupted does not count
-                    self._look()
-                    due = time.monotonic() + (time.thread_time() - began) / SHARE
+                self._look()
             except Exception:  # the next look may succeed
                 logger.exception("The connections could not be checked.")
         self._watched_in = 0
@@ -305,21 +306,27 @@ class Connections:
 
     def _look(self) -> None:
         now = time.monotonic()
-        busy = self._registry.sessions()
-        for eio_sid in self._connections.keys() - busy - self._unsettled.keys():
-            connection = self._unsettled[eio_sid] = self._connections[eio_sid]
-            connection.deadline = now + LINGER
         for eio_sid, connection in list(self._unsettled.items()):
             if connection.ended is not None:
                 self._clear(eio_sid, connection, now)
-            elif eio_sid in busy:
+                continue
+            # Taken out before, as a socket that ends from here on puts it back.
+            self._unsettled.pop(eio_sid, None)
+            if not self._registry.is_vacant(eio_sid):
                 connection.deadline, connection.fresh = None, False
-                del self._unsettled[eio_sid]
-            elif connection.deadline is not None and connection.deadline <= now:
-                if connection.fresh:
-                    self._refusals.count("connect_timeout")
-                self._end(eio_sid, NO_SOCKET)
-                connection.ended = now
+                continue
+            self._unsettled[eio_sid] = connection
+            self._end_if_due(eio_sid, connection, now)
+
+    def _end_if_due(self, eio_sid: str, connection: _Connection, now: float) -> None:
+        """End a connection that has been without a socket for too long."""
+        if connection.deadline is None:
+            connection.deadline = now + LINGER
+        elif connection.deadline <= now:
+            if connection.fresh:
+                self._refusals.count("connect_timeout")
+            self._end(eio_sid, NO_SOCKET)
+            connection.ended = now
 
     def _clear(self, eio_sid: str, connection: _Connection, now: float) -> None:
         """Forget a connection that has ended, and cut what its client keeps open."""

@@ -41,7 +41,7 @@ class Logins:
                 request.sid,  # type: ignore[attr-defined]
             )
             if socket is not None:
-                socket.expires = at
+                self._registry.set_login_expiry(socket, at)
         else:
             raise NotASocketRequest(
                 "login_expires() is about the socket that is connecting, or whose request or event "
