@@ -278,6 +278,53 @@ def test_threads_leave_nothing_behind() -> None:
     assert registry.namespaces() == []
 
 
+def test_a_session_is_vacant_before_its_first_socket_and_after_its_last() -> None:
+    registry = Registry()
+    vacated: list[str] = []
+    registry.on_vacated = vacated.append
+    attempts = [registry.begin(namespace, "session") for namespace in ("/", "/two")]
+    assert None not in attempts
+    assert not registry.is_vacant("session")
+
+    for attempt in filter(None, attempts):
+        registry.admit(attempt, f"in {attempt.namespace}")
+        registry.finish(attempt)
+        registry.finish(attempt)  # changes nothing more
+    assert vacated == ["session"] * 2
+    assert registry.namespaces_of("session") == 2
+    registry.remove("/", "in /")
+    assert not registry.is_vacant("session")
+    registry.remove("/two", "in /two")
+
+    assert registry.is_vacant("session")
+    assert vacated == ["session"] * 4
+
+
+def test_each_login_is_found_from_when_it_expires_until_its_socket_ends() -> None:
+    registry = Registry()
+    for sid in SIDS:
+        admit(registry, "/", sid, session_of(sid))
+    early, late, changed = (one for sid in SIDS if (one := registry.accept("/", sid)))
+    registry.set_login_expiry(late, 20.0)
+    assert registry.expired(9.0) == []
+    registry.set_login_expiry(early, 10.0)
+    registry.set_login_expiry(changed, 10.0)
+    registry.set_login_expiry(changed, None)
+
+    assert [registry.expired(now) for now in (9.9, 10.0, 10.0)] == [[], *[[("/", early)]] * 2]
+    registry.remove("/", early.sid)
+    assert [registry.expired(now) for now in (19.9, 20.0)] == [[], [("/", late)]]
+    registry.remove("/", late.sid)
+    assert registry.expired(30.0) == []
+    attempt = registry.begin("/", "session")
+    assert attempt is not None
+    attempt.expires = 40.0
+    registry.admit(attempt, "d")
+    assert registry.expired(40.0) == []  # it is still to be accepted
+    accepted = registry.accept("/", "d")
+    assert registry.expired(40.0) == [("/", accepted)]
+
+
 def test_rooms_are_listed_by_their_prefix_and_without_those_of_ids() -> None:
     registry = Registry()
     own = new_sid("workerabcdefghij")
