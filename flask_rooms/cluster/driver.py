@@ -389,10 +389,7 @@ class Cluster:
         began = time.monotonic()
         if node.is_settled or began < self._count_due:
             return
-        try:
-            count = self._transport.audience()
-        except BackendError:
-            count = None
+        count = self._sender.count_workers()
         ended = time.monotonic()
         # What arrives waits meanwhile, and a worker that falls behind never knows all others.
         pause = max(_COUNT_INTERVAL * self._timing.heartbeat, _COUNT_PAUSE * (ended - began))

@@ -101,6 +101,25 @@ class Sender:
             finally:
                 self._publishing.release()
 
+    def count_workers(self) -> int | None:
+        """
+        Ask the broker how many workers there are, in a bounded time.
+
+        No caller waits meanwhile, also where the broker hangs: what they send is left in the
+        outbox, for the flush() that has to follow.
+
+        Returns:
+            Their number; None where it is not known, or a sending thread waits for the broker.
+        """
+        if not self._publishing.acquire(timeout=_ROUND_TRIP):
+            return None
+        try:
+            return self._transport.audience()
+        except BackendError:
+            return None
+        finally:
+            self._publishing.release()
+
     def _warn_if_unsent(self) -> None:
         with self._shared.lock:
             unsent = self._shared.node.has_unsent

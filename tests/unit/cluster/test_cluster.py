@@ -91,6 +91,28 @@ class FarBackend(FaultyBackend):
         return None
 
 
+class OneLineBackend(FaultyBackend):
+    """Publishes and counts over one connection, on which the answer to a count may not come."""
+
+    alone = False
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self._line = threading.Lock()
+        self.asked, self.answers = threading.Event(), threading.Event()
+        self.answers.set()
+
+    def audience(self) -> int | None:
+        with self._line:
+            self.asked.set()
+            self.answers.wait(PATIENCE)
+        return None
+
+    def publish(self, payload: bytes) -> None:
+        with self._line:
+            super().publish(payload)
+
+
 @pytest.fixture(name="cluster")
 def _cluster() -> Iterator[LocalCluster]:
     with LocalCluster() as cluster:
@@ -140,6 +162,24 @@ def test_counting_the_workers_leaves_time_to_receive(cluster: LocalCluster) -> N
     _wait_for(lambda: parts_of(app).cluster.dropped.total() == 30)
 
     assert 0 < backend.asked < 10
+
+
+def test_no_caller_waits_while_the_workers_are_counted(cluster: LocalCluster) -> None:
+    backend = OneLineBackend(cluster.hub)
+    options = {"backend_url": "memory://", "heartbeat_interval": 10.0}  # on its own for 50 s
+    worker = cluster.worker(make_app(), backend=backend, **options)
+    worker.connect()
+
+    backend.answers.clear()
+    backend.asked.clear()
+    backend.publish(b"of somebody else")
+    assert backend.asked.wait(PATIENCE)
+    in_thread(lambda: worker.sockets.broadcast("red", "event")).result(PATIENCE)
+    assert not backend.answers.is_set()
+    assert worker.cluster.traffic.unsent_operations == 1
+
+    backend.answers.set()
+    _wait_for(lambda: not worker.cluster.traffic.unsent_operations)
 
 
 def test_a_worker_that_restarts_connects_again(cluster: LocalCluster) -> None:
