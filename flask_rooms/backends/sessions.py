@@ -17,12 +17,13 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
-from amqp import Message, NotFound, spec
+from amqp import Message, spec
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer
 
 from flask_rooms.backends.amqp_frames import Inbound, publish_arguments, read_ahead
+from flask_rooms.backends.rolls import Rolls
 from flask_rooms.errors import BackendError
 
 #: Seconds that one operation on a broker may take: a connect, a write, a reply.
@@ -33,13 +34,6 @@ CLOSE_TIMEOUT = 1.0
 
 #: Seconds between two polls, for transports that poll their queues; Kombu's default is 1.
 POLLING_INTERVAL = 0.02
-
-#: How many queues there may be that count the workers on RabbitMQ: one, and one more each time
-#: that the node of a cluster that holds it is down.
-ROLLS = 3
-
-#: Milliseconds that RabbitMQ keeps such a queue after its last worker.
-ROLL_EXPIRES = 10_000
 
 #: The most bytes that wait at RabbitMQ for one worker. The oldest are dropped then, so that a
 #: worker that hangs does not fill the broker; the cluster repairs the gap.
@@ -201,25 +195,17 @@ class RedisSession(Session):
 
 
 class RabbitMQSession(Session):
-    """
-    A connection of py-amqp: each subscriber has a queue of its own.
-
-    Each also consumes the *roll*, a queue whose messages are dropped: the number of its consumers
-    is the number of subscribers. A roll lives on one node of RabbitMQ. Where that is down the next
-    one is used, and all of them are counted.
-    """
+    """A connection of py-amqp: each subscriber has a queue of its own, and is on a roll."""
 
     def __init__(self, connection: Any, name: str) -> None:
         super().__init__(connection, name)
-        self._rolls = [f"{name}:roll-{number}" for number in range(ROLLS)]
+        self._rolls = Rolls(self._link, name)
         # Bounds each wait of py-amqp for a reply; its read_timeout does not apply to green
         # sockets.
         self._link.sock.settimeout(TIMEOUT)
         read_ahead(self._link.transport)
         self._channel = self._link.channel()
         self._to_everyone = publish_arguments(name, _EVERYONE)
-        self._asking: Any = None
-        self._returned: set[str] = set()  # what was published there and reached no queue
         # Not auto-deleted: an exchange that goes with its last queue could go between another
         # worker's declaration of it and that worker's binding.
         self._channel.exchange_declare(name, "direct", durable=False, auto_delete=False)
@@ -245,34 +231,10 @@ class RabbitMQSession(Session):
         return True
 
     def audience(self) -> int | None:
-        """
-        Return how many consume the rolls, most often after one round trip.
-
-        RabbitMQ logs an error and closes the channel when it is asked for a queue that is not
-        there, as most often the later rolls. It returns a mandatory message to it without either.
-        """
-        if self._asking is None:
-            self._asking = self._link.channel()
-            self._asking.events["basic_return"].add(self._on_return)
-        first, *others = self._rolls
-        self._returned.clear()
-        for roll in others:
-            self._asking.basic_publish(Message(), self._name, roll, mandatory=True)
-        count = self._consumers(first)  # answered after what is returned
-        count += sum(self._consumers(roll) for roll in others if roll not in self._returned)
-        return count or None  # none are counted for a moment after the roll was deleted
-
-    def _on_return(self, error: object, exchange: str, key: str, message: object) -> None:
-        self._returned.add(key)
-
-    def _consumers(self, roll: str) -> int:
-        try:
-            return int(self._asking.queue_declare(roll, passive=True).consumer_count)
-        except NotFound:  # or its node is down; py-amqp has opened the channel again
-            return 0
+        return self._rolls.count()
 
     def subscribe(self, address: str, take: Take) -> None:
-        self._enrol()  # before the rest: what is subscribed is counted
+        self._rolls.enrol()  # before the rest: what is subscribed is counted
         # Exclusive, because RabbitMQ 4.3 refuses transient queues that are not. No
         # acknowledgements, because the cluster retransmits by itself.
         queue = f"{self._name}.{uuid4().hex}"
@@ -285,20 +247,6 @@ class RabbitMQSession(Session):
             self._channel.queue_bind(queue, self._name, routing_key=key)
         self._link.on_inbound_frame.takes[self._channel.channel_id] = take
         self._channel.basic_consume(queue, no_ack=True)
-
-    def _enrol(self) -> None:
-        for roll in self._rolls:
-            channel = self._link.channel()
-            with suppress(NotFound):  # it exists, and its node is down
-                channel.queue_declare(
-                    roll, durable=True, auto_delete=False, arguments={"x-expires": ROLL_EXPIRES}
-                )
-                channel.queue_bind(roll, self._name, routing_key=roll)
-                # When the consumer is cancelled, as the node goes down, py-amqp raises an error,
-                # and the worker subscribes anew.
-                channel.basic_consume(roll, no_ack=True)
-                return
-        raise BackendError("The nodes of RabbitMQ that count the workers are down.")
 
     def close(self) -> None:
         # py-amqp would wait for the answer as long as messages arrive, and that may be for ever
