@@ -39,8 +39,8 @@ _LONGEST = 1.0
 _LEAVE_INTERVAL = 0.01
 #: Heartbeat intervals between two times at which the broker is asked how many workers there are.
 _COUNT_INTERVAL = 0.05
-#: ... and times as long as the answer took, since brokers under load and far ones answer late.
-_COUNT_PAUSE = 4.0
+#: The same in times that the answer took, and in seconds at most.
+_COUNT_PAUSE, _LONGEST_COUNT_PAUSE = 4.0, 2.0
 #: A query that costs next to nothing.
 FENCE = Query("count", "/", "")
 
@@ -391,9 +391,7 @@ class Cluster:
             return
         count = self._sender.count_workers()
         ended = time.monotonic()
-        # What arrives waits meanwhile, and a worker that falls behind never knows all others.
-        pause = max(_COUNT_INTERVAL * self._timing.heartbeat, _COUNT_PAUSE * (ended - began))
-        self._count_due = ended + pause
+        self._count_due = ended + pause_after(count, ended - began, self._timing.heartbeat)
         with self._shared.lock:
             node.note_audience(count, began)
 
@@ -463,3 +461,21 @@ class Cluster:
         self._worker.on_restart()
         self._worker.disconnect_all()
         logger.warning("Disconnecting all sockets of this worker: %s.", reason)
+
+
+def pause_after(count: int | None, took: float, heartbeat: float) -> float:
+    """
+    Return how many seconds to receive before the workers are counted again.
+
+    What arrives waits while a broker under load, or a far one, is asked. A worker that falls behind
+    has its own messages back late, so it never knows all others, and would count for ever.
+
+    Args:
+        count: How many there were, or None where the broker did not say. It may be back at once.
+        took: Seconds that the answer took.
+        heartbeat: Seconds between two heartbeats.
+    """
+    pause = _COUNT_INTERVAL * heartbeat
+    if count is None:
+        return pause
+    return max(pause, min(_COUNT_PAUSE * took, _LONGEST_COUNT_PAUSE))

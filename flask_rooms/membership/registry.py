@@ -115,6 +115,7 @@ class Registry:
         self._namespaces: dict[str, Namespace] = {}
         self._attempts: dict[tuple[str, str], Attempt] = {}
         self._connecting: dict[str, set[str]] = {}  # Engine.IO session -> namespaces
+        self._leaving: dict[str, set[str]] = {}  # -> sockets whose disconnect handlers run
         self._expiries = Expiries()
         self._login_due = math.inf  # when the first login expires, or before
         self._latest = 0  # the time in the latest place of a socket of any worker, as far as known
@@ -147,10 +148,7 @@ class Registry:
             if self._attempts.get(key) is not attempt:
                 return
             del self._attempts[key]
-            namespaces = self._connecting[attempt.eio_sid]
-            namespaces.discard(attempt.namespace)
-            if not namespaces:
-                del self._connecting[attempt.eio_sid]
+            _discard(self._connecting, attempt.eio_sid, attempt.namespace)
             self.on_vacated(attempt.eio_sid)
 
     def withdraw(self, namespace: str, eio_sid: str, origin: Origin = CALL) -> bool:
@@ -237,6 +235,7 @@ class Registry:
             if socket is None or socket.leaving or not socket.accepted:
                 return False
             socket.leaving = True
+            self._leaving.setdefault(socket.eio_sid, set()).add(sid)
             here.release_session(socket)
             return True
 
@@ -251,6 +250,8 @@ class Registry:
             self._listener(events, origin)
             if not here.sockets:
                 del self._namespaces[namespace]
+            if socket.leaving:
+                _discard(self._leaving, socket.eio_sid, sid)
             self.on_vacated(socket.eio_sid)
             return events
 
@@ -593,8 +594,13 @@ class Registry:
             return self._namespace(namespace).by_eio_sid.get(eio_sid)
 
     def is_vacant(self, eio_sid: str) -> bool:
-        """Whether this Engine.IO session neither has a socket nor is connecting one."""
-        return eio_sid not in self._connecting and not self.has_socket(eio_sid)
+        """Whether this Engine.IO session has no socket, is connecting none, and none is leaving."""
+        with self._lock:
+            return (
+                eio_sid not in self._connecting
+                and eio_sid not in self._leaving
+                and not any(eio_sid in one.by_eio_sid for one in self._namespaces.values())
+            )
 
     def has_socket(self, eio_sid: str) -> bool:
         """Whether this Engine.IO session has a socket, in any namespace."""
@@ -603,3 +609,10 @@ class Registry:
 
     def _namespace(self, name: str) -> Namespace:
         return self._namespaces.get(name) or Namespace(name)
+
+
+def _discard(sets: dict[str, set[str]], key: str, value: str) -> None:
+    """Take a value out of one of several sets, of which none is empty."""
+    sets[key].discard(value)
+    if not sets[key]:
+        del sets[key]

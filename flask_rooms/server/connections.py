@@ -12,6 +12,7 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
+from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.config import Config
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.refusals import Refusals
@@ -104,13 +105,19 @@ class Connections:
         self._refusals = refusals
         self._internals = internals
         self._disconnect = disconnect
+        registry.on_vacated = self._on_vacated
+        self.reset_after_fork()
+        reset_in_children(self)
+
+    def reset_after_fork(self) -> None:
+        """Forget, in a forked child, the connections of the parent."""
         # Without a lock, which a forked child might inherit: each step on it is one operation.
         self._connections: dict[str, _Connection] = {}
         # Those that have ended, or may have no socket: the others are thousands that need no look.
         self._unsettled: dict[str, _Connection] = {}
-        self._held_up: dict[str, object] = {}  # those of which a reader waits: they send too fast
+        # Those of which a reader waits: they send too fast.
+        self._held_up: dict[str, object] = {}
         self._watched_in = 0  # the process that has the task
-        registry.on_vacated = self._on_vacated
 
     # -- begin and end --------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import pytest
 
 from flask_rooms import Answer, BackendError, BackendUnavailable, Outcome, Unconfirmed
 from flask_rooms.backends import MemoryBackend
+from flask_rooms.cluster.driver import pause_after
 from flask_rooms.globals import parts_of
 from flask_rooms.protocol.codec import VERSION, Codec
 from flask_rooms.protocol.ids import new_sid, new_worker_name
@@ -162,6 +163,17 @@ def test_counting_the_workers_leaves_time_to_receive(cluster: LocalCluster) -> N
     _wait_for(lambda: parts_of(app).cluster.dropped.total() == 30)
 
     assert 0 < backend.asked < 10
+
+
+@pytest.mark.parametrize(
+    ("count", "took", "pause"),
+    [(3, 0.001, 0.1), (3, 0.1, 0.4), (3, 4.0, 2.0), (None, 5.0, 0.1)],
+)
+def test_the_workers_are_counted_less_often_where_that_takes_long(
+    count: int | None, took: float, pause: float
+) -> None:
+    """And soon after a broker has not answered, as calls wait for the count."""
+    assert pause_after(count, took, heartbeat=2.0) == pytest.approx(pause)
 
 
 def test_no_caller_waits_while_the_workers_are_counted(cluster: LocalCluster) -> None:

@@ -253,6 +253,56 @@ def test_a_child_does_not_hold_the_sockets_of_its_parent() -> None:
     assert " ".join(lines) == "Outcome(changed=0, unchanged=0, unknown=('sid',)) True"
 
 
+def test_a_child_that_serves_leaves_the_connections_of_its_parent_alone() -> None:
+    """They have no socket in the child, which ended them: the TCP connection is the same."""
+    program = dedent("""
+        import os, socket, threading
+        import socketio
+        from flask import Flask
+        from flask_rooms import Rooms
+        from websocket import WebSocketConnectionClosedException, create_connection
+
+        app = Flask("application")
+        app.config.update(SECRET_KEY="key", ROOMS_CONNECT_TIMEOUT=5)
+        rooms = Rooms(app)
+
+        @rooms.socketio.on("number")
+        def number():
+            return 1
+
+        def serve():
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            options = {"port": port, "allow_unsafe_werkzeug": True}
+            threading.Thread(
+                target=rooms.socketio.run, args=(app,), kwargs=options, daemon=True
+            ).start()
+            while True:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        return port
+
+        client = socketio.Client(reconnection=False)
+        client.connect(f"http://127.0.0.1:{serve()}", transports=["websocket"])
+        child = os.fork()
+        if child == 0:
+            address = f"ws://127.0.0.1:{serve()}/socket.io/?EIO=4&transport=websocket"
+            connection = create_connection(address, timeout=20)
+            try:
+                while connection.recv():
+                    pass  # it ends without a socket, and by then those of the parent would have
+            except WebSocketConnectionClosedException:
+                pass
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        print(client.call("number", timeout=20))
+        os._exit(0)
+    """)
+
+    assert run(program, *QUIET)[-1:] == ["1"]
+
+
 def test_what_has_not_ended_in_the_parent_holds_up_nothing_in_a_child() -> None:
     """Memberships that are to end, receivers of signals, disconnect handlers, who is present."""
     program = dedent(FORK) + dedent("""

@@ -300,6 +300,18 @@ def test_a_session_is_vacant_before_its_first_socket_and_after_its_last() -> Non
     assert vacated == ["session"] * 4
 
 
+def test_a_session_is_not_vacant_while_a_disconnect_handler_runs() -> None:
+    registry = Registry()
+    admit(registry, "/", "a", "session")
+    registry.accept("/", "a")
+    assert registry.claim("/", "a")
+    assert not registry.is_vacant("session")
+
+    registry.remove("/", "a")
+
+    assert registry.is_vacant("session")
+
+
 def test_each_login_is_found_from_when_it_expires_until_its_socket_ends() -> None:
     registry = Registry()
     for sid in SIDS:
