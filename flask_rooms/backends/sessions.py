@@ -203,7 +203,9 @@ class RabbitMQSession(Session):
         # Bounds each wait of py-amqp for a reply; its read_timeout does not apply to green
         # sockets.
         self._link.sock.settimeout(TIMEOUT)
-        read_ahead(self._link.transport)
+        # Kept, because py-amqp, too, connects implicitly where it has closed the connection.
+        self._stream = self._link.transport
+        read_ahead(self._stream)
         self._channel = self._link.channel()
         self._to_everyone = publish_arguments(name, _EVERYONE)
         # Not auto-deleted: an exchange that goes with its last queue could go between another
@@ -221,10 +223,10 @@ class RabbitMQSession(Session):
         self._link.frame_writer(1, channel, spec.Basic.Publish, arguments, Message(payload))
 
     def drain(self, timeout: float) -> bool:
-        transport = self._link.transport
+        stream = self._stream
         try:
-            with transport.having_timeout(timeout):  # once for the three frames of a message
-                while not self._link.on_inbound_frame(transport.read_frame()):
+            with stream.having_timeout(timeout):  # once for the three frames of a message
+                while not self._link.on_inbound_frame(stream.read_frame()):
                     pass
         except TimeoutError:
             return False
@@ -254,8 +256,8 @@ class RabbitMQSession(Session):
         deadline = time.monotonic() + CLOSE_TIMEOUT
         self._link.sock.settimeout(CLOSE_TIMEOUT)
         self._link.send_method(spec.Connection.Close, "BsBB", (0, "", 0, 0))
-        with suppress(OSError):  # the answer closes the socket
-            while (left := deadline - time.monotonic()) > 0:
+        with suppress(OSError):  # the answer closes the socket, and a green one says nothing then
+            while self._stream.connected and (left := deadline - time.monotonic()) > 0:
                 self.drain(left)
         self.discard()
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -512,6 +513,19 @@ def test_rabbitmq_counts_again_when_the_roll_is_lost(amqp_broker: Broker) -> Non
                 worker.receive(30)
             eventually(lambda worker=worker: heard(worker, b"back"))  # type: ignore[misc]
         assert [worker.audience() for worker in everyone] == [2, 2]
+
+
+@pytest.mark.parametrize("kind", ["redis", "amqp"])
+def test_closing_connects_no_more(kind: str, request: pytest.FixtureRequest) -> None:
+    """py-amqp connects again when it is used after the broker has agreed to the end."""
+    broker: Broker = request.getfixturevalue(f"{kind}_broker")
+    with Proxy(broker.url) as proxy, Workers(opener(proxy.url), patience=30) as workers:
+        (worker,) = workers.open()
+        opened = proxy.accepted()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # py-amqp's of that, which raises an error in tests
+            worker.close()
+        assert proxy.accepted() == opened
 
 
 def test_counting_costs_rabbitmq_no_channels_and_no_errors(amqp_broker: Broker) -> None:
