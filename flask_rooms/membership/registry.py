@@ -596,16 +596,16 @@ class Registry:
     def is_vacant(self, eio_sid: str) -> bool:
         """Whether this Engine.IO session has no socket, is connecting none, and none is leaving."""
         with self._lock:
-            return (
-                eio_sid not in self._connecting
-                and eio_sid not in self._leaving
-                and not any(eio_sid in one.by_eio_sid for one in self._namespaces.values())
-            )
+            is_busy = eio_sid in self._connecting or eio_sid in self._leaving
+            return not (is_busy or self._has_socket(eio_sid))
 
     def has_socket(self, eio_sid: str) -> bool:
         """Whether this Engine.IO session has a socket, in any namespace."""
         with self._lock:
-            return any(eio_sid in one.by_eio_sid for one in self._namespaces.values())
+            return self._has_socket(eio_sid)
+
+    def _has_socket(self, eio_sid: str) -> bool:
+        return any(eio_sid in one.by_eio_sid for one in self._namespaces.values())
 
     def _namespace(self, name: str) -> Namespace:
         return self._namespaces.get(name) or Namespace(name)
