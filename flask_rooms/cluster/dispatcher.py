@@ -22,6 +22,7 @@ from flask_rooms.protocol.messages import (
     Emit,
     Query,
     Room,
+    Succeeds,
     Tell,
 )
 from flask_rooms.protocol.paging import replies
@@ -67,7 +68,11 @@ class Dispatcher:
 
     def dispatch(self, event: Deliver) -> None:
         """Carry out one operation; called by the receiver, which then sends the answers."""
+        operation = event.operation
         with self._lock:
+            if isinstance(operation, Succeeds):
+                self._lanes.succeed(event.sender, operation.former)
+                return
             waits = self._lanes.hold(event)
         if not waits:
             self._carry_out(event)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from flask_rooms.protocol.membership import Membership, State
 from flask_rooms.protocol.messages import Ask, Change, Done, Query, Reply, Tell
 from flask_rooms.protocol.pending import Completed, Pending, TimedOut
+from flask_rooms.protocol.succession import Removals
 
 _MAY_ANSWER = (State.ALIVE, State.JOINING, State.SUSPECT)
 _GONE = (State.DEAD, State.RULED_OUT)
@@ -20,15 +21,18 @@ class PendingCalls:
         membership: The states of the other workers.
         timeout: Seconds after which an unanswered operation times out.
         max_pages: How many Replies an answer may take.
+        removals: What may not have been carried out, for the next life of this worker.
     """
 
-    def __init__(self, membership: Membership, timeout: float, max_pages: int) -> None:
+    def __init__(
+        self, membership: Membership, timeout: float, max_pages: int, removals: Removals
+    ) -> None:
         self._membership = membership
         self._timeout = timeout
         self._max_pages = max_pages
         self._pending: dict[int, Pending] = {}
         self._awaiting_unmet: set[int] = set()  # numbers that may concern unmet workers
-        self._unconfirmed: set[int] = set()  # changes that may not have happened
+        self._removals = removals
 
     @property
     def deadline(self) -> float:
@@ -66,17 +70,9 @@ class PendingCalls:
         if pending.unmet or pending.open_to_unmet:
             self._awaiting_unmet.add(number)
 
-    def note_change(self, number: int) -> None:
-        """Record that an operation is a change, which may not have happened until it completes."""
-        self._unconfirmed.add(number)
-
     def forget_before(self, number: int) -> None:
         """Forget the changes that every live worker has received."""
-        self._unconfirmed = {one for one in self._unconfirmed if one >= number}
-
-    def has_unconfirmed(self, before: int) -> bool:
-        """Whether a change with a number *before* this one may not have happened."""
-        return any(number < before for number in self._unconfirmed)
+        self._removals.discard_before(number)
 
     def _await(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
         state = self._membership.state_of(name)
@@ -205,9 +201,14 @@ class PendingCalls:
     def complete(self, number: int) -> tuple[Pending, Completed | TimedOut] | None:
         """End an operation that has all its answers; else return None."""
         result = self._pending[number].result()
-        if isinstance(result, Completed):
-            self._unconfirmed.discard(number)
-        return None if result is None else (self._pop(number), result)
+        if result is None:
+            return None
+        pending = self._pop(number)
+        if isinstance(result, Completed) and not result.unknown:
+            # A worker may hold an unknown socket all the same: on the other side of a partition,
+            # which goes on if it is this side that has to start over.
+            self._removals.discard(number)
+        return pending, result
 
     def time_out(self, number: int) -> list[TimedOut]:
         """Stop waiting for the answers to operation *number*, as if its deadline had passed."""

@@ -38,6 +38,7 @@ from flask_rooms.protocol.messages import (
     Present,
     Query,
     Reply,
+    Succeeds,
     Tell,
     User,
     Wanted,
@@ -140,6 +141,12 @@ def _answer(value: Any) -> Any:
     return _text(value[0]), _packet(value[1])
 
 
+def _numbered(value: Any) -> Any:
+    if type(value) is not list or len(value) != 2:
+        raise BadMessage("malformed")
+    return _number(value[0]), _exactly(bytes)(value[1])
+
+
 def _options(value: Any) -> Options:
     """Return options; one that this version does not know makes the change malformed."""
     try:
@@ -185,6 +192,7 @@ _WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
     ),
     Answered: (12, (_text, _number, _many(_answer), _many(_text), _many(_text))),
     Tell: (13, (_text, _packet)),
+    Succeeds: (15, (_text, _many(_numbered))),
     Present: (20, (_number, _text, _room, _text, _optional(_text), _seconds, _text)),
     Absent: (21, (_number, _text, _room, _text)),
     Announced: (23, (_text, _room, _optional(_text), _text, _exactly(bool), _number)),

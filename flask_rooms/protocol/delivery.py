@@ -6,13 +6,15 @@ from collections import deque
 
 from flask_rooms.protocol.clock import EchoClock
 from flask_rooms.protocol.codec import HIGHEST
-from flask_rooms.protocol.link import Link
-from flask_rooms.protocol.messages import Frame, Heartbeat
+from flask_rooms.protocol.link import Inbound, Link
+from flask_rooms.protocol.messages import Frame, Heartbeat, Succeeds
 from flask_rooms.protocol.stream import Limits, Stream
 
 #: How many own echoes an operation stays in the repair log after its own echo. A worker that still
 #: misses it is dead by then.
 REPAIR_LOG_ECHOES = 30
+#: Of how many workers that have ended it is remembered how far their streams were applied.
+MAX_ENDED = 1000
 #: The least time between two nacks for one gap, in heartbeat intervals.
 NACK_INTERVAL = 0.25
 #: How long answers wait for a report that they have arrived, before their receiver is asked for
@@ -43,7 +45,9 @@ class Delivery:
         self._limits = limits
         self._clock = clock
         self._links: dict[str, Link] = {}
+        self._ended: dict[str, int] = {}  # -> the first operation that was not accepted
         self._echo_history: deque[int] = deque()  # first_unechoed at each counted echo
+        self._received_by_all = 1  # the first that some live worker may have missed
         self._sent_by_age: deque[tuple[float, int]] = deque()  # own age -> first number not sent
         self._due: dict[str, None] = {}  # peers for which something waits, in this order
 
@@ -57,6 +61,7 @@ class Delivery:
 
     def remove(self, name: str) -> None:
         """Carry nothing more of a worker."""
+        self._end(name)
         self._links.pop(name, None)
         self._due.pop(name, None)
 
@@ -80,6 +85,27 @@ class Delivery:
             self._nack(name, gap)
         return first, operations
 
+    def end(self, operation: Succeeds) -> list[tuple[int, bytes]]:
+        """
+        Accept nothing more of a former life, apart from what the next one repeats.
+
+        Returns:
+            What was not accepted before, with its numbers.
+        """
+        self._end(operation.former)
+        first = self._ended[operation.former]
+        missed = [one for one in operation.removals if one[0] >= first]
+        if missed:
+            self._ended[operation.former] = missed[-1][0] + 1
+        return missed
+
+    def _end(self, name: str) -> None:
+        inbound = self._links[name].inbound if name in self._links else Inbound()
+        self._ended.setdefault(name, inbound.expected or 0)
+        inbound.end()
+        while len(self._ended) > MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
+
     def _nack(self, name: str, gap: tuple[int, int]) -> None:
         self._links[name].inbound.ask(gap)
         self._due[name] = None
@@ -87,7 +113,7 @@ class Delivery:
     def nack_all(self) -> None:
         """Ask every peer for what may have been missed."""
         for name, link in self._links.items():
-            if link.inbound.expected is not None:
+            if link.inbound.expected is not None and link.inbound.expected < HIGHEST:
                 self._nack(name, (link.inbound.expected, HIGHEST))
 
     def accept_answers(self, name: str, frame: Frame) -> tuple[bytes, ...]:
@@ -228,11 +254,17 @@ class Delivery:
         while len(self._sent_by_age) > 1 and self._sent_by_age[1][1] <= self.stream.oldest:
             self._sent_by_age.popleft()
 
-    def trim(self) -> None:
-        """Rule `bounded-repair-log`: an outage, in which nothing echoes, makes nothing older."""
+    def trim(self) -> int:
+        """
+        Discard what every live worker has received; return the number of what comes after it.
+
+        Rule `bounded-repair-log`: an outage, in which nothing echoes, makes nothing older.
+        """
         self._echo_history.append(self.first_unechoed)
         while len(self._echo_history) > REPAIR_LOG_ECHOES * self._clock.pace:
-            self.stream.discard_before(self._echo_history.popleft())
+            self._received_by_all = self._echo_history.popleft()
+        self.stream.discard_before(self._received_by_all)
+        return self._received_by_all
 
     def start_for(self, beat: Heartbeat, is_hello: bool) -> int:
         """

@@ -48,6 +48,7 @@ class WaitingJoin:
 
 @dataclass
 class _Lane:
+    senders: list[str]
     joins: list[WaitingJoin] = field(default_factory=list)
     held: deque[Deliver] = field(default_factory=deque)
     is_draining: bool = False
@@ -70,7 +71,15 @@ class Lanes:
 
     def begin(self, join: WaitingJoin) -> None:
         """Record that a join waits for its guards."""
-        self._lanes.setdefault(join.sender, _Lane()).joins.append(join)
+        lane = self._lanes.setdefault(join.sender, _Lane([join.sender]))
+        lane.joins.append(join)
+
+    def succeed(self, sender: str, former: str) -> None:
+        """Rule `order-across-lives`: let a sender wait for what it sent under a former name."""
+        lane = self._lanes.get(former)
+        if lane is not None and sender not in self._lanes:
+            self._lanes[sender] = lane
+            lane.senders.append(sender)
 
     def end(self, join: WaitingJoin) -> None:
         """Record that a join is decided; ending it twice has no effect."""
@@ -104,7 +113,8 @@ class Lanes:
             return lane.held.popleft()
         lane.is_draining = False
         if not lane.held and not lane.joins:
-            del self._lanes[sender]
+            for name in lane.senders:
+                del self._lanes[name]
         return None
 
     def overdue(self, now: float) -> list[WaitingJoin]:

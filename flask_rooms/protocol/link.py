@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from flask_rooms.protocol.codec import HIGHEST
 from flask_rooms.protocol.messages import Direct, Frame
 from flask_rooms.protocol.stream import Stream
 
@@ -14,7 +15,8 @@ class Inbound:
     The stream of another worker.
 
     Args:
-        expected: Its next operation; None until that worker has stated where the stream starts.
+        expected: Its next operation; None until that worker has stated where the stream starts, and
+            the highest number once nothing more is accepted.
         next_number: The number after the last operation that is known.
         early: Operations that have arrived before others, by their numbers.
         nacked_at: When it was last asked for operations, or has brought some.
@@ -59,6 +61,11 @@ class Inbound:
         if self.early and ready:
             self.early = {n: data for n, data in self.early.items() if n > self.expected}
         return first, ready
+
+    def end(self) -> None:
+        """Accept nothing more."""
+        self.expected = HIGHEST
+        self.early.clear()
 
     def _keep(self, frame: Frame, space: int) -> None:
         space -= sum(map(len, self.early.values()))

@@ -331,6 +331,21 @@ class Announced(NamedTuple):
     number: int
 
 
+class Succeeds(NamedTuple):
+    """
+    The sender had another name before it was evicted, of which nothing more is to be applied.
+
+    Args:
+        former: That name.
+        removals: What may not have been carried out of the changes that take sockets out of rooms:
+            the number of each in the stream of *former*, and the change as encode_operation() has
+            encoded it. They are carried out by those who have not done so.
+    """
+
+    former: str
+    removals: tuple[tuple[int, bytes], ...]
+
+
 class Goodbye(NamedTuple):
     """The sender leaves the cluster in good order, and its sockets are gone."""
 
@@ -341,7 +356,7 @@ ANSWERS = (Done, Reply, Acknowledged, Answered, Wanted, ListPart)
 #: What keeps the lists of who is present.
 Presence: TypeAlias = "Present | Absent | Listed | Announced | Wanted | ListPart"
 PRESENCE = (Present, Absent, Listed, Announced, Wanted, ListPart)
-Operation: TypeAlias = "Change | Query | Emit | Ask | Tell | Goodbye | Answer | Presence"
+Operation: TypeAlias = "Change | Query | Emit | Ask | Tell | Succeeds | Goodbye | Answer | Presence"
 
 
 @dataclass(frozen=True)

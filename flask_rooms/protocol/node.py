@@ -39,12 +39,14 @@ from flask_rooms.protocol.messages import (
     ListPart,
     Operation,
     Query,
+    Succeeds,
     Tell,
 )
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.reception import Reception
 from flask_rooms.protocol.resolution import Resolution
 from flask_rooms.protocol.stream import Limits
+from flask_rooms.protocol.succession import ALLOWANCE, Removals, succeed
 
 #: By how many bytes a Done may exceed the longest Change, whose socket IDs it repeats, and a part
 #: of a list the longest member.
@@ -83,7 +85,9 @@ class Node:
         self._clock = EchoClock(now, heartbeat)
         self._membership = Membership(name, max_dead)
         self._delivery = Delivery(limits, self._clock)
-        self._calls = PendingCalls(self._membership, confirm, limits.pages)
+        self._limits = limits
+        self._removals = Removals(limits.log)
+        self._calls = PendingCalls(self._membership, confirm, limits.pages, self._removals)
         self._quarantine = Quarantine(name, self._clock)
         self._resolution = Resolution(self._clock, self._membership, self._delivery, self._calls)
         self._reception = Reception(
@@ -185,9 +189,9 @@ class Node:
             self._delivery.answer(operation.worker, data, allowance)
             return 0
         bounded = bounded and not isinstance(operation, Goodbye)
-        number = self._delivery.stream.append(data, bounded=bounded)
-        if isinstance(operation, Change):
-            self._calls.note_change(number)
+        allowance = ALLOWANCE if isinstance(operation, Succeeds) else 0
+        number = self._delivery.stream.append(data, allowance, bounded=bounded)
+        self._removals.note(number, operation, data)
         return number
 
     def call(
@@ -237,11 +241,13 @@ class Node:
         """
         Return what the next life of this worker sends in place of this one, in order.
 
-        Rule `order-across-lives`: nothing, if it stands behind a change that may not have happened.
+        Rule `order-across-lives`: first that it is the next life, with what may not have been
+        carried out of the changes that take sockets out of rooms.
         """
-        if self._calls.has_unconfirmed(before=self._delivery.stream.first_untried):
-            return []
-        return [one for one in self.waiting() if isinstance(one, Change | Emit | Tell)]
+        tried = self._removals.before(self._delivery.stream.first_untried)
+        repeated = succeed(self.name, tried, self._limits.frame)
+        kinds = Change | Emit | Tell | Succeeds
+        return [*repeated, *(one for one in self.waiting() if isinstance(one, kinds))]
 
     # -- what the broker brings -----------------------------------------------------------
 

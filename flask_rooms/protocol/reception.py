@@ -22,6 +22,7 @@ from flask_rooms.protocol.messages import (
     Heartbeat,
     ListPart,
     Operation,
+    Succeeds,
     Wanted,
 )
 from flask_rooms.protocol.quarantine import Quarantine
@@ -115,8 +116,7 @@ class Reception:
             if self._clock.counts(now):
                 self._count_missed_beats(now)
                 self._clock.pace = self._membership.pace
-                self._delivery.trim()
-                self._calls.forget_before(self._delivery.stream.oldest)
+                self._calls.forget_before(self._delivery.trim())
         return events + self._resolution.resolve(self._calls.awaiting_unmet, now)
 
     def _echo_in_quarantine(self, now: float) -> None:
@@ -261,7 +261,15 @@ class Reception:
     def _dispatch(self, sender: str, number: int, operation: Operation, now: float) -> list[Event]:
         if isinstance(operation, Goodbye):
             return self._mark_dead(sender, now, said_goodbye=True)
+        if isinstance(operation, Succeeds):
+            return [Deliver(sender, number, operation), *self._succeed(operation)]
         return [] if isinstance(operation, ANSWERS) else [Deliver(sender, number, operation)]
+
+    def _succeed(self, operation: Succeeds) -> list[Event]:
+        """Rule `order-across-lives`: carry out what was not, and nothing of that life after it."""
+        missed = self._delivery.end(operation)
+        changes = [(number, self._decode(data)) for number, data in missed]
+        return [Deliver(operation.former, n, one) for n, one in changes if isinstance(one, Change)]
 
     def _receive_answers(self, frame: Frame, now: float) -> list[Event]:
         """Rule `answers-to-the-asker`: they order nothing, so they count also in a quarantine."""

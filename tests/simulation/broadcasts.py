@@ -25,14 +25,12 @@ class Message:
         caller: The name of the worker that sent it.
         room: Its room.
         began: The moment at which it was sent.
-        before: The names of the caller's earlier lives that had it in their outboxes.
     """
 
     tag: int
     caller: str
     room: str
     began: int
-    before: tuple[str, ...] = ()
 
 
 class Broadcasts:
@@ -56,8 +54,9 @@ class Broadcasts:
         """A worker is about to send a broadcast, and every certain member must receive it."""
         message = Message(len(self._sent), caller, room, self._world.moment())
         self._sent.append(message)
+        first = self._world.first_life(caller)
         for sid, membership in self._memberships.by_room[room].items():
-            if membership.possible(caller) == {"join"} and self._world.holder(sid):
+            if membership.possible(first) == {"join"} and self._world.holder(sid):
                 self._due[sid, room].add(message.tag)
         return message
 
@@ -67,6 +66,13 @@ class Broadcasts:
             if owner_of(sid) != message.caller:
                 self._due[sid, message.room].discard(message.tag)
 
+    def moves_on(self, message: Message) -> None:
+        """A broadcast goes on in the next life of its sender, without the joins before it."""
+        caller = self._world.first_life(message.caller)
+        for sid, membership in self._memberships.by_room[message.room].items():
+            if membership.has_lost(caller):
+                self._due[sid, message.room].discard(message.tag)
+
     def leaves(self, sid: str, room: str) -> None:
         """A socket is about to leave, and no longer a certain member."""
         self._due.pop((sid, room), None)
@@ -74,11 +80,13 @@ class Broadcasts:
     def receives(self, sid: str, tag: int, sender: str) -> Message:
         """A socket receives a broadcast."""
         message = self._sent[tag]
-        # The sender's earlier calls have been carried out by now.
+        # The sender's earlier calls have been carried out by now, those of its earlier lives too.
+        caller = self._world.first_life(message.caller)
         membership = self._memberships.get(sid, message.room)
-        for caller in (message.caller, *message.before):
-            possible = membership.possible(caller, message.began)
-            demand("fence", "join" in possible, f"{sid} got {tag}, and is not in {message.room}")
+        is_member = "join" in membership.possible(caller, message.began)
+        ways = host_of(caller), host_of(owner_of(sid))
+        if caller == message.caller or ways not in self._world.bus.copied:
+            demand("fence", is_member, f"{sid} got {tag}, and is not in {message.room}")
         demand("no duplicates", (sid, tag) not in self._received, f"{sid} got {tag} twice")
         demand("in order", self._latest.get((sid, sender), -1) < tag, f"{sid} got {tag} too late")
         self._received.add((sid, tag))

@@ -114,13 +114,60 @@ CASES: dict[str, Schedule] = {
         Move(10.6, "w2", "leave", ("s0",), "r0"),
     ],
     # w0 leaves s0 and then broadcasts, and is evicted while the publish of the leave hangs.
-    "CarriedBehindUnconfirmed": [
+    "LeavesNotRepeated": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         Connect(3.0, "s0", "w1", (Move(3.0, "w1", "join", ("s0",), "r0"),)),
         Hang(5.05, "w0", 12.0),
         Move(5.1, "w0", "leave", ("s0",), "r0"),
         Broadcast(5.2, "w0", "r0"),
+    ],
+    # w0 is evicted by w2 right after it has s0 join; that arrives after its next life has s0 leave.
+    "FormerLifeGoesOn": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Start(0.5, "w2"),
+        Connect(3.0, "s0", "w1"),
+        Cut(5.0, ("w0",), ("w2",), 20.0),
+        Storm(10.199, 0.01, Weather(reordering=1.0)),
+        Move(10.2, "w0", "join", ("s0",), "r0"),
+        Move(10.65, "w0", "leave", ("s0",), "r0"),
+    ],
+    # w0 has s0 leave while no other worker receives that, and broadcasts so much that its log is
+    # full; it is evicted, and its next life broadcasts to the room.
+    "LeavesTrimmed": [
+        Start(0.0, "w0", tight=True),
+        Start(0.5, "w1"),
+        Connect(3.0, "s0", "w1", (Move(3.0, "w1", "join", ("s0",), "r0"),)),
+        Mute(5.0, "w0", 11.0),
+        Move(5.1, "w0", "leave", ("s0",), "r0"),
+        *(Broadcast(5.2 + number / 10, "w0", "r1") for number in range(40)),
+        Broadcast(20.0, "w0", "r0"),
+    ],
+    # w0 and w4 cannot hear each other. w4 reports s0 of w0 as unknown, and is evicted first.
+    "UnknownNotRepeated": [
+        Start(0.0, "w0"),
+        Connect(3.0, "s0", "w0"),
+        Start(14.0, "w4"),
+        Move(19.5, "w4", "join", ("s0",), "r0"),
+        Cut(25.0, ("w4",), ("w0",), 10.0),
+        Cut(25.0, ("w0",), ("w4",), 10.0),
+        Move(35.0, "w4", "leave", ("s0",), "r0"),
+        Broadcast(47.0, "w4", "r0"),
+    ],
+    # A broadcast of w0 waits for the guards of a join, and behind it waits that s1 leaves; then w0
+    # is evicted by w2, and its next life broadcasts to the room of s1.
+    "GuardsOvertakenByNextLife": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Start(0.5, "w2"),
+        Connect(3.0, "s0", "w1"),
+        Connect(3.0, "s1", "w1", (Move(3.0, "w1", "join", ("s1",), "r1"),)),
+        Cut(5.0, ("w0",), ("w2",), 20.0),
+        Move(10.3, "w0", "join", ("s0",), "r0", thinks=2.0),
+        Broadcast(10.35, "w0", "r0"),
+        Move(10.4, "w0", "leave", ("s1",), "r1"),
+        Broadcast(10.65, "w0", "r1"),
     ],
     # w1 reports s0 of w0 as unknown while w0 and w2 are away; both come back at once.
     "NoQuarantine": [

@@ -138,7 +138,8 @@ class Changes:
 
     def _begin(self, call: Call, sid: str, *, optional: bool = False) -> None:
         moment = self._world.moment()
-        part = Part(call.caller, call.change.action, moment, optional=optional)
+        caller = self._world.first_life(call.caller)
+        part = Part(caller, call.change.action, moment, optional=optional)
         call.parts[sid] = part
         self._memberships.get(sid, call.room).begins(part)
 
@@ -215,6 +216,13 @@ class Changes:
         for sid, part in call.parts.items():
             if part.carried_out:
                 self._end(call, sid)
+
+    def moves_on(self, call: Call) -> None:
+        """The caller was evicted after it has tried to publish a call."""
+        # A partition: the workers that count as dead on this side go on, and are not asked again.
+        is_over = call.change.source is not None and isinstance(call.outcome, Completed)
+        for part in call.parts.values():
+            part.lost = not part.carried_out and (call.change.action == "join" or is_over)
 
     def check_deadlines(self) -> None:
         """Check that every call ends in time."""

@@ -14,13 +14,15 @@ class Part:
     One change of one membership, as its caller sees it.
 
     Args:
-        caller: The caller, whose changes of one socket are carried out in their order.
+        caller: The first life of the caller, whose changes of one socket are carried out in their
+            order.
         action: "join" or "leave".
         began: The moment of the call.
         ended: The moment by which it was certainly carried out.
         before: The membership just before it, if that is certain.
         carried_out: Whether the owner has carried it out.
         optional: Whether the owner may leave it out.
+        lost: Whether it may never be carried out, although its caller goes on in another life.
     """
 
     caller: str
@@ -30,6 +32,7 @@ class Part:
     before: str | None = None
     carried_out: bool = False
     optional: bool = False
+    lost: bool = False
 
     def precedes(self, other: Part) -> bool:
         """Whether this one was certainly carried out before the other."""
@@ -70,6 +73,10 @@ class Membership:
         """Record that a change will never be carried out."""
         self._last.remove(part)
 
+    def has_lost(self, caller: str) -> bool:
+        """Whether a change may never be carried out that this caller has called for."""
+        return any(p.lost and p.caller == caller for p in self._last)
+
     def possible(self, caller: str = "", before: float = FOREVER) -> set[str]:
         """
         Return the actions that the last change may have had.
@@ -78,7 +85,7 @@ class Membership:
             caller: A caller whose changes that began before *before* have been carried out.
             before: A moment.
         """
-        done = [p for p in self._last if p.caller == caller and p.began < before]
+        done = [p for p in self._last if p.caller == caller and p.began < before and not p.lost]
         if not done:
             return {p.action for p in self._last}
         latest = done[-1]

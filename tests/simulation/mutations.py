@@ -32,8 +32,10 @@ from flask_rooms.protocol.messages import (
     Heartbeat,
     Operation,
     Reply,
+    Succeeds,
 )
 from flask_rooms.protocol.node import Node
+from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.reception import Reception
 from flask_rooms.protocol.resolution import Resolution
@@ -321,11 +323,50 @@ class HelloBelieved(PendingCalls):
 
 
 @breaks("order-across-lives")
-class CarriedBehindUnconfirmed(PendingCalls):
-    """An evicted worker carries over what stood behind a change that may not have happened."""
+class LeavesNotRepeated(Node):
+    """The next life does not repeat what may not have been carried out."""
 
-    def has_unconfirmed(self, before: int) -> bool:
-        return False
+    def carried_over(self) -> list[Operation]:
+        return [one for one in super().carried_over() if not isinstance(one, Succeeds)]
+
+
+@breaks("order-across-lives")
+class SuccessorsForgotten(Node):
+    """A life that is evicted soon does not repeat what the one before it had to."""
+
+    def carried_over(self) -> list[Operation]:
+        carried = super().carried_over()
+        return [one for one in carried if getattr(one, "former", self.name) == self.name]
+
+
+@breaks("order-across-lives")
+class RepeatedAgain(Delivery):
+    """What was carried out is carried out once more."""
+
+    def end(self, operation: Succeeds) -> Any:
+        super().end(operation)
+        return operation.removals
+
+
+@breaks("order-across-lives")
+class FormerLifeGoesOn(Delivery):
+    """What a former life has sent is applied although the next one has begun."""
+
+    def _end(self, name: str) -> None:
+        link = self._links.get(name)
+        expected = link.inbound.expected if link else None
+        super()._end(name)
+        if link is not None:
+            link.inbound.expected = expected
+
+
+@breaks("order-across-lives")
+class LeavesTrimmed(Delivery):
+    """What has to be repeated is dropped together with the log."""
+
+    def trim(self) -> int:
+        super().trim()
+        return self.stream.oldest
 
 
 @breaks("unknown-takes-knowing")
@@ -685,6 +726,28 @@ class GuardsOvertaken(World):
     def _think(self, worker: Worker, event: Deliver, call: Call) -> None:
         super()._think(worker, event, call)
         worker.lanes = Lanes()
+
+
+@breaks("order-across-lives")
+class UnknownNotRepeated(PendingCalls):
+    """What was called unknown is not repeated."""
+
+    def complete(self, number: int) -> Any:
+        completed = super().complete(number)
+        if completed is not None and isinstance(completed[1], Completed):
+            self._removals.discard(number)
+        return completed
+
+
+@breaks("order-across-lives")
+class GuardsOvertakenByNextLife(World):
+    """The next life does not wait for the guarded joins of the former one."""
+
+    def _deliver(self, worker: Worker, event: Deliver) -> None:
+        if isinstance(event.operation, Succeeds):
+            self.promises.delivers(worker, event)
+        else:
+            super()._deliver(worker, event)
 
 
 class _NewestSigner(Signer):

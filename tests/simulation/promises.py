@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from flask_rooms.protocol.events import Deliver, Evicted
 from flask_rooms.protocol.messages import (
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
     from tests.simulation.world import Worker, World
 
 
+@dataclass
+class Succession:
+    """That a worker goes on under another name."""
+
+    caller: str
+    is_over = False
+
+
+#: What an operation belongs to.
+What: TypeAlias = "Call | Message | Question | Succession"
+
+
 class Promises:
     """
     Checks a World, and raises BrokenPromise as soon as a promise is broken.
@@ -37,7 +50,7 @@ class Promises:
     def __init__(self, world: World) -> None:
         self._world = world
         memberships = Memberships()
-        self._streams: Streams[Call | Message | Question] = Streams(is_over)
+        self._streams: Streams[What] = Streams(is_over)
         self._changes = Changes(world, memberships)
         self._broadcasts = Broadcasts(world, memberships)
         self._deaths = Deaths(world)
@@ -108,11 +121,11 @@ class Promises:
         if frame.heartbeat is not None:
             self._deaths.beats(worker)
 
-    def delivers(self, worker: Worker, event: Deliver) -> Call | Message | Question:
+    def delivers(self, worker: Worker, event: Deliver) -> What:
         """A worker is about to apply an operation of another one; return what it belongs to."""
         return self._streams.delivers(worker.name, event)
 
-    def what(self, event: Deliver) -> Call | Message | Question:
+    def what(self, event: Deliver) -> What:
         """Return what an operation belongs to."""
         return self._streams.submitted[event.sender, event.number][1]
 
@@ -179,22 +192,16 @@ class Promises:
 
     def moves_on(self, old: Worker, new: Worker, waiting: list[tuple[int, Operation]]) -> None:
         """An evicted worker has put what still waited into its new outbox."""
-        may_drop = self._has_unconfirmed(old.name)
-        for what in self._streams.moves_on(old.name, new.name, waiting, may_drop=may_drop):
-            if isinstance(what, Message):
-                what.before += (what.caller,)
+        moved = self._streams.moves_on(old.name, new.name, waiting, Succession(new.name))
+        for what in moved:
             what.caller = new.name
-            if isinstance(what, Call):
-                for part in what.parts.values():
-                    part.caller = new.name
-
-    def _has_unconfirmed(self, name: str) -> bool:
-        calls = self._streams.submitted.items()
-        return any(
-            isinstance(what, Call) and not isinstance(what.outcome, Completed)
-            for (sender, _), (_, what) in calls
-            if sender == name
-        )
+        for (sender, _), (_, what) in self._streams.submitted.items():
+            # Rule `order-across-lives`: what takes sockets out of rooms is repeated.
+            if sender == what.caller == old.name and isinstance(what, Call):
+                self._changes.moves_on(what)
+        for what in moved:
+            if isinstance(what, Message):
+                self._broadcasts.moves_on(what)
 
     def dies(self, worker: Worker) -> None:
         """A life of a worker has ended."""
@@ -221,6 +228,6 @@ class Promises:
             demand("all meet", worker.node.peers == names, worker.name)
 
 
-def is_over(what: Call | Message | Question) -> bool:
+def is_over(what: What) -> bool:
     """Whether it is a call for all that has completed."""
     return not isinstance(what, Message) and what.is_over

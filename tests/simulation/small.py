@@ -21,7 +21,16 @@ from flask_rooms.protocol.events import Deliver, Event, Evicted
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.membership import Membership
-from flask_rooms.protocol.messages import Change, Done, Emit, Frame, Goodbye, Query, Reply
+from flask_rooms.protocol.messages import (
+    Change,
+    Done,
+    Emit,
+    Frame,
+    Goodbye,
+    Query,
+    Reply,
+    Succeeds,
+)
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.resolution import Resolution
@@ -404,7 +413,9 @@ class Small:
     def _handle(self, host: str, site: Site, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Deliver):
-                if not site.lanes.hold(event):
+                if isinstance(event.operation, Succeeds):
+                    site.lanes.succeed(event.sender, event.operation.former)
+                elif not site.lanes.hold(event):
                     self._apply(host, site, event)
             elif isinstance(event, Completed | TimedOut):
                 self._complete(site, event)

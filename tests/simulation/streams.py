@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Change, Emit, Operation, Tell
+from flask_rooms.protocol.messages import Change, Emit, Operation, Succeeds, Tell
 from tests.simulation.demands import demand
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class Streams(Generic[T]):
         self._over = is_over
         self._numbers: defaultdict[str, list[int]] = defaultdict(list)
         self._reached: dict[tuple[str, str], int] = {}  # receiver, sender -> index
+        self._succeeded: set[tuple[str, str]] = set()  # receiver, sender that has a next life
         self._tried: defaultdict[str, int] = defaultdict(int)
         # The sizes of all that a life has submitted, its answers included
         self._sizes: defaultdict[str, list[int]] = defaultdict(lambda: [0])
@@ -73,6 +74,8 @@ class Streams(Generic[T]):
             f"{receiver} got number {event.number} of {event.sender}, and {due} was due",
         )
         assert what is not None
+        if isinstance(operation, Succeeds):
+            self._succeeded.add((receiver, operation.former))
         self._reached[receiver, event.sender] = reached + 1
         return what
 
@@ -81,6 +84,8 @@ class Streams(Generic[T]):
         return (receiver, sender) in self._reached
 
     def _may_be_skipped(self, receiver: str, sender: str, number: int) -> bool:
+        if (receiver, sender) in self._succeeded:
+            return True  # only what it repeats is delivered
         operation, what = self.submitted[sender, number]
         if isinstance(operation, Change) and operation.source is None:
             is_for_receiver = receiver in map(owner_of, operation.sids)
@@ -92,7 +97,7 @@ class Streams(Generic[T]):
         return isinstance(self.submitted[sender, number][0], Change | Emit | Tell)
 
     def moves_on(
-        self, old: str, new: str, waiting: list[tuple[int, Operation]], *, may_drop: bool
+        self, old: str, new: str, waiting: list[tuple[int, Operation]], succession: T
     ) -> list[T]:
         """
         An evicted worker has put what still waited into the outbox of its next life.
@@ -101,16 +106,18 @@ class Streams(Generic[T]):
             old: Its old name.
             new: Its new name.
             waiting: What it has put there, with the new numbers.
-            may_drop: Whether a change may not have happened that stands before it.
+            succession: To what its repetitions belong.
         """
         untried = [n for n in self._numbers[old] if n >= self._tried[old] and self._lasts(old, n)]
-        same = [self.submitted[old, n][0] for n in untried] == [o for _, o in waiting]
+        carried = [o for _, o in waiting if not isinstance(o, Succeeds)]
         demand(
             "an evicted worker sends its outbox",
-            same or (may_drop and not waiting),
-            f"{old} had not tried to publish {untried}, and goes on with {len(waiting)}",
+            [self.submitted[old, n][0] for n in untried] == carried,
+            f"{old} had not tried to publish {untried}, and goes on with {len(carried)}",
         )
-        moved = [self.submitted[old, n][1] for n in untried] if same else []
-        for (number, operation), what in zip(waiting, moved, strict=True):
+        moved = [self.submitted[old, n][1] for n in untried]
+        owners = iter(moved)
+        for number, operation in waiting:
+            what = succession if isinstance(operation, Succeeds) else next(owners)
             self.submits(new, number, operation, what)
         return moved

@@ -36,7 +36,7 @@ from tests.simulation.world import Worker
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 
 #: Those of the random schedules; each mutant is caught by one of them.
-SEEDS = (500_003, 500_004, 500_005, 500_042, 500_043, 500_011, 7, 7_400_017)
+SEEDS = (500_003, 500_004, 500_005, 500_042, 500_043, 500_011, 7, 7_400_017, 7_400_043)
 #: That of a schedule in which the broker is away while tight workers change their lists.
 TIGHT_SEED = 500_036
 

@@ -25,6 +25,7 @@ from flask_rooms.protocol.messages import (
     Operation,
     Query,
     Reply,
+    Succeeds,
 )
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
@@ -34,7 +35,7 @@ from tests.simulation.broadcasts import Message
 from tests.simulation.bus import CALM, Bus, Weather, chances, number_of
 from tests.simulation.changes import CONFIRM, HEARTBEAT, NOTICED, Call, Question
 from tests.simulation.names import host_of
-from tests.simulation.promises import Promises
+from tests.simulation.promises import Promises, Succession
 
 WIDE = Limits(outbox=64 * 1024, log=64 * 1024, frame=4 * 1024)
 TIGHT = Limits(outbox=600, log=400, frame=200)
@@ -151,6 +152,7 @@ class World:
         self.workers: dict[str, Worker] = {}  # host -> its present life
         self.nodes: dict[str, Node] = {}  # of all lives
         self._lives: defaultdict[str, int] = defaultdict(int)
+        self._former: dict[str, str] = {}  # life -> the one that was evicted before it
         self._ended: dict[str, tuple[float, bool]] = {}  # life -> when, and whether with a goodbye
         self.sids: dict[str, str] = {}  # client -> its latest socket ID
         self._paused: dict[str, float] = {}  # host -> until when
@@ -384,6 +386,10 @@ class World:
         worker = self.workers.get(name.partition("+")[0])
         return worker is not None and worker.name == name
 
+    def first_life(self, name: str) -> str:
+        """Return the name of the life from which this one comes by evictions."""
+        return self.first_life(self._former[name]) if name in self._former else name
+
     def can_answer(self, name: str) -> bool:
         """Whether a worker is alive, or has said goodbye."""
         return name not in self._ended or self._ended[name][1]
@@ -613,6 +619,7 @@ class World:
         self.promises.dies(worker)
         self._ended[worker.name] = self.now, False
         new = self._new_life(worker.host, worker.limits, worker.pace)
+        self._former[new.name] = worker.name
         new.serving = True
         worker.calls.clear()
         waiting = self._waiting(worker)
@@ -793,11 +800,14 @@ class World:
 
     def _deliver(self, worker: Worker, event: Deliver) -> None:
         self.promises.delivers(worker, event)
-        if not worker.lanes.hold(event):
+        if isinstance(event.operation, Succeeds):
+            worker.lanes.succeed(event.sender, event.operation.former)
+        elif not worker.lanes.hold(event):
             self._apply(worker, event)
 
     def _apply(self, worker: Worker, event: Deliver) -> None:
         what = self.promises.what(event)
+        assert not isinstance(what, Succession)  # which _deliver() has carried out
         if isinstance(what, Message):
             self._receive(worker, event.operation, event.sender)
         elif isinstance(what, Question):

@@ -305,6 +305,31 @@ class HangingBackend(FaultyBackend):
         super().publish(payload)
 
 
+def test_a_leave_that_hangs_until_its_worker_restarts_comes_before_the_next_broadcast(
+    cluster: LocalCluster,
+) -> None:
+    """Rule `order-across-lives`: for a caller that does not wait, nothing has happened."""
+    backend = HangingBackend(cluster.hub)
+    here, there = _with(cluster, backend), cluster.worker()
+    client, name = there.connect(), here.name
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    def kick() -> None:
+        here.sockets.leave(client.sid, "red")
+        here.sockets.broadcast("red", "behind")
+
+    backend.hangs = True
+    kicking = in_thread(kick)
+    assert backend.hanging.wait(PATIENCE)
+    _wait_for(lambda: here.name != name)
+    backend.answer.set()
+    kicking.result(PATIENCE)
+
+    fence(here, client)
+    assert client.received() == []
+    assert there.rooms_of(client) == set()
+
+
 def test_a_worker_that_restarts_with_a_full_outbox_fails_its_calls(cluster: LocalCluster) -> None:
     """What was under way comes back to an outbox that is full, and is more than that holds."""
     backend = HangingBackend(cluster.hub)

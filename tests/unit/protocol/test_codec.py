@@ -41,6 +41,7 @@ from flask_rooms.protocol.messages import (
     Options,
     Query,
     Reply,
+    Succeeds,
     Tell,
     User,
 )
@@ -110,6 +111,7 @@ operations = st.one_of(
     ),
     st.builds(Answered, texts, numbers, some(st.tuples(texts, packets)), some(texts), some(texts)),
     st.builds(Tell, texts, packets, traces),
+    st.builds(Succeeds, texts, some(st.tuples(numbers, st.binary(max_size=20)))),
     st.just(Goodbye()),
 )
 abouts = st.builds(About, texts, numbers, texts, ages)

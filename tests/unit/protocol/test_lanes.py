@@ -125,3 +125,20 @@ def test_a_join_holds_up_others_no_longer_than_its_caller_waits() -> None:
 
     assert lanes.overdue(4.9) == []
     assert lanes.overdue(5.0) == [join]
+
+
+def test_what_a_next_life_sends_waits_for_the_former_one() -> None:
+    """Rule `order-across-lives`."""
+    lanes, join = Lanes(), WaitingJoin("w", JOIN, 5.0)
+    lanes.begin(join)
+    assert lanes.hold(Deliver("w", 2, emit("vip")))
+
+    lanes.succeed("w2", former="w")
+    assert lanes.hold(Deliver("w", 3, emit("lounge")))
+    assert lanes.hold(Deliver("w2", 1, emit("lounge")))
+
+    lanes.end(join)
+    assert drained(lanes) == [2, 3, 1]
+    assert not lanes.hold(Deliver("w2", 2, emit("vip")))
+    lanes.succeed("w3", former="w2")
+    assert not lanes.hold(Deliver("w3", 1, emit("vip")))

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flask_rooms.protocol.messages import Change, Direct, Emit, Frame, Heartbeat
-from flask_rooms.protocol.node import Node
+from flask_rooms.protocol.messages import Direct, Emit, Frame, Heartbeat
 from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.support.network import CONFIRM, HEARTBEAT, SETTLING, Network
 
@@ -176,36 +175,6 @@ def test_a_nack_is_obeyed_once() -> None:
         network.deliver("a", copy)
 
     assert not network.nodes["a"].has_unsent
-
-
-def carried_over(node: Node) -> list[type]:
-    """Return the kinds of what a node's next life sends."""
-    return [type(operation) for operation in node.carried_over()]
-
-
-def test_nothing_is_carried_over_behind_a_change_that_may_not_have_happened() -> None:
-    """Rule `order-across-lives`: the leave is lost, and the broadcast would reach the socket."""
-    network = Network("a", "b")
-    node = network.nodes["a"]
-    number = network.call("a", "b")
-    node.give_back(network.take("a"), network.now)
-    node.submit(Emit("/", ("x",), ("room",), (), 0))
-    assert carried_over(node) == []
-
-    node.time_out(number)
-    assert carried_over(node) == []
-
-
-def test_what_stands_behind_a_confirmed_change_is_carried_over() -> None:
-    """Rule `order-across-lives`."""
-    network = Network("a", "b")
-    network.call("a", "b")
-    network.exchange()
-    node = network.nodes["a"]
-    node.call(Change("leave", "/", ("b_s",), ("room",)), {"b": ("b_s",)}, network.now)
-    node.submit(Emit("/", ("x",), ("room",), (), 0))
-
-    assert carried_over(node) == [Change, Emit]
 
 
 def test_a_heartbeat_says_whether_its_sender_knows_everybody() -> None:

@@ -1,0 +1,273 @@
+"""What the next life of an evicted worker repeats: a caller's order is kept across lives."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_rooms.protocol.codec import encode_operation
+from flask_rooms.protocol.delivery import MAX_ENDED
+from flask_rooms.protocol.events import Deliver
+from flask_rooms.protocol.messages import Change, Emit, Frame, Operation, Succeeds
+from flask_rooms.protocol.succession import Removals, succeed
+from tests.support.network import CONFIRM, HEARTBEAT, Network
+
+pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
+
+EMIT = Emit("/", ("x",), ("room",), (), 0)
+LEAVE = Change("leave", "/", ("b_s",), ("room",))
+JOIN = Change("join", "/", ("b_s",), ("room",))
+
+
+def start_over(network: Network, former: str, name: str) -> None:
+    """Give a node its next life, as the driver does when it is evicted."""
+    carried = network.nodes.pop(former).carried_over()
+    node = network.add(name)
+    for operation in carried:
+        node.submit(operation, bounded=False)
+
+
+def operations(network: Network, name: str) -> list[Operation]:
+    """Return what a node has had to carry out, in order, apart from the successions."""
+    delivered = [one.operation for one in network.events[name] if isinstance(one, Deliver)]
+    return [one for one in delivered if not isinstance(one, Succeeds)]
+
+
+@pytest.mark.parametrize("times_out", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        LEAVE,
+        Change("leave_all", "/", ("b_s",), ()),
+        Change("disconnect", "/", ("b_s",), ()),
+        Change("recheck", "/", ("b_s",), ("room",)),
+    ],
+)
+def test_what_may_not_have_happened_comes_before_what_is_sent_later(
+    change: Change, times_out: bool
+) -> None:
+    """Rule `order-across-lives`: or a caller's broadcast would reach a socket it has had leave."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    number, _ = node.call(change, {"b": ("b_s",)}, network.now)
+    network.take("a")  # and it never arrives
+    if times_out:
+        node.time_out(number)
+    node.submit(EMIT)
+
+    start_over(network, "a", "a2")
+    network.nodes["a2"].submit(EMIT)
+    network.exchange()
+
+    assert operations(network, "b") == [change, EMIT, EMIT]
+
+
+def test_what_was_carried_out_is_not_carried_out_again() -> None:
+    """Rule `order-across-lives`: the answer was lost, and somebody may have joined since."""
+    network = Network("a", "b")
+    network.call("a", "b")
+    network.deliver("b", network.take("a"))
+
+    start_over(network, "a", "a2")
+    network.exchange()
+
+    assert operations(network, "b") == [LEAVE]
+
+
+def test_what_is_confirmed_is_not_repeated_and_what_is_unknown_is() -> None:
+    """Rule `order-across-lives`: what is unknown may be on the other side of a partition."""
+    network = Network("a", "b")
+    network.call("a", "b")
+    network.exchange()
+    network.call("a", "c")
+    network.advance(CONFIRM)
+
+    *_, (succeeds,) = [network.nodes["a"].carried_over()]
+
+    unknown = encode_operation(Change("leave", "/", ("c_s",), ("room",)))
+    assert succeeds == Succeeds("a", ((2, unknown),))
+
+
+def test_what_every_live_worker_has_had_is_not_repeated() -> None:
+    """Rule `order-across-lives`: it is as long ago as the repair log goes back."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    number = network.call("a", "b")
+    network.exchange(mute=("b",))
+    node.time_out(number)
+    assert node.carried_over() == [Succeeds("a", ((1, encode_operation(LEAVE)),))]
+
+    network.advance(40 * HEARTBEAT)
+
+    assert node.carried_over() == [Succeeds("a", ())]
+
+
+def test_a_join_that_may_not_have_happened_is_not_repeated() -> None:
+    """Rule `order-across-lives`: what stands behind it is sent without it."""
+    network = Network("a", "b")
+    network.nodes["a"].call(JOIN, {"b": ("b_s",)}, network.now)
+    network.take("a")
+    network.nodes["a"].submit(EMIT)
+
+    start_over(network, "a", "a2")
+    network.exchange()
+
+    assert operations(network, "b") == [EMIT]
+
+
+def test_nothing_of_a_former_life_comes_after_the_next_one() -> None:
+    """Rule `order-across-lives`: a join that was late would undo a leave that was confirmed."""
+    network = Network("a", "b")
+    network.nodes["a"].call(JOIN, {"b": ("b_s",)}, network.now)
+    late = network.take("a")
+    start_over(network, "a", "a2")
+    network.call("a2", "b")
+    network.exchange()
+    assert operations(network, "b") == [LEAVE]
+
+    network.deliver("b", late)
+    network.exchange()
+
+    assert operations(network, "b") == [LEAVE]
+
+
+def test_a_life_that_is_evicted_at_once_repeats_what_the_one_before_had_to() -> None:
+    """Rule `order-across-lives`."""
+    network = Network("a", "b")
+    network.call("a", "b")
+    network.take("a")
+    start_over(network, "a", "a2")
+    network.send("a2", deaf=("b",))
+
+    start_over(network, "a2", "a3")
+    start_over(network, "a3", "a4")  # which has not even tried to send it
+    network.nodes["a4"].submit(EMIT)
+    network.exchange()
+
+    assert operations(network, "b") == [LEAVE, EMIT]
+
+
+def test_a_worker_that_has_not_met_the_former_life_leaves_out_nothing() -> None:
+    """Rule `order-across-lives`."""
+    network = Network("b")
+    network.add("a2").submit(Succeeds("a", ((7, encode_operation(LEAVE)),)))
+    network.exchange()
+
+    assert operations(network, "b") == [LEAVE]
+
+
+def test_a_dead_worker_s_successor_repeats_what_it_missed() -> None:
+    """Rule `order-across-lives`: others have counted the former life as dead by then."""
+    network = Network("a", "b")
+    network.call("a", "b")
+    network.deliver("b", network.take("a"))
+    number = network.call("a", "b")
+    network.take("a")
+    network.advance(6 * HEARTBEAT, mute=("a",))
+    assert "a" not in network.nodes["b"].peers
+
+    start_over(network, "a", "a2")
+    network.exchange()
+
+    assert network.applied("b")[:1] + network.applied("b")[2:] == [("a", 1), ("a", number)]
+
+
+def test_much_is_repeated_in_several_operations() -> None:
+    """Each fits into a frame, and together they are what there was."""
+    leave = encode_operation(Change("leave", "/", ("b_s",), ("x" * 380,)))
+
+    parts = succeed("a", dict.fromkeys(range(1, 10), leave), frame=1000)
+
+    assert [len(part.removals) for part in parts] == [2, 2, 2, 2, 1]
+    assert [one for part in parts for one in part.removals] == [(n, leave) for n in range(1, 10)]
+    assert succeed("a", {}, frame=1000) == [Succeeds("a", ())]
+
+
+def test_the_longest_change_can_be_repeated() -> None:
+    """It fills a frame by itself, and is carried out once, also beside others."""
+    network = Network("a", "b")
+    long = Change("leave", "/", ("b_s",), tuple(f"room {number:05}" for number in range(88)))
+    assert len(encode_operation(long)) > 950  # of 1,000
+    for change in (LEAVE, long, LEAVE):
+        network.nodes["a"].call(change, {"b": ("b_s",)}, network.now)
+    network.take("a")
+    network.take("a")
+
+    start_over(network, "a", "a2")
+    network.exchange()
+
+    assert operations(network, "b") == [LEAVE, long, LEAVE]
+
+
+def test_what_is_kept_to_be_repeated_has_a_bound() -> None:
+    """The oldest are dropped, and the newest stays however long it is."""
+    removals = Removals(limit=100)
+    for number in range(1, 6):
+        removals.note(number, LEAVE, b"x" * 30)
+    assert list(removals.before(10)) == [3, 4, 5]
+
+    removals.note(6, LEAVE, b"x" * 200)
+    assert list(removals.before(10)) == [6]
+    removals.discard(6)
+    removals.discard(6)
+    assert removals.before(10) == {}
+
+
+def test_how_many_ended_workers_are_remembered_has_a_bound() -> None:
+    """A worker can name any number of former lives."""
+    network = Network("a", "b")
+    for number in range(MAX_ENDED + 5):
+        network.nodes["a"].submit(Succeeds(f"former {number}", ()))
+        network.exchange()
+
+    assert len(network.nodes["b"]._delivery._ended) == MAX_ENDED
+
+
+@pytest.mark.parametrize(
+    "removal",
+    [
+        b"",
+        b"nonsense",
+        encode_operation(EMIT),
+        encode_operation(Succeeds("c", ())),
+        b"\xc0\x91\x01",
+    ],
+)
+def test_what_is_no_change_is_left_out(removal: bytes) -> None:
+    """Rule `bad-messages-are-dropped`: the rest is carried out."""
+    network = Network("a", "b")
+    good = encode_operation(LEAVE)
+    network.nodes["a"].submit(Succeeds("former", ((1, removal), (2, good))))
+    network.nodes["a"].submit(EMIT)
+
+    network.exchange()
+
+    assert operations(network, "b") == [LEAVE, EMIT]
+
+
+@pytest.mark.parametrize("former", ["a", "b", ""])
+def test_a_worker_that_succeeds_somebody_it_cannot_harms_nobody_else(former: str) -> None:
+    """Its own stream, or that of the receiver; only those with the key can send it."""
+    network = Network("a", "b", "c")
+    network.nodes["a"].submit(Succeeds(former, ()))
+    network.exchange()
+
+    network.nodes["c"].submit(EMIT)
+    network.exchange()
+    network.advance(2 * HEARTBEAT)
+
+    assert operations(network, "b") == [EMIT]
+    assert network.evicted() == set()
+
+
+def test_an_old_frame_of_a_former_life_is_no_error() -> None:
+    """Nor is one with a number beyond all."""
+    network = Network("a", "b")
+    start_over(network, "a", "a2")
+    network.exchange()
+
+    data = encode_operation(LEAVE)
+    for first in (1, 5, 2**63 - 2):
+        network.deliver("b", Frame("a", first, (data,)))
+    network.advance(2 * HEARTBEAT)
+
+    assert operations(network, "b") == []
