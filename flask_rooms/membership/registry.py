@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from flask_rooms.membership.attempts import Attempt, Attempts
 from flask_rooms.membership.expiries import Expiries
 from flask_rooms.membership.namespace import (
     MembershipEvent,
@@ -18,7 +19,7 @@ from flask_rooms.membership.namespace import (
     Sizes,
     Socket,
 )
-from flask_rooms.protocol.messages import NO_OPTIONS, Audience, Change, Place, Query, Room, User
+from flask_rooms.protocol.messages import NO_OPTIONS, Audience, Change, Place, Query, Room
 
 #: Takes the membership events of one step and their origin; returns whether it has kept any.
 Listener: TypeAlias = "Callable[[list[MembershipEvent], Origin], bool]"
@@ -52,30 +53,6 @@ class Changed:
     described: int = 0
     newer: int = 0
     listened: bool = False
-
-
-@dataclass(eq=False)
-class Attempt:
-    """
-    A socket that is connecting, from its CONNECT packet until the connect handler has decided.
-
-    Args:
-        namespace: The namespace.
-        eio_sid: The Engine.IO session.
-        user: Its user, once that is loaded.
-        sid: The ID of the socket, once it is admitted.
-        expires: When its login expires, in seconds since 1970; None if it does not.
-        missed: What was done to users meanwhile; where it is this user, it applies to the socket.
-        withdrawn: Whether the client has left meanwhile.
-    """
-
-    namespace: str
-    eio_sid: str
-    user: User | None = None
-    sid: str = ""
-    expires: float | None = None
-    missed: list[Change] = field(default_factory=list)
-    withdrawn: bool = False
 
 
 class Registry:
@@ -113,9 +90,8 @@ class Registry:
         """Forget everything, also while another thread holds the lock: for a forked child."""
         self._lock = threading.Lock()
         self._namespaces: dict[str, Namespace] = {}
-        self._attempts: dict[tuple[str, str], Attempt] = {}
-        self._connecting: dict[str, set[str]] = {}  # Engine.IO session -> namespaces
-        self._leaving: dict[str, set[str]] = {}  # -> sockets whose disconnect handlers run
+        self._attempts = Attempts()
+        self._leaving: dict[str, set[str]] = {}  # session -> sockets whose disconnect handlers run
         self._expiries = Expiries()
         self._login_due = math.inf  # when the first login expires, or before
         self._latest = 0  # the time in the latest place of a socket of any worker, as far as known
@@ -129,27 +105,19 @@ class Registry:
         Returns:
             The attempt; None while an earlier one of the same client is undecided.
         """
-        key = namespace, eio_sid
         with self._lock:
-            if key in self._attempts:
-                return None
-            self._connecting.setdefault(eio_sid, set()).add(namespace)
-            return self._attempts.setdefault(key, Attempt(namespace, eio_sid))
+            return self._attempts.begin(namespace, eio_sid)
 
     def attempt(self, namespace: str, eio_sid: str) -> Attempt | None:
         """Return the undecided attempt of a client, or None."""
         with self._lock:
-            return self._attempts.get((namespace, eio_sid))
+            return self._attempts.get(namespace, eio_sid)
 
     def finish(self, attempt: Attempt) -> None:
         """Forget an attempt that is decided; does nothing if clear() has done so."""
         with self._lock:
-            key = attempt.namespace, attempt.eio_sid
-            if self._attempts.get(key) is not attempt:
-                return
-            del self._attempts[key]
-            _discard(self._connecting, attempt.eio_sid, attempt.namespace)
-            self.on_vacated(attempt.eio_sid)
+            if self._attempts.finish(attempt):
+                self.on_vacated(attempt.eio_sid)
 
     def withdraw(self, namespace: str, eio_sid: str, origin: Origin = CALL) -> bool:
         """
@@ -159,7 +127,7 @@ class Registry:
             Whether the client is connecting.
         """
         with self._lock:
-            attempt = self._attempts.get((namespace, eio_sid))
+            attempt = self._attempts.get(namespace, eio_sid)
             if attempt is None:
                 return False
             attempt.withdrawn = True
@@ -180,12 +148,7 @@ class Registry:
         """
         namespace, eio_sid, user = attempt.namespace, attempt.eio_sid, attempt.user
         with self._lock:
-            missed = [
-                change
-                for change in attempt.missed
-                if change.source == user and user not in change.options.omit
-            ]
-            attempt.missed.clear()
+            missed = attempt.take_missed()
             here = self._namespace(namespace)
             if attempt.withdrawn or eio_sid in here.by_eio_sid:
                 return None
@@ -251,7 +214,10 @@ class Registry:
             if not here.sockets:
                 del self._namespaces[namespace]
             if socket.leaving:
-                _discard(self._leaving, socket.eio_sid, sid)
+                leaving = self._leaving[socket.eio_sid]
+                leaving.discard(sid)
+                if not leaving:
+                    del self._leaving[socket.eio_sid]
             self.on_vacated(socket.eio_sid)
             return events
 
@@ -277,7 +243,7 @@ class Registry:
             if change.options.older_than is not None:
                 done.newer = self._newer(here, change, change.options.older_than)
             else:
-                self._remember(change)
+                self._attempts.remember(change)
             done.listened = self._listener(done.events, origin)
         return done
 
@@ -300,18 +266,6 @@ class Registry:
             for room in rooms:
                 left += here.leave_unheard(socket, room)
             return left
-
-    def _remember(self, change: Change) -> None:
-        """Have what is done to a user be done to those of its sockets that are connecting, too."""
-        if isinstance(change.source, User):
-            for attempt in self._attempts.values():
-                if attempt.namespace == change.namespace:
-                    attempt.missed.append(change)
-
-    def _unremember(self, change: Change) -> None:
-        """Forget a change that was refused, and no other that says the same."""
-        for attempt in self._attempts.values():
-            attempt.missed[:] = [one for one in attempt.missed if one is not change]
 
     def _note(self, here: Namespace, done: Changed, socket: Socket, change: Change) -> None:
         """Do what a change does to a socket besides its memberships."""
@@ -404,14 +358,14 @@ class Registry:
             sids = [sid for sid in self._sids_of(here, change) if here.live_socket(sid)]
             join = PendingJoin(change, sids)
             here.prepare(join, sids, change.rooms)
-            self._remember(change)
+            self._attempts.remember(change)
         return join
 
     def rollback(self, join: PendingJoin) -> None:
         """Give up a join that was prepared."""
         with self._lock:
             self._namespace(join.change.namespace).settle(join)
-            self._unremember(join.change)
+            self._attempts.forget(join.change)
 
     def commit(self, join: PendingJoin, origin: Origin = CALL) -> Changed | None:
         """
@@ -429,7 +383,7 @@ class Registry:
             standing = set(here.settle(join))  # there may be thousands
             done.refused = self._crowded(here, join.sids, change.rooms)
             if done.refused:
-                self._unremember(change)
+                self._attempts.forget(change)
                 return done
             for sid in dict.fromkeys([*change.sids, *join.sids]):
                 socket = here.live_socket(sid)
@@ -530,7 +484,7 @@ class Registry:
     def namespaces_of(self, eio_sid: str) -> int:
         """Return how many sockets an Engine.IO session has, or is connecting."""
         with self._lock:
-            found = set(self._connecting.get(eio_sid, ()))
+            found = set(self._attempts.namespaces_of(eio_sid))
             found.update(
                 name for name, here in self._namespaces.items() if eio_sid in here.by_eio_sid
             )
@@ -547,11 +501,7 @@ class Registry:
                 for here in self._namespaces.values()
                 for socket in here.members(user).values()
             }
-            for other in self._attempts.values():  # in the order in which they began
-                if other is attempt:
-                    break
-                if other.user == user:
-                    found.add(other.eio_sid)
+            found.update(other.eio_sid for other in self._attempts.before(attempt))
             return len(found - {attempt.eio_sid})
 
     def set_login_expiry(self, socket: Socket, at: float | None) -> None:
@@ -596,7 +546,7 @@ class Registry:
     def is_vacant(self, eio_sid: str) -> bool:
         """Whether this Engine.IO session has no socket, is connecting none, and none is leaving."""
         with self._lock:
-            is_busy = eio_sid in self._connecting or eio_sid in self._leaving
+            is_busy = self._attempts.namespaces_of(eio_sid) or eio_sid in self._leaving
             return not (is_busy or self._has_socket(eio_sid))
 
     def has_socket(self, eio_sid: str) -> bool:
@@ -609,10 +559,3 @@ class Registry:
 
     def _namespace(self, name: str) -> Namespace:
         return self._namespaces.get(name) or Namespace(name)
-
-
-def _discard(sets: dict[str, set[str]], key: str, value: str) -> None:
-    """Take a value out of one of several sets, of which none is empty."""
-    sets[key].discard(value)
-    if not sets[key]:
-        del sets[key]

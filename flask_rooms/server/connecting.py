@@ -9,8 +9,9 @@ from typing import Any
 from socketio.packet import CONNECT_ERROR
 
 from flask_rooms.cluster.driver import Cluster
+from flask_rooms.membership.attempts import Attempt
 from flask_rooms.membership.namespace import Origin
-from flask_rooms.membership.registry import Attempt, Registry
+from flask_rooms.membership.registry import Registry
 from flask_rooms.membership.worker import LocalWorker
 from flask_rooms.protocol.ids import is_sid, new_sid
 from flask_rooms.protocol.messages import User

@@ -14,9 +14,10 @@ from werkzeug.wrappers import Response
 
 from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.config import Config
+from flask_rooms.membership.attempts import Attempt
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.refusals import Refusals
-from flask_rooms.membership.registry import Attempt, Registry
+from flask_rooms.membership.registry import Registry
 from flask_rooms.server.engine_io import session_of
 from flask_rooms.server.output import Output
 from flask_rooms.server.pace import Pace

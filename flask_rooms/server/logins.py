@@ -10,7 +10,8 @@ from typing import Any
 from flask import has_request_context, request
 
 from flask_rooms.errors import InvalidArgument, NotASocketRequest
-from flask_rooms.membership.registry import Attempt, Registry
+from flask_rooms.membership.attempts import Attempt
+from flask_rooms.membership.registry import Registry
 
 # The key in the environment of a connecting client, for the hooks that decide about it.
 _ATTEMPT = "flask_rooms.attempt"
