@@ -787,7 +787,7 @@ class OutboxLost(World):
     """An evicted worker loses its outbox."""
 
     def _waiting(self, worker: Worker) -> list[Operation]:
-        return []
+        return [one for one in super()._waiting(worker) if isinstance(one, Succeeds)]
 
 
 @breaks("evicted-start-over", quickly=True)
