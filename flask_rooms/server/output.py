@@ -93,28 +93,35 @@ class Output:
         else:
             self.add([Measured(packet)])
 
-    def add(self, packets: Iterable[Measured]) -> None:
+    def add(self, packets: Iterable[Measured]) -> int:
         """
         Add the packets of one event, with none of another one between them.
 
         Once there was no room for one, nothing more is added.
+
+        Returns:
+            How much waits then, in bytes of memory.
         """
         with self._lock:
             if self._full:
-                return
+                return self.unread
+            waits = self._bytes
             for packet in packets:
                 size = packet.size
-                if self._bytes + size <= self._limit:
-                    self._bytes += size
+                if waits + size <= self._limit:
+                    waits += size
                 elif size > self._limit and not self._larger:
                     self._larger = size
                 else:
                     self._full = True
                     break
                 self._queue.put(packet)
-            else:
-                return
+            self._bytes = waits
+            waits += self._larger
+            if not self._full:
+                return waits
         self.on_full()
+        return waits
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return what is sent next, which counts until it is encoded; raise what *empty* is."""

@@ -223,22 +223,29 @@ class ServerInternals:
         measured = [Measured(packet) for packet in packets]
         latest = time.time() - eio.ping_timeout
         is_logged, half = eio.logger.isEnabledFor(logging.INFO), self._unread_bytes // 2
+        find = eio.sockets.get
         for eio_sid in eio_sids:
-            session = eio.sockets.get(eio_sid)
+            session = find(eio_sid)
             if type(session) is not EngineSocket:  # it has left, or is that of a test client
                 self._send_to_test_client(eio_sid, packets)
-            elif session.last_ping and session.last_ping < latest and not session.closed:
+            elif session.closed:
+                continue
+            elif (ping := session.last_ping) and ping < latest:
                 # Engine.IO would close it here and now, and run the application's handler for that.
                 self.spawn(session.close, False)
-            elif not session.closed:
-                output = session.queue
-                output.add(measured)
-                for packet in packets if is_logged else ():
-                    shown = "<binary>" if packet.binary else packet.data
-                    eio.logger.info("%s: Sending packet MESSAGE data %s", eio_sid, shown)
-                if output.unread > half:
+            else:
+                waits = session.queue.add(measured)
+                if is_logged:
+                    self._log(eio_sid, packets)
+                if waits > half:
                     # Its writer may be a green thread that our caller has not let run.
                     self.sleep(0)
+
+    def _log(self, eio_sid: str, packets: list[EnginePacket]) -> None:
+        """Log as python-engineio does that packets are sent."""
+        for packet in packets:
+            shown = "<binary>" if packet.binary else packet.data
+            self.server.eio.logger.info("%s: Sending packet MESSAGE data %s", eio_sid, shown)
 
     def _send_to_test_client(self, eio_sid: str, packets: list[EnginePacket]) -> None:
         """Send to a test client of Flask-SocketIO, which replaces this method of the server."""
