@@ -446,7 +446,6 @@ class Cluster:
         with self._shared.lock:
             if self._said_goodbye:
                 return  # the others rightly count it as dead, and it must not join again
-            waiting = self._shared.node.carried_over()
             self._former_peers |= self._shared.node.peers
             node = self._shared.renew()
             self.backend.address, self._has_new_name = node.name, True
@@ -454,8 +453,6 @@ class Cluster:
             self._unheard = True  # until its hello has come back, as at the start
             unanswered = self._calls.forget_all()
             self.dispatcher.forget_held()
-            for operation in waiting:
-                node.submit(operation, bounded=False)
         # Not under the lock: a handler of the application's logging may make calls, or hang.
         unanswered.fail(self._timing.confirm)
         self._worker.on_restart()

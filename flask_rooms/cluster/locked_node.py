@@ -57,12 +57,14 @@ class LockedNode:
             return self.node.submit(operation)
 
     def renew(self) -> Node:
-        """Replace the present node by a new one and return that; call it under the lock."""
-        self.former_names.append(self.node.name)
+        """Let a new node take over from the present one, and return it; call it under the lock."""
+        former = self.node
+        self.former_names.append(former.name)
         self.restarts += 1
-        self._former_sent += self.node.sent
-        self._former_retransmissions += self.node.retransmissions
+        self._former_sent += former.sent
+        self._former_retransmissions += former.retransmissions
         self.node = self._new()
+        self.node.take_over(former)
         return self.node
 
     def traffic(self, reconnects: int = 0) -> Traffic:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.membership import Membership, State
 from flask_rooms.protocol.messages import Ask, Change, Done, Query, Reply, Tell
 from flask_rooms.protocol.pending import Completed, Pending, TimedOut
-from flask_rooms.protocol.succession import Removals
+from flask_rooms.protocol.succession import OpenChanges
 
 _MAY_ANSWER = (State.ALIVE, State.JOINING, State.SUSPECT)
 _GONE = (State.DEAD, State.RULED_OUT)
@@ -21,18 +22,18 @@ class PendingCalls:
         membership: The states of the other workers.
         timeout: Seconds after which an unanswered operation times out.
         max_pages: How many Replies an answer may take.
-        removals: What may not have been carried out, for the next life of this worker.
+        changes: What may not have been carried out, for the next life of this worker.
     """
 
     def __init__(
-        self, membership: Membership, timeout: float, max_pages: int, removals: Removals
+        self, membership: Membership, timeout: float, max_pages: int, changes: OpenChanges
     ) -> None:
         self._membership = membership
         self._timeout = timeout
         self._max_pages = max_pages
         self._pending: dict[int, Pending] = {}
         self._awaiting_unmet: set[int] = set()  # numbers that may concern unmet workers
-        self._removals = removals
+        self._changes = changes
 
     @property
     def deadline(self) -> float:
@@ -69,10 +70,6 @@ class PendingCalls:
         self._pending[number] = pending
         if pending.unmet or pending.open_to_unmet:
             self._awaiting_unmet.add(number)
-
-    def forget_before(self, number: int) -> None:
-        """Forget the changes that every live worker has received."""
-        self._removals.discard_before(number)
 
     def _await(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
         state = self._membership.state_of(name)
@@ -204,10 +201,9 @@ class PendingCalls:
         if result is None:
             return None
         pending = self._pop(number)
-        if isinstance(result, Completed) and not result.unknown:
-            # A worker may hold an unknown socket all the same: on the other side of a partition,
-            # which goes on if it is this side that has to start over.
-            self._removals.discard(number)
+        if isinstance(result, Completed):
+            self._changes.discard(number)
+            self._membership.deny(map(owner_of, result.unknown))
         return pending, result
 
     def time_out(self, number: int) -> list[TimedOut]:

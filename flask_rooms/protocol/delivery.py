@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 from flask_rooms.protocol.clock import EchoClock
 from flask_rooms.protocol.codec import HIGHEST
@@ -20,6 +21,22 @@ NACK_INTERVAL = 0.25
 #: How long answers wait for a report that they have arrived, before their receiver is asked for
 #: one, in heartbeat intervals.
 PROBE_INTERVAL = 0.25
+
+
+@dataclass
+class Ended:
+    """
+    How far the stream of a worker was accepted that has ended.
+
+    Args:
+        expected: The first operation that was not accepted.
+        is_followed: Whether that worker had stated where the stream starts.
+        is_succeeded: Whether its next life has begun.
+    """
+
+    expected: int
+    is_followed: bool
+    is_succeeded: bool = False
 
 
 class Delivery:
@@ -45,7 +62,7 @@ class Delivery:
         self._limits = limits
         self._clock = clock
         self._links: dict[str, Link] = {}
-        self._ended: dict[str, int] = {}  # -> the first operation that was not accepted
+        self._ended: dict[str, Ended] = {}
         self._echo_history: deque[int] = deque()  # first_unechoed at each counted echo
         self._received_by_all = 1  # the first that some live worker may have missed
         self._sent_by_age: deque[tuple[float, int]] = deque()  # own age -> first number not sent
@@ -57,11 +74,15 @@ class Delivery:
 
     def add(self, name: str, stream_start: int) -> None:
         """Begin to carry the streams between this worker and another one."""
-        self._links[name] = Link(stream_start, Stream(self._limits))
+        self._links[name] = link = Link(stream_start, Stream(self._limits))
+        if name in self._ended and self._ended[name].is_succeeded:
+            link.inbound.end()
 
-    def remove(self, name: str) -> None:
-        """Carry nothing more of a worker."""
-        self._end(name)
+    def remove(self, name: str, *, may_return: bool) -> None:
+        """Carry nothing more of a worker, which may have a next life."""
+        inbound = self._links[name].inbound if name in self._links else None
+        if may_return and inbound is not None and name not in self._ended:
+            self._remember(name, inbound)
         self._links.pop(name, None)
         self._due.pop(name, None)
 
@@ -85,25 +106,30 @@ class Delivery:
             self._nack(name, gap)
         return first, operations
 
-    def end(self, operation: Succeeds) -> list[tuple[int, bytes]]:
+    def end(self, operation: Succeeds) -> tuple[list[tuple[int, bytes]], bool]:
         """
         Accept nothing more of a former life, apart from what the next one repeats.
 
         Returns:
-            What was not accepted before, with its numbers.
+            What was not accepted before, with its numbers; and whether that life was followed.
         """
-        self._end(operation.former)
-        first = self._ended[operation.former]
-        missed = [one for one in operation.removals if one[0] >= first]
+        name = operation.former
+        link = self._links.get(name)
+        if name not in self._ended:
+            self._remember(name, link.inbound if link else Inbound())
+        if link is not None:
+            link.inbound.end()
+        ended = self._ended[name]
+        ended.is_succeeded = True
+        missed = [one for one in operation.changes if one[0] >= ended.expected]
         if missed:
-            self._ended[operation.former] = missed[-1][0] + 1
-        return missed
+            ended.expected = missed[-1][0] + 1
+        return missed, ended.is_followed
 
-    def _end(self, name: str) -> None:
-        inbound = self._links[name].inbound if name in self._links else Inbound()
-        self._ended.setdefault(name, inbound.expected or 0)
-        inbound.end()
-        while len(self._ended) > MAX_ENDED:
+    def _remember(self, name: str, inbound: Inbound) -> None:
+        expected = inbound.expected
+        self._ended[name] = Ended(expected or 0, expected is not None)
+        if len(self._ended) > MAX_ENDED:
             del self._ended[next(iter(self._ended))]
 
     def _nack(self, name: str, gap: tuple[int, int]) -> None:

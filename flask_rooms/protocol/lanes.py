@@ -54,6 +54,10 @@ class _Lane:
     is_draining: bool = False
 
     @property
+    def is_idle(self) -> bool:
+        return not (self.joins or self.held or self.is_draining)
+
+    @property
     def is_free(self) -> bool:
         return not self.held or not any(one.concerns(self.held[0].operation) for one in self.joins)
 
@@ -76,8 +80,9 @@ class Lanes:
 
     def succeed(self, sender: str, former: str) -> None:
         """Rule `order-across-lives`: let a sender wait for what it sent under a former name."""
-        lane = self._lanes.get(former)
-        if lane is not None and sender not in self._lanes:
+        # Also where nothing waits: a join that is repeated comes next, under the former name.
+        lane = self._lanes.setdefault(former, _Lane([former]))
+        if sender not in self._lanes:
             self._lanes[sender] = lane
             lane.senders.append(sender)
 
@@ -91,6 +96,9 @@ class Lanes:
         """Return whether an operation has to wait; drain() returns it later."""
         lane = self._lanes.get(event.sender)
         if lane is None:
+            return False
+        if lane.is_idle and event.sender == lane.senders[-1]:
+            self._remove(lane)
             return False
         waits = lane.is_draining or bool(lane.held)
         if waits or any(join.concerns(event.operation) for join in lane.joins):
@@ -112,10 +120,13 @@ class Lanes:
         if lane.held and lane.is_free:
             return lane.held.popleft()
         lane.is_draining = False
-        if not lane.held and not lane.joins:
-            for name in lane.senders:
-                del self._lanes[name]
+        if lane.is_idle:
+            self._remove(lane)
         return None
+
+    def _remove(self, lane: _Lane) -> None:
+        for name in lane.senders:
+            del self._lanes[name]
 
     def overdue(self, now: float) -> list[WaitingJoin]:
         """Return the joins that hold up others for too long."""

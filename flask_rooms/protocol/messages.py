@@ -337,13 +337,13 @@ class Succeeds(NamedTuple):
 
     Args:
         former: That name.
-        removals: What may not have been carried out of the changes that take sockets out of rooms:
-            the number of each in the stream of *former*, and the change as encode_operation() has
-            encoded it. They are carried out by those who have not done so.
+        changes: Those that may not have been carried out: the number of each in the stream of
+            *former*, and the change as encode_operation() has encoded it. They are carried out by
+            those who have not done so.
     """
 
     former: str
-    removals: tuple[tuple[int, bytes], ...]
+    changes: tuple[tuple[int, bytes], ...]
 
 
 class Goodbye(NamedTuple):

@@ -46,7 +46,7 @@ from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.reception import Reception
 from flask_rooms.protocol.resolution import Resolution
 from flask_rooms.protocol.stream import Limits
-from flask_rooms.protocol.succession import ALLOWANCE, Removals, succeed
+from flask_rooms.protocol.succession import ALLOWANCE, OpenChanges
 
 #: By how many bytes a Done may exceed the longest Change, whose socket IDs it repeats, and a part
 #: of a list the longest member.
@@ -86,8 +86,8 @@ class Node:
         self._membership = Membership(name, max_dead)
         self._delivery = Delivery(limits, self._clock)
         self._limits = limits
-        self._removals = Removals(limits.log)
-        self._calls = PendingCalls(self._membership, confirm, limits.pages, self._removals)
+        self._open_changes = OpenChanges(limits.log // 2)
+        self._calls = PendingCalls(self._membership, confirm, limits.pages, self._open_changes)
         self._quarantine = Quarantine(name, self._clock)
         self._resolution = Resolution(self._clock, self._membership, self._delivery, self._calls)
         self._reception = Reception(
@@ -98,6 +98,7 @@ class Node:
             self._calls,
             self._quarantine,
             self._resolution,
+            self._open_changes,
         )
 
     @property
@@ -191,7 +192,7 @@ class Node:
         bounded = bounded and not isinstance(operation, Goodbye)
         allowance = ALLOWANCE if isinstance(operation, Succeeds) else 0
         number = self._delivery.stream.append(data, allowance, bounded=bounded)
-        self._removals.note(number, operation, data)
+        self._open_changes.note(number, operation, data)
         return number
 
     def call(
@@ -237,15 +238,23 @@ class Node:
         decoded = [decode_operation(data) for data in self._delivery.stream.untried()]
         return [operation for operation in decoded if operation is not None]
 
-    def carried_over(self) -> list[Operation]:
+    def take_over(self, former: Node) -> list[tuple[int, Operation]]:
         """
-        Return what the next life of this worker sends in place of this one, in order.
+        Go on in place of an evicted life of this worker; call it before anything else.
 
-        Rule `order-across-lives`: first that it is the next life, with what may not have been
-        carried out of the changes that take sockets out of rooms.
+        Rule `order-across-lives`: first what may not have been carried out of its changes, then
+        what it has never tried to publish. The outbox takes all of that.
+
+        Returns:
+            The operations that wait now, with their numbers.
         """
-        tried = self._removals.before(self._delivery.stream.first_untried)
-        repeated = succeed(self.name, tried, self._limits.frame)
+        self._membership.take_over(former._membership)
+        return [(self.submit(one, bounded=False), one) for one in former.carried_over()]
+
+    def carried_over(self) -> list[Operation]:
+        """Return what the next life of this worker sends in place of this one, in order."""
+        untried = self._delivery.stream.first_untried
+        repeated = self._open_changes.repeat(self.name, untried, self._limits.frame)
         kinds = Change | Emit | Tell | Succeeds
         return [*repeated, *(one for one in self.waiting() if isinstance(one, kinds))]
 

@@ -51,8 +51,16 @@ class Quarantine:
     def hold(self, names: Iterable[str], now: float) -> None:
         """Await these workers, too."""
         if not self._awaited:  # each worker that joins it later would prolong it
-            self.until = now + MAX_QUARANTINE * self._clock.longest_interval
+            self._begin(now)
         self._awaited.update(names)
+
+    def _begin(self, now: float) -> None:
+        self.until = now + MAX_QUARANTINE * self._clock.longest_interval
+
+    def prolong(self, now: float) -> None:
+        """Let the time begin anew, after one in which nothing of this worker has echoed."""
+        if self._awaited:
+            self._begin(now)
 
     def awaits(self, name: str) -> bool:
         """Whether a worker has to state how it counts this one."""
@@ -69,8 +77,17 @@ class Quarantine:
         return True
 
     def release_at(self, now: float) -> bool:
-        """Let time pass; return whether that ends the quarantine."""
-        return now >= self.until and self.release(*self._awaited)
+        """
+        Let time pass; return whether that ends the quarantine.
+
+        Not while nothing of this worker echoes, as those that it awaits may not have heard it.
+        """
+        if now < self.until:
+            return False
+        if self._clock.was_absent(now):
+            self.prolong(now)
+            return False
+        return self.release(*self._awaited)
 
     @property
     def awaits_unmet(self) -> bool:

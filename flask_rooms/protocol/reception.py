@@ -27,6 +27,7 @@ from flask_rooms.protocol.messages import (
 )
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.resolution import Resolution
+from flask_rooms.protocol.succession import OpenChanges
 
 #: How many heartbeats in a row of a peer may have a view that is not clear, before it is asked
 #: whom it counts. Right after a worker has joined or died the views differ for a moment.
@@ -45,6 +46,7 @@ class Reception:
         calls: What awaits answers.
         quarantine: Whether nothing of the others is applied.
         resolution: Ends calls.
+        open_changes: What the next life of this worker has to repeat.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Reception:
         calls: PendingCalls,
         quarantine: Quarantine,
         resolution: Resolution,
+        open_changes: OpenChanges,
     ) -> None:
         self.name = name
         self._clock = clock
@@ -64,6 +67,7 @@ class Reception:
         self._calls = calls
         self._quarantine = quarantine
         self._resolution = resolution
+        self._open_changes = open_changes
         self._met: list[str] = []
 
     def receive(self, frame: Frame, now: float) -> list[Event]:
@@ -104,6 +108,7 @@ class Reception:
         """Process an own frame: broker and connection work."""
         if self._clock.was_absent(now):
             self._resolution.forget_audience()
+            self._quarantine.prolong(now)
         self._clock.on_echo(now)
         self._delivery.on_echo(frame)
         events: list[Event] = []
@@ -116,7 +121,7 @@ class Reception:
             if self._clock.counts(now):
                 self._count_missed_beats(now)
                 self._clock.pace = self._membership.pace
-                self._calls.forget_before(self._delivery.trim())
+                self._open_changes.trim(self._delivery.trim(), self._delivery.stream.first_untried)
         return events + self._resolution.resolve(self._calls.awaiting_unmet, now)
 
     def _echo_in_quarantine(self, now: float) -> None:
@@ -266,10 +271,19 @@ class Reception:
         return [] if isinstance(operation, ANSWERS) else [Deliver(sender, number, operation)]
 
     def _succeed(self, operation: Succeeds) -> list[Event]:
-        """Rule `order-across-lives`: carry out what was not, and nothing of that life after it."""
-        missed = self._delivery.end(operation)
-        changes = [(number, self._decode(data)) for number, data in missed]
-        return [Deliver(operation.former, n, one) for n, one in changes if isinstance(one, Change)]
+        """
+        Rule `order-across-lives`: carry out what was not, and nothing of that life after it.
+
+        A worker that has not followed that life may be younger than its calls, so it has the
+        sockets that are named leave, and does nothing else.
+        """
+        missed, is_followed = self._delivery.end(operation)
+        events: list[Event] = []
+        for number, data in missed:
+            change = self._decode(data)
+            if isinstance(change, Change) and (is_followed or _takes_out(change)):
+                events.append(Deliver(operation.former, number, change))
+        return events
 
     def _receive_answers(self, frame: Frame, now: float) -> list[Event]:
         """Rule `answers-to-the-asker`: they order nothing, so they count also in a quarantine."""
@@ -290,15 +304,20 @@ class Reception:
 
     def _mark_dead(self, name: str, now: float, said_goodbye: bool = False) -> list[Event]:
         self._membership.mark_dead(name, now - self._clock.born)
-        self._unlink(name)
+        self._unlink(name, may_return=not said_goodbye)
         return [
             PeerLeft(name, said_goodbye),
             *self._resolution.resolve(self._calls.mark_dead(name), now),
         ]
 
-    def _unlink(self, name: str) -> None:
-        self._delivery.remove(name)
+    def _unlink(self, name: str, may_return: bool = True) -> None:
+        self._delivery.remove(name, may_return=may_return)
         self._release(name)
+
+
+def _takes_out(change: Change) -> bool:
+    """Whether a change takes sockets that it names out of rooms."""
+    return change.source is None and change.action not in ("join", "set_data")
 
 
 def _is_hello(frame: Frame, beat: Heartbeat) -> bool:

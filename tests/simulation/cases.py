@@ -114,13 +114,23 @@ CASES: dict[str, Schedule] = {
         Move(10.6, "w2", "leave", ("s0",), "r0"),
     ],
     # w0 leaves s0 and then broadcasts, and is evicted while the publish of the leave hangs.
-    "LeavesNotRepeated": [
+    "ChangesNotRepeated": [
         Start(0.0, "w0"),
         Start(0.0, "w1"),
         Connect(3.0, "s0", "w1", (Move(3.0, "w1", "join", ("s0",), "r0"),)),
         Hang(5.05, "w0", 12.0),
         Move(5.1, "w0", "leave", ("s0",), "r0"),
         Broadcast(5.2, "w0", "r0"),
+    ],
+    # w1 carries out what w0 calls for in a room, and is evicted; s1 joins the room anew, and then
+    # w0 is evicted, too.
+    "RepeatedToNewborn": [
+        *(Start(0.0, f"w{number}") for number in range(3)),
+        Connect(3.0, "s1", "w1", (Move(3.0, "w1", "join", ("s1",), "r0"),)),
+        Cut(3.95, ("w1",), ("w0", "w2"), 10.0),
+        Empty(4.0, "w0", "r0"),
+        Cut(4.5, ("w0",), ("w1", "w2"), 18.0),
+        Move(18.0, "w1", "join", ("s1",), "r0"),
     ],
     # w0 is evicted by w2 right after it has s0 join; that arrives after its next life has s0 leave.
     "FormerLifeGoesOn": [
@@ -135,7 +145,7 @@ CASES: dict[str, Schedule] = {
     ],
     # w0 has s0 leave while no other worker receives that, and broadcasts so much that its log is
     # full; it is evicted, and its next life broadcasts to the room.
-    "LeavesTrimmed": [
+    "OpenChangesTrimmed": [
         Start(0.0, "w0", tight=True),
         Start(0.5, "w1"),
         Connect(3.0, "s0", "w1", (Move(3.0, "w1", "join", ("s0",), "r0"),)),
@@ -145,7 +155,7 @@ CASES: dict[str, Schedule] = {
         Broadcast(20.0, "w0", "r0"),
     ],
     # w0 and w4 cannot hear each other. w4 reports s0 of w0 as unknown, and is evicted first.
-    "UnknownNotRepeated": [
+    "DeniedForgotten": [
         Start(0.0, "w0"),
         Connect(3.0, "s0", "w0"),
         Start(14.0, "w4"),
@@ -202,6 +212,18 @@ CASES: dict[str, Schedule] = {
         Pause(14.0, "w0", 12.0),
         Move(20.7, "w1", "leave", ("s0",), "r0"),
         Broadcast(21.5, "w2", "r0"),
+    ],
+    # w7 is new, and reports s3 of w1 as unknown, whose publish hangs. w2 has broadcast after that.
+    "QuarantineRunsOut": [
+        Start(0.0, "w1"),
+        Start(0.0, "w2"),
+        Connect(3.0, "s3", "w1"),
+        Move(3.4, "w2", "join", ("s3",), "r0"),
+        Hang(8.3, "w1", 15.0),
+        Hang(10.9, "w2", 12.0),
+        Start(11.2, "w7"),
+        Move(13.0, "w7", "leave", ("s3",), "r1"),
+        Broadcast(19.2, "w2", "r0"),
     ],
     # w3 is new, and reports s0 of w0 as unknown while w0 is stopped and w2 is away.
     "NoQuarantineForUnmet": [

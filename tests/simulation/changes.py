@@ -150,7 +150,11 @@ class Changes:
 
     def carries_out(self, call: Call, sids: tuple[str, ...]) -> None:
         """An owner is about to carry out a change."""
+        is_repeated = call.change.source is not None and self._world.is_succeeded(call.caller)
         for sid in sids:
+            # Or it may be younger than the call.
+            is_due = not is_repeated or self._world.follows(sid, call.caller)
+            demand("repeated to followers", is_due, f"{call.change} at {sid}")
             if sid not in call.parts:
                 # Only a worker that is counted as dead, and not told yet, may be so late.
                 doomed = self._world.nodes[call.caller].is_ruled_out(owner_of(sid))
@@ -217,12 +221,17 @@ class Changes:
             if part.carried_out:
                 self._end(call, sid)
 
-    def moves_on(self, call: Call) -> None:
+    def moves_on(self, call: Call, is_repeated: bool) -> None:
         """The caller was evicted after it has tried to publish a call."""
-        # A partition: the workers that count as dead on this side go on, and are not asked again.
-        is_over = call.change.source is not None and isinstance(call.outcome, Completed)
-        for part in call.parts.values():
-            part.lost = not part.carried_out and (call.change.action == "join" or is_over)
+        is_for_all = call.change.source is not None
+        if isinstance(call.outcome, Completed):
+            if not is_for_all:  # the owners of unknown sockets are told that they are dead
+                return
+            is_repeated = False
+        is_for_any = not is_for_all and call.change.action == "leave"
+        for sid, part in call.parts.items():
+            is_due = is_repeated and (is_for_any or self._world.follows(sid, call.caller))
+            part.lost = not (part.carried_out or is_due)
 
     def check_deadlines(self) -> None:
         """Check that every call ends in time."""

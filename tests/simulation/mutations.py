@@ -35,7 +35,6 @@ from flask_rooms.protocol.messages import (
     Succeeds,
 )
 from flask_rooms.protocol.node import Node
-from flask_rooms.protocol.pending import Completed
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.reception import Reception
 from flask_rooms.protocol.resolution import Resolution
@@ -323,7 +322,7 @@ class HelloBelieved(PendingCalls):
 
 
 @breaks("order-across-lives")
-class LeavesNotRepeated(Node):
+class ChangesNotRepeated(Node):
     """The next life does not repeat what may not have been carried out."""
 
     def carried_over(self) -> list[Operation]:
@@ -344,24 +343,34 @@ class RepeatedAgain(Delivery):
     """What was carried out is carried out once more."""
 
     def end(self, operation: Succeeds) -> Any:
-        super().end(operation)
-        return operation.removals
+        _, is_followed = super().end(operation)
+        return operation.changes, is_followed
+
+
+@breaks("order-across-lives")
+class RepeatedToNewborn(Delivery):
+    """What was called for in whole rooms is carried out by workers that are younger."""
+
+    def end(self, operation: Succeeds) -> Any:
+        missed, _ = super().end(operation)
+        return missed, True
 
 
 @breaks("order-across-lives")
 class FormerLifeGoesOn(Delivery):
     """What a former life has sent is applied although the next one has begun."""
 
-    def _end(self, name: str) -> None:
-        link = self._links.get(name)
+    def end(self, operation: Succeeds) -> Any:
+        link = self._links.get(operation.former)
         expected = link.inbound.expected if link else None
-        super()._end(name)
+        ended = super().end(operation)
         if link is not None:
             link.inbound.expected = expected
+        return ended
 
 
 @breaks("order-across-lives")
-class LeavesTrimmed(Delivery):
+class OpenChangesTrimmed(Delivery):
     """What has to be repeated is dropped together with the log."""
 
     def trim(self) -> int:
@@ -601,12 +610,28 @@ class DeadRevived(Reception):
         return super().receive(frame, now)
 
 
+@breaks("dead-are-told-again")
+class DeniedForgotten(Membership):
+    """The next life does not tell those whom the former one has called unknown."""
+
+    def take_over(self, former: Membership) -> None:
+        pass
+
+
 @breaks("copies-revive-no-worker")
 class CopiesRevive(Membership):
     """A worker that was forgotten counts as alive once copies of its messages arrive."""
 
     def on_direct(self, name: str, direct: Direct, own_beat: int) -> None:
         super().on_direct(name, replace(direct, heard=self.peers[name].met_beat), own_beat)
+
+
+@breaks("evicted-start-over")
+class OutboxLost(Node):
+    """An evicted worker loses its outbox."""
+
+    def carried_over(self) -> list[Operation]:
+        return [one for one in super().carried_over() if isinstance(one, Succeeds)]
 
 
 @breaks("evicted-start-over", quickly=True)
@@ -641,6 +666,17 @@ class NoQuarantineAfterReconnect(Quarantine):
     def on_reconnect(self, beat: int, now: float) -> None:
         if self:  # a longer absence
             super().on_reconnect(beat, now)
+
+
+@breaks("quarantine-for-unmet")
+class QuarantineRunsOut(Quarantine):
+    """A quarantine ends in time although nothing of the worker comes back."""
+
+    def release_at(self, now: float) -> bool:
+        return now >= self.until and self.release(*self._awaited)
+
+    def prolong(self, now: float) -> None:
+        pass
 
 
 @breaks("quarantine-for-unmet")
@@ -729,17 +765,6 @@ class GuardsOvertaken(World):
 
 
 @breaks("order-across-lives")
-class UnknownNotRepeated(PendingCalls):
-    """What was called unknown is not repeated."""
-
-    def complete(self, number: int) -> Any:
-        completed = super().complete(number)
-        if completed is not None and isinstance(completed[1], Completed):
-            self._removals.discard(number)
-        return completed
-
-
-@breaks("order-across-lives")
 class GuardsOvertakenByNextLife(World):
     """The next life does not wait for the guarded joins of the former one."""
 
@@ -780,14 +805,6 @@ class UnheardSocketsKept(World):
     def _heard_itself(self, worker: Worker) -> None:
         worker.unheard = False
         super()._heard_itself(worker)
-
-
-@breaks("evicted-start-over")
-class OutboxLost(World):
-    """An evicted worker loses its outbox."""
-
-    def _waiting(self, worker: Worker) -> list[Operation]:
-        return [one for one in super()._waiting(worker) if isinstance(one, Succeeds)]
 
 
 @breaks("evicted-start-over", quickly=True)

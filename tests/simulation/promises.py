@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.events import Deliver, Evicted
 from flask_rooms.protocol.messages import (
     Change,
@@ -13,6 +14,7 @@ from flask_rooms.protocol.messages import (
     Frame,
     Operation,
     Query,
+    Succeeds,
     Tell,
 )
 from flask_rooms.protocol.pending import Completed, TimedOut
@@ -25,6 +27,9 @@ from tests.simulation.streams import Streams
 
 if TYPE_CHECKING:
     from tests.simulation.world import Worker, World
+
+#: Bytes that the number of a change takes where it is repeated, rounded up.
+NUMBER_BYTES = 16
 
 
 @dataclass
@@ -195,13 +200,27 @@ class Promises:
         moved = self._streams.moves_on(old.name, new.name, waiting, Succession(new.name))
         for what in moved:
             what.caller = new.name
-        for (sender, _), (_, what) in self._streams.submitted.items():
-            # Rule `order-across-lives`: what takes sockets out of rooms is repeated.
-            if sender == what.caller == old.name and isinstance(what, Call):
-                self._changes.moves_on(what)
+        self._leave_behind(old, new, waiting)
         for what in moved:
             if isinstance(what, Message):
                 self._broadcasts.moves_on(what)
+
+    def _leave_behind(self, old: Worker, new: Worker, waiting: list[tuple[int, Operation]]) -> None:
+        """What was published, and may not have been carried out, is repeated within its bound."""
+        succeeds = [one for _, one in waiting if isinstance(one, Succeeds)]
+        repeated = {(one.former, number) for one in succeeds for number, _ in one.changes}
+        first = self._world.first_life(old.name)
+        submitted = self._streams.submitted.items()
+        calls = {
+            key: (what, len(encode_operation(operation)) + NUMBER_BYTES)
+            for key, (operation, what) in submitted
+            if isinstance(what, Call) and what.caller == key[0] != new.name
+            if self._world.first_life(key[0]) == first
+        }
+        # Those that have completed since may have pushed out others before.
+        is_bounded = sum(size for _, size in calls.values()) > old.limits.log // 2
+        for key, (call, _) in calls.items():
+            self._changes.moves_on(call, key in repeated or not is_bounded)
 
     def dies(self, worker: Worker) -> None:
         """A life of a worker has ended."""

@@ -336,10 +336,8 @@ class Small:
     def _restart(self, host: str, event: Evicted) -> None:
         site = self.sites[host]
         demand("no eviction without cause", site.excused, f"{host}: {event.reason}")
-        waiting = site.node.carried_over()
         self._start_over(host, site)
-        for operation in waiting:
-            self.sites[host].node.submit(operation, bounded=False)
+        self.sites[host].node.take_over(site.node)
 
     def _start_over(self, host: str, old: Site) -> None:
         self._start(host)

@@ -390,6 +390,25 @@ class World:
         """Return the name of the life from which this one comes by evictions."""
         return self.first_life(self._former[name]) if name in self._former else name
 
+    def follows(self, sid: str, name: str) -> bool:
+        """Whether the owner of a socket has followed the stream of a worker."""
+        owner = self.workers.get(host_of(owner_of(sid)))
+        delivery = owner.node._delivery if owner else None
+        if delivery is None:
+            return False
+        link, ended = delivery._links.get(name), delivery._ended.get(name)
+        is_linked = link is not None and link.inbound.expected is not None
+        return is_linked or (ended is not None and ended.is_followed)
+
+    def is_succeeded(self, name: str) -> bool:
+        """Whether this life of a worker was evicted, and the next one has begun."""
+        return name in self._former.values()
+
+    def goes_on(self, name: str) -> bool:
+        """Whether this life of a worker goes on, or one after it that began by an eviction."""
+        worker = self.workers.get(host_of(name))
+        return worker is not None and self.first_life(worker.name) == self.first_life(name)
+
     def can_answer(self, name: str) -> bool:
         """Whether a worker is alive, or has said goodbye."""
         return name not in self._ended or self._ended[name][1]
@@ -622,8 +641,9 @@ class World:
         self._former[new.name] = worker.name
         new.serving = True
         worker.calls.clear()
-        waiting = self._waiting(worker)
-        moved = [(self._submit(new, one, bounded=False) or 0, one) for one in waiting]
+        moved = new.node.take_over(worker.node)
+        for _, operation in moved:
+            self.promises.accepts(new, len(encode_operation(operation)))
         self.promises.moves_on(worker, new, moved)
         self._move_sockets(worker, new)
         if self.bus.is_away(new.host):
@@ -640,9 +660,6 @@ class World:
         self.bus.deaf.pop(host, None)
         until = self.bus.away[host] = max(self.bus.away.get(host, 0.0), self.now + RETRY)
         self._at(until, self._subscribed, host)
-
-    def _waiting(self, worker: Worker) -> list[Operation]:
-        return worker.node.carried_over()
 
     def _move_sockets(self, old: Worker, new: Worker) -> None:
         """Disconnect all sockets of a worker; their clients connect again."""

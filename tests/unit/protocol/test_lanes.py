@@ -140,5 +140,27 @@ def test_what_a_next_life_sends_waits_for_the_former_one() -> None:
     lanes.end(join)
     assert drained(lanes) == [2, 3, 1]
     assert not lanes.hold(Deliver("w2", 2, emit("vip")))
+
+
+def test_what_a_next_life_sends_waits_for_a_join_that_it_repeats() -> None:
+    """Rule `order-across-lives`: that comes under the former name."""
+    lanes, join = Lanes(), WaitingJoin("w", JOIN, 5.0)
+    lanes.succeed("w2", former="w")
+    lanes.begin(join)
+
+    assert lanes.hold(Deliver("w2", 2, emit("vip")))
     lanes.succeed("w3", former="w2")
-    assert not lanes.hold(Deliver("w3", 1, emit("vip")))
+    assert lanes.hold(Deliver("w3", 1, emit("vip")))
+    lanes.end(join)
+
+    assert drained(lanes, "w3") == [2, 1]
+
+
+def test_nothing_is_kept_of_senders_for_which_nothing_waits() -> None:
+    lanes = Lanes()
+    lanes.succeed("w2", former="w")
+
+    assert not lanes.hold(Deliver("w", 7, JOIN))
+    assert not lanes.hold(Deliver("w2", 2, emit("vip")))
+
+    assert not lanes._lanes

@@ -154,8 +154,8 @@ def test_what_is_kept_of_workers_that_have_ended_does_not_grow() -> None:
     network = Network("a")
     sizes = []
     for batch in range(10):
-        let_many_leave(network, 900, f"guest{batch}.")
-        meet_many(network, 100, f"victim{batch}.")
+        let_many_leave(network, 600, f"guest{batch}.")
+        meet_many(network, 400, f"victim{batch}.")
         network.advance(SETTLING + HEARTBEAT)
         network.nodes["a"].take_met()
         assert not network.nodes["a"].peers
@@ -276,6 +276,7 @@ def test_a_quarantine_ends_when_live_workers_have_had_the_time_to_answer() -> No
     network.advance(2 * HEARTBEAT, deaf=("c",), mute=("c",))
 
     network.nodes["c"].on_reconnect(network.now)
+    network.exchange()
     number = network.call("b", "c")
     network.advance(2 * HEARTBEAT)
 
@@ -335,3 +336,22 @@ def test_an_unmet_worker_that_receives_nothing_holds_up_no_other_for_long() -> N
     network.advance(HEARTBEAT, deaf=("newcomer",))
 
     assert ("a", number) in network.applied("owner")
+
+
+def test_a_quarantine_does_not_end_while_nothing_comes_back() -> None:
+    """Rule `quarantine-for-unmet`: a publish that hangs tells the other worker nothing."""
+    network = Network("a", "b")
+    network.advance(SETTLING)
+    newcomer = network.add("c")
+    newcomer.call(Change("leave", "/", ("b_s",), ("room",)), {"b": ("b_s",)}, network.now)
+    network.deliver("b", network.take("c"))
+
+    network.now += 2 * HEARTBEAT
+    network.nodes["b"].tick(network.now)
+    network.broadcast("a")
+    while (frame := network.nodes["a"].take(network.now)) is not None:
+        network.deliver("b", frame)
+    assert network.applied("b") == []
+
+    network.exchange()
+    assert ("a", 1) in network.applied("b")

@@ -1,4 +1,4 @@
-"""What the next life of an evicted worker repeats: a caller's order is kept across lives."""
+"""What the next life of an evicted worker repeats: the order of a caller is kept across lives."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import pytest
 from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.delivery import MAX_ENDED
 from flask_rooms.protocol.events import Deliver
-from flask_rooms.protocol.messages import Change, Emit, Frame, Operation, Succeeds
-from flask_rooms.protocol.succession import Removals, succeed
-from tests.support.network import CONFIRM, HEARTBEAT, Network
+from flask_rooms.protocol.messages import Change, Emit, Frame, Operation, Succeeds, User
+from flask_rooms.protocol.pending import Completed
+from flask_rooms.protocol.succession import OpenChanges
+from tests.support.network import HEARTBEAT, Network
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -20,10 +21,8 @@ JOIN = Change("join", "/", ("b_s",), ("room",))
 
 def start_over(network: Network, former: str, name: str) -> None:
     """Give a node its next life, as the driver does when it is evicted."""
-    carried = network.nodes.pop(former).carried_over()
-    node = network.add(name)
-    for operation in carried:
-        node.submit(operation, bounded=False)
+    node = network.nodes.pop(former)
+    network.add(name).take_over(node)
 
 
 def operations(network: Network, name: str) -> list[Operation]:
@@ -73,18 +72,38 @@ def test_what_was_carried_out_is_not_carried_out_again() -> None:
     assert operations(network, "b") == [LEAVE]
 
 
-def test_what_is_confirmed_is_not_repeated_and_what_is_unknown_is() -> None:
-    """Rule `order-across-lives`: what is unknown may be on the other side of a partition."""
+def test_what_is_confirmed_is_not_repeated() -> None:
+    """Rule `order-across-lives`."""
     network = Network("a", "b")
     network.call("a", "b")
     network.exchange()
-    network.call("a", "c")
-    network.advance(CONFIRM)
 
-    *_, (succeeds,) = [network.nodes["a"].carried_over()]
+    assert network.nodes["a"].carried_over() == [Succeeds("a", ())]
 
-    unknown = encode_operation(Change("leave", "/", ("c_s",), ("room",)))
-    assert succeeds == Succeeds("a", ((2, unknown),))
+
+def test_the_next_life_tells_a_worker_whose_socket_was_called_unknown() -> None:
+    """Rule `dead-are-told-again`: it lives on the other side of a partition."""
+    network = Network("a", "b")
+    network.advance(8 * HEARTBEAT, deaf=("b",), mute=("b",))
+    network.call("a", "b")
+    assert network.outcome("a") == Completed(1, 0, 0, ("b_s",))
+
+    start_over(network, "a", "a2")
+    network.advance(2 * HEARTBEAT)
+
+    assert "b" in network.evicted()
+
+
+def test_a_next_life_tells_none_that_was_called_unknown_by_no_caller() -> None:
+    """Rule `dead-are-told-again`: a worker that was cut off alone would take all with it."""
+    network = Network("a", "b")
+    network.advance(8 * HEARTBEAT, deaf=("b",), mute=("b",))
+    assert "b" not in network.nodes["a"].peers
+
+    start_over(network, "a", "a2")
+    network.advance(2 * HEARTBEAT)
+
+    assert network.evicted() == set()
 
 
 def test_what_every_live_worker_has_had_is_not_repeated() -> None:
@@ -101,17 +120,20 @@ def test_what_every_live_worker_has_had_is_not_repeated() -> None:
     assert node.carried_over() == [Succeeds("a", ())]
 
 
-def test_a_join_that_may_not_have_happened_is_not_repeated() -> None:
-    """Rule `order-across-lives`: what stands behind it is sent without it."""
+def test_joins_are_repeated_too_and_in_order() -> None:
+    """Rule `order-across-lives`: what a caller does after a join may depend on it."""
     network = Network("a", "b")
-    network.nodes["a"].call(JOIN, {"b": ("b_s",)}, network.now)
+    node = network.nodes["a"]
+    empty = Change("leave", "/", (), ("chat",), source="room")
+    for change, targets in ((JOIN, {"b": ("b_s",)}), (empty, None)):
+        node.call(change, targets, network.now)
     network.take("a")
-    network.nodes["a"].submit(EMIT)
+    node.submit(EMIT)
 
     start_over(network, "a", "a2")
     network.exchange()
 
-    assert operations(network, "b") == [EMIT]
+    assert operations(network, "b") == [JOIN, empty, EMIT]
 
 
 def test_nothing_of_a_former_life_comes_after_the_next_one() -> None:
@@ -122,12 +144,12 @@ def test_nothing_of_a_former_life_comes_after_the_next_one() -> None:
     start_over(network, "a", "a2")
     network.call("a2", "b")
     network.exchange()
-    assert operations(network, "b") == [LEAVE]
+    assert operations(network, "b") == [JOIN, LEAVE]
 
     network.deliver("b", late)
     network.exchange()
 
-    assert operations(network, "b") == [LEAVE]
+    assert operations(network, "b") == [JOIN, LEAVE]
 
 
 def test_a_life_that_is_evicted_at_once_repeats_what_the_one_before_had_to() -> None:
@@ -146,11 +168,57 @@ def test_a_life_that_is_evicted_at_once_repeats_what_the_one_before_had_to() -> 
     assert operations(network, "b") == [LEAVE, EMIT]
 
 
-def test_a_worker_that_has_not_met_the_former_life_leaves_out_nothing() -> None:
-    """Rule `order-across-lives`."""
+@pytest.mark.parametrize(
+    ("change", "carries_out"),
+    [
+        (LEAVE, True),
+        (Change("disconnect", "/", ("b_s",), ()), True),
+        (JOIN, False),
+        (Change("set_data", "/", ("b_s",), ()), False),
+        (Change("leave", "/", (), ("room",), source="room"), False),
+        (Change("disconnect", "/", (), (), source=User("ann")), False),
+    ],
+)
+def test_a_worker_that_has_not_followed_the_former_life_has_named_sockets_leave(
+    change: Change, carries_out: bool
+) -> None:
+    """Rule `order-across-lives`: it may be younger than the call, and its sockets, too."""
     network = Network("b")
-    network.add("a2").submit(Succeeds("a", ((7, encode_operation(LEAVE)),)))
+    network.add("a2").submit(Succeeds("a", ((7, encode_operation(change)),)))
     network.exchange()
+
+    assert operations(network, "b") == [change] * carries_out
+
+
+def test_what_a_younger_worker_has_repeated_is_not_repeated_again() -> None:
+    """Rule `order-across-lives`: it remembers that, although it has not followed that life."""
+    network = Network("b")
+    empty = Change("leave", "/", (), ("room",), source="room")
+    repeated = Succeeds("a", ((7, encode_operation(LEAVE)), (8, encode_operation(empty))))
+    node = network.add("a2")
+    for _ in range(2):
+        node.submit(repeated)
+        network.exchange()
+
+    assert operations(network, "b") == [LEAVE]
+
+
+def test_a_former_life_that_is_met_late_is_over() -> None:
+    """Rule `order-across-lives`: its frames were held back, and the next life was faster."""
+    network = Network("b")
+    former = network.add("a")
+    network.advance(HEARTBEAT, mute=("a",))
+    former.call(JOIN, {"b": ("b_s",)}, network.now)
+    network.exchange(mute=("a",))
+    late = [frame for frame in network.frames if frame.sender == "a"]
+    assert any(frame.to == "b" for frame in late)
+    start_over(network, "a", "a2")
+    network.call("a2", "b")
+    network.exchange()
+    assert operations(network, "b") == [LEAVE]
+
+    for frame in late:
+        network.deliver("b", frame)
 
     assert operations(network, "b") == [LEAVE]
 
@@ -171,15 +239,21 @@ def test_a_dead_worker_s_successor_repeats_what_it_missed() -> None:
     assert network.applied("b")[:1] + network.applied("b")[2:] == [("a", 1), ("a", number)]
 
 
+def kept(limit: int, *changes: bytes) -> OpenChanges:
+    """Return what has been called for, with numbers from 1 on."""
+    open_changes = OpenChanges(limit)
+    for number, data in enumerate(changes, 1):
+        open_changes.note(number, LEAVE, data)
+    return open_changes
+
+
 def test_much_is_repeated_in_several_operations() -> None:
     """Each fits into a frame, and together they are what there was."""
-    leave = encode_operation(Change("leave", "/", ("b_s",), ("x" * 380,)))
+    parts = kept(10_000, *[b"x" * 400] * 9).repeat("a", 10, frame=1000)
 
-    parts = succeed("a", dict.fromkeys(range(1, 10), leave), frame=1000)
-
-    assert [len(part.removals) for part in parts] == [2, 2, 2, 2, 1]
-    assert [one for part in parts for one in part.removals] == [(n, leave) for n in range(1, 10)]
-    assert succeed("a", {}, frame=1000) == [Succeeds("a", ())]
+    assert [len(part.changes) for part in parts] == [2, 2, 2, 2, 1]
+    assert [number for part in parts for number, _ in part.changes] == [*range(1, 10)]
+    assert kept(10_000).repeat("a", 1, frame=1000) == [Succeeds("a", ())]
 
 
 def test_the_longest_change_can_be_repeated() -> None:
@@ -199,17 +273,27 @@ def test_the_longest_change_can_be_repeated() -> None:
 
 
 def test_what_is_kept_to_be_repeated_has_a_bound() -> None:
-    """The oldest are dropped, and the newest stays however long it is."""
-    removals = Removals(limit=100)
-    for number in range(1, 6):
-        removals.note(number, LEAVE, b"x" * 30)
-    assert list(removals.before(10)) == [3, 4, 5]
+    """The oldest are dropped, and what waits in the outbox takes no place of them."""
+    changes = kept(100, *[b"x" * 30] * 5)
 
-    removals.note(6, LEAVE, b"x" * 200)
-    assert list(removals.before(10)) == [6]
-    removals.discard(6)
-    removals.discard(6)
-    assert removals.before(10) == {}
+    assert changes.repeat("a", 3, 1000) == [Succeeds("a", ((1, b"x" * 30), (2, b"x" * 30)))]
+    assert changes.repeat("a", 6, 1000) == [Succeeds("a", ((4, b"x" * 30), (5, b"x" * 30)))]
+    changes.discard(4)
+    changes.discard(4)
+    changes.trim(5, 6)
+    assert changes.repeat("a", 6, 1000) == [Succeeds("a", ((5, b"x" * 30),))]
+    changes.trim(6, 6)
+    assert changes.repeat("a", 6, 1000) == [Succeeds("a", ())]
+
+
+def test_what_earlier_lives_had_to_repeat_has_the_same_bound() -> None:
+    """A worker that is evicted again and again does not repeat ever more."""
+    changes = OpenChanges(100)
+    for number in range(1, 5):
+        former = Succeeds(f"former {number}", ((7, b"x" * 30),))
+        changes.note(number, former, b"")
+
+    assert [one.former for one in changes.repeat("a", 5, 1000)] == ["former 3", "former 4", "a"]
 
 
 def test_how_many_ended_workers_are_remembered_has_a_bound() -> None:
