@@ -63,9 +63,10 @@ class LockedNode:
         self.restarts += 1
         self._former_sent += former.sent
         self._former_retransmissions += former.retransmissions
-        self.node = self._new()
-        self.node.take_over(former)
-        return self.node
+        node = self._new()
+        node.take_over(former)
+        self.node = node
+        return node
 
     def traffic(self, reconnects: int = 0) -> Traffic:
         """Return what has passed, with how often the broker was connected to again."""

@@ -202,8 +202,8 @@ class PendingCalls:
             return None
         pending = self._pop(number)
         if isinstance(result, Completed):
-            self._changes.discard(number)
-            self._membership.deny(map(owner_of, result.unknown))
+            owners = map(owner_of, result.unknown)
+            self._changes.complete(number, any(map(self._membership.is_ruled_out, owners)))
         return pending, result
 
     def time_out(self, number: int) -> list[TimedOut]:

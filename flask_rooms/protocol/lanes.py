@@ -53,6 +53,12 @@ class _Lane:
     held: deque[Deliver] = field(default_factory=deque)
     is_draining: bool = False
 
+    def precede_by(self, earlier: _Lane) -> None:
+        self.senders = [*earlier.senders, *self.senders]
+        self.joins = [*earlier.joins, *self.joins]
+        self.held = deque([*earlier.held, *self.held])
+        self.is_draining = self.is_draining or earlier.is_draining
+
     @property
     def is_idle(self) -> bool:
         return not (self.joins or self.held or self.is_draining)
@@ -80,11 +86,15 @@ class Lanes:
 
     def succeed(self, sender: str, former: str) -> None:
         """Rule `order-across-lives`: let a sender wait for what it sent under a former name."""
+        for idle in [one for one in self._lanes.values() if one.is_idle]:
+            if sender not in idle.senders:
+                self._remove(idle)
         # Also where nothing waits: a join that is repeated comes next, under the former name.
-        lane = self._lanes.setdefault(former, _Lane([former]))
-        if sender not in self._lanes:
-            self._lanes[sender] = lane
-            lane.senders.append(sender)
+        lane = self._lanes.setdefault(sender, _Lane([sender]))
+        earlier = self._lanes.get(former, _Lane([former]))
+        if lane is not earlier:
+            self._lanes |= dict.fromkeys(earlier.senders, lane)
+            lane.precede_by(earlier)
 
     def end(self, join: WaitingJoin) -> None:
         """Record that a join is decided; ending it twice has no effect."""
@@ -126,7 +136,7 @@ class Lanes:
 
     def _remove(self, lane: _Lane) -> None:
         for name in lane.senders:
-            del self._lanes[name]
+            self._lanes.pop(name, None)
 
     def overdue(self, now: float) -> list[WaitingJoin]:
         """Return the joins that hold up others for too long."""

@@ -32,8 +32,6 @@ from flask_rooms.protocol.views import Views
 MAX_RULED_OUT = 1000
 #: How many dead workers are remembered.
 MAX_DEAD = 1000
-#: How many worker names the next life takes over of those whose sockets were reported as unknown.
-MAX_DENIED = MAX_RULED_OUT // 2
 
 
 class State(Enum):
@@ -109,7 +107,6 @@ class Membership:
         self._foreign: dict[str, int] = {}  # -> own echoes since it was heard
         self._orphans: dict[str, int] = {}  # reported by one that has ended -> own echoes since
         self.audience: tuple[int, float] | None = None
-        self._denied: dict[str, None] = {}  # workers that are gone, as callers were told
         self._heard_after_death: set[str] = set()  # since the last own heartbeat
         self._overlooked_until = float("-inf")  # own age; a worker born earlier was overlooked
 
@@ -302,19 +299,6 @@ class Membership:
             self._ruled_out[name] = age
             if len(self._ruled_out) > MAX_RULED_OUT:
                 self.overlook(self._ruled_out.pop(next(iter(self._ruled_out))))
-
-    def deny(self, names: Iterable[str]) -> None:
-        """Record that callers were told of these workers' sockets that they are unknown."""
-        for name in filter(self.is_ruled_out, names):
-            self._denied.pop(name, None)
-            self._denied[name] = None
-            if len(self._denied) > MAX_DENIED:
-                del self._denied[next(iter(self._denied))]
-
-    def take_over(self, former: Membership) -> None:
-        """Rule `dead-are-told-again`: stand by what callers were told in a former life."""
-        self.rule_out(former._denied, 0.0)
-        self._denied |= former._denied
 
     def overlook(self, age: float) -> None:
         """Record that a change for all of this own age was confirmed without the unmet."""

@@ -243,13 +243,14 @@ class Node:
         Go on in place of an evicted life of this worker; call it before anything else.
 
         Rule `order-across-lives`: first what may not have been carried out of its changes, then
-        what it has never tried to publish. The outbox takes all of that.
+        what it has never tried to publish. The outbox takes all of that, and so does the log.
 
         Returns:
             The operations that wait now, with their numbers.
         """
-        self._membership.take_over(former._membership)
-        return [(self.submit(one, bounded=False), one) for one in former.carried_over()]
+        carried = [(self.submit(one, bounded=False), one) for one in former.carried_over()]
+        self._delivery.stream.keep_all()
+        return carried
 
     def carried_over(self) -> list[Operation]:
         """Return what the next life of this worker sends in place of this one, in order."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from flask_rooms.protocol.clock import MAX_ECHO_GAP, EchoClock
 
-#: How long a quarantine lasts at most, in the longest heartbeat intervals.
-MAX_QUARANTINE = MAX_ECHO_GAP
+#: How long a quarantine lasts at most while this worker is heard, in the longest heartbeat
+#: intervals, and in any case.
+MAX_QUARANTINE, LONGEST_QUARANTINE = MAX_ECHO_GAP, 16.0
 #: How many own heartbeats have to echo after an absence before unmet workers have had the time
 #: to answer.
 RELEASE_ECHOES = 3
@@ -24,7 +25,7 @@ class Quarantine:
         clock: The clock of this worker.
 
     Attributes:
-        until: When it ends in any case.
+        until: When it ends, unless nothing of this worker has come back for long.
     """
 
     def __init__(self, me: str, clock: EchoClock) -> None:
@@ -32,6 +33,7 @@ class Quarantine:
         self._clock = clock
         self._awaited: set[str] = set()
         self._release_beat = 0  # the own heartbeat whose echo releases the unmet
+        self._latest = 0.0  # when it ends in any case
         self.until = float("inf")
 
     def __bool__(self) -> bool:
@@ -39,9 +41,11 @@ class Quarantine:
 
     def on_absence(self, peers: Iterable[str], beat: int, now: float) -> None:
         """Rule `quarantine-after-absence`: begin anew, after the own heartbeat number *beat*."""
+        latest = self._latest if self._awaited else float("inf")
         self._awaited.clear()
         self.hold(peers, now)
         self.on_reconnect(beat, now)
+        self._latest = min(self._latest, latest)
 
     def on_reconnect(self, beat: int, now: float) -> None:
         """Await unmet workers: the broker has not counted this one, however short that was."""
@@ -51,6 +55,7 @@ class Quarantine:
     def hold(self, names: Iterable[str], now: float) -> None:
         """Await these workers, too."""
         if not self._awaited:  # each worker that joins it later would prolong it
+            self._latest = now + LONGEST_QUARANTINE * self._clock.longest_interval
             self._begin(now)
         self._awaited.update(names)
 
@@ -84,7 +89,7 @@ class Quarantine:
         """
         if now < self.until:
             return False
-        if self._clock.was_absent(now):
+        if self._clock.was_absent(now) and now < self._latest:
             self.prolong(now)
             return False
         return self.release(*self._awaited)

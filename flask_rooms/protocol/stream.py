@@ -45,6 +45,7 @@ class Stream:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._log = limits.log
         self._entries: deque[bytes] = deque()
         self._sent_bytes = 0
         self._waiting_bytes = 0
@@ -167,6 +168,10 @@ class Stream:
             self._sent_bytes += len(NOTHING) - len(self._entries[index])
             self._entries[index] = NOTHING
 
+    def keep_all(self) -> None:
+        """Let the log hold what waits now: it may be sent before any worker can ask for it."""
+        self._log = max(self._log, self._waiting_bytes)
+
     def untried(self) -> list[bytes]:
         """Return what take() has never returned, in order: no worker can have received it."""
         return [self._entries[n - self.oldest] for n in range(self.first_untried, self.next)]
@@ -179,5 +184,5 @@ class Stream:
         self._cursor += 1
 
     def _trim(self) -> None:
-        while self._sent_bytes > self._limits.log and self.oldest < self._cursor:
+        while self._sent_bytes > self._log and self.oldest < self._cursor:
             self._sent_bytes -= len(self._entries.popleft())

@@ -8,6 +8,10 @@ from flask_rooms.protocol.messages import Change, Operation, Succeeds
 ALLOWANCE = 256
 #: Bytes that the number of a change takes, with what stands around it; rounded up.
 _NUMBER = 16
+#: How many former lives are repeated, besides the last one.
+MAX_FORMER = 8
+#: How many leaves are repeated of those whose sockets were called unknown.
+MAX_UNKNOWN = 500
 
 
 class OpenChanges:
@@ -18,24 +22,46 @@ class OpenChanges:
     space there.
 
     Args:
-        limit: Bytes that are repeated at most; the oldest are dropped first. The repair log has to
-            hold them, or those that the next life meets could not follow it.
+        limit: Bytes that are repeated at most; the oldest are dropped first.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: dict[int, bytes | Succeeds] = {}
+        self._size = 0
+        self._changes: dict[int, bytes] = {}
+        self._unknown: dict[int, bytes] = {}
+        self._former: dict[int, Succeeds] = {}
 
     def note(self, number: int, operation: Operation, data: bytes) -> None:
         """Keep an operation, with its encoded form, if the next life may have to repeat it."""
         if isinstance(operation, Change):
-            self._kept[number] = data
+            self._changes[number] = data
+            self._size += len(data)
         elif isinstance(operation, Succeeds):
-            self._kept[number] = operation
+            self._former[number] = operation
+            while len(self._former) > MAX_FORMER:
+                del self._former[next(iter(self._former))]
 
-    def discard(self, number: int) -> None:
-        """Forget a change that was carried out."""
-        self._kept.pop(number, None)
+    def discard(self, number: int) -> bytes:
+        """Forget a change that was carried out, and return it."""
+        data = self._changes.pop(number, b"")
+        self._size -= len(data)
+        return data
+
+    def complete(self, number: int, owner_is_gone: bool) -> None:
+        """
+        Record that a change has completed.
+
+        Args:
+            number: Its number.
+            owner_is_gone: Whether a socket was called unknown because its owner counts as dead. It
+                may be on the other side of a partition, and go on: then it is to leave there.
+        """
+        data = self.discard(number)
+        if owner_is_gone and data:
+            self._unknown[number] = data
+            if len(self._unknown) > MAX_UNKNOWN:
+                del self._unknown[next(iter(self._unknown))]
 
     def trim(self, received: int, untried: int) -> None:
         """
@@ -45,13 +71,14 @@ class OpenChanges:
             received: Every live worker has received what lies before this number.
             untried: What lies from this number on is in the outbox, which has its own limit.
         """
-        self._kept = {number: one for number, one in self._kept.items() if number >= received}
-        tried = [number for number in self._kept if number < untried]
-        size = sum(_size(self._kept[number]) for number in tried)
-        for number in tried:
-            if size <= self._limit:
-                break
-            size -= _size(self._kept.pop(number))
+        while self._changes and (first := next(iter(self._changes))) < received:
+            self.discard(first)
+        self._former = {number: one for number, one in self._former.items() if number >= received}
+        if self._size <= self._limit:
+            return
+        size = self._size - sum(len(one) for n, one in self._changes.items() if n >= untried)
+        while size > self._limit:
+            size -= len(self.discard(next(iter(self._changes))))
 
     def repeat(self, former: str, untried: int, frame: int) -> list[Succeeds]:
         """
@@ -63,23 +90,17 @@ class OpenChanges:
             frame: Bytes of operations that a frame may carry.
         """
         self.trim(0, untried)
-        earlier: list[Succeeds] = []
+        open_changes = {**self._unknown, **self._changes}
+        tried = [(number, open_changes[number]) for number in sorted(open_changes)]
         parts: list[list[tuple[int, bytes]]] = [[]]
         space = frame
-        for number, one in self._kept.items():
+        for number, data in tried:
             if number >= untried:
                 break
-            if isinstance(one, Succeeds):
-                earlier.append(one)
-                continue
-            space -= len(one) + _NUMBER
+            space -= len(data) + _NUMBER
             if parts[-1] and space < 0:
                 parts.append([])
-                space = frame - len(one) - _NUMBER
-            parts[-1].append((number, one))
+                space = frame - len(data) - _NUMBER
+            parts[-1].append((number, data))
+        earlier = [one for number, one in self._former.items() if number < untried]
         return [*earlier, *(Succeeds(former, tuple(part)) for part in parts)]
-
-
-def _size(kept: bytes | Succeeds) -> int:
-    changes = kept.changes if isinstance(kept, Succeeds) else ((0, kept),)
-    return sum(len(data) + _NUMBER for _, data in changes)

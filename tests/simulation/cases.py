@@ -155,7 +155,7 @@ CASES: dict[str, Schedule] = {
         Broadcast(20.0, "w0", "r0"),
     ],
     # w0 and w4 cannot hear each other. w4 reports s0 of w0 as unknown, and is evicted first.
-    "DeniedForgotten": [
+    "UnknownNotRepeated": [
         Start(0.0, "w0"),
         Connect(3.0, "s0", "w0"),
         Start(14.0, "w4"),

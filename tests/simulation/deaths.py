@@ -121,7 +121,7 @@ class Deaths:
             "fence of the unknown",
             message.began <= moment
             or self._world.now - cut_off < SPOKEN * self._world.slowest
-            or not self._world.goes_on(caller.name)
+            or not self._world.lives(caller.name)
             or self._world.trouble_of(caller.host) >= when,
             f"{caller.name} has called {sid} unknown, and it got {message.tag} of {message.caller}",
         )

@@ -40,6 +40,7 @@ from flask_rooms.protocol.reception import Reception
 from flask_rooms.protocol.resolution import Resolution
 from flask_rooms.protocol.signing import Signer
 from flask_rooms.protocol.stream import Limits, Stream
+from flask_rooms.protocol.succession import OpenChanges
 from flask_rooms.protocol.views import Views
 from tests.simulation.cases import CASES
 from tests.simulation.changes import HEARTBEAT, Call
@@ -61,6 +62,7 @@ Part: TypeAlias = (
     | PendingCalls
     | Quarantine
     | Stream
+    | OpenChanges
 )
 Mutant: TypeAlias = type[Part] | type[World]
 M = TypeVar("M", bound=Mutant)
@@ -610,12 +612,12 @@ class DeadRevived(Reception):
         return super().receive(frame, now)
 
 
-@breaks("dead-are-told-again")
-class DeniedForgotten(Membership):
-    """The next life does not tell those whom the former one has called unknown."""
+@breaks("order-across-lives")
+class UnknownNotRepeated(OpenChanges):
+    """What was called unknown is not repeated."""
 
-    def take_over(self, former: Membership) -> None:
-        pass
+    def complete(self, number: int, owner_is_gone: bool) -> None:
+        self.discard(number)
 
 
 @breaks("copies-revive-no-worker")

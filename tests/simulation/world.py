@@ -404,11 +404,6 @@ class World:
         """Whether this life of a worker was evicted, and the next one has begun."""
         return name in self._former.values()
 
-    def goes_on(self, name: str) -> bool:
-        """Whether this life of a worker goes on, or one after it that began by an eviction."""
-        worker = self.workers.get(host_of(name))
-        return worker is not None and self.first_life(worker.name) == self.first_life(name)
-
     def can_answer(self, name: str) -> bool:
         """Whether a worker is alive, or has said goodbye."""
         return name not in self._ended or self._ended[name][1]

@@ -164,3 +164,29 @@ def test_nothing_is_kept_of_senders_for_which_nothing_waits() -> None:
     assert not lanes.hold(Deliver("w2", 2, emit("vip")))
 
     assert not lanes._lanes
+
+
+def test_what_a_next_life_sends_waits_for_all_former_ones() -> None:
+    """Rule `order-across-lives`: the life between was evicted before it was heard."""
+    lanes, first, second = Lanes(), WaitingJoin("w", JOIN, 5.0), WaitingJoin("w2", JOIN, 5.0)
+    lanes.begin(first)
+    assert lanes.hold(Deliver("w", 2, emit("vip")))
+    lanes.succeed("w3", former="w")
+    lanes.succeed("w3", former="w2")
+    lanes.begin(second)
+    assert lanes.hold(Deliver("w3", 3, emit("vip")))
+
+    lanes.end(first)
+    assert drained(lanes, "w") == []
+    lanes.end(second)
+    assert drained(lanes, "w2") == [2, 3]
+    assert not lanes._lanes
+
+
+def test_lanes_in_which_nothing_waits_do_not_pile_up() -> None:
+    """Workers that were evicted, and never send again."""
+    lanes = Lanes()
+    for number in range(5):
+        lanes.succeed(f"next {number}", former=f"former {number}")
+
+    assert len(lanes._lanes) == 2

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
+from flask_rooms.errors import BackendUnavailable
 from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.delivery import MAX_ENDED
 from flask_rooms.protocol.events import Deliver
-from flask_rooms.protocol.messages import Change, Emit, Frame, Operation, Succeeds, User
+from flask_rooms.protocol.messages import Change, Done, Emit, Frame, Operation, Succeeds, User
 from flask_rooms.protocol.pending import Completed
-from flask_rooms.protocol.succession import OpenChanges
-from tests.support.network import HEARTBEAT, Network
+from flask_rooms.protocol.stream import Limits
+from flask_rooms.protocol.succession import MAX_FORMER, MAX_UNKNOWN, OpenChanges
+from tests.support.network import HEARTBEAT, Network, make_node
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -81,29 +85,29 @@ def test_what_is_confirmed_is_not_repeated() -> None:
     assert network.nodes["a"].carried_over() == [Succeeds("a", ())]
 
 
-def test_the_next_life_tells_a_worker_whose_socket_was_called_unknown() -> None:
-    """Rule `dead-are-told-again`: it lives on the other side of a partition."""
+def test_what_was_called_unknown_is_repeated_where_the_owner_counted_as_dead() -> None:
+    """Rule `order-across-lives`: it lives on the other side of a partition."""
     network = Network("a", "b")
     network.advance(8 * HEARTBEAT, deaf=("b",), mute=("b",))
     network.call("a", "b")
     assert network.outcome("a") == Completed(1, 0, 0, ("b_s",))
+    network.advance(40 * HEARTBEAT, deaf=("b",), mute=("b",))
 
     start_over(network, "a", "a2")
     network.advance(2 * HEARTBEAT)
 
-    assert "b" in network.evicted()
-
-
-def test_a_next_life_tells_none_that_was_called_unknown_by_no_caller() -> None:
-    """Rule `dead-are-told-again`: a worker that was cut off alone would take all with it."""
-    network = Network("a", "b")
-    network.advance(8 * HEARTBEAT, deaf=("b",), mute=("b",))
-    assert "b" not in network.nodes["a"].peers
-
-    start_over(network, "a", "a2")
-    network.advance(2 * HEARTBEAT)
-
+    assert operations(network, "b") == [LEAVE]
     assert network.evicted() == set()
+
+
+def test_what_was_called_unknown_by_its_owner_is_not_repeated() -> None:
+    """The socket has gone, as sockets do."""
+    network = Network("a", "b")
+    number, _ = network.nodes["a"].call(LEAVE, {"b": ("b_s",)}, network.now)
+    network.nodes["b"].submit(Done("a", number, 0, 0, ("b_s",)))
+    network.exchange()
+
+    assert network.nodes["a"].carried_over() == [Succeeds("a", ())]
 
 
 def test_what_every_live_worker_has_had_is_not_repeated() -> None:
@@ -277,7 +281,8 @@ def test_what_is_kept_to_be_repeated_has_a_bound() -> None:
     changes = kept(100, *[b"x" * 30] * 5)
 
     assert changes.repeat("a", 3, 1000) == [Succeeds("a", ((1, b"x" * 30), (2, b"x" * 30)))]
-    assert changes.repeat("a", 6, 1000) == [Succeeds("a", ((4, b"x" * 30), (5, b"x" * 30)))]
+    assert [number for number, _ in changes.repeat("a", 6, 1000)[0].changes] == [3, 4, 5]
+    changes.discard(3)
     changes.discard(4)
     changes.discard(4)
     changes.trim(5, 6)
@@ -286,14 +291,47 @@ def test_what_is_kept_to_be_repeated_has_a_bound() -> None:
     assert changes.repeat("a", 6, 1000) == [Succeeds("a", ())]
 
 
-def test_what_earlier_lives_had_to_repeat_has_the_same_bound() -> None:
+def test_how_many_earlier_lives_are_repeated_has_a_bound() -> None:
     """A worker that is evicted again and again does not repeat ever more."""
     changes = OpenChanges(100)
-    for number in range(1, 5):
-        former = Succeeds(f"former {number}", ((7, b"x" * 30),))
-        changes.note(number, former, b"")
+    for number in range(1, MAX_FORMER + 4):
+        changes.note(number, Succeeds(f"former {number}", ()), b"")
 
-    assert [one.former for one in changes.repeat("a", 5, 1000)] == ["former 3", "former 4", "a"]
+    repeated = [one.former for one in changes.repeat("a", 100, 1000)]
+    assert repeated == [*(f"former {number}" for number in range(4, MAX_FORMER + 4)), "a"]
+
+
+def test_how_much_is_repeated_of_what_was_called_unknown_has_a_bound() -> None:
+    """Callers can make up any number of IDs of workers that are dead."""
+    changes = OpenChanges(10**6)
+    for number in range(1, MAX_UNKNOWN + 4):
+        changes.note(number, LEAVE, b"x")
+        changes.complete(number, owner_is_gone=True)
+
+    (repeated,) = changes.repeat("a", 10**6, 10**6)
+    assert [number for number, _ in repeated.changes] == [*range(4, MAX_UNKNOWN + 4)]
+
+
+def test_the_log_holds_all_that_is_taken_over() -> None:
+    """It may be published before the others have the time to ask for it."""
+    network = Network("b")
+    former = make_node("a", network.now, Limits(outbox=900, log=900, frame=1000))
+    former.call(LEAVE, {"b": ("b_s",)}, network.now)
+    while former.take(network.now) is not None:
+        pass
+    with suppress(BackendUnavailable):
+        while True:
+            former.submit(EMIT)
+    waiting = former.unsent[0]
+    node = network.add("a2", Limits(outbox=900, log=900, frame=100))
+    node.take_over(former)
+    while network.send("a2", deaf=("b",)):
+        pass
+
+    network.advance(4 * HEARTBEAT)
+
+    assert operations(network, "b") == [LEAVE, *[EMIT] * waiting]
+    assert network.evicted() == set()
 
 
 def test_how_many_ended_workers_are_remembered_has_a_bound() -> None:
