@@ -26,6 +26,8 @@ Audience: TypeAlias = "Room | User"
 
 
 Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck", "set_data"]
+#: The actions that take sockets out of rooms.
+REMOVALS = ("leave", "leave_all", "disconnect", "recheck")
 #: The place of a socket among all sockets of the cluster: when it connected, by the clock that
 #: its worker keeps in step with those of the others, and its ID.
 Place: TypeAlias = "tuple[int, str]"

@@ -12,6 +12,7 @@ from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
     ANSWERS,
     NOWHERE,
+    REMOVALS,
     Acknowledged,
     Answer,
     Answered,
@@ -317,7 +318,7 @@ class Reception:
 
 def _takes_out(change: Change) -> bool:
     """Whether a change takes sockets that it names out of rooms."""
-    return change.source is None and change.action not in ("join", "set_data")
+    return change.source is None and change.action in REMOVALS
 
 
 def _is_hello(frame: Frame, beat: Heartbeat) -> bool:

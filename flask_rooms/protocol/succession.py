@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flask_rooms.protocol.messages import Change, Operation, Succeeds
+from flask_rooms.protocol.codec import decode_operation
+from flask_rooms.protocol.messages import REMOVALS, Change, Operation, Succeeds
 
 #: By how many bytes the longest change and the name of the former life exceed a frame.
 ALLOWANCE = 256
@@ -58,7 +59,7 @@ class OpenChanges:
                 may be on the other side of a partition, and go on: then it is to leave there.
         """
         data = self.discard(number)
-        if owner_is_gone and data:
+        if owner_is_gone and data and _is_removal(data):
             self._unknown[number] = data
             if len(self._unknown) > MAX_UNKNOWN:
                 del self._unknown[next(iter(self._unknown))]
@@ -104,3 +105,8 @@ class OpenChanges:
             parts[-1].append((number, data))
         earlier = [one for number, one in self._former.items() if number < untried]
         return [*earlier, *(Succeeds(former, tuple(part)) for part in parts)]
+
+
+def _is_removal(data: bytes) -> bool:
+    change = decode_operation(data)
+    return isinstance(change, Change) and change.action in REMOVALS

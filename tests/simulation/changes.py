@@ -225,9 +225,8 @@ class Changes:
         """The caller was evicted after it has tried to publish a call."""
         is_for_all = call.change.source is not None
         if isinstance(call.outcome, Completed):
-            if not is_for_all:  # the owners of unknown sockets are told that they are dead
-                return
-            is_repeated = False
+            # A leave of a socket that was called unknown is repeated.
+            is_repeated = not is_for_all and call.change.action == "leave"
         is_for_any = not is_for_all and call.change.action == "leave"
         for sid, part in call.parts.items():
             is_due = is_repeated and (is_for_any or self._world.follows(sid, call.caller))

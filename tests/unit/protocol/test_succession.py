@@ -291,6 +291,15 @@ def test_what_is_kept_to_be_repeated_has_a_bound() -> None:
     assert changes.repeat("a", 6, 1000) == [Succeeds("a", ())]
 
 
+def test_a_join_of_a_socket_that_was_called_unknown_is_not_repeated() -> None:
+    """Its caller was told that nothing has joined."""
+    changes = OpenChanges(1000)
+    changes.note(1, JOIN, encode_operation(JOIN))
+    changes.complete(1, owner_is_gone=True)
+
+    assert changes.repeat("a", 2, 1000) == [Succeeds("a", ())]
+
+
 def test_how_many_earlier_lives_are_repeated_has_a_bound() -> None:
     """A worker that is evicted again and again does not repeat ever more."""
     changes = OpenChanges(100)
@@ -305,7 +314,7 @@ def test_how_much_is_repeated_of_what_was_called_unknown_has_a_bound() -> None:
     """Callers can make up any number of IDs of workers that are dead."""
     changes = OpenChanges(10**6)
     for number in range(1, MAX_UNKNOWN + 4):
-        changes.note(number, LEAVE, b"x")
+        changes.note(number, LEAVE, encode_operation(LEAVE))
         changes.complete(number, owner_is_gone=True)
 
     (repeated,) = changes.repeat("a", 10**6, 10**6)
