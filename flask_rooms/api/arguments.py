@@ -63,6 +63,8 @@ def sockets_or_user(
     sockets: Any, user: Any, namespace: str | None
 ) -> tuple[str, tuple[str, ...], User | None]:
     """Return the namespace of a call, and its sockets or its user."""
+    if type(sockets) is str and user is None and namespace is None:  # as so often
+        return namespace_of_call(None), (_socket_id(sockets),), None
     if user is None:
         if sockets is NOT_GIVEN:
             raise InvalidSocket("Give a socket, or `user=` for all sockets of a user.")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
+from msgspec.structs import replace
+
 from flask_rooms.api.arguments import (
     NOT_GIVEN,
     NotGiven,
@@ -176,9 +178,7 @@ class Sockets(Queries):
         options = _options(omit, omit_user, space)
         # Nearly all leaves are such, and most of what others take is a Change that nothing needs.
         if len(sids) == 1 and options is NO_OPTIONS and callback is None and not is_traced():
-            done = self._cluster.calls.leave_unheard(space, sids[0], rooms)
-            if done is not None:
-                return done
+            return self._cluster.calls.leave(space, sids[0], rooms, calling_socket())
         return self._change(callback, "leave", space, sids, rooms, source, options)
 
     def leave_all(
@@ -333,7 +333,7 @@ class Sockets(Queries):
             if place is None:
                 sids, source = (newest,), None  # it has left: nothing is done in its favour
             else:
-                options = options._replace(older_than=place)
+                options = replace(options, older_than=place)
         return self._change(callback, "disconnect", space, sids, (), source, options)
 
     def set_data(
@@ -586,7 +586,7 @@ class Sockets(Queries):
 
     def _change_in_span(self, name: str, change: Change) -> Future[Outcome]:
         with call_span(name, sockets=len(change.sids), rooms=len(change.rooms)) as span:
-            change = change._replace(trace=span.context)
+            change = replace(change, trace=span.context)
             return span.follow(self._cluster.calls.change(change))
 
     def _emit(

@@ -6,14 +6,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.sessions import CLOSE_TIMEOUT, TIMEOUT, Session, connect, prepare
 from flask_rooms.errors import BackendError, ConfigurationError
+
+T = TypeVar("T")
 
 #: Seconds between two checks of the closed flag while receive() waits. A connection cannot be
 #: closed safely while another thread reads from it, so the reading thread has to check.
@@ -186,8 +187,7 @@ class _Link:
         self.closed = False
 
     def connect(self) -> None:
-        with self._use():
-            pass
+        self._use(lambda session: None)
 
     def close(self) -> None:
         self.closed = True
@@ -198,8 +198,7 @@ class _Link:
             finally:
                 self._owner.release()
 
-    @contextmanager
-    def _use(self) -> Iterator[Session]:
+    def _use(self, work: Callable[[Session], T]) -> T:
         if self._used_by == threading.get_ident():
             # The driver logs, and a handler of the application's logging publishes.
             raise BackendError("This thread is using the connection.")
@@ -214,7 +213,7 @@ class _Link:
                         # The other thread has waited for the broker; to connect may take as long.
                         raise BackendError(f"No connection to {self._where}: it does not answer.")
                     self._session = self._prepare(self._connect())
-                yield self._session
+                return work(self._session)
             except BaseException as error:
                 # BaseException, because a killed greenlet may leave half a frame behind. Any
                 # Exception, because drivers raise AttributeError and KeyError on a lost connection.
@@ -247,27 +246,23 @@ class _Link:
 
 class _Publisher(_Link):
     def publish(self, payload: bytes, address: str | None) -> None:
-        with self._use() as session:
-            session.publish(payload, address)
+        self._use(lambda session: session.publish(payload, address))
 
     def audience(self) -> int | None:
         try:
-            with self._use() as session:
-                return session.audience()
+            return self._use(lambda session: session.audience())
         except BackendError:
             return None
 
     def elsewhere(self) -> list[str]:
         try:
-            with self._use() as session:
-                return session.elsewhere()
+            return self._use(lambda session: session.elsewhere())
         except BackendError:
             return []
 
     def unfit(self) -> str | None:
         try:
-            with self._use() as session:
-                return session.unfit()
+            return self._use(lambda session: session.unfit())
         except BackendError:
             return None
 
@@ -280,15 +275,16 @@ class _Subscriber(_Link):
 
     def receive(self, timeout: float) -> bytes | None:
         deadline = time.monotonic() + timeout
+
+        def wait(session: Session) -> None:
+            while not self._arrived and not self.closed:
+                left = deadline - time.monotonic()
+                arrived = session.drain(max(0.0, min(left, CLOSED_INTERVAL)))
+                if not arrived and left <= CLOSED_INTERVAL:
+                    break
+
         try:
-            with self._use() as session:
-                while not self._arrived and not self.closed:
-                    left = deadline - time.monotonic()
-                    if (
-                        not session.drain(max(0.0, min(left, CLOSED_INTERVAL)))
-                        and left <= CLOSED_INTERVAL
-                    ):
-                        break
+            self._use(wait)
         except BackendError:
             if not self.closed:
                 raise

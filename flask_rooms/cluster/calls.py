@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias, cast
+
+from msgspec.structs import replace
 
 from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.confirmation import Confirmation, Settled
@@ -104,6 +107,13 @@ class Calls:
         self._statistics = statistics
         self._answers = answers
         self._unanswered = Unanswered()
+        self._confirmation = partial(
+            Confirmation,
+            bound=confirm,
+            spawn=worker.spawn,
+            end=self._end,
+            statistics=statistics,
+        )
 
     # -- changes --------------------------------------------------------------------------
 
@@ -119,8 +129,6 @@ class Calls:
             InvalidArgument: It does not fit into one message.
             BackendUnavailable: The outbox is full; nothing has changed.
         """
-        if len(change.sids) == 1 and self._is_own(owner_of(change.sids[0])):  # as nearly always
-            return self._change_here(change)
         own, remote, targets = self._split(change)
         if own is not None and remote is None:
             return self._change_here(own)
@@ -137,20 +145,22 @@ class Calls:
             future.contribute(self._worker.change(own, self._shared.node.name))
         return future
 
-    def leave_unheard(
-        self, namespace: str, sid: str, rooms: tuple[str, ...]
-    ) -> Future[Outcome] | None:
+    def leave(self, namespace: str, sid: str, rooms: tuple[str, ...], by: str) -> Future[Outcome]:
         """
-        Take an own socket out of rooms as change() does, where nothing listens.
+        Take one socket out of rooms as change() does, with less ado where nothing listens.
 
-        Returns:
-            The future of the outcome, which is complete; None if change() is to do it.
+        Args:
+            namespace: Its namespace.
+            sid: The socket.
+            rooms: The rooms.
+            by: The socket in whose request the call was made, or empty.
         """
-        part = self._worker.leave_unheard(namespace, sid, rooms)
-        if part is None:
-            return None
-        self._statistics.changes["leave", "confirmed"] += 1
-        return Settled(part.outcome)
+        if self._is_own(owner_of(sid)):
+            part = self._worker.leave_unheard(namespace, sid, rooms)
+            if part is not None:
+                self._statistics.changes["leave", "confirmed"] += 1
+                return Settled(part.outcome)
+        return self.change(Change("leave", namespace, (sid,), rooms, None, by))
 
     def _change_here(self, change: Change) -> Future[Outcome]:
         """Carry out a change of own sockets alone; there is nothing to wait for."""
@@ -190,16 +200,6 @@ class Calls:
         self._send(lambda: future.fail(Unconfirmed((), 0.0)))
         return cast("Future[Told]", future)
 
-    def _confirmation(self, change: Change | Tell, parts: int) -> Confirmation:
-        return Confirmation(
-            change,
-            parts,
-            self._confirm,
-            self._worker.spawn,
-            self._end,
-            self._statistics,
-        )
-
     def _call(self, node: Node, change: Change | Tell, targets: Targets) -> tuple[int, list[Event]]:
         try:
             return node.call(change, targets, time.monotonic())
@@ -211,19 +211,22 @@ class Calls:
         """Return the part of this worker, that of the others, and which of them to ask."""
         if change.source is not None:
             return change, change, None
-        if len(change.sids) == 1:  # and it is not of this worker
-            return None, change, {owner_of(change.sids[0]): change.sids}
+        if len(change.sids) == 1:  # as nearly always
+            owner = owner_of(change.sids[0])
+            return (
+                (change, None, {}) if self._is_own(owner) else (None, change, {owner: change.sids})
+            )
         owners: defaultdict[str, list[str]] = defaultdict(list)
         for sid in change.sids:
             owners[owner_of(sid)].append(sid)
         # The sockets of an earlier name are still here until they have been disconnected.
         own = [sid for name in self.own_names for sid in owners.pop(name, ())]
         if not owners:
-            return change._replace(sids=tuple(own)), None, {}
+            return replace(change, sids=tuple(own)), None, {}
         targets = {name: tuple(sids) for name, sids in owners.items()}
         rest = tuple(sid for sids in targets.values() for sid in sids)
-        here = change._replace(sids=tuple(own)) if own else None
-        return here, change._replace(sids=rest), targets
+        here = replace(change, sids=tuple(own)) if own else None
+        return here, replace(change, sids=rest), targets
 
     def _is_own(self, name: str) -> bool:
         """Whether this worker is called so, or was before it has restarted."""

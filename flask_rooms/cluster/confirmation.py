@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import _thread
 import logging
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flask_rooms.cluster.forks import reset_in_children
+from flask_rooms.cluster.late_future import LateFuture, states
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import Refused
 from flask_rooms.protocol.messages import Change, Tell, User
@@ -86,7 +86,7 @@ class _Unseen:
 unseen = _Unseen()
 
 
-class Confirmation(Future[Outcome]):
+class Confirmation(LateFuture[Outcome]):
     """
     The future of an Outcome that several workers contribute to; it cannot be cancelled.
 
@@ -115,7 +115,6 @@ class Confirmation(Future[Outcome]):
         statistics: CallStatistics,
     ) -> None:
         super().__init__()
-        self.set_running_or_notify_cancel()
         self.change = change
         self._missing_parts = parts
         self._bound = bound
@@ -128,11 +127,10 @@ class Confirmation(Future[Outcome]):
         self._complete = False
         self._error: Exception | None = None
         self._looked_at = False
-        self._adding = threading.Lock()
 
     def contribute(self, part: Part) -> None:
         """Add one part; the last one completes the future."""
-        with self._adding:
+        with states.lock:
             self._sum = total = part if self._sum is None else self._sum.plus(part)
             self._missing_parts -= 1
             if self._missing_parts > 0 or self._complete:
@@ -148,7 +146,7 @@ class Confirmation(Future[Outcome]):
 
     def fail(self, error: Exception) -> None:
         """Complete the future with an error."""
-        with self._adding:
+        with states.lock:
             if self._complete:
                 return
             self._complete = True
@@ -208,33 +206,17 @@ class Confirmation(Future[Outcome]):
         return wait(self._bound)  # complete by now, by this thread or another
 
 
-class Settled(Future[Outcome]):
+class Settled(LateFuture[Outcome]):
     """
     The future of an outcome that is known from the start.
-
-    What others would wait for it with is made when it is asked for, as nothing takes longer in a
-    change of an own socket than a lock and a condition that are never used.
 
     Args:
         outcome: The outcome.
     """
 
     def __init__(self, outcome: Outcome) -> None:
-        self._outcome = outcome
-
-    def __getattr__(self, name: str) -> Any:
-        """Become a whole future for what concurrent.futures asks of it, as in wait()."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        whole: Future[Outcome] = Future()
-        whole.set_result(self._outcome)
-        for each, value in vars(whole).items():
-            vars(self).setdefault(each, value)  # of two threads, the first
-        return super().__getattribute__(name)
-
-    def result(self, timeout: float | None = None) -> Outcome:
-        """Return the outcome."""
-        return self._outcome
+        super().__init__()
+        self._known, self._is_known = outcome, True
 
     def exception(self, timeout: float | None = None) -> None:
         """Return None, as there is none."""

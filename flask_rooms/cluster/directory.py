@@ -6,7 +6,7 @@ import os
 import platform
 import time
 
-from flask_rooms.protocol.messages import NOWHERE, About, Heartbeat
+from flask_rooms.protocol.messages import About, Heartbeat
 from flask_rooms.results import WorkerInfo
 
 #: How many workers are remembered: those heard last, dead ones among them.
@@ -31,7 +31,7 @@ class Directory:
 
     def note(self, name: str, heartbeat: Heartbeat, now: float) -> None:
         """Record what a worker has told in a heartbeat."""
-        if heartbeat.about != NOWHERE:
+        if heartbeat.about is not None:
             self._record(name, heartbeat.about, now - heartbeat.age)
 
     def note_self(self, name: str, now: float) -> None:

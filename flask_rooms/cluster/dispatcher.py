@@ -6,11 +6,13 @@ import logging
 import threading
 import time
 
+from msgspec.structs import replace
+
 from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.sender import Sender
-from flask_rooms.cluster.tracing import operation_span
+from flask_rooms.cluster.tracing import NO_SPAN, operation_span
 from flask_rooms.protocol.events import Deliver
 from flask_rooms.protocol.ids import is_sid, owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
@@ -125,14 +127,14 @@ class Dispatcher:
     def _change(self, event: Deliver, change: Change) -> None:
         if change.source is None:
             name = self._shared.node.name
-            own = tuple(sid for sid in change.sids if owner_of(sid) == name)
+            own = tuple([sid for sid in change.sids if owner_of(sid) == name])
             if not own:
                 return
             if len(own) < len(change.sids):
-                change = change._replace(sids=own)
+                change = replace(change, sids=own)
         receiver = threading.get_ident()
         join = self._begin(event, change)
-        span = operation_span(change.action, change.trace)
+        span = operation_span(change.action, change.trace) if change.trace else NO_SPAN
 
         def confirm(part: Part) -> None:
             did, refused = part.outcome, part.refused

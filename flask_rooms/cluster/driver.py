@@ -25,7 +25,7 @@ from flask_rooms.cluster.transport import Transport
 from flask_rooms.errors import BackendError, BackendUnavailable, RoomsError
 from flask_rooms.protocol.codec import BadMessage, Codec
 from flask_rooms.protocol.events import Deliver, Event, Evicted, PeerLeft
-from flask_rooms.protocol.messages import NOWHERE, About, Frame, Goodbye, Query
+from flask_rooms.protocol.messages import About, Frame, Goodbye, Query
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
@@ -369,12 +369,12 @@ class Cluster:
         if deaf or self._has_new_name:  # under which it is reached once it is connected again
             self._has_new_name = False
             return False
-        self._sender.flush()
+        self._sender.flush_apart(self._worker.spawn)
         return True
 
-    def _compare_intervals(self, name: str, about: About) -> None:
+    def _compare_intervals(self, name: str, about: About | None) -> None:
         """Rule `longer-interval`: warn of a worker that has another one."""
-        if about != NOWHERE and about.interval != self._timing.heartbeat:
+        if about is not None and about.interval != self._timing.heartbeat:
             self._transport.warn(
                 "interval",
                 "ROOMS_HEARTBEAT_INTERVAL is %g seconds here and %g seconds for worker %s: set "

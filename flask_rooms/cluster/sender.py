@@ -68,14 +68,28 @@ class Sender:
         self.submit(operation)
         self.flush()
 
+    def flush_apart(self, spawn: Callable[..., object]) -> None:
+        """
+        Do as flush(), for the receiver: in the background, where there may be much to send.
+
+        A broker answers each publish, and what has arrived meanwhile would wait for that. Answers
+        go out at once, as callers wait for them.
+        """
+        node = self._shared.node
+        if self._echo is not None or node.has_direct or not node.has_unsent:
+            self.flush()
+        elif not self._awaits_echo():
+            spawn(self.flush)
+
     def flush(self) -> None:
         """
         Send what waits, unless another thread is sending: that one then sends this as well.
 
         A single call costs one publish and is sent at once. What is submitted while that frame
-        has not come back shares the next one, which the receiver sends on the echo. Under load
-        this batching is what lets the broker and the receivers of all workers keep up. While the
-        broker is down only the receiver retries, and no caller waits for it.
+        has not come back shares the next one, which is sent on the echo; a call does so only if
+        there is another call in that frame. Under load this batching is what lets the broker and
+        the receivers of all workers keep up. While the broker is down only the receiver retries,
+        and no caller waits for it.
         """
         self.send()
         self._transport.log_warnings()
@@ -86,8 +100,6 @@ class Sender:
         """Do the first part of flush(), which logs nothing; the caller may hold a lock."""
         began = time.monotonic()
         for _ in range(_FRAMES_AT_ONCE):  # then the receiver continues
-            if time.monotonic() - began > AT_ONCE:  # the broker is slow: let no caller wait
-                return
             if self.stopping.is_set():
                 self._warn_if_unsent()
                 return
@@ -96,10 +108,14 @@ class Sender:
             if not self._publishing.acquire(blocking=False):
                 return
             try:
-                if not self._publish_next():
-                    return
+                published = self._publish_next()
             finally:
                 self._publishing.release()
+            # Others may have submitted something meanwhile, and have left it to this thread.
+            if not (published or self._shared.node.has_unsent):
+                return
+            if time.monotonic() - began > AT_ONCE:  # the broker is slow: let no caller wait
+                return
 
     def count_workers(self) -> int | None:
         """
@@ -160,10 +176,13 @@ class Sender:
         return wakes_at
 
     def _awaits_echo(self) -> bool:
-        with self._shared.lock:
-            node = self._shared.node
-            under_way = node.awaits_echo and not node.has_direct  # which does not echo
-        return under_way and time.monotonic() - self._sent_at < _ROUND_TRIP
+        """
+        Whether what waits shares the next frame, once the last one has come back.
+
+        Takes no lock: what this caller has submitted the receiver sees when that frame comes back.
+        """
+        shares = self._shared.node.shares_next
+        return shares and time.monotonic() - self._sent_at < _ROUND_TRIP
 
     def _publish_next(self) -> bool:
         """Send one frame; return False when none waits or it could not be sent."""

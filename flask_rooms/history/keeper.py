@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-import msgpack
+from msgspec import msgpack
 
 from flask_rooms.errors import (
     BackendError,
@@ -250,10 +250,9 @@ def _key(namespace: str, room: Room) -> str:
 
 
 def _pack(values: list[Any]) -> bytes:
-    packed: bytes = msgpack.packb(values)
-    return packed
+    return msgpack.encode(values)
 
 
 def _unpack(body: memoryview) -> list[Any]:
-    values: list[Any] = msgpack.unpackb(body)
+    values: list[Any] = msgpack.decode(body)
     return values

@@ -56,8 +56,13 @@ class PendingCalls:
         operation: Change | Query | Ask | Tell,
         targets: Mapping[str, tuple[str, ...]] | None,
         now: float,
-    ) -> None:
-        """Await the answers to an operation of the workers that it is for."""
+    ) -> bool:
+        """
+        Await the answers to an operation of the workers that it is for.
+
+        Returns:
+            Whether it may be complete at once, or once more is known.
+        """
         for_all = targets is None
         deadline = now + self._timeout
         pending = Pending(number, now, deadline, for_all, isinstance(operation, Change))
@@ -68,8 +73,10 @@ class PendingCalls:
         for name, sids in targets.items():
             self._await(name, sids, pending)
         self._pending[number] = pending
-        if pending.unmet or pending.open_to_unmet:
+        awaits_unmet = bool(pending.unmet) or pending.open_to_unmet
+        if awaits_unmet:
             self._awaiting_unmet.add(number)
+        return awaits_unmet or not pending.awaited
 
     def _await(self, name: str, sids: tuple[str, ...], pending: Pending) -> None:
         state = self._membership.state_of(name)
@@ -103,7 +110,7 @@ class PendingCalls:
         for number, pending in self._pending.items():
             is_open = pending.open_to_unmet and number >= echoed_before
             if pending.open_to_unmet and not is_open:
-                pending.unverified.add(name)
+                pending.unverified |= {name}
             if name in pending.unmet or is_open:
                 pending.awaited[name] = pending.unmet.pop(name, ())
                 if number >= oldest:
@@ -136,7 +143,7 @@ class PendingCalls:
         """
         for pending in self._pending.values():
             if name in pending.unverified:
-                pending.unverified.remove(name)
+                pending.unverified -= {name}
                 if not is_newcomer:
                     pending.awaited[name] = ()
 

@@ -64,7 +64,7 @@ class EchoClock:
     @property
     def is_settled(self) -> bool:
         """Rule `every-worker-is-known`: whether each live worker is known, by itself or another."""
-        return self.has_heard_all or self._vouched_beat >= self._first_beat
+        return self._vouched_beat >= self._first_beat or self.has_heard_all
 
     def on_voucher(self, beat: int) -> None:
         """Record that a worker which knows all others has answered own heartbeat *beat*."""

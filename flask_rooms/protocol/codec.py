@@ -2,23 +2,25 @@
 The wire format: msgpack, which carries nothing but data, signed with the cluster's keys.
 
 Rule `bad-messages-are-dropped`: what is not signed with one of the keys, too long or not
-well-formed raises BadMessage, before any of it is used.
+well-formed raises BadMessage, before any of it is used. What is well-formed the annotations in
+`messages` say, and msgspec checks.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
 
-import msgpack
+from msgspec import DecodeError, Meta, Struct, defstruct
+from msgspec.msgpack import Decoder, Encoder
+from msgspec.structs import astuple, fields, replace
 
 from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import (
     NO_OPTIONS,
-    NOWHERE,
     OF_A_SOCKET,
-    About,
     Absent,
     Acknowledged,
     Announced,
@@ -33,22 +35,20 @@ from flask_rooms.protocol.messages import (
     Heartbeat,
     Listed,
     ListPart,
+    Number,
     Operation,
-    Options,
+    Packet,
     Present,
     Query,
     Reply,
     Succeeds,
     Tell,
-    User,
     Wanted,
 )
 from flask_rooms.protocol.signing import BadSignature, Signer
 
 #: A frame of another version is dropped; an operation unknown to this one is skipped.
 VERSION = 6
-#: The highest number: no stream reaches it, and the sum of two can be encoded.
-HIGHEST = 2**63 - 1
 #: The most characters of a trace, all of them ASCII; W3C's `traceparent` has 55.
 TRACE_LENGTH = 64
 
@@ -68,164 +68,114 @@ class BadMessage(Exception):
         self.sender = sender
 
 
-_Check: TypeAlias = "Callable[[Any], Any]"
-
-
-def _exactly(kind: type) -> _Check:
-    def check(value: Any) -> Any:
-        if type(value) is not kind:  # isinstance() would let a bool through as an int
-            raise BadMessage("malformed")
-        return value
-
-    return check
-
-
-def _one_of(*allowed: type) -> _Check:
-    def check(value: Any) -> Any:
-        if type(value) in allowed:
-            return value
-        raise BadMessage("malformed")
-
-    return check
-
-
-def _word(*allowed: str) -> _Check:
-    def check(value: Any) -> Any:
-        if type(value) is str and value in allowed:
-            return value
-        raise BadMessage("malformed")
-
-    return check
-
-
-def _many(item: _Check) -> _Check:
-    def check(value: Any) -> tuple[Any, ...]:
-        if type(value) is not list:
-            raise BadMessage("malformed")
-        return tuple([item(one) for one in value])
-
-    return check
-
-
-def _optional(item: _Check) -> _Check:
-    return lambda value: None if value is None else item(value)
-
-
-def _number(value: Any) -> Any:
-    if type(value) is not int or not 0 <= value <= HIGHEST:
-        raise BadMessage("malformed")
-    return value
-
-
-def _seconds(value: Any) -> float:
-    if type(value) is not float or not 0 <= value < math.inf:
-        raise BadMessage("malformed")
-    return value
-
-
-def _audience(value: Any) -> Any:
-    if type(value) is list and len(value) == 1:
-        return User(_text(value[0]))
-    return _room(value)
-
-
-def _place(value: Any) -> Any:
-    if type(value) is not list or len(value) != 2:
-        raise BadMessage("malformed")
-    return _number(value[0]), _text(value[1])
-
-
-def _answer(value: Any) -> Any:
-    if type(value) is not list or len(value) != 2:
-        raise BadMessage("malformed")
-    return _text(value[0]), _packet(value[1])
-
-
-def _numbered(value: Any) -> Any:
-    if type(value) is not list or len(value) != 2:
-        raise BadMessage("malformed")
-    return _number(value[0]), _exactly(bytes)(value[1])
-
-
-def _options(value: Any) -> Options:
-    """Return options; one that this version does not know makes the change malformed."""
-    try:
-        return Options(**{key: _OPTIONS[key](one) for key, one in _exactly(dict)(value).items()})
-    except KeyError:
-        raise BadMessage("malformed") from None
-
-
-def _trace(value: Any) -> Any:
-    if type(value) is not str or not 0 < len(value) <= TRACE_LENGTH or not value.isascii():
-        raise BadMessage("malformed")
-    return value
-
-
-_text = _exactly(str)
-_room = _one_of(str, int)
-_operations = _many(_exactly(bytes))
-_names = _many(_text)
-_packet = _many(_one_of(str, bytes))
-_action = _word("join", "leave", "leave_all", "disconnect", "recheck", "set_data")
-_kind = _word("members", "users", "rooms", "rooms_of", "describe", "count", "statistics")
-
-_OPTIONS: dict[str, _Check] = {
-    "omit": _many(_audience),
-    "older_than": _place,
-    "reconnect": _exactly(bool),
-    "data": _text,
-    "expires": _seconds,
-}
-
-#: Operation -> its number on the wire and a check for each field. Numbers are never reused.
-_WIRE: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
-    Change: (1, (_action, _text, _many(_text), _many(_room), _optional(_audience), _text)),
-    Done: (2, (_text, _number, _number, _number, _many(_text), _many(_text))),
-    Emit: (3, (_text, _packet, _optional(_many(_audience)), _many(_text), _number)),
-    Acknowledged: (4, (_text, _number, _packet)),
-    Goodbye: (5, ()),
-    Query: (6, (_kind, _text, _optional(_audience))),
-    Reply: (7, (_text, _number, _many(_room), _many(_number), _exactly(bool), _exactly(bool))),
-    Ask: (
-        11,
-        (_number, _text, _packet, _optional(_many(_audience)), _many(_audience), _seconds),
-    ),
-    Answered: (12, (_text, _number, _many(_answer), _many(_text), _many(_text))),
-    Tell: (13, (_text, _packet)),
-    Succeeds: (15, (_text, _many(_numbered))),
-    Present: (20, (_number, _text, _room, _text, _optional(_text), _seconds, _text)),
-    Absent: (21, (_number, _text, _room, _text)),
-    Announced: (23, (_text, _room, _optional(_text), _text, _exactly(bool), _number)),
-    Listed: (24, (_number, _number)),
-    Wanted: (25, (_text, _number, _number)),
-    ListPart: (26, (_text, _number, _number, _operations, _exactly(bool), _number)),
+#: Operation -> its number on the wire, and how many of its fields follow. Numbers are never reused.
+_WIRE: dict[type[Operation], tuple[int, int]] = {
+    Change: (1, 6),
+    Done: (2, 6),
+    Emit: (3, 5),
+    Acknowledged: (4, 3),
+    Goodbye: (5, 0),
+    Query: (6, 3),
+    Reply: (7, 6),
+    Ask: (11, 6),
+    Answered: (12, 5),
+    Tell: (13, 2),
+    Succeeds: (15, 2),
+    Present: (20, 7),
+    Absent: (21, 4),
+    Announced: (23, 6),
+    Listed: (24, 2),
+    Wanted: (25, 3),
+    ListPart: (26, 6),
 }
 #: The same for those that have more fields, which a worker that does not know them must not apply
 #: without.
-_LONGER: dict[type[Operation], tuple[int, tuple[_Check, ...]]] = {
-    Change: (8, (*_WIRE[Change][1], _options)),
-    Done: (9, (*_WIRE[Done][1], _number)),
-    Emit: (10, (*_WIRE[Emit][1], _many(_audience), _exactly(bool))),
-}
-_BY_CODE = {
-    code: (kind, checks) for table in (_WIRE, _LONGER) for kind, (code, checks) in table.items()
-}
+_LONGER: dict[type[Operation], tuple[int, int]] = {Change: (8, 7), Done: (9, 7), Emit: (10, 7)}
 #: Before the trace of an operation, which stands in a list with it.
 _TRACED = 14
 #: Before an operation that is for the owners of the sockets that it names: nil, which is no list.
 _FOR_OWNERS = b"\xc0"
 
 
+class _Traced(Struct, array_like=True, tag=_TRACED):
+    trace: Annotated[str, Meta(min_length=1, max_length=TRACE_LENGTH, pattern=r"\A[\x00-\x7f]*\Z")]
+    operation: bytes
+
+
+class _Body(Struct, array_like=True):
+    """A frame on the wire. Later versions may add fields to this and others, at the end."""
+
+    version: Literal[6]
+    sender: str
+    to: str
+    first: Number
+    operations: tuple[bytes, ...]
+    heartbeat: Heartbeat | None
+    direct: Direct | None
+
+
+def _check_packets(form: Any) -> None:
+    packets = [packet for _, packet in form.answers] if hasattr(form, "answers") else [form.packet]
+    if any(type(part) not in (str, bytes) for packet in packets for part in packet):
+        raise ValueError("A packet has texts and bytes.")
+
+
+#: What holds packets, without the types of their parts: msgspec takes no union of str and bytes.
+_UNCHECKED = {
+    Packet: tuple[Any, ...],
+    tuple[tuple[str, Packet], ...]: tuple[tuple[str, tuple[Any, ...]], ...],
+}
+
+
+def _form(kind: type[Operation], number: int, size: int) -> type[Struct]:
+    """Return the class of an operation on the wire: its number there, and its first fields."""
+    first = fields(kind)[:size]
+    types = [(field.name, _UNCHECKED.get(field.type, field.type)) for field in first]
+    has_packets = any(field.type in _UNCHECKED for field in first)
+    namespace = {"__post_init__": _check_packets} if has_packets else {}
+    return defstruct(kind.__name__, types, namespace=namespace, array_like=True, tag=number)
+
+
+#: Operations on the wire -> their classes here.
+_FORMS: dict[type[Struct], type[Operation]] = {
+    _form(kind, *form): kind for table in (_WIRE, _LONGER) for kind, form in table.items()
+}
+_NUMBERS = {_TRACED, *(number for table in (_WIRE, _LONGER) for number, _ in table.values())}
+
+
+def _plain(value: object) -> object:
+    """Return what a value of a subclass stands for: msgspec takes the types themselves alone."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, bytes):
+        return memoryview(value).tobytes()
+    raise TypeError(f"{type(value).__name__} is not data")
+
+
+#: What msgspec raises. Before 0.23 that is also what Python raises for a text that is not UTF-8,
+#: and for a dict as the key of another one.
+_MALFORMED = (DecodeError, UnicodeDecodeError, TypeError, RecursionError)
+
+_pack = Encoder(enc_hook=_plain).encode
+_decode_form = Decoder(reduce(or_, [_Traced, *_FORMS])).decode
+_decode_body = Decoder(_Body).decode
+_decode_anything = Decoder().decode
+
+#: An operation of a kind that no version knows, so that every receiver skips it.
+NOTHING = _pack([0])
+
+
 def encode_operation(operation: Operation) -> bytes:
     """Return the bytes that decode_operation() turns into an equal *operation*."""
-    if _is_longer(operation):
-        code, checks = _LONGER[type(operation)]
-        packed = _pack([code, *map(_packable, operation[: len(checks)])])
-    else:
-        code, checks = _WIRE[type(operation)]
-        packed = _pack([code, *operation[: len(checks)]])
+    number, size = (_LONGER if _is_longer(operation) else _WIRE)[type(operation)]
+    data = _pack((number, *astuple(operation)[:size]))
     trace = getattr(operation, "trace", "")
-    data = _pack([_TRACED, trace, packed]) if trace else packed
+    if trace:
+        data = _pack((_TRACED, trace, data))
     return _FOR_OWNERS + data if _is_for_owners(operation) else data
 
 
@@ -249,14 +199,6 @@ def is_for(worker: str, data: bytes) -> bool:
     return not data.startswith(_FOR_OWNERS) or worker.encode() in data
 
 
-def _packable(field: Any) -> Any:
-    """Return options by their names, and only those that are set; other fields as they are."""
-    if not isinstance(field, Options):
-        return field
-    unset = NO_OPTIONS._asdict()
-    return {name: value for name, value in field._asdict().items() if value != unset[name]}
-
-
 def _is_longer(operation: Operation) -> bool:
     """Whether an operation has a field that is not in the shorter form."""
     if isinstance(operation, Change):
@@ -273,97 +215,46 @@ def decode_operation(data: bytes) -> Operation | None:
     Raises:
         BadMessage: It is of a known kind and not well-formed.
     """
-    code, *fields = _unpack(data.removeprefix(_FOR_OWNERS), 1)
-    if code == _TRACED and type(code) is int:
-        return _decode_traced(fields)
-    return _decode_fields(code, fields)
-
-
-def _decode_traced(fields: list[Any]) -> Operation | None:
-    if len(fields) < 2:
-        raise BadMessage("malformed")
-    trace = _trace(fields[0])
-    code, *inner = _unpack(_exactly(bytes)(fields[1]), 1)
-    operation = _decode_fields(code, inner)
-    if isinstance(operation, Change | Emit | Ask | Tell):
-        return operation._replace(trace=trace)
-    if operation is None and code != _TRACED:  # of a later version
+    form = _decode_known(data.removeprefix(_FOR_OWNERS))
+    if form is None:
         return None
-    raise BadMessage("malformed")
+    if isinstance(form, _Traced):
+        return _decode_traced(form)
+    return _FORMS[type(form)](*astuple(form))
 
 
-def _decode_fields(code: Any, fields: list[Any]) -> Operation | None:
-    if type(code) is not int:
-        raise BadMessage("malformed")
-    if code not in _BY_CODE:
+def _decode_traced(traced: _Traced) -> Operation | None:
+    form = _decode_known(traced.operation)
+    if form is None:
         return None
-    kind, checks = _BY_CODE[code]
-    # A later version may have added fields; it never removes one.
-    if len(fields) < len(checks):
+    kind = _FORMS.get(type(form))
+    if kind is None or "trace" not in kind.__struct_fields__:
         raise BadMessage("malformed")
-    return kind(*[check(value) for check, value in zip(checks, fields, strict=False)])
+    operation: Operation = replace(kind(*astuple(form)), trace=traced.trace)
+    return operation
 
 
-def _pack_heartbeat(beat: Heartbeat) -> list[Any]:
-    """Return the fields on the wire; the last ones, which are seldom set, are left out."""
-    fields: list[Any] = [beat.beat, beat.oldest, float(beat.age), beat.view]
-    if beat.dead or beat.asks or beat.about != NOWHERE:
-        about = beat.about
-        where = [about.host, about.pid, about.version, float(about.interval)]
-        fields += [beat.asks, beat.dead, None if about == NOWHERE else where]
-    return fields
+def _decode_known(data: bytes) -> Struct | None:
+    """Return an operation as it is on the wire, or None for one of a later version."""
+    try:
+        form: Struct = _decode_form(data)
+    except _MALFORMED:
+        number = _list(data)[0]
+        if type(number) is int and number not in _NUMBERS:
+            return None
+        raise BadMessage("malformed") from None
+    return form
 
 
-def _heartbeat(value: Any) -> Heartbeat:
-    if type(value) is not list or not (len(value) == 4 or len(value) >= 7):
+def _list(data: bytes | memoryview) -> list[Any]:
+    """Return a list of anything, for what is not as this version expects it."""
+    try:
+        value = _decode_anything(data)
+    except _MALFORMED:
+        raise BadMessage("malformed") from None
+    if type(value) is not list or not value:
         raise BadMessage("malformed")
-    beat, oldest, age, view = _number(value[0]), _number(value[1]), _seconds(value[2]), value[3]
-    if len(value) == 4:
-        return Heartbeat(beat, age, oldest, _number(view))
-    asks, dead = _exactly(bool)(value[4]), _names(value[5])
-    about = _optional(_about)(value[6]) or NOWHERE
-    return Heartbeat(beat, age, oldest, _number(view), dead, asks, about)
-
-
-def _direct(value: Any) -> Direct:
-    if type(value) is not list or len(value) < len(_DIRECT):
-        raise BadMessage("malformed")
-    return Direct(*[check(one) for check, one in zip(_DIRECT, value, strict=False)])
-
-
-def _range(value: Any) -> tuple[int, int]:
-    if type(value) is not list or len(value) != 2:
-        raise BadMessage("malformed")
-    return _number(value[0]), _number(value[1])
-
-
-def _about(value: Any) -> About:
-    if type(value) is not list or len(value) < 4:
-        raise BadMessage("malformed")
-    return About(_text(value[0]), _number(value[1]), _text(value[2]), _seconds(value[3]))
-
-
-#: A check for each field of Direct.
-_DIRECT: tuple[_Check, ...] = (
-    *(_number, _number, _number, _operations, _number, _number, _number),
-    *(_exactly(bool), _exactly(bool), _optional(_range)),
-    *(_number, _exactly(bool), _optional(_names), _number),
-)
-
-
-def _pack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(value, use_bin_type=True, default=_plain)
-    return packed
-
-
-def _plain(value: object) -> list[str]:
-    if isinstance(value, User):
-        return [value.id]
-    raise TypeError(f"{type(value).__name__} is not data")
-
-
-#: An operation of a kind that no version knows, so that every receiver skips it.
-NOTHING = _pack([0])
+    return value
 
 
 class Codec:
@@ -382,13 +273,15 @@ class Codec:
 
     def encode(self, frame: Frame) -> bytes:
         """Return *frame* as signed bytes."""
-        beat = frame.heartbeat
-        body = [VERSION, frame.sender, frame.to, frame.first, frame.operations, None, None]
-        if beat is not None:
-            body[5] = _pack_heartbeat(beat)
-        direct = frame.direct
-        if direct is not None:
-            body[6] = [getattr(direct, name) for name in direct.__dataclass_fields__]
+        body = (
+            VERSION,
+            frame.sender,
+            frame.to,
+            frame.first,
+            frame.operations,
+            _without_defaults(frame.heartbeat),
+            frame.direct,
+        )
         return self._signer.sign(_pack(body))
 
     def decode(self, payload: bytes) -> Frame:
@@ -401,29 +294,26 @@ class Codec:
         if len(payload) > self._max_size:
             raise BadMessage("oversized")
         try:
-            body = _unpack(self._signer.unsign(payload), 1)
+            data = self._signer.unsign(payload)
         except BadSignature:
             raise BadMessage("unsigned") from None
-        if type(body[0]) is not int or body[0] != VERSION:
-            sender = body[1] if len(body) > 1 and type(body[1]) is str else ""
-            raise BadMessage("version", sender)
-        if len(body) < 7:
-            raise BadMessage("malformed")
-        return Frame(
-            sender=_text(body[1]),
-            to=_text(body[2]),
-            first=_number(body[3]),
-            operations=_operations(body[4]),
-            heartbeat=_optional(_heartbeat)(body[5]),
-            direct=_optional(_direct)(body[6]),
-        )
+        try:
+            body = _decode_body(data)
+        except _MALFORMED:
+            raise _refusal(data) from None
+        return Frame(body.sender, body.first, body.operations, body.heartbeat, body.to, body.direct)
 
 
-def _unpack(data: bytes | memoryview, min_length: int) -> list[Any]:
-    try:
-        value = msgpack.unpackb(data, raw=False, strict_map_key=True)
-    except (ValueError, RecursionError, msgpack.UnpackException):
-        raise BadMessage("malformed") from None
-    if type(value) is not list or len(value) < min_length:
-        raise BadMessage("malformed")
-    return value
+def _without_defaults(beat: Heartbeat | None) -> Any:
+    """Return a heartbeat without its last fields, which are seldom set, as each goes to all."""
+    if beat is None or beat.asks or beat.dead or beat.about is not None:
+        return beat
+    return astuple(beat)[:4]
+
+
+def _refusal(data: memoryview) -> BadMessage:
+    """Return why a body is not decoded: it is of another version, or not well-formed."""
+    version, *rest = _list(data)
+    if type(version) is int and version == VERSION:
+        return BadMessage("malformed")
+    return BadMessage("version", rest[0] if rest and type(rest[0]) is str else "")

@@ -6,9 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from flask_rooms.protocol.clock import EchoClock
-from flask_rooms.protocol.codec import HIGHEST
 from flask_rooms.protocol.link import Inbound, Link
-from flask_rooms.protocol.messages import Frame, Heartbeat, Succeeds
+from flask_rooms.protocol.messages import HIGHEST, Direct, Frame, Heartbeat, Succeeds
 from flask_rooms.protocol.stream import Limits, Stream
 
 #: How many own echoes an operation stays in the repair log after its own echo. A worker that still
@@ -50,6 +49,7 @@ class Delivery:
     Attributes:
         stream: What this worker sends to all.
         first_unechoed: The first own operation that has not echoed.
+        latest_call: The latest own operation whose answers somebody awaits.
         retransmissions: How often a part of it was sent again because a peer had missed it.
         probe_due: When a worker may have to be asked which answers it has received.
     """
@@ -57,6 +57,7 @@ class Delivery:
     def __init__(self, limits: Limits, clock: EchoClock) -> None:
         self.stream = Stream(limits)
         self.first_unechoed = 1
+        self.latest_call = self._latest_sent_call = 0
         self.retransmissions = 0
         self.probe_due = float("inf")
         self._limits = limits
@@ -142,11 +143,9 @@ class Delivery:
             if link.inbound.expected is not None and link.inbound.expected < HIGHEST:
                 self._nack(name, (link.inbound.expected, HIGHEST))
 
-    def accept_answers(self, name: str, frame: Frame) -> tuple[bytes, ...]:
+    def accept_answers(self, name: str, direct: Direct) -> tuple[bytes, ...]:
         """Rule `answers-to-the-asker`: return the answers of a peer that are next."""
-        if frame.direct is None:
-            return ()
-        answers = self._links[name].accept_answers(frame.direct)
+        answers = self._links[name].accept_answers(direct)
         self._note_unsent(name)
         return answers
 
@@ -175,10 +174,25 @@ class Delivery:
         first, operations = self.stream.fresh, tuple[bytes, ...]()
         if not self._due:  # answers go first: the next operation may be a goodbye
             first, operations = self.stream.take()
+            if self.latest_call < self.stream.fresh:
+                self._latest_sent_call = self.latest_call
         if not (beat or operations):
             return None
         # Rule `empty-frames-are-numbered`: a frame without operations carries the next number.
         return Frame(sender, first, operations, beat)
+
+    @property
+    def shares_next(self) -> bool:
+        """
+        Whether what waits is to share a frame that is sent once what is under way has echoed.
+
+        A call waits for none but other calls: its caller may wait for the answer.
+        """
+        is_call_waiting = self.latest_call >= self.stream.fresh
+        is_call_under_way = self._latest_sent_call >= self.first_unechoed
+        if self._due or (is_call_waiting and not is_call_under_way):
+            return False
+        return self.stream.fresh > self.first_unechoed
 
     def take_direct(self, sender: str, view: int, now: float) -> Frame | None:
         """
@@ -219,18 +233,17 @@ class Delivery:
         elif not frame.to and frame.operations:  # else it has taken none of the stream
             self.stream.give_back(frame.first)
 
-    def on_direct(self, name: str, frame: Frame, view: int) -> None:
+    def on_direct(self, name: str, direct: Direct, view: int) -> None:
         """
         Rule `answers-to-the-asker`: take in what a peer has got of this worker, and missed.
 
         Args:
             name: The peer.
-            frame: What it has sent.
+            direct: What it has sent to this worker alone.
             view: Whom this worker counts as alive, as a digest.
         """
-        if frame.direct is not None:
-            self._links[name].on_request(frame.direct, view)
-            self._note_unsent(name)
+        self._links[name].on_request(direct, view)
+        self._note_unsent(name)
 
     def introduce(self, name: str) -> None:
         """Rule `announce-to-unmet`: tell a peer where this worker's stream starts for it."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from flask_rooms.protocol.messages import Operation
 from flask_rooms.protocol.pending import Completed, TimedOut
 
 
-@dataclass(frozen=True)
-class Deliver:
+class Deliver(Struct, frozen=True):
     """An operation of another worker, to be applied here, now and in this order."""
 
     sender: str
@@ -18,8 +18,7 @@ class Deliver:
     operation: Operation
 
 
-@dataclass(frozen=True)
-class PeerLeft:
+class PeerLeft(Struct, frozen=True):
     """
     Another worker has left the cluster, or is dead; its sockets are gone with it.
 
@@ -32,8 +31,7 @@ class PeerLeft:
     said_goodbye: bool
 
 
-@dataclass(frozen=True)
-class Evicted:
+class Evicted(Struct, frozen=True):
     """
     This worker missed something for good: its memberships can no longer be trusted.
 

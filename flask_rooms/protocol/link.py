@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flask_rooms.protocol.codec import HIGHEST
-from flask_rooms.protocol.messages import Direct, Frame
+from flask_rooms.protocol.messages import HIGHEST, Direct, Frame
 from flask_rooms.protocol.stream import Stream
 
 

@@ -17,7 +17,8 @@ worker that counts as alive. A worker is *unmet* until a heartbeat of it has bee
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import EchoClock
@@ -27,7 +28,6 @@ from flask_rooms.protocol.events import Event
 from flask_rooms.protocol.membership import MAX_DEAD, Membership
 from flask_rooms.protocol.messages import (
     ANSWERS,
-    NOWHERE,
     About,
     Ask,
     Change,
@@ -77,11 +77,11 @@ class Node:
         heartbeat: float,
         confirm: float,
         limits: Limits,
-        about: About = NOWHERE,
+        about: About | None = None,
         max_dead: int = MAX_DEAD,
     ) -> None:
         self.name = name
-        self._about = replace(about, interval=heartbeat)
+        self._about = replace(about or About("", 0, "", 0.0), interval=float(heartbeat))
         self._clock = EchoClock(now, heartbeat)
         self._membership = Membership(name, max_dead)
         self._delivery = Delivery(limits, self._clock)
@@ -161,9 +161,9 @@ class Node:
         return self._delivery.retransmissions
 
     @property
-    def awaits_echo(self) -> bool:
-        """Whether operations that were sent have not echoed yet."""
-        return self._delivery.stream.fresh > self._delivery.first_unechoed
+    def shares_next(self) -> bool:
+        """Whether what waits is to share a frame that is sent once what is under way has echoed."""
+        return self._delivery.shares_next
 
     # -- what the application wants -------------------------------------------------------
 
@@ -218,8 +218,9 @@ class Node:
             BackendUnavailable: The outbox is full.
         """
         number = self.submit(operation)
-        self._calls.begin(number, operation, targets, now)
-        return number, self._resolution.resolve([number], now)
+        self._delivery.latest_call = number
+        may_end = self._calls.begin(number, operation, targets, now)
+        return number, self._resolution.resolve([number], now) if may_end else []
 
     def unanswered_by(self, number: int) -> tuple[str, ...]:
         """Return the workers that have not answered operation *number* yet."""
@@ -289,9 +290,10 @@ class Node:
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass: end a quarantine and operations that have timed out."""
-        if self._quarantine.release_at(now):
+        if now >= self._quarantine.until and self._quarantine.release_at(now):
             self._delivery.nack_all()
-        events = self._resolution.resolve(self._calls.awaiting_unmet, now)
+        unmet = self._calls.awaiting_unmet
+        events = self._resolution.resolve(unmet, now) if unmet else []
         for number in self._calls.overdue(now):
             events += self.time_out(number)
         return events
@@ -328,14 +330,14 @@ class Node:
         self._membership.forget_dead()
         beat = replace(self._statement(now), beat=number, dead=tuple(self._membership.told()))
         self._resolution.asks = False
-        return beat if number == 1 else replace(beat, about=NOWHERE)
+        return beat if number == 1 else replace(beat, about=None)
 
     def _statement(self, now: float) -> Heartbeat:
         """Return the latest heartbeat, as it would be now."""
         return Heartbeat(
             self._clock.beat,
-            now - self._clock.born,
             self._delivery.stream.oldest,
+            float(now - self._clock.born),
             self._membership.view,
             asks=self._resolution.asks or not self.is_settled,
             about=self._about,

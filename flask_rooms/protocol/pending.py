@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from flask_rooms.protocol.messages import Done, Reply
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(Struct, frozen=True, gc=False):
     """All workers that were asked with operation *number* have answered, or are gone."""
 
     number: int
@@ -20,8 +19,7 @@ class Completed:
     newer: int = 0
 
 
-@dataclass(frozen=True)
-class TimedOut:
+class TimedOut(Struct, frozen=True, gc=False):
     """
     The workers *missing* have not answered operation *number* in time, or cannot answer it.
 
@@ -34,16 +32,15 @@ class TimedOut:
     newer: int = 0
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct, gc=False):
     """What the workers that have answered an operation have done, or replied."""
 
     changed: int = 0
     unchanged: int = 0
-    refused: list[str] = field(default_factory=list)
+    refused: tuple[str, ...] = ()
     newer: int = 0
-    replies: dict[str, list[Reply]] = field(default_factory=dict)  # worker -> its pages
-    unable: list[str] = field(default_factory=list)  # workers that cannot answer
+    replies: dict[str, list[Reply]] = {}  # worker -> its pages
+    unable: tuple[str, ...] = ()  # workers that cannot answer
 
     def add_done(self, answer: Done) -> None:
         """Add what a worker has done."""
@@ -58,7 +55,7 @@ class Tally:
         pages.append(reply)
         unable = not reply.whole or len(pages) > max_pages
         if unable:
-            self.unable.append(sender)
+            self.unable += (sender,)
         return reply.last or unable
 
     def replies_except(self, missing: tuple[str, ...]) -> tuple[Reply, ...]:
@@ -67,8 +64,7 @@ class Tally:
         return tuple(page for name, pages in replies if name not in missing for page in pages)
 
 
-@dataclass(slots=True)
-class Pending:
+class Pending(Struct, gc=False):
     """
     An operation that some workers have not answered yet.
 
@@ -86,13 +82,13 @@ class Pending:
     for_all: bool = False
     is_change: bool = False
     open_to_unmet: bool = False  # whether workers that are not met yet may have to answer, too
-    awaited: dict[str, tuple[str, ...]] = field(default_factory=dict)  # worker -> its socket IDs
-    unmet: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the same of unmet workers
-    unknown: list[str] = field(default_factory=list)
-    unverified: set[str] = field(default_factory=set)  # workers whose hello may be a copy
+    awaited: dict[str, tuple[str, ...]] = {}  # worker -> its socket IDs
+    unmet: dict[str, tuple[str, ...]] = {}  # the same of unmet workers
+    unknown: tuple[str, ...] = ()
+    unverified: frozenset[str] = frozenset()  # workers whose hello may be a copy
     audience: tuple[int, float] | None = None  # workers that were connected, and when
     present: int = 0  # those that have answered, and were connected then
-    _tally: Tally = field(default_factory=Tally)
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def unanswered_by(self) -> tuple[str, ...]:
@@ -103,53 +99,55 @@ class Pending:
         """Record what a worker has done; False when its answer is not awaited."""
         if sender not in self.awaited:
             return False
-        asked = frozenset(self.awaited.pop(sender))  # a set, because there may be thousands
-        self.unknown += [sid for sid in answer.unknown if sid in asked]
-        self._tally.add_done(answer)
+        asked = self.awaited.pop(sender)
+        if answer.unknown:
+            there = frozenset(asked)  # there may be thousands
+            self.unknown += tuple([sid for sid in answer.unknown if sid in there])
+        self.tally.add_done(answer)
         return True
 
     def add_reply(self, sender: str, reply: Reply, max_pages: int) -> bool:
         """Record one page of a worker's reply; False when its answer is not awaited."""
         if sender not in self.awaited:
             return False
-        if self._tally.add_reply(sender, reply, max_pages):
+        if self.tally.add_reply(sender, reply, max_pages):
             del self.awaited[sender]
         return True
 
     def mark_unable(self, worker: str) -> None:
         """Count an unmet worker as one that cannot answer."""
         self.unmet.pop(worker, None)
-        self._tally.unable.append(worker)
+        self.tally.unable += (worker,)
 
     def mark_dead(self, worker: str) -> bool:
         """Report a dead worker's sockets as unknown; False when its answer is not awaited."""
         is_verified = worker not in self.unverified
-        self.unverified.discard(worker)
+        self.unverified -= {worker}
         if worker not in self.awaited:
             return not is_verified
         self.unknown += self.awaited.pop(worker)
-        self._tally.replies.pop(worker, None)
+        self.tally.replies.pop(worker, None)
         return True
 
     def result(self) -> Completed | TimedOut | None:
         """Return the result once all have answered: TimedOut where one cannot. Else None."""
-        if self.unanswered_by or self.open_to_unmet:
+        if self.awaited or self.unmet or self.unverified or self.open_to_unmet:
             return None
-        tally = self._tally
+        tally = self.tally
         if tally.unable:
             return self.timed_out()
         return Completed(
             self.number,
             tally.changed,
             tally.unchanged,
-            tuple(self.unknown),
+            self.unknown,
             tally.replies_except(()),
-            tuple(tally.refused),
+            tally.refused,
             tally.newer,
         )
 
     def timed_out(self) -> TimedOut:
         """Return the result without the answers that are still awaited."""
-        missing = (*self.unanswered_by, *self._tally.unable)
-        replies = self._tally.replies_except(missing)
-        return TimedOut(self.number, missing, replies, self._tally.newer)
+        missing = (*self.unanswered_by, *self.tally.unable)
+        replies = self.tally.replies_except(missing)
+        return TimedOut(self.number, missing, replies, self.tally.newer)

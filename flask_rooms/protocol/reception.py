@@ -11,20 +11,17 @@ from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
     ANSWERS,
-    NOWHERE,
     REMOVALS,
-    Acknowledged,
     Answer,
-    Answered,
     Change,
     Direct,
+    Done,
     Frame,
     Goodbye,
     Heartbeat,
-    ListPart,
     Operation,
+    Reply,
     Succeeds,
-    Wanted,
 )
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.resolution import Resolution
@@ -94,8 +91,10 @@ class Reception:
         evicted = self._receive_statements(frame, peer, now)
         if evicted is not None:
             return [evicted]
-        self._delivery.on_direct(name, frame, self._membership.view)
-        events = self._receive_answers(frame, now)
+        events: list[Event] = []
+        if frame.direct is not None:
+            self._delivery.on_direct(name, frame.direct, self._membership.view)
+            events += self._receive_answers(name, frame.direct, now)
         return events if self._quarantine else events + self._apply(frame, peer, now)
 
     def take_met(self) -> list[str]:
@@ -192,7 +191,7 @@ class Reception:
         if self.name in beat.dead:  # Rule `evicted-start-over`
             return Evicted(name, counted_dead=True)
         self._membership.on_heartbeat(peer, beat, self._clock.beat)
-        if beat.about != NOWHERE:  # Rule `longer-interval`
+        if beat.about is not None:  # Rule `longer-interval`
             peer.pace = max(1.0, beat.about.interval / self._clock.interval)
             self._clock.pace = max(self._clock.pace, peer.pace)
         expected = self._delivery.link(name).inbound.expected
@@ -286,19 +285,19 @@ class Reception:
                 events.append(Deliver(operation.former, number, change))
         return events
 
-    def _receive_answers(self, frame: Frame, now: float) -> list[Event]:
+    def _receive_answers(self, name: str, direct: Direct, now: float) -> list[Event]:
         """Rule `answers-to-the-asker`: they order nothing, so they count also in a quarantine."""
         events: list[Event] = []
-        for data in self._delivery.accept_answers(frame.sender, frame):
+        for data in self._delivery.accept_answers(name, direct):
             answer = self._decode(data)
             if isinstance(answer, ANSWERS):
-                events += self._receive_answer(frame.sender, answer, now)
+                events += self._receive_answer(name, answer, now)
         return events
 
     def _receive_answer(self, sender: str, answer: Answer, now: float) -> list[Event]:
         if answer.worker != self.name:
             return []
-        if isinstance(answer, Acknowledged | Answered | Wanted | ListPart):
+        if not isinstance(answer, (Done, Reply)):
             return [Deliver(sender, 0, answer)]
         awaited = self._calls.on_answer(sender, answer)
         return self._resolution.resolve([answer.number], now) if awaited else []

@@ -56,8 +56,9 @@ class Signer:
             theirs = [payload[at : at + _SIZE] for at in range(1, start, _SIZE)]
             for mac in self._macs:
                 ours = _signature(mac, digest)
-                if any(hmac.compare_digest(ours, one) for one in theirs):
-                    return body
+                for one in theirs:
+                    if hmac.compare_digest(ours, one):
+                        return body
         raise BadSignature
 
 

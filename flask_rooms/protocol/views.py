@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from flask_rooms.protocol.codec import HIGHEST
+from flask_rooms.protocol.messages import HIGHEST
 
 #: How many views, and how many workers that have ended, are remembered.
 _MAX_REMEMBERED = 256

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from flask_rooms.errors import InvalidArgument, InvalidSocket
 from flask_rooms.history.keeper import MAX_OFFSET, Keeper, Number, Past, Position
 from flask_rooms.membership.namespace import Socket
@@ -67,7 +69,7 @@ class CatchingUp:
         if sum(map(len, emit.packet)) > self._message_bytes // 8:
             # An event that is refused must not have been kept.
             longest = [Number(room, "x" * 64, MAX_OFFSET) for room, _ in rooms]
-            whole = emit._replace(packet=(*emit.packet, *self._told(emit.namespace, longest)))
+            whole = replace(emit, packet=(*emit.packet, *self._told(emit.namespace, longest)))
             if len(encode_operation(whole)) > self._message_bytes and not is_alone():
                 raise InvalidArgument(
                     f"An event to a room with a history has at most {self._message_bytes} bytes: "

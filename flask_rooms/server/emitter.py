@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import BackendUnavailable, InvalidArgument, RoomsError
 from flask_rooms.protocol.ids import is_sid, owner_of
@@ -88,7 +90,7 @@ class Emitter:
         told: Encoded = ()
         if callback is None:
             told = self._catching_up.number(emit, self._cluster.confirm_alone)
-        self._send(emit._replace(packet=(*packet, *told)) if told else emit, callback)
+        self._send(replace(emit, packet=(*packet, *told)) if told else emit, callback)
         if told and (skip or omit):
             # For those that were left out the number is done, too.
             self._send(Emit(namespace, told, rooms, (), 0), None)
@@ -112,7 +114,7 @@ class Emitter:
             return
         ack = self._acknowledgements.add_remote(str(emit.rooms[0]), callback)
         try:
-            self._cluster.sender.submit(emit._replace(ack=ack))
+            self._cluster.sender.submit(replace(emit, ack=ack))
         except RoomsError:
             self._acknowledgements.forget_remote(ack)
             raise

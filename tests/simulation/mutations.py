@@ -11,9 +11,10 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import SETTLED_ECHOES, EchoClock
@@ -115,8 +116,8 @@ class NoNacks(Delivery):
 class NoRetransmission(Delivery):
     """Nacks are ignored."""
 
-    def on_direct(self, name: str, frame: Frame, view: int) -> None:
-        super().on_direct(name, frame, view)
+    def on_direct(self, name: str, direct: Direct, view: int) -> None:
+        super().on_direct(name, direct, view)
         self.link(name).missed = None
 
 
@@ -124,8 +125,8 @@ class NoRetransmission(Delivery):
 class AnswersNotRepeated(Delivery):
     """An answer that has not arrived is not sent again."""
 
-    def on_direct(self, name: str, frame: Frame, view: int) -> None:
-        super().on_direct(name, frame, view)
+    def on_direct(self, name: str, direct: Direct, view: int) -> None:
+        super().on_direct(name, direct, view)
         answers = self.link(name).answers
         answers._cursor = answers.fresh
 
@@ -319,7 +320,7 @@ class HelloBelieved(PendingCalls):
     def on_peer(self, name: str, *where: int) -> int:
         stream_start = super().on_peer(name, *where)
         for pending in self._pending.values():
-            pending.unverified.discard(name)
+            pending.unverified -= {name}
         return stream_start
 
 
@@ -498,9 +499,10 @@ class NewcomersNotAwaited(PendingCalls):
 class UnmetNotAwaited(PendingCalls):
     """A call for all awaits only the workers that are met."""
 
-    def begin(self, number: int, *what: Any) -> None:
+    def begin(self, number: int, *what: Any) -> bool:
         super().begin(number, *what)
         self._pending[number].open_to_unmet = False
+        return True
 
 
 @breaks("completed-is-not-repeated")
@@ -723,9 +725,10 @@ class DeadAwaited(PendingCalls):
 class NoDeadline(PendingCalls):
     """A call never times out."""
 
-    def begin(self, number: int, *what: Any) -> None:
-        super().begin(number, *what)
+    def begin(self, number: int, *what: Any) -> bool:
+        may_end = super().begin(number, *what)
         self._pending[number].deadline = float("inf")
+        return may_end
 
 
 @breaks("goodbye-ends-a-worker")

@@ -520,10 +520,33 @@ def test_a_frame_that_never_comes_back_holds_up_nothing(cluster: LocalCluster) -
     backend.mute = True
     here.sockets.broadcast("red", "lost on its way, and repeated")
     backend.mute = False
-    left = here.sockets.leave(client.sid, "red")
+    here.sockets.broadcast("red", "held back for a moment")
 
-    assert left.result(PATIENCE) == Outcome(1)
-    assert client.received() == [("message", "lost on its way, and repeated")]
+    received: list[tuple[str, Any]] = []
+    _wait_for(lambda: len(received.__iadd__(client.received())) == 2)
+    assert [said for _, said in received] == [
+        "lost on its way, and repeated",
+        "held back for a moment",
+    ]
+    assert here.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
+def test_a_call_does_not_wait_until_an_event_has_come_back(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_rooms.cluster.sender._ROUND_TRIP", PATIENCE)
+    here, there = _with(cluster, backend := LaggingBackend(cluster.hub)), cluster.worker()
+    client = there.connect()
+    here.sockets.join(client.sid, "red").result(PATIENCE)
+
+    backend.hearing.clear()
+    here.sockets.broadcast("red", 1)
+    here.sockets.broadcast("red", "held back")
+    here.sockets.leave(client.sid, "red")
+
+    _wait_for(lambda: "red" not in there.rooms_of(client))
+    assert client.received() == [("message", 1), ("message", "held back")]
+    backend.hearing.set()
 
 
 class LingeringBackend(FaultyBackend):

@@ -387,7 +387,10 @@ def test_the_longest_wait_gets_the_same_error_each_time() -> None:
     def end(future: Confirmation) -> None:
         future.fail(Unconfirmed(("a",), 0.01))
 
-    future = Confirmation(CHANGE, 1, 0.01, lambda run, *args: run(*args), end, statistics)
+    def run_at_once(run: Callable[..., object], *args: object) -> None:
+        run(*args)
+
+    future = Confirmation(CHANGE, 1, 0.01, run_at_once, end, statistics)
 
     error = future.exception()
 

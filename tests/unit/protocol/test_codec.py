@@ -26,7 +26,6 @@ from flask_rooms.protocol.codec import (
 )
 from flask_rooms.protocol.messages import (
     NO_OPTIONS,
-    NOWHERE,
     About,
     Acknowledged,
     Answered,
@@ -117,8 +116,8 @@ operations = st.one_of(
 abouts = st.builds(About, texts, numbers, texts, ages)
 heartbeats = st.builds(
     Heartbeat,
-    *(numbers, ages, numbers, numbers, some(texts), st.booleans()),
-    st.just(NOWHERE) | abouts,
+    *(numbers, numbers, ages, numbers, st.booleans(), some(texts)),
+    st.none() | abouts,
 )
 directs = st.builds(
     Direct,
@@ -395,7 +394,6 @@ def test_what_the_malformed_ones_differ_from_is_well_formed() -> None:
             pytest.param([VERSION, "worker", "", 1, [], beat, None], id=f"heartbeat: {what}")
             for what, beat in {
                 "too short": GOOD_BEAT[:3],
-                "half of the rest": GOOD_BEAT[:6],
                 "a negative number": [-1, *GOOD_BEAT[1:]],
                 "a name for a view": [*GOOD_BEAT[:3], "other", *GOOD_BEAT[4:]],
                 "a view too large": [*GOOD_BEAT[:3], 2**63, *GOOD_BEAT[4:]],
@@ -418,7 +416,7 @@ def test_what_the_malformed_ones_differ_from_is_well_formed() -> None:
             pytest.param([VERSION, "worker", "me", 1, [], None, direct], id=f"direct: {what}")
             for what, direct in {
                 "false": False,
-                "a field too few": GOOD_DIRECT[:-1],
+                "a field too few": GOOD_DIRECT[:6],
                 "a negative serial": [-1, *GOOD_DIRECT[1:]],
                 "text for answers": [*GOOD_DIRECT[:3], "text", *GOOD_DIRECT[4:]],
                 "an answer in text": [*GOOD_DIRECT[:3], ["text"], *GOOD_DIRECT[4:]],
@@ -442,8 +440,8 @@ def test_a_signed_body_of_another_form_is_malformed(body: Any) -> None:
 
 @pytest.mark.parametrize(
     "about",
-    [["host", 1, "1.0"], [b"host", 1, "1.0", 2.0], ["host", -1, "1.0", 2.0], ["host", 1, "", 2]],
-    ids=["too short", "bytes", "a negative number", "an integer for seconds"],
+    [["host", 1, "1.0"], [b"host", 1, "1.0", 2.0], ["host", -1, "1.0", 2.0]],
+    ids=["too short", "bytes", "a negative number"],
 )
 def test_a_worker_that_tells_nonsense_about_itself_is_malformed(about: Any) -> None:
     beat = [*GOOD_BEAT[:-1], about]
@@ -570,7 +568,7 @@ def test_fields_that_a_later_version_added_to_a_frame_are_ignored() -> None:
 
     frame = CODEC.decode(signed([VERSION, "worker", "me", 6, [], beat, direct, "later"]))
 
-    expected = Heartbeat(1, 1.5, 2, 3, ("other",), True, About("host", 5, "1.0", 6.0))
+    expected = Heartbeat(1, 2, 1.5, 3, True, ("other",), About("host", 5, "1.0", 6.0))
     alone = Direct(1, 2, 3, (b"x",), 4, 5, 6, True, False, (7, 8), 9, True, ("a", "b"), 10)
     assert frame == Frame("worker", 6, (), expected, "me", alone)
 
@@ -579,6 +577,46 @@ def test_keys_may_be_bytes_or_text() -> None:
     frame = Frame("worker", 1)
 
     assert Codec([b"key"], "c", 99).decode(Codec(["key"], "c", 99).encode(frame)) == frame
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Raw(bytes):
+    __slots__ = ()
+
+
+class Whole(int):
+    __slots__ = ()
+
+
+class Real(float):
+    __slots__ = ()
+
+
+def test_what_is_of_a_subclass_travels_as_what_it_is_made_of() -> None:
+    """Such as the members of an enumeration, Markup, or the numbers of NumPy."""
+    own = Ask(
+        Whole(1),
+        Text("/"),
+        (Text("2"), Raw(b"x")),
+        (Whole(42), Text("red"), User(Text("ann"))),
+        (),
+        Real(1.5),
+    )
+
+    plain = Ask(1, "/", ("2", b"x"), (42, "red", User("ann")), (), 1.5)
+    assert encode_operation(own) == encode_operation(plain)
+
+
+def test_a_dict_as_a_key_is_malformed() -> None:
+    """msgspec raises TypeError for it before version 0.23."""
+    hostile = b"\x81\x80\x01"  # {{}: 1}
+    for data in (b"\x92\x63" + hostile, b"\x96\x03\xa1/\x91" + hostile + b"\x90\x90\x00"):
+        assert tried(decode_operation, data) == "malformed"
+    for version in (VERSION, VERSION + 1):
+        assert tried(CODEC.decode, signed(bytes((0x92, version)) + hostile)) == "malformed"
 
 
 def test_a_message_holds_nothing_but_data() -> None:

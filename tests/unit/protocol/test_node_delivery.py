@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from flask_rooms.errors import BackendUnavailable, InvalidArgument
 from flask_rooms.protocol.codec import NOTHING, BadMessage, Codec, encode_operation
@@ -29,6 +29,50 @@ def test_a_duplicate_is_dropped() -> None:
 
     assert [len(one) for one in events] == [1, 0, 0]
     assert network.applied("b") == [("a", number)]
+
+
+def test_what_waits_shares_a_frame_until_what_is_under_way_has_echoed() -> None:
+    network = Network("a", "b")
+    node = network.nodes["a"]
+
+    network.broadcast("a")
+    assert not node.shares_next
+    frame = network.take("a")
+    network.broadcast("a")
+    assert node.shares_next
+
+    network.deliver("a", frame)
+    assert not node.shares_next
+
+
+def test_calls_wait_for_calls_alone() -> None:
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    network.broadcast("a")
+    events = network.take("a")
+
+    network.broadcast("a")
+    network.call("a", "b")
+    assert not node.shares_next
+    call = network.take("a")
+    assert len(call.operations) == 2
+    network.call("a", "b")
+    assert node.shares_next
+
+    network.deliver("a", events)
+    assert node.shares_next
+    network.deliver("a", call)
+    assert not node.shares_next
+
+
+def test_a_heartbeat_has_seconds_as_floats_whatever_they_are_configured_as() -> None:
+    """Older workers take nothing else."""
+    hello = make_node("a", 1000, heartbeat=2).take(1001)  # integers
+
+    assert hello is not None
+    assert hello.heartbeat is not None
+    assert hello.heartbeat.about is not None
+    assert type(hello.heartbeat.age) is type(hello.heartbeat.about.interval) is float
 
 
 def test_a_sender_that_has_not_named_the_receiver_is_not_applied() -> None:
@@ -180,7 +224,7 @@ def test_no_number_of_another_worker_keeps_a_node_from_sending() -> None:
     with suppress(BadMessage):
         for beat, now in (1, 1.0), (2, 9.0):
             direct = Direct(beat, highest, highest, (), highest, highest, highest)
-            frame = Frame("b", highest, (NOTHING,) * (2 - beat), Heartbeat(beat, now, 1, 1))
+            frame = Frame("b", highest, (NOTHING,) * (2 - beat), Heartbeat(beat, 1, now, 1))
             node.receive(codec.decode(codec.encode(frame)), now)
             frame = Frame("b", highest, to="a", direct=direct)
             node.receive(codec.decode(codec.encode(frame)), now)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from flask_rooms.protocol.events import Evicted, PeerLeft
 from flask_rooms.protocol.messages import Goodbye

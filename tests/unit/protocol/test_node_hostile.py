@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flask_rooms.errors import BackendUnavailable
 from flask_rooms.protocol.codec import BadMessage, Codec, decode_operation

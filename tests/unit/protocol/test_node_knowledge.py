@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from flask_rooms.protocol.messages import Direct, Emit, Frame, Heartbeat
 from flask_rooms.protocol.pending import Completed, TimedOut
