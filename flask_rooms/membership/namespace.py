@@ -34,6 +34,7 @@ class Socket:
         data: What the application describes it with, as JSON.
         expiring: Room -> when the membership ends by itself, by the clock of time.monotonic().
         state: What socket requests keep for it: its queue and its cookies.
+        connection: What the server sends to it over, so that it need not be looked up.
     """
 
     sid: str
@@ -51,6 +52,7 @@ class Socket:
     data: str = ""
     expiring: dict[Room, float] = field(default_factory=dict)
     state: Any = None
+    connection: Any = None
 
     @property
     def place(self) -> Place:

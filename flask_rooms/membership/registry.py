@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from flask_rooms.membership.attempts import Attempt, Attempts
 from flask_rooms.membership.expiries import Expiries
 from flask_rooms.membership.namespace import (
@@ -165,13 +167,13 @@ class Registry:
             joins: list[PendingJoin] = []
             for change in missed:
                 if change.action == "join":
-                    joins.append(PendingJoin(change._replace(sids=(sid,), source=None), [sid]))
+                    joins.append(PendingJoin(replace(change, sids=(sid,), source=None), [sid]))
                     here.prepare(joins[-1], [sid], change.rooms)
                 else:
                     here.apply(change.action, socket, change.rooms)
             for join in joins:
                 rooms = tuple(room for _, room in here.standing(join))
-                join.change = join.change._replace(rooms=rooms)
+                join.change = replace(join.change, rooms=rooms)
             return [join for join in joins if join.change.rooms]
 
     def accept(self, namespace: str, sid: str) -> Socket | None:
@@ -440,8 +442,18 @@ class Registry:
         rooms: Iterable[Audience] | None,
         omit: Iterable[Audience] = (),
     ) -> dict[str, str]:
+        """Return socket ID -> Engine.IO session of those that sockets_in() returns."""
+        sockets = self.sockets_in(namespace, rooms, omit)
+        return {sid: socket.eio_sid for sid, socket in sockets.items()}
+
+    def sockets_in(
+        self,
+        namespace: str,
+        rooms: Iterable[Audience] | None,
+        omit: Iterable[Audience] = (),
+    ) -> dict[str, Socket]:
         """
-        Return socket ID -> Engine.IO session of the members of any of *rooms*, each once.
+        Return the members of any of *rooms*, each once, by socket ID.
 
         Args:
             namespace: The namespace.
@@ -450,12 +462,11 @@ class Registry:
         """
         with self._lock:
             here = self._namespace(namespace)
-            found: dict[str, str] = {}
+            found: dict[str, Socket] = {}
             if rooms is None:
-                found = {s.sid: s.eio_sid for s in here.sockets.values() if not s.ended}
+                found = {sid: one for sid, one in here.sockets.items() if not one.ended}
             for room in rooms or ():
-                for sid, socket in here.members(room).items():
-                    found[sid] = socket.eio_sid
+                found.update(here.members(room))
             for audience in omit:
                 for sid in here.members(audience):
                     found.pop(sid, None)

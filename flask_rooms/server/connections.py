@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -131,7 +132,7 @@ class Connections:
         self._connections[eio_sid] = self._unsettled[eio_sid] = connection
         if self._watched_in != os.getpid():
             self._watched_in = os.getpid()
-            self._internals.spawn(self._watch)
+            self._internals.spawn(_watch, weakref.ref(self), self._internals.bare_sleep)
 
     def on_end(self, eio_sid: str) -> None:
         """Take a connection for ended; its WebSocket may still be there."""
@@ -294,18 +295,20 @@ class Connections:
 
     # -- the task that watches ------------------------------------------------------------
 
-    def _watch(self) -> None:
-        while self._connections:
-            self._internals.sleep(TICK)
-            try:
-                self._end_expired()
-                self._look()
-            except Exception:  # the next look may succeed
-                logger.exception("The connections could not be checked.")
+    def look(self) -> bool:
+        """Look at all that may have to end; return whether there is something to watch."""
+        try:
+            self._end_expired()
+            self._look()
+        except Exception:  # the next look may succeed
+            logger.exception("The connections could not be checked.")
+        if self._connections:
+            return True
         self._watched_in = 0
-        if self._connections:  # one has begun meanwhile, and has found the task at work
-            self._watched_in = os.getpid()
-            self._internals.spawn(self._watch)
+        if not self._connections:
+            return False
+        self._watched_in = os.getpid()  # one has begun meanwhile, and has found the task at work
+        return True
 
     def _end_expired(self) -> None:
         for namespace, socket in self._registry.expired(time.time()):
@@ -349,3 +352,13 @@ class Connections:
 
 def _nothing() -> Any:
     return None
+
+
+def _watch(watched: weakref.ref[Connections], sleep: Callable[[float], object]) -> None:
+    """Look at the connections of an application until there are none, or it is dropped itself."""
+    while True:
+        sleep(TICK)
+        connections = watched()
+        if connections is None or not connections.look():
+            return
+        del connections

@@ -57,33 +57,33 @@ class Delivery:
 
     def deliver(self, emit: Emit, callback: Callable[..., object] | None) -> None:
         """Send an event to the sockets of this worker that it is for."""
-        members = self._registry.members(emit.namespace, emit.rooms, emit.omit)
+        members = self._registry.sockets_in(emit.namespace, emit.rooms, emit.omit)
         for sid in emit.skip:
             members.pop(sid, None)
         if emit.volatile:
             unread = self._internals.unread
-            members = {sid: eio_sid for sid, eio_sid in members.items() if not unread(eio_sid)}
+            members = {sid: one for sid, one in members.items() if not unread(one.eio_sid)}
         if callback is None:
             self.holds.filter(emit, members)
             self._internals.send(members.values(), engine_packets(emit.packet))
             return
-        for sid, eio_sid in members.items():
+        for sid, socket in members.items():
             packet = decode(self._internals.packet_class, emit.packet)
             packet.id = self._acknowledgements.add_local(sid, callback)
-            self.send_packet(eio_sid, packet)
+            self.send_packet(socket.eio_sid, packet)
 
     def release(self, sid: str, room: Room) -> None:
         """Send a socket what has been kept from it, and end the hold."""
         while waiting := self.holds.take(sid, room):
             for emit in waiting:
                 socket = self._registry.get(emit.namespace, sid)
-                recipients = {} if socket is None else {sid: socket.eio_sid}
+                recipients = {} if socket is None else {sid: socket}
                 self.holds.filter_known(emit, recipients)
                 self._internals.send(recipients.values(), engine_packets(emit.packet))
 
     def send_parts(self, eio_sid: str, parts: Encoded) -> None:
         """Send one client what is encoded."""
-        self._internals.send([eio_sid], engine_packets(parts))
+        self._internals.send_to([eio_sid], engine_packets(parts))
 
     def send_packet(self, eio_sid: str, packet: Any) -> None:
         """Send one client a packet of Socket.IO."""
@@ -93,7 +93,7 @@ class Delivery:
         """Send clients a packet of Socket.IO, which is encoded once."""
         encoded = packet.encode()
         parts = encoded if isinstance(encoded, list) else [encoded]
-        self._internals.send(eio_sids, engine_packets(parts))
+        self._internals.send_to(eio_sids, engine_packets(parts))
 
     def cancel_acknowledgements(self, sid: str) -> None:
         """Forget the callbacks that wait for a socket, and tell other workers that wait for it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask_rooms.membership.namespace import MembershipEvent
+from flask_rooms.membership.namespace import MembershipEvent, Socket
 from flask_rooms.protocol.messages import Emit, Room
 from flask_rooms.server.packets import decode
 
@@ -132,7 +132,7 @@ class Holds:
         if floor is not None and floor.sockets.pop(sid, None) is not None and not floor.sockets:
             del self._floors[place]
 
-    def filter(self, emit: Emit, members: dict[str, str]) -> None:
+    def filter(self, emit: Emit, members: dict[str, Socket]) -> None:
         """Take those out of the recipients of an event for whom it waits, or who have had it."""
         self.filter_known(emit, members)
         if emit.rooms is None or not self._holds:
@@ -145,7 +145,7 @@ class Holds:
                         del members[sid]
                         break
 
-    def filter_known(self, emit: Emit, members: dict[str, str]) -> None:
+    def filter_known(self, emit: Emit, members: dict[str, Socket]) -> None:
         """Take those out of the recipients of an event who have had it."""
         if emit.rooms is None or not self._floors:
             return
@@ -154,7 +154,7 @@ class Holds:
                 for told in self._numbers(emit):
                     self._drop(emit.namespace, told, members)
 
-    def _drop(self, namespace: str, told: dict[str, Any], members: dict[str, str]) -> None:
+    def _drop(self, namespace: str, told: dict[str, Any], members: dict[str, Socket]) -> None:
         floor = self._floors.get((namespace, told["room"]))
         if floor is None or floor.epoch != told["epoch"] or floor.highest < told["offset"]:
             return

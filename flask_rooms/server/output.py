@@ -53,7 +53,8 @@ class Output:
         limit: How much may wait, in bytes of memory.
 
     Attributes:
-        on_full: Called once, in the thread that sends, when more was to wait.
+        eio_sid: The connection, for on_full.
+        on_full: Called with it once, in the thread that sends, when more was to wait.
         transport: The WebSocket that it is sent over, as python-engineio has it, else None.
         reason: Why the connection has been ended by this worker; empty if it has not.
     """
@@ -62,7 +63,7 @@ class Output:
     __slots__ = (
         *("_queue", "_empty", "_limit", "_lock", "_bytes", "_larger", "_full"),
         *("_polled", "_polled_larger"),
-        *("on_full", "transport", "reason", "task_done", "join"),
+        *("eio_sid", "on_full", "transport", "reason"),
     )
 
     def __init__(self, queue: Any, empty: type[Exception], limit: int) -> None:
@@ -75,11 +76,10 @@ class Output:
         self._polled = 0  # how much of both is in the response to a poll
         self._polled_larger = False
         self._full = False
-        self.on_full: Callable[[], object] = lambda: None
+        self.eio_sid = ""
+        self.on_full: Callable[[str], object] = str
         self.transport: Any = None
         self.reason = ""
-        self.task_done = queue.task_done
-        self.join = queue.join
 
     @property
     def unread(self) -> int:
@@ -120,7 +120,7 @@ class Output:
             waits += self._larger
             if not self._full:
                 return waits
-        self.on_full()
+        self.on_full(self.eio_sid)
         return waits
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
@@ -143,6 +143,14 @@ class Output:
             together.append(following)
             size += following.size
         return together
+
+    def task_done(self) -> None:
+        """Count what was taken as done, for join()."""
+        self._queue.task_done()
+
+    def join(self) -> None:
+        """Return when all has been taken, and is done."""
+        self._queue.join()
 
     def qsize(self) -> int:
         """Return how many packets wait, as applications ask python-engineio's queue."""

@@ -21,6 +21,7 @@ from engineio.payload import Payload
 from engineio.socket import Socket as EngineSocket
 from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
+from flask_rooms.membership.namespace import Socket
 from flask_rooms.server import upgrading
 from flask_rooms.server.engine_io import MAX_POLLED_PACKETS
 from flask_rooms.server.kept_threads import KeptThreads
@@ -130,47 +131,19 @@ class ServerInternals:
             make = ThreadQueue
         eio._async = drivers | {"queue": lambda: Output(make(), empty, limit)}
         if drivers["websocket"] is not None:
-            eio._async["websocket"] = partial(self._make_websocket, drivers["websocket"])
+            eio._async["websocket"] = partial(_Upgrade, self, drivers["websocket"])
 
-    def _make_websocket(self, make: Callable[..., Any], handler: Any, eio: Any) -> Any:
-        """Return what python-engineio calls to upgrade a request: its own, but with our frames."""
-        session = handler.__self__
-        output = session.queue
+    def upgrade(self, eio_sid: str, environ: dict[str, Any]) -> WebSocket:
+        """
+        Make a request the WebSocket of a connection.
 
-        def handle(websocket: Any) -> Any:
-            output.transport = websocket
-            try:
-                return handler(websocket)
-            finally:
-                output.transport = None
-
-        def serve(environ: dict[str, Any], start_response: Any) -> Any:
-            # uWSGI reads frames itself, if it has green threads.
-            if not upgrading.can_upgrade(environ) and eio.async_mode != "threading":
-                return make(handle, eio)(environ, start_response)
-            try:
-                websocket = self._websocket(session.sid, upgrading.upgrade(environ))
-            except upgrading.NoWebSocket:
-                start_response("400 Bad Request", [("Connection", "close")])
-                return []
-            try:
-                handle(websocket)
-            finally:
-                websocket.drain()
-            return upgrading.finish(environ)
-
-        return serve
-
-    def _websocket(self, eio_sid: str, upgraded: upgrading.Upgraded) -> WebSocket:
-        return WebSocket(
-            upgraded.tcp,
-            upgraded.read,
-            upgraded.frames,
-            self.message_bytes,
-            Pauses(self.sleep),
-            lambda limit: self._handlers.refused(limit, eio_sid, self.address(eio_sid)),
-            partial(self._handlers.pace, eio_sid),
-        )
+        Raises:
+            NoWebSocket: It is no request for one, or its server has none.
+            OSError: The client has gone.
+        """
+        upgraded = upgrading.upgrade(environ)
+        client = _Client(self, self._handlers, eio_sid)
+        return WebSocket(upgraded.tcp, upgraded.read, self.message_bytes, client)
 
     @property
     def message_bytes(self) -> int:
@@ -180,7 +153,7 @@ class ServerInternals:
     def _begin_session(self, eio_sid: str, environ: dict[str, Any]) -> Any:
         session = self.server.eio.sockets.get(eio_sid)
         if session is not None:
-            session.queue.on_full = partial(self._handlers.unread, eio_sid)
+            session.queue.eio_sid, session.queue.on_full = eio_sid, self._handlers.unread
             self._handlers.session_begun(eio_sid, session.queue)
         return self._session_begun(eio_sid, environ)
 
@@ -212,7 +185,11 @@ class ServerInternals:
         if session is not None:
             session.last_ping = None
 
-    def send(self, eio_sids: Iterable[str], packets: list[EnginePacket]) -> None:
+    def send_to(self, eio_sids: Iterable[str], packets: list[EnginePacket]) -> None:
+        """Send the clients of connections the same packets of Engine.IO."""
+        self.send([_Carried(one) for one in eio_sids], packets)
+
+    def send(self, sockets: Iterable[_Carried | Socket], packets: list[EnginePacket]) -> None:
         """
         Send clients the same packets of Engine.IO; those that have left do not get them.
 
@@ -223,11 +200,12 @@ class ServerInternals:
         measured = [Measured(packet) for packet in packets]
         latest = time.time() - eio.ping_timeout
         is_logged, half = eio.logger.isEnabledFor(logging.INFO), self._unread_bytes // 2
-        find = eio.sockets.get
-        for eio_sid in eio_sids:
-            session = find(eio_sid)
+        for one in sockets:
+            session = one.connection
+            if session is None:
+                session = one.connection = self._connection(one.eio_sid)
             if type(session) is not EngineSocket:  # it has left, or is that of a test client
-                self._send_to_test_client(eio_sid, packets)
+                self._send_to_test_client(one.eio_sid, packets)
             elif session.closed:
                 continue
             elif (ping := session.last_ping) and ping < latest:
@@ -236,10 +214,14 @@ class ServerInternals:
             else:
                 waits = session.queue.add(measured)
                 if is_logged:
-                    self._log(eio_sid, packets)
+                    self._log(one.eio_sid, packets)
                 if waits > half:
                     # Its writer may be a green thread that our caller has not let run.
                     self.sleep(0)
+
+    def _connection(self, eio_sid: str) -> Any:
+        """Return the connection of a client; its ID if it has left, or is a test client's."""
+        return self.server.eio.sockets.get(eio_sid, eio_sid)
 
     def _log(self, eio_sid: str, packets: list[EnginePacket]) -> None:
         """Log as python-engineio does that packets are sent."""
@@ -494,9 +476,87 @@ class ServerInternals:
         self.server.sleep(seconds)
 
     @property
+    def bare_sleep(self) -> Callable[[float], object]:
+        """What lets other tasks run for so many seconds, and holds no server meanwhile."""
+        sleep: Callable[[float], object] = self.server.eio._async["sleep"]
+        return sleep
+
+    @property
     def runs_events_in_background(self) -> bool:
         """Whether each event gets a task of its own."""
         return bool(self.server.async_handlers)
+
+
+class _Client(Pauses):
+    """How fast one client may send; one object for each, as there may be many clients."""
+
+    pause = Pauses.__call__
+
+    def __init__(self, internals: ServerInternals, handlers: Handlers, eio_sid: str) -> None:
+        super().__init__(internals.sleep)
+        self._internals = internals
+        self._handlers = handlers
+        self._eio_sid = eio_sid
+
+    def pace(self) -> None:
+        self._handlers.pace(self._eio_sid)
+
+    def refuse(self, limit: str) -> None:
+        address = self._internals.address(self._eio_sid)
+        self._handlers.refused(limit, self._eio_sid, address)
+
+
+class _Upgrade:
+    """
+    What python-engineio makes to upgrade a request: its own, but with our frames.
+
+    Args:
+        internals: Upgrades.
+        make: Its own, for the servers whose connections are not known.
+        handler: Called with the WebSocket.
+        eio: Its server.
+    """
+
+    __slots__ = ("_eio", "_handler", "_internals", "_make")
+
+    def __init__(
+        self, internals: ServerInternals, make: Callable[..., Any], handler: Any, eio: Any
+    ) -> None:
+        self._internals = internals
+        self._make = make
+        self._handler = handler
+        self._eio = eio
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        # uWSGI reads frames itself, if it has green threads.
+        if not upgrading.can_upgrade(environ) and self._eio.async_mode != "threading":
+            return self._make(self._handle, self._eio)(environ, start_response)
+        try:
+            websocket = self._internals.upgrade(self._handler.__self__.sid, environ)
+        except upgrading.NoWebSocket:
+            start_response("400 Bad Request", [("Connection", "close")])
+            return []
+        try:
+            self._handle(websocket)
+        finally:
+            websocket.drain()
+        return upgrading.finish(environ)
+
+    def _handle(self, websocket: Any) -> Any:
+        output = self._handler.__self__.queue
+        output.transport = websocket
+        try:
+            return self._handler(websocket)
+        finally:
+            output.transport = None
+
+
+@dataclass
+class _Carried:
+    """The part of a socket that send() needs."""
+
+    eio_sid: str
+    connection: Any = None
 
 
 def _run_to_its_end(function: Callable[..., object], *args: object) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from wsproto.connection import Connection, ConnectionType
 from wsproto.utilities import generate_accept_token
 
 # Where servers keep the connection of a request in its environment.
@@ -35,12 +34,10 @@ class Upgraded:
     Args:
         tcp: The connection.
         read: Returns at most so many bytes of it, and none at its end.
-        frames: The protocol, whose handshake is done.
     """
 
     tcp: Any
     read: Callable[[int], bytes]
-    frames: Connection
 
 
 def can_upgrade(environ: dict[str, Any]) -> bool:
@@ -63,7 +60,7 @@ def upgrade(environ: dict[str, Any]) -> Upgraded:
     response = _handshake(environ)
     _send_at_once(tcp)
     tcp.sendall(response)
-    return Upgraded(tcp, read, Connection(ConnectionType.SERVER))
+    return Upgraded(tcp, read)
 
 
 def _handshake(environ: dict[str, Any]) -> bytes:
@@ -132,8 +129,7 @@ def _take_over(websocket: Any) -> Upgraded:
     handler = websocket.stream.handler
     websocket.closed = True  # it sends nothing more
     _send_at_once(handler.socket)
-    frames = Connection(ConnectionType.SERVER)
-    return Upgraded(handler.socket, handler.rfile.read1, frames)
+    return Upgraded(handler.socket, handler.rfile.read1)
 
 
 def _send_at_once(tcp: Any) -> None:

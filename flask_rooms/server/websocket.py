@@ -5,35 +5,36 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
-import struct
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from wsproto.connection import Connection, ConnectionState
 from wsproto.events import CloseConnection, Event, Message, Ping
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
 from flask_rooms.server.engine_io import is_message, is_packet
+from flask_rooms.server.frames import Incoming, frame_of
 
 #: How many bytes are read at once.
 CHUNK = 2**14
 
 
-def frame_of(message: str | bytes) -> bytes:
-    """
-    Return the frame of a whole message, as RFC 6455 (5.2) has it for servers: with no mask.
+class Client(Protocol):
+    """What is asked for each client that sends."""
 
-    wsproto makes the same one, and takes fifty times as long: every message of a broadcast is one.
-    """
-    first, payload = (0x81, message.encode()) if isinstance(message, str) else (0x82, message)
-    size = len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 2**16:
-        return struct.pack("!BBH", first, 126, size) + payload
-    return struct.pack("!BBQ", first, 127, size) + payload
+    def pause(self) -> None:
+        """Let other tasks run if it is time to."""
+
+    def pace(self) -> None:
+        """
+        Count a frame that no handler of messages will count; wait until more may be read.
+
+        Such are the answer to a ping, a ping of WebSocket's own, and a piece of a message.
+        """
+
+    def refuse(self, limit: str) -> None:
+        """Count that the client has reached a limit."""
 
 
 class WebSocket:
@@ -47,12 +48,8 @@ class WebSocket:
     Args:
         tcp: The connection.
         read: Returns at most so many bytes of it, and none at its end.
-        frames: The protocol, whose handshake is done.
         limit: How large a message may be, in bytes; of a text, in characters.
-        pause: Lets other tasks run if it is time to.
-        refuse: Called with the name of the limit when a client has reached one.
-        pace: Called for each frame that no handler of messages will count: the answer to a ping,
-            a ping of WebSocket's own, or a piece of a message. It waits until more may be read.
+        client: Says how fast the client may send.
 
     Attributes:
         socket: The connection; python-engineio sets its timeout.
@@ -62,19 +59,14 @@ class WebSocket:
         self,
         tcp: Any,
         read: Callable[[int], bytes],
-        frames: Connection,
         limit: int,
-        pause: Callable[[], object],
-        refuse: Callable[[str], object],
-        pace: Callable[[], object],
+        client: Client,
     ) -> None:
         self.socket = tcp
         self._read = read
-        self._frames = frames
+        self._incoming = Incoming()
         self._limit = limit
-        self._pause = pause
-        self._refuse = refuse
-        self._pace = pace
+        self._client = client
         self._closed = False
         self._sending = threading.Lock()  # answers to pings are sent by the thread that reads
 
@@ -88,9 +80,9 @@ class WebSocket:
             return None
         if message is None or is_packet(message):
             if message is not None and not is_message(message):
-                self._pace()
+                self._client.pace()
             return message
-        self._refuse("malformed_packets")
+        self._client.refuse("malformed_packets")
         self._close(CloseReason.POLICY_VIOLATION)
         return None
 
@@ -99,17 +91,17 @@ class WebSocket:
         size = 0
         while not self._closed:
             event = self._next_event()
+            if isinstance(event, str | bytes):
+                return None if self._is_too_large(len(event)) else event
             if isinstance(event, CloseConnection):
                 self._send(event.response())
                 return None
             if isinstance(event, Ping):
-                self._pace()
+                self._client.pace()
                 self._send(event.response())
             elif isinstance(event, Message):
                 size += len(event.data)
-                if size > self._limit:
-                    self._refuse("max_http_buffer_size")
-                    self._close(CloseReason.MESSAGE_TOO_BIG)
+                if self._is_too_large(size):
                     return None
                 if message is None:
                     if event.message_finished:
@@ -120,27 +112,34 @@ class WebSocket:
                 if event.message_finished:
                     whole: str | bytes = message.getvalue()
                     return whole
-                self._pace()
+                self._client.pace()
             else:
-                self._pace()  # a pong that nothing has asked for
+                self._client.pace()  # a pong that nothing has asked for
         return None
 
-    def _next_event(self) -> Event:
-        while True:
-            for event in self._frames.events():
-                return event  # the next call goes on from here
+    def _is_too_large(self, size: int) -> bool:
+        """End the connection if a message is larger than it may be."""
+        if size <= self._limit:
+            return False
+        self._client.refuse("max_http_buffer_size")
+        self._close(CloseReason.MESSAGE_TOO_BIG)
+        return True
+
+    def _next_event(self) -> Event | str | bytes:
+        while (event := self._incoming.next()) is None:
             data = self._read(CHUNK)
             if not data:
                 raise ConnectionResetError("The client has gone.")
-            self._pause()  # a client that sends without a pause holds up no other
-            self._frames.receive_data(data)
+            self._client.pause()  # a client that sends without a pause holds up no other
+            self._incoming.receive(data)
+        return event
 
     def send(self, message: str | bytes | list[str | bytes]) -> None:
         """Send a message, or several at once; raise OSError if the connection has ended."""
         messages = message if isinstance(message, list) else [message]
         frames = b"".join(map(frame_of, messages))
         with self._sending:
-            if self._frames.state is not ConnectionState.OPEN:
+            if not self._incoming.is_open:
                 raise ConnectionResetError("The WebSocket is closed.")
             self.socket.sendall(frames)
 
@@ -169,4 +168,4 @@ class WebSocket:
 
     def _send(self, event: Event) -> None:
         with self._sending:
-            self.socket.sendall(self._frames.send(event))
+            self.socket.sendall(self._incoming.protocol.send(event))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
@@ -12,9 +14,12 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 import pytest
+from engineio.socket import Socket as EngineSocket
 from websocket import ABNF, WebSocket, WebSocketException, create_connection
 
+from flask_rooms import Rooms
 from flask_rooms.server.slots import Slots
+from tests.support.apps import make_app
 from tests.support.raw import RawClient
 from tests.support.workers import Worker, cluster
 
@@ -267,3 +272,19 @@ def test_slots_are_taken_and_given_back() -> None:
     assert len(waited) == 3
     assert not slots.take_patiently(60, wait)
     assert len(waited) == 5
+
+
+def test_an_application_that_is_dropped_is_not_kept_by_its_connections() -> None:
+    """A test suite makes hundreds, and seldom disconnects every client."""
+    app = make_app()
+    engine = Rooms(app).socketio.server.eio
+    engine.sockets["session"] = EngineSocket(engine, "session")
+    environ = {"flask.app": app, "QUERY_STRING": "EIO=4", "REMOTE_ADDR": "127.0.0.1"}
+    engine._trigger_event("connect", "session", environ, run_async=False)
+    assert engine.sockets["session"].queue.eio_sid == "session"  # it is known, and watched
+
+    dropped = weakref.ref(app)
+    del app, engine, environ
+    gc.collect()
+
+    assert dropped() is None

@@ -33,7 +33,7 @@ class Outputs:
         self.output = Output(ThreadQueue(), queue.Empty, 10 * SIZE)
         self.output.on_full = self._on_full
 
-    def _on_full(self) -> None:
+    def _on_full(self, eio_sid: str) -> None:
         self.times_full += 1
 
     def put(self, *packets: Packet) -> None:
@@ -101,11 +101,12 @@ def test_the_packets_of_one_event_stay_together_whatever_other_threads_put() -> 
 def test_an_event_that_does_not_fit_ends_the_connection_outside_any_lock(full: Outputs) -> None:
     """That writes to the log, whose handlers are the application's."""
     locks: list[str] = []
-    full.output.on_full = lambda: locks.extend(["none", *held()])
+    full.output.on_full = lambda eio_sid: locks.extend([eio_sid, *held()])
+    full.output.eio_sid = "a connection"
 
     full.output.add([Measured(SMALL), Measured(SMALL)])
 
-    assert locks == ["none"]
+    assert locks == ["a connection"]
 
 
 def test_one_packet_may_be_larger_than_the_limit(full: Outputs) -> None:
@@ -197,13 +198,22 @@ def test_a_queue_that_is_joined_waits_until_all_is_taken() -> None:
     thread.join()
 
 
+class Unbounded:
+    """A client of which nothing is read."""
+
+    def pause(self) -> None: ...
+
+    def pace(self) -> None: ...
+
+    def refuse(self, limit: str) -> None: ...
+
+
 class Pair:
     """An output whose packets go over a WebSocket, and the client's end of that."""
 
     def __init__(self, ours: socket.socket, client: socket.socket) -> None:
         self.output = Output(ThreadQueue(), queue.Empty, 10**9)
-        frames = Connection(ConnectionType.SERVER)
-        websocket = WebSocket(ours, ours.recv, frames, 1, bool, bool, bool)  # nothing is read
+        websocket = WebSocket(ours, ours.recv, 1, Unbounded())
         self.output.transport = self.websocket = websocket
         self._client = client
         self._frames = Connection(ConnectionType.CLIENT)
