@@ -5,7 +5,7 @@ How long a leave by socket ID takes when another worker holds the socket.
 
 Leaves are made one at a time, and back to back. The clock stops when the other worker has carried
 out the leave and, in a second measurement of Flask-Rooms, when the caller has its confirmation.
-docs/benchmarks.md explains the results.
+docs/performance.md explains the results.
 """
 
 from __future__ import annotations
