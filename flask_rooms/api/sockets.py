@@ -178,7 +178,11 @@ class Sockets(Queries):
         options = _options(omit, omit_user, space)
         # Nearly all leaves are such, and most of what others take is a Change that nothing needs.
         if len(sids) == 1 and options is NO_OPTIONS and callback is None and not is_traced():
-            return self._cluster.calls.leave(space, sids[0], rooms, calling_socket())
+            calls = self._cluster.calls
+            done = calls.leave_unheard(space, sids[0], rooms)
+            if done is not None:
+                return done
+            return calls.change(Change("leave", space, sids, rooms, source, calling_socket()))
         return self._change(callback, "leave", space, sids, rooms, source, options)
 
     def leave_all(

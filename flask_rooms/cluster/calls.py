@@ -145,22 +145,22 @@ class Calls:
             future.contribute(self._worker.change(own, self._shared.node.name))
         return future
 
-    def leave(self, namespace: str, sid: str, rooms: tuple[str, ...], by: str) -> Future[Outcome]:
+    def leave_unheard(
+        self, namespace: str, sid: str, rooms: tuple[str, ...]
+    ) -> Future[Outcome] | None:
         """
-        Take one socket out of rooms as change() does, with less ado where nothing listens.
+        Take a socket out of rooms as change() does, if it is an own one and nothing listens.
 
-        Args:
-            namespace: Its namespace.
-            sid: The socket.
-            rooms: The rooms.
-            by: The socket in whose request the call was made, or empty.
+        Returns:
+            The future of the outcome, which is complete; None if change() is to do it.
         """
-        if self._is_own(owner_of(sid)):
-            part = self._worker.leave_unheard(namespace, sid, rooms)
-            if part is not None:
-                self._statistics.changes["leave", "confirmed"] += 1
-                return Settled(part.outcome)
-        return self.change(Change("leave", namespace, (sid,), rooms, None, by))
+        if not self._is_own(owner_of(sid)):
+            return None
+        part = self._worker.leave_unheard(namespace, sid, rooms)
+        if part is None:
+            return None
+        self._statistics.changes["leave", "confirmed"] += 1
+        return Settled(part.outcome)
 
     def _change_here(self, change: Change) -> Future[Outcome]:
         """Carry out a change of own sockets alone; there is nothing to wait for."""

@@ -214,9 +214,11 @@ class Settled(LateFuture[Outcome]):
         outcome: The outcome.
     """
 
+    _is_known = True
+
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()
-        self._known, self._is_known = outcome, True
+        self._known = outcome
 
     def exception(self, timeout: float | None = None) -> None:
         """Return None, as there is none."""

@@ -72,8 +72,12 @@ class Deaths:
         uncounted = away and not caller.node.is_settled
         is_left_out = any(name == owner.name for _, name in self._left_out)
         if not uncounted:
-            # One that has never heard the owner cannot know that its interval is longer.
-            patience = PATIENCE * owner.pace if is_left_out else PATIENCE_OF_NEWCOMERS
+            # One whose messages cannot be read is in no view, so none leaves it out: a caller knows
+            # no more than when it has heard it. One that has never heard the owner cannot know
+            # that its interval is longer.
+            is_foreign = not world.speak_alike(caller.name, owner.name)
+            was_heard = is_left_out or is_foreign
+            patience = PATIENCE * owner.pace if was_heard else PATIENCE_OF_NEWCOMERS
             self._check_cause(owner, caller, patience)
 
     @property
