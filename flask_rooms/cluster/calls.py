@@ -213,9 +213,9 @@ class Calls:
             return change, change, None
         if len(change.sids) == 1:  # as nearly always
             owner = owner_of(change.sids[0])
-            return (
-                (change, None, {}) if self._is_own(owner) else (None, change, {owner: change.sids})
-            )
+            if self._is_own(owner):
+                return change, None, {}
+            return None, change, {owner: change.sids}
         owners: defaultdict[str, list[str]] = defaultdict(list)
         for sid in change.sids:
             owners[owner_of(sid)].append(sid)

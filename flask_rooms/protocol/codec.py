@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import DecodeError, Meta, Struct, defstruct
 from msgspec.msgpack import Decoder, Encoder
@@ -105,7 +105,7 @@ class _Traced(Struct, array_like=True, tag=_TRACED):
 class _Body(Struct, array_like=True):
     """A frame on the wire. Later versions may add fields to this and others, at the end."""
 
-    version: Literal[6]
+    version: int
     sender: str
     to: str
     first: Number
@@ -301,6 +301,8 @@ class Codec:
             body = _decode_body(data)
         except _MALFORMED:
             raise _refusal(data) from None
+        if body.version != VERSION:
+            raise _refusal(data)
         return Frame(body.sender, body.first, body.operations, body.heartbeat, body.to, body.direct)
 
 

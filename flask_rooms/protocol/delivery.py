@@ -49,7 +49,7 @@ class Delivery:
     Attributes:
         stream: What this worker sends to all.
         first_unechoed: The first own operation that has not echoed.
-        latest_call: The latest own operation whose answers somebody awaits.
+        latest_call: The latest own operation that awaits answers.
         retransmissions: How often a part of it was sent again because a peer had missed it.
         probe_due: When a worker may have to be asked which answers it has received.
     """
