@@ -23,6 +23,7 @@ from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer
 
 from flask_rooms.backends.amqp_frames import Inbound, publish_arguments, read_ahead
+from flask_rooms.backends.resp import Replies
 from flask_rooms.backends.rolls import Rolls
 from flask_rooms.errors import BackendError
 
@@ -116,16 +117,17 @@ class RedisSession(Session):
         self._topic = f"{channel.global_keyprefix}{prefix}{name}"
         self._redis = channel.pool.make_connection()
         self._redis.connect()
+        self._replies = Replies(self._redis._sock)
         self._take: Take = lambda payload: None
 
     def publish(self, payload: bytes, address: str | None) -> None:
-        """Do what redis-py would, which takes longer to encode a command than Redis to obey it."""
+        """Do what redis-py would, which takes longer for a command than Redis itself."""
         topic = self._topic if address is None else self._topic_of(address)
         # https://redis.io/docs/latest/develop/reference/protocol-spec/#arrays
         words = b"PUBLISH", topic.encode(), payload
         command = b"*3\r\n" + b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in words])
         self._redis.send_packed_command([command], check_health=False)
-        self._redis.read_response()
+        self._replies.answer(TIMEOUT)
 
     def _topic_of(self, address: str) -> str:
         return f"{self._topic}/{address}"  # no name of a channel has a slash
@@ -177,13 +179,11 @@ class RedisSession(Session):
                 raise BackendError("Redis did not confirm the subscription.")
 
     def drain(self, timeout: float) -> bool:
-        if not self._redis.can_read(timeout):
+        reply = self._replies.next(timeout)
+        if reply is None:
             return False
-        # In version 3 of Redis' protocol messages are pushes, which redis-py keeps to itself.
-        pushes = {"push_request": True} if str(getattr(self._redis, "protocol", 2)) == "3" else {}
-        kind, _, payload = self._redis.read_response(**pushes)
-        if kind == b"message":
-            self._take(payload)
+        if len(reply.values) == 3 and reply.values[0] == b"message":
+            self._take(reply.values[2] or b"")
         return True
 
     def _send(self, *command: Any) -> None:

@@ -81,6 +81,8 @@ class Dispatcher:
 
     def release_overdue(self) -> None:
         """Carry out what has waited for guards of another operation for too long."""
+        if self._lanes.is_empty:
+            return
         with self._lock:
             overdue = self._lanes.overdue(time.monotonic())
         for join in overdue:

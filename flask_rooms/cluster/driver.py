@@ -340,7 +340,7 @@ class Cluster:
         self._transport.down = False  # so that the outbox is tried, too
         frame = None if payload is None else self._decode(payload)
         now = time.monotonic()
-        if frame is not None and frame.heartbeat is not None:
+        if frame is not None and frame.heartbeat is not None and frame.heartbeat.about is not None:
             self._shared.directory.note(frame.sender, frame.heartbeat, now)
             self._compare_intervals(frame.sender, frame.heartbeat.about)
         with self._shared.lock:
@@ -348,10 +348,13 @@ class Cluster:
             if reconnected:
                 self._transport.reconnects += 1
                 node.on_reconnect(now)
-            node.note_alone(getattr(self.backend, "alone", False))
+            node.note_alone(getattr(self._transport.backend, "alone", False))
             events = [] if frame is None else node.receive(frame, now)
-            events += node.tick(now) + self._lost_in_restart(node)
-            self._calls.note(events)
+            events += node.tick(now)
+            if self._former_peers:
+                events += self._lost_in_restart(node)
+            if events:
+                self._calls.note(events)
             met = node.take_met()
             deaf = payload is None and node.is_deaf(now)
         self._count_audience(node)
@@ -359,7 +362,8 @@ class Cluster:
             self._heard_itself()
         for name in met:
             self._worker.on_worker_met(name)
-        self._handle(events, node)
+        if events:
+            self._handle(events, node)
         self.dispatcher.release_overdue()
         if deaf:
             # Rule `reconnect-when-deaf`
@@ -372,9 +376,9 @@ class Cluster:
         self._sender.flush_apart(self._worker.spawn)
         return True
 
-    def _compare_intervals(self, name: str, about: About | None) -> None:
+    def _compare_intervals(self, name: str, about: About) -> None:
         """Rule `longer-interval`: warn of a worker that has another one."""
-        if about is not None and about.interval != self._timing.heartbeat:
+        if about.interval != self._timing.heartbeat:
             self._transport.warn(
                 "interval",
                 "ROOMS_HEARTBEAT_INTERVAL is %g seconds here and %g seconds for worker %s: set "
@@ -386,8 +390,7 @@ class Cluster:
 
     def _count_audience(self, node: Node) -> None:
         """Rule `every-worker-is-known`: a broker may know how many workers there are."""
-        began = time.monotonic()
-        if node.is_settled or began < self._count_due:
+        if node.is_settled or (began := time.monotonic()) < self._count_due:
             return
         count = self._sender.count_workers()
         ended = time.monotonic()
@@ -420,7 +423,7 @@ class Cluster:
 
         A new node has never met them, so it cannot tell.
         """
-        if not self._former_peers or not node.is_settled:
+        if not node.is_settled:
             return []
         lost = self._former_peers - node.known_workers
         self._former_peers -= lost | node.peers  # the rest is known by name, and may be dead

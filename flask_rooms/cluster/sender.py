@@ -76,6 +76,8 @@ class Sender:
         go out at once, as callers wait for them.
         """
         node = self._shared.node
+        if not node.has_frame(time.monotonic()):
+            return  # as after nearly every message of a worker that is not busy
         if self._echo is not None or node.has_direct or not node.has_unsent:
             self.flush()
         elif not self._awaits_echo():
@@ -105,17 +107,18 @@ class Sender:
                 return
             if self._transport.down or self._awaits_echo():
                 return
+            # Others may have submitted something meanwhile, and have left it to this thread.
+            now = time.monotonic()
+            if not self._shared.node.has_frame(now):
+                return
+            if now - began > AT_ONCE:  # the broker is slow: let no caller wait
+                return
             if not self._publishing.acquire(blocking=False):
                 return
             try:
-                published = self._publish_next()
+                self._publish_next()
             finally:
                 self._publishing.release()
-            # Others may have submitted something meanwhile, and have left it to this thread.
-            if not (published or self._shared.node.has_unsent):
-                return
-            if time.monotonic() - began > AT_ONCE:  # the broker is slow: let no caller wait
-                return
 
     def count_workers(self) -> int | None:
         """
@@ -168,11 +171,11 @@ class Sender:
     def wakes_at(self) -> float:
         """Return the time of the next thing to do, by the monotonic clock."""
         with self._shared.lock:
-            wakes_at = self._shared.node.wakes_at
-            if self._shared.node.has_direct:
-                wakes_at = time.monotonic()
-            elif self._shared.node.has_unsent:  # held back until an echo or a timeout
-                wakes_at = min(wakes_at, time.monotonic() + _ROUND_TRIP)
+            node = self._shared.node
+            wakes_at = node.wakes_at
+            if node.has_unsent:  # apart from answers, held back until an echo or a timeout
+                pause = 0.0 if node.has_direct else _ROUND_TRIP
+                wakes_at = min(wakes_at, time.monotonic() + pause)
         return wakes_at
 
     def _awaits_echo(self) -> bool:

@@ -36,10 +36,17 @@ class PendingCalls:
         self._changes = changes
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no operation awaits answers."""
+        return not self._pending
+
+    @property
     def deadline(self) -> float:
         """When the next operation times out."""
         # All have the same timeout, so the first is the earliest.
-        return next((one.deadline for one in self._pending.values()), float("inf"))
+        for one in self._pending.values():
+            return one.deadline
+        return float("inf")
 
     @property
     def awaiting_unmet(self) -> list[int]:

@@ -169,6 +169,11 @@ class Delivery:
         """Whether something waits that is for one worker alone."""
         return bool(self._due)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits, for one worker alone or for all."""
+        return bool(self._due) or self.stream.has_unsent
+
     def take(self, sender: str, beat: Heartbeat | None) -> Frame | None:
         """Return the next frame to publish to all, or None when nothing waits."""
         first, operations = self.stream.fresh, tuple[bytes, ...]()
@@ -261,8 +266,9 @@ class Delivery:
         """Rule `every-worker-is-known`: answer a peer that asks, if this worker *vouches*."""
         link = self._links[name]
         link.asked = beat.beat if beat.asks else 0
-        link.reports |= vouches
-        self._note_unsent(name)
+        if vouches:
+            link.reports = True
+            self._note_unsent(name)
 
     def _note_unsent(self, name: str) -> None:
         if self._links[name].has_unsent:

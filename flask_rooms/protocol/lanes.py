@@ -79,6 +79,11 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._lanes
+
     def begin(self, join: WaitingJoin) -> None:
         """Record that a join waits for its guards."""
         lane = self._lanes.setdefault(join.sender, _Lane([join.sender]))

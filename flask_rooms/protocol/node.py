@@ -138,12 +138,16 @@ class Node:
     @property
     def has_unsent(self) -> bool:
         """Whether operations wait for take()."""
-        return self._delivery.stream.has_unsent or self.has_direct
+        return self._delivery.has_unsent
 
     @property
     def has_direct(self) -> bool:
         """Whether something for a single worker waits for take()."""
         return self._delivery.has_direct
+
+    def has_frame(self, now: float) -> bool:
+        """Whether take() may return a frame."""
+        return self.has_unsent or now >= min(self._clock.due, self._delivery.probe_due)
 
     @property
     def unsent(self) -> tuple[int, int]:
@@ -292,6 +296,8 @@ class Node:
         """Let time pass: end a quarantine and operations that have timed out."""
         if now >= self._quarantine.until and self._quarantine.release_at(now):
             self._delivery.nack_all()
+        if self._calls.is_empty:
+            return []
         unmet = self._calls.awaiting_unmet
         events = self._resolution.resolve(unmet, now) if unmet else []
         for number in self._calls.overdue(now):

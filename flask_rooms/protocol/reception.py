@@ -75,10 +75,10 @@ class Reception:
             return []  # the backend has no addresses
         if name == self.name:
             return self._receive_echo(frame, now)
-        if self._membership.is_ruled_out(name):
-            return self._receive_from_dead(frame, now)
         peer = self._membership.peers.get(name)
         if peer is None:
+            if self._membership.is_ruled_out(name):
+                return self._receive_from_dead(frame, now)
             if beat is None:
                 self._clock.announce(now)  # an unmet sender answers with a heartbeat
                 return []
@@ -180,7 +180,8 @@ class Reception:
         evicted = None
         if beat is not None and is_new_beat:
             evicted = self._receive_heartbeat(frame, peer, beat, now)
-        self._clock.on_voucher(self._membership.take_voucher())
+        if self._membership.has_vouchers:
+            self._clock.on_voucher(self._membership.take_voucher())
         return evicted
 
     def _receive_heartbeat(
