@@ -1,7 +1,7 @@
 """
 What a worker takes of the processor while nothing happens, with many sockets and many peers.
 
-    python -m benchmarks.idle [--rounds 3] [--clients 10000] [--peers 40] [--seconds 10]
+    python -m benchmarks.idle [--rounds 3] [--clients 10000] [--peers 100] [--seconds 10]
 
 The worker is this process. Its peers are whole workers, all in one other process, and all meet on
 a Redis. Its clients have no network: Engine.IO's pings, of which python-engineio sends each one in
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.idle")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, default=10_000)
-    parser.add_argument("--peers", type=int, default=40)
+    parser.add_argument("--peers", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     print(json.dumps({"versions": versions()}), flush=True)

@@ -127,7 +127,7 @@ class RedisSession(Session):
         words = b"PUBLISH", topic.encode(), payload
         command = b"*3\r\n" + b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in words])
         self._redis.send_packed_command([command], check_health=False)
-        self._replies.answer(TIMEOUT)
+        self._replies.answer(self._redis.socket_timeout or TIMEOUT)
 
     def _topic_of(self, address: str) -> str:
         return f"{self._topic}/{address}"  # no name of a channel has a slash

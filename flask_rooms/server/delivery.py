@@ -89,11 +89,13 @@ class Delivery:
         """Send one client a packet of Socket.IO."""
         self.send_packet_to([eio_sid], packet)
 
+    def answer(self, eio_sid: str, packet: Any) -> None:
+        """Send one client a packet of Socket.IO, at once if nothing else waits for that client."""
+        self._internals.answer(eio_sid, _encoded(packet))
+
     def send_packet_to(self, eio_sids: Iterable[str], packet: Any) -> None:
         """Send clients a packet of Socket.IO, which is encoded once."""
-        encoded = packet.encode()
-        parts = encoded if isinstance(encoded, list) else [encoded]
-        self._internals.send_to(eio_sids, engine_packets(parts))
+        self._internals.send_to(eio_sids, _encoded(packet))
 
     def cancel_acknowledgements(self, sid: str) -> None:
         """Forget the callbacks that wait for a socket, and tell other workers that wait for it."""
@@ -162,3 +164,8 @@ class _Answer(Cancellable):
         """Tell the worker that no answer will come."""
         with contextlib.suppress(RoomsError):  # the outbox is full: the caller times out
             self._outbox.publish(Acknowledged(self._worker, self._ack, ()))
+
+
+def _encoded(packet: Any) -> list[Any]:
+    encoded = packet.encode()
+    return engine_packets(encoded if isinstance(encoded, list) else [encoded])

@@ -62,7 +62,7 @@ class Output:
     # A broadcast looks at thousands of them, and what is not looked at need not be in memory.
     __slots__ = (
         *("_queue", "_empty", "_limit", "_lock", "_bytes", "_larger", "_full"),
-        *("_polled", "_polled_larger"),
+        *("_polled", "_polled_larger", "_is_awaited"),
         *("eio_sid", "on_full", "transport", "reason"),
     )
 
@@ -80,6 +80,7 @@ class Output:
         self.on_full: Callable[[str], object] = str
         self.transport: Any = None
         self.reason = ""
+        self._is_awaited = False  # whether the thread that sends waits for something to send
 
     @property
     def unread(self) -> int:
@@ -123,9 +124,31 @@ class Output:
         self.on_full(self.eio_sid)
         return waits
 
+    def send_now(self, packets: Iterable[Any]) -> bool:
+        """
+        Send packets in the thread of the caller, if the one that sends waits for some.
+
+        To wake that one takes as long as to send them.
+
+        Returns:
+            False if they have to be added: others come first, the client polls, or it would take
+            time.
+        """
+        with self._lock:
+            if not self._is_awaited or self.unread or self._full:
+                return False
+            transport = self.transport
+            if not isinstance(transport, WebSocket):
+                return False
+            return transport.send_now([packet.encode() for packet in packets])
+
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return what is sent next, which counts until it is encoded; raise what *empty* is."""
-        packet = self._queue.get(block, timeout)
+        self._is_awaited = block
+        try:
+            packet = self._queue.get(block, timeout)
+        finally:
+            self._is_awaited = False
         return None if packet is None else _Taken(self._together_with(packet), self)
 
     def _together_with(self, packet: Measured) -> list[Measured]:

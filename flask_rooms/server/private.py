@@ -219,6 +219,16 @@ class ServerInternals:
                     # Its writer may be a green thread that our caller has not let run.
                     self.sleep(0)
 
+    def answer(self, eio_sid: str, packets: list[EnginePacket]) -> None:
+        """Send one client packets as send() does, but at once if nothing else waits for it."""
+        session = self._connection(eio_sid)
+        is_open = type(session) is EngineSocket and session.upgraded and not session.closed
+        if is_open and session.queue.send_now(packets):
+            if self.server.eio.logger.isEnabledFor(logging.INFO):
+                self._log(eio_sid, packets)
+            return
+        self.send_to([eio_sid], packets)
+
     def _connection(self, eio_sid: str) -> Any:
         """Return the connection of a client; its ID if it has left, or is a test client's."""
         return self.server.eio.sockets.get(eio_sid, eio_sid)

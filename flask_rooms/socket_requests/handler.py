@@ -177,21 +177,22 @@ class SocketRequests:
         environ = template.environ(verb, payload, self._headers)
         body = payload.body[0] if payload.body else b""
         mark_socket(environ, event.socket.sid, event.namespace, body)
-        cookies = self._context.state(event.socket, handshake).cookies
-        if header := cookies.header(path):
+        state = self._context.state(event.socket, handshake)
+        if header := state.cookies.header(path):
             environ["HTTP_COOKIE"] = header
         try:
             # Where the handshake came in, so that what is put around that sees the request.
             entry = template.entry or self._app
             response = call(entry, environ, lambda: event.socket.connected)
-            cookies.update(response.all("set-cookie"), path)
+            state.cookies.update(response.all("set-cookie"), path)
             reply = acknowledgement_of(response)
         except KeyboardInterrupt:
             raise
         except BaseException:  # of the application, such as SystemExit or a green Timeout
             logger.exception("A socket request for %s failed.", payload.path)
             reply = _error(500, "Internal Server Error")
-        self._acknowledge(event, reply)
+        # Where more requests wait, their answers are sent together.
+        self._acknowledge(event, reply, at_once=not state.queue.waits)
 
     def refuse(
         self, socket: Socket, namespace: str, id: int | None, message: str, status: int
@@ -212,9 +213,10 @@ class SocketRequests:
         # The event is that of Sails, without the stack trace.
         error = {"code": "SAILS:HOOK:SOCKETS:PARSE_VIRTUAL_REQ", "status": status}
         data = ["sails:parseError", error | {"message": message}]
-        self._send(socket, self._internals.packet(EVENT, namespace=namespace, data=data))
+        packet = self._internals.packet(EVENT, namespace=namespace, data=data)
+        self._delivery.send_packet(socket.eio_sid, packet)
 
-    def _acknowledge(self, event: _Event, reply: dict[str, Any]) -> None:
+    def _acknowledge(self, event: _Event, reply: dict[str, Any], *, at_once: bool = False) -> None:
         if event.id is None or not event.socket.connected:
             return
         packet = self._internals.packet(
@@ -224,10 +226,8 @@ class SocketRequests:
             data=[reply],
             binary=isinstance(reply["body"], bytes),  # else it would look for bytes everywhere
         )
-        self._send(event.socket, packet)
-
-    def _send(self, socket: Socket, packet: Any) -> None:
-        self._delivery.send_packet(socket.eio_sid, packet)
+        send = self._delivery.answer if at_once else self._delivery.send_packet
+        send(event.socket.eio_sid, packet)
 
     # -- backpressure ---------------------------------------------------------------------
 

@@ -41,6 +41,11 @@ class SerialQueue:
         self._running = False
         self._awaited = False  # whether a reader waits for room
 
+    @property
+    def waits(self) -> bool:
+        """Whether jobs wait for the present one to end."""
+        return bool(self._waiting)
+
     def put_patiently(
         self, job: Job, size: int, timeout: float, wait: Callable[[], bool]
     ) -> Admission:

@@ -290,6 +290,16 @@ def test_tls_is_verified_unless_configured_otherwise() -> None:
 # With a broker
 
 
+def test_the_timeout_of_a_redis_is_that_of_the_options(redis_broker: Broker) -> None:
+    from flask_rooms.backends.sessions import connect
+
+    session: Any = connect([redis_broker.url], {"socket_timeout": 1.5}, "x")
+    session.publish(b"x", None)
+
+    assert session._redis._sock.gettimeout() == 1.5
+    session.close()
+
+
 def test_a_wrong_password_is_not_shown(amqp_broker: Broker) -> None:
     """A login that is refused says so, without the password."""
     port = urlsplit(amqp_broker.url).port

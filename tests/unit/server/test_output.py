@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from engineio.packet import MESSAGE, Packet
 from wsproto.connection import Connection, ConnectionType
 
 from flask_rooms.server.output import TOGETHER, Measured, Output, ThreadQueue
-from flask_rooms.server.websocket import WebSocket
+from flask_rooms.server.websocket import AT_ONCE, WebSocket
 from tests.support.locks import held
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
@@ -271,3 +271,131 @@ def test_a_poll_that_is_still_there_after_the_upgrade_gets_them_as_a_poll_does(p
         pair.output.put(Packet(MESSAGE, data))
 
     assert pair.output.get(block=False).encode(b64=True) == "4first\x1ebAQI="
+
+
+# -- in the thread of the caller --------------------------------------------------------------
+
+
+@pytest.fixture
+def writer(pair: Pair) -> Iterator[threading.Thread]:
+    """What sends what waits, as python-engineio does."""
+
+    def write() -> None:
+        while (taken := pair.output.get(timeout=60)) is not None:
+            with suppress(OSError):
+                pair.websocket.send(taken.encode())
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    yield thread
+    pair.websocket.shut_down()
+    pair.output.put(None)
+    thread.join()
+
+
+def send_now(pair: Pair, packet: Packet) -> None:
+    """Send a packet once the writer waits."""
+    while not pair.output.send_now([packet]):
+        pass
+
+
+def test_what_is_sent_at_once_needs_no_writer(pair: Pair, writer: threading.Thread) -> None:
+    send_now(pair, Packet(MESSAGE, "now"))
+
+    assert pair.received() == ["4now"]
+    assert pair.output.unread == 0
+
+
+def test_a_packet_and_its_attachment_are_sent_together(
+    pair: Pair, writer: threading.Thread
+) -> None:
+    packets = [Packet(MESSAGE, "51-"), Packet(MESSAGE, b"\x01")]
+    while not pair.output.send_now(packets):
+        pass
+
+    assert pair.received() == ["451-", b"\x01"]
+
+
+def test_nothing_is_sent_at_once_before_what_waits(pair: Pair) -> None:
+    assert not pair.output.send_now([SMALL])  # no writer waits
+    pair.output.put(Packet(MESSAGE, "first"))
+    assert not pair.output.send_now([SMALL])
+    pair.send()
+    assert not pair.output.send_now([SMALL])
+
+    assert pair.received() == ["4first"]
+
+
+def test_nothing_is_sent_at_once_to_a_client_that_polls(
+    pair: Pair, writer: threading.Thread
+) -> None:
+    send_now(pair, SMALL)  # the writer waits
+    pair.output.transport = None
+
+    assert not pair.output.send_now([SMALL])
+
+
+def test_nothing_is_sent_at_once_to_a_client_that_is_ended(
+    pair: Pair, writer: threading.Thread
+) -> None:
+    send_now(pair, SMALL)
+    pair.output.discard()
+
+    assert not pair.output.send_now([SMALL])
+
+
+def test_what_is_sent_at_once_overtakes_nothing(pair: Pair, writer: threading.Thread) -> None:
+    """Whatever the writer is about: it may have taken an event, and not have sent it."""
+    received: list[str | bytes] = []
+
+    def read() -> None:
+        while "4end" not in received[-2:]:
+            received.extend(pair.received())
+
+    client = threading.Thread(target=read)
+    client.start()
+    expected: list[str | bytes] = []
+    for number in range(600):
+        pair.output.put(Packet(MESSAGE, f"event {number}"))
+        answer = Packet(MESSAGE, f"answer {number}")
+        if not pair.output.send_now([answer]):
+            pair.output.put(answer)
+        expected += [f"4event {number}", f"4answer {number}"]
+        if number % 3:
+            send_now(pair, Packet(MESSAGE, "rest"))
+            expected.append("4rest")
+    pair.output.put(Packet(MESSAGE, "end"))
+    client.join()
+
+    assert received == [*expected, "4end"]
+
+
+def test_what_would_have_to_wait_for_the_client_is_not_sent_at_once(
+    pair: Pair, writer: threading.Thread
+) -> None:
+    """The thread may be a green one with a timeout, or the one that reads."""
+    send_now(pair, SMALL)
+
+    assert not pair.output.send_now([SMALL])  # the client has not read
+    assert pair.received() == [f"4{SMALL.data}"]
+    assert not pair.output.send_now([Packet(MESSAGE, "x" * AT_ONCE)])
+    assert pair.output.send_now([SMALL])
+
+
+def test_a_connection_that_has_ended_is_no_error(pair: Pair, writer: threading.Thread) -> None:
+    send_now(pair, SMALL)
+    pair.received()
+    pair.websocket.shut_down()
+
+    assert pair.output.send_now([SMALL])
+
+
+def test_what_others_put_in_the_place_of_send_sees_everything(
+    pair: Pair, writer: threading.Thread
+) -> None:
+    """python-socketio's admin counts there."""
+    send_now(pair, SMALL)
+    pair.received()
+    pair.websocket.send = pair.websocket.send  # type: ignore[method-assign]
+
+    assert not pair.output.send_now([SMALL])
