@@ -135,7 +135,9 @@ class Lanes:
         if lane.held and lane.is_free:
             return lane.held.popleft()
         lane.is_draining = False
-        if lane.is_idle:
+        # Rule `order-across-lives`: of a former life more joins may be about to be repeated. hold()
+        # sees when its next life goes on.
+        if lane.is_idle and len(lane.senders) == 1:
             self._remove(lane)
         return None
 

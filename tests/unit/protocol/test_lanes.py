@@ -180,7 +180,8 @@ def test_what_a_next_life_sends_waits_for_all_former_ones() -> None:
     assert drained(lanes, "w") == []
     lanes.end(second)
     assert drained(lanes, "w2") == [2, 3]
-    assert not lanes._lanes
+    assert not lanes.hold(Deliver("w3", 4, emit("vip")))
+    assert lanes.is_empty
 
 
 def test_lanes_in_which_nothing_waits_do_not_pile_up() -> None:
@@ -190,3 +191,22 @@ def test_lanes_in_which_nothing_waits_do_not_pile_up() -> None:
         lanes.succeed(f"next {number}", former=f"former {number}")
 
     assert len(lanes._lanes) == 2
+
+
+def test_what_a_next_life_sends_waits_for_each_join_that_it_repeats() -> None:
+    """Rule `order-across-lives`: also where one is decided before the next one comes."""
+    lanes = Lanes()
+    lanes.succeed("w2", former="w")
+    first = WaitingJoin("w", Change("join", "/", ("a_s",), ("lounge",)), 5.0)
+    lanes.begin(first)
+    lanes.end(first)
+    assert drained(lanes) == []
+
+    second = WaitingJoin("w", JOIN, 5.0)
+    lanes.begin(second)
+    assert lanes.hold(Deliver("w2", 1, emit("vip")))
+    lanes.end(second)
+    assert drained(lanes) == [1]
+
+    assert not lanes.hold(Deliver("w2", 2, emit("vip")))
+    assert lanes.is_empty
