@@ -179,6 +179,19 @@ CASES: dict[str, Schedule] = {
         Move(10.4, "w0", "leave", ("s1",), "r1"),
         Broadcast(10.65, "w0", "r1"),
     ],
+    # w1 gets two joins of one room by the next life of w0, of which the second one has the first
+    # decided at once; then the third one waits for its guards.
+    "OneGuardedJoinOfFormerLife": [
+        Start(0.0, "w0"),
+        Start(0.0, "w1"),
+        Connect(3.0, "s0", "w1"),
+        Connect(3.0, "s1", "w1"),
+        Cut(3.3, ("w0",), ("w1",), 15.0),
+        Move(3.4, "w0", "join", ("s0",), "r0", thinks=2.0),
+        Move(4.4, "w0", "join", ("s1",), "r0", thinks=2.0),
+        Move(6.9, "w0", "join", ("s0",), "r1", thinks=0.05),
+        Broadcast(11.1, "w0", "r1"),
+    ],
     # w1 reports s0 of w0 as unknown while w0 and w2 are away; both come back at once.
     "NoQuarantine": [
         Start(0.0, "w0"),

@@ -21,7 +21,7 @@ from flask_rooms.protocol.clock import SETTLED_ECHOES, EchoClock
 from flask_rooms.protocol.delivery import Delivery
 from flask_rooms.protocol.events import Deliver, Event, Evicted
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.lanes import Lanes
+from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.membership import Membership, Peer, State
 from flask_rooms.protocol.messages import (
     Answer,
@@ -778,6 +778,17 @@ class GuardsOvertakenByNextLife(World):
             self.promises.delivers(worker, event)
         else:
             super()._deliver(worker, event)
+
+
+@breaks("order-across-lives")
+class OneGuardedJoinOfFormerLife(World):
+    """The next life waits for guarded joins of the former one until the first is decided."""
+
+    def _decide(self, worker: Worker, join: WaitingJoin) -> None:
+        super()._decide(worker, join)
+        for lane in list(worker.lanes._lanes.values()):
+            if lane.is_idle:
+                worker.lanes._remove(lane)
 
 
 class _NewestSigner(Signer):
