@@ -88,7 +88,7 @@ class Replies:
     def _take(self) -> Reply | None:
         """Take a whole reply of what was received; return None if there is none yet."""
         values: list[bytes | None] = []
-        kind, at, missing = b"", 0, 1
+        at, missing = 0, 1
         while missing:
             end = self._received.find(b"\r\n", at)
             if end < 0:

@@ -81,7 +81,7 @@ class Lanes:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits."""
+        """Whether nothing waits, and none of a next life has to be known."""
         return not self._lanes
 
     def begin(self, join: WaitingJoin) -> None:

@@ -162,7 +162,7 @@ class WebSocket:
             if not self._incoming.is_open or not _is_all_sent(self.socket):
                 return False
             self.socket.sendall(frames)
-        except OSError:
+        except (OSError, ValueError):  # the last where the server has closed the connection
             self.shut_down()
         finally:
             self._sending.release()

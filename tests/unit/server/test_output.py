@@ -388,6 +388,8 @@ def test_a_connection_that_has_ended_is_no_error(pair: Pair, writer: threading.T
     pair.websocket.shut_down()
 
     assert pair.output.send_now([SMALL])
+    pair.websocket.socket.close()  # as a server does before the session is closed
+    assert pair.output.send_now([SMALL])
 
 
 def test_what_others_put_in_the_place_of_send_sees_everything(
