@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+_Waited = TypeVar("_Waited")
 
 #: Seconds that a task may work before it lets others run.
 AT_A_STRETCH = 0.001
@@ -31,7 +34,8 @@ class Pauses:
     """
     Lets other tasks run whenever one has worked for a moment.
 
-    To do so after every packet or request takes as long as a small request itself.
+    To do so after every packet or request takes as long as a small request itself. Where the task
+    waits, others run anyway, so that this is no work.
 
     Args:
         sleep: Lets them run for so many seconds.
@@ -46,3 +50,10 @@ class Pauses:
         if time.monotonic() >= self._due:
             self._sleep(0)
             self._due = time.monotonic() + AT_A_STRETCH
+
+    def waiting(self, wait: Callable[[int], _Waited], size: int) -> _Waited:
+        """Return what *wait* returns for *size*, without counting the time that it takes."""
+        began = time.monotonic()
+        waited = wait(size)
+        self._due += time.monotonic() - began
+        return waited

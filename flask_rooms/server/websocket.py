@@ -29,6 +29,9 @@ class Client(Protocol):
     def pause(self) -> None:
         """Let other tasks run if it is time to."""
 
+    def waiting(self, wait: Callable[[int], bytes], size: int) -> bytes:
+        """Return what *wait* returns for *size*; it is not time to pause because of that."""
+
     def pace(self) -> None:
         """
         Count a frame that no handler of messages will count; wait until more may be read.
@@ -130,7 +133,7 @@ class WebSocket:
 
     def _next_event(self) -> Event | str | bytes:
         while (event := self._incoming.next()) is None:
-            data = self._read(CHUNK)
+            data = self._client.waiting(self._read, CHUNK)
             if not data:
                 raise ConnectionResetError("The client has gone.")
             self._client.pause()  # a client that sends without a pause holds up no other

@@ -6,7 +6,7 @@ import queue
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Any
 
@@ -202,6 +202,9 @@ class Unbounded:
     """A client of which nothing is read."""
 
     def pause(self) -> None: ...
+
+    def waiting(self, wait: Callable[[int], bytes], size: int) -> bytes:
+        return wait(size)
 
     def pace(self) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -24,3 +25,26 @@ def test_it_pauses_when_it_is_time_to(
         pauses()
 
     assert slept == expected
+
+
+def test_to_wait_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tasks have run meanwhile."""
+    now, slept = [0.0], list[float]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pace, "AT_A_STRETCH", 1.0)
+    pauses = Pauses(slept.append)
+
+    def take(seconds: float) -> float:
+        now[0] += seconds
+        return seconds
+
+    def wait(seconds: int) -> float:
+        return take(seconds)
+
+    assert pauses.waiting(wait, 5) == 5
+    take(0.75)
+    pauses()
+    assert slept == []
+    take(0.5)
+    pauses()
+    assert slept == [0]
