@@ -37,8 +37,7 @@ class Signer:
 
     def sign(self, body: bytes) -> bytes:
         """Return *body* with its signatures."""
-        digest = hashlib.sha256(body).digest()
-        signatures = [_signature(mac, digest) for mac in self._macs[:MAX_SIGNATURES]]
+        signatures = [_signature(mac, body) for mac in self._macs[:MAX_SIGNATURES]]
         return b"".join([bytes([len(signatures)]), *signatures, body])
 
     def unsign(self, payload: bytes) -> memoryview:
@@ -52,17 +51,16 @@ class Signer:
         start = 1 + count * _SIZE
         if 0 < count <= MAX_SIGNATURES and len(payload) >= start:
             body = memoryview(payload)[start:]
-            digest = hashlib.sha256(body).digest()
             theirs = [payload[at : at + _SIZE] for at in range(1, start, _SIZE)]
             for mac in self._macs:
-                ours = _signature(mac, digest)
+                ours = _signature(mac, body)
                 for one in theirs:
                     if hmac.compare_digest(ours, one):
                         return body
         raise BadSignature
 
 
-def _signature(mac: hmac.HMAC, digest: bytes) -> bytes:
+def _signature(mac: hmac.HMAC, body: bytes | memoryview) -> bytes:
     mac = mac.copy()
-    mac.update(digest)
+    mac.update(body)
     return mac.digest()[:_SIZE]
