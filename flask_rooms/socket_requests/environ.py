@@ -30,11 +30,17 @@ _PER_REQUEST = frozenset(
 # Set by a request only if the handshake has not: a proxy may have checked that one.
 _UNLESS_IN_HANDSHAKE = frozenset(["authorization"])
 
-# What describes the handshake itself, and no socket request.
+# How servers name the URL of a request, as it came.
+_URIS = ("REQUEST_URI", "RAW_URI")
+# What describes the handshake itself, and no socket request; the lines in the middle are what
+# proxies, browsers and agents call one request, or one trace.
 _HANDSHAKE_ONLY = re.compile(
     r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
+    r"(X_)?(REQUEST|CORRELATION|TRACE)_ID|X_AMZN_TRACE_ID|X_CLOUD_TRACE_CONTEXT|SENTRY_TRACE|"
+    r"TRACEPARENT|TRACESTATE|BAGGAGE|B3|X_B3_.*|X_DATADOG_.*|X_NEWRELIC_.*|NEWRELIC|"
+    r"ELASTIC_APM_TRACEPARENT|UBER_TRACE_ID|"
     r"ACCEPT_ENCODING|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
-    r"CONTENT_TYPE|REQUEST_URI|RAW_URI"
+    rf"CONTENT_TYPE|{'|'.join(_URIS)}"
 )
 
 
@@ -90,7 +96,7 @@ class Template:
         entry: What the server has called with the handshake; None if no server has.
     """
 
-    __slots__ = ("_common", "_handshake", "_mount", "_original", "_prefixes", "entry")
+    __slots__ = ("_common", "_handshake", "_mount", "_original", "_prefixes", "_uris", "entry")
 
     def __init__(self, handshake: Mapping[str, Any]) -> None:
         arrival: Arrival | None = handshake.get(ARRIVAL)
@@ -99,6 +105,7 @@ class Template:
         # As it was before any middleware inside the application.
         self._original = original = arrival.environ if arrival else handshake
         self._common = socket_environ(original)
+        self._uris = [name for name in _URIS if name in original]
         # What middleware inside the application has taken off the path of the handshake.
         before, after = str(original.get("PATH_INFO", "")), str(handshake.get("PATH_INFO", ""))
         self._mount = before.removesuffix(after) if after and before.endswith(after) else ""
@@ -123,6 +130,8 @@ class Template:
             "CONTENT_LENGTH": str(len(payload.body[0]) if payload.body else 0),
             "HTTP_ACCEPT": "application/json",
         }
+        for name in self._uris:
+            environ[name] = self.full_path(payload) + (payload.query and f"?{payload.query}")
         media_type = payload.body[1] if payload.body else ""
         if media_type:
             environ["CONTENT_TYPE"] = media_type
@@ -138,7 +147,8 @@ class Template:
         return self._prefixes[0] + self._below_prefix(payload)
 
     def _in_handshake(self, key: str) -> bool:
-        return key in self._handshake or key in self._original
+        there = key in self._handshake or key in self._original
+        return there and not _HANDSHAKE_ONLY.fullmatch(key)
 
     def _below_prefix(self, payload: Payload) -> str:
         """Return the path below the application, whether or not the client has given the prefix."""
@@ -159,6 +169,8 @@ def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
     if origin != "null":
         # Browsers send no Referer with a WebSocket, and CSRF protection requires one over https.
         environ.setdefault("HTTP_REFERER", f"{origin}/")
+    if "REMOTE_PORT" in handshake:  # a number, from werkzeug's server
+        environ["REMOTE_PORT"] = handshake["REMOTE_PORT"]
     return environ | {
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": handshake.get("wsgi.url_scheme", "http"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import enum
 import threading
 import time
@@ -104,7 +105,8 @@ class SerialQueue:
         """
         while (job := self._next()) is not None:
             try:
-                job()
+                # What a job sets in its context is not seen by the next one.
+                contextvars.Context().run(job)
             except BaseException:
                 # The error ends this thread, and the next put() has to start another one.
                 self._stop()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from werkzeug.http import parse_options_header
 
+logger = logging.getLogger("flask_rooms.socket_requests")
+
 #: How large a response may be, in bytes: it is acknowledged in one piece.
 RESPONSE_BYTES = 16 * 2**20
 
+# By which an application has a proxy send the body.
+_LEFT_TO_A_PROXY = ("x-sendfile", "x-accel-redirect")
 # Headers for browsers, proxies or a single connection, which scripts must not see or cannot use.
 _NOT_FOR_THE_CLIENT = frozenset(
     [
-        *["set-cookie", "x-sendfile", "x-accel-redirect", "connection", "keep-alive", "trailer"],
-        *["transfer-encoding", "upgrade"],
+        *["set-cookie", "connection", "keep-alive", "trailer", "transfer-encoding", "upgrade"],
+        *_LEFT_TO_A_PROXY,
     ]
 )
 
@@ -70,7 +75,7 @@ def call(app: Any, environ: dict[str, Any], is_wanted: Callable[[], bool]) -> Re
             ends the response there.
 
     Raises:
-        ValueError: The response is larger than `RESPONSE_BYTES`.
+        ValueError: The response is larger than `RESPONSE_BYTES`, or a proxy is to send its body.
     """
     result = _Call()
     chunks: Iterable[bytes] = app(environ, result.start_response)
@@ -82,10 +87,26 @@ def call(app: Any, environ: dict[str, Any], is_wanted: Callable[[], bool]) -> Re
             if not is_wanted():
                 break
     finally:
-        close = getattr(chunks, "close", None)
+        _close(chunks)
+    response = Response(int(result.status.partition(" ")[0]), result.headers, bytes(result.body))
+    if not response.body and environ.get("REQUEST_METHOD") != "HEAD":
+        _check_has_body(response)
+    return response
+
+
+def _close(chunks: Iterable[bytes]) -> None:
+    close = getattr(chunks, "close", None)
+    try:
         if close is not None:
             close()
-    return Response(int(result.status.partition(" ")[0]), result.headers, bytes(result.body))
+    except Exception:  # of the application; over HTTP the response has been sent by then
+        logger.exception("What was to run after a socket request has failed.")
+
+
+def _check_has_body(response: Response) -> None:
+    for name in _LEFT_TO_A_PROXY:
+        if response.all(name):
+            raise ValueError(f"The body is left to a proxy by {name}, and no proxy sees this.")
 
 
 def acknowledgement_of(response: Response) -> dict[str, Any]:

@@ -426,11 +426,54 @@ def test_headers_for_a_server_in_front_do_not_reach_the_client(worker: Worker) -
         "Upgrade": "websocket",
         "X-Other": "other",
     }
-    worker.app.add_url_rule("/sent", view_func=lambda: ("", headers), endpoint="sent")
+    worker.app.add_url_rule("/sent", view_func=lambda: ("body", headers), endpoint="sent")
 
     received = worker.connect().ask("get", "/sent")["headers"]
 
     assert received.keys() & {name.lower() for name in headers} == {"x-other"}
+
+
+@pytest.mark.parametrize("name", ["X-Sendfile", "X-Accel-Redirect"])
+def test_a_body_that_a_proxy_is_to_send_is_not_taken_for_an_empty_one(
+    worker: Worker, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "page.txt").write_text("text")
+    worker.app.config["USE_X_SENDFILE"] = True
+
+    @worker.app.route("/page")
+    def page() -> Response:
+        if name == "X-Sendfile":
+            return send_from_directory(tmp_path, "page.txt")
+        return Response(headers={name: "/page.txt"})
+
+    connected = worker.connect()
+
+    assert connected.ask("get", "/page")["statusCode"] == 500
+    assert name.lower() in caplog.text
+    assert connected.ask("head", "/page")["statusCode"] == 200
+
+
+def test_what_fails_when_a_response_is_closed_does_not_change_it(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over HTTP it has been sent by then."""
+
+    @worker.app.route("/closed")
+    def respond() -> Response:
+        response = Response("whole", headers={"X-Other": "other"})
+        response.set_cookie("color", "blue")
+        response.call_on_close(lambda: 1 / 0)
+        return response
+
+    worker.app.add_url_rule("/color", view_func=lambda: request.cookies["color"])
+    connected = worker.connect()
+
+    answer = connected.ask("get", "/closed")
+
+    assert (answer["statusCode"], answer["body"]) == (200, "whole")
+    assert answer["headers"]["x-other"] == "other"
+    assert "ZeroDivisionError" in caplog.text
+    assert connected.ask("get", "/color")["body"] == "blue"
 
 
 @pytest.mark.parametrize("ends", [0, 1, 2])

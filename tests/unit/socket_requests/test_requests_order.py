@@ -7,6 +7,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
@@ -342,6 +343,22 @@ def test_a_queue_is_bounded_by_number_and_by_size() -> None:
         Admission.QUEUED,
         Admission.REFUSED,
     ]
+
+
+def test_what_a_job_sets_in_its_context_is_not_there_for_the_next_one() -> None:
+    """They may be requests of one run, and one of them begins as if it were the first."""
+    queue, whose = SerialQueue(9, 9), ContextVar[str]("whose")
+    found: list[str | None] = []
+
+    def job() -> None:
+        found.append(whose.get(None))
+        whose.set("mine")
+
+    queue.put(job, 1)
+    queue.put(job, 1)
+    queue.run(lambda: None)
+
+    assert (found, whose.get(None)) == ([None, None], None)
 
 
 def test_a_job_that_ends_its_thread_does_not_end_the_queue() -> None:

@@ -100,6 +100,35 @@ def test_a_request_has_its_own_word_for_what_is_about_it_alone(worker: Worker) -
     assert headers.items() >= {name.lower(): value for name, value in mine.items()}.items()
 
 
+# What proxies, browsers and agents call one request, or the trace that it belongs to.
+OF_ONE_REQUEST = [
+    *["X-Request-ID", "X-Correlation-ID", "Request-Id", "X-Amzn-Trace-Id", "traceparent"],
+    *["tracestate", "baggage", "sentry-trace", "b3", "X-B3-TraceId", "x-datadog-trace-id"],
+    *["elastic-apm-traceparent", "newrelic", "X-Cloud-Trace-Context", "uber-trace-id"],
+]
+
+
+@pytest.mark.parametrize("name", OF_ONE_REQUEST)
+def test_a_request_is_not_taken_for_the_handshake(
+    worker: Worker, local: LocalCluster, name: str
+) -> None:
+    """Else all requests of a socket would have one ID, or be left out as its handshake was."""
+    theirs, mine = {name: "of the handshake"}, {name: "of the request"}
+
+    assert name.lower() not in headers_of(worker.connect(headers=theirs), mine)
+    allowing = local.worker(make_echo_app(), request_headers=[name])
+    assert headers_of(allowing.connect(headers=theirs), mine)[name.lower()] == "of the request"
+
+
+def test_what_servers_call_the_url_is_that_of_the_request(worker: Worker) -> None:
+    worker.app.add_url_rule(
+        "/uris", "uris", lambda: [request.environ[key] for key in ("REQUEST_URI", "RAW_URI")]
+    )
+    asked = {"url": "/uris?x=%C3%A9", "data": {"y": 1}}
+
+    assert worker.connect().emit("get", asked)["body"] == ["/uris?x=%C3%A9&y=1"] * 2
+
+
 def test_headers_are_bounded(worker: Worker) -> None:
     client = worker.connect()
     many = {f"X-{number}": "x" for number in range(HEADER_BYTES // 4)}
