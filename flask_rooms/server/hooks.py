@@ -84,14 +84,33 @@ class HookRunner:
         if not self._hooks.after_disconnect or handshake is None:
             return
         rooms = frozenset(socket.rooms.keys() - {socket.sid})
+        context = self._app.request_context(self._environ_of(socket, namespace, handshake))
+        found = self._enter(context)
         try:
-            with self._app.request_context(self._environ_of(socket, namespace, handshake)):
-                found = deepcopy(dict(session))
-                for hook in self._hooks.after_disconnect:
-                    self._call(hook, reason, rooms)
+            for hook in self._hooks.after_disconnect:
+                self._call(hook, reason, rooms)
+            if found is not None:
                 self._save_session(found)
         except BaseException:  # of the application: the store of the sessions may be down
-            logger.exception("The session could not be loaded or saved after a disconnect.")
+            logger.exception("The session could not be saved after a disconnect.")
+        finally:
+            self._leave(context)
+
+    def _enter(self, context: Any) -> dict[str, Any] | None:
+        """Enter the context of a socket; return a copy of its session, None if there is none."""
+        # Hooks are called without a session, too: they may need none.
+        try:
+            context.push()
+            return deepcopy(dict(session))
+        except BaseException:  # of the application, as above, or what is in the session
+            logger.exception("The session could not be loaded after a disconnect, or not copied.")
+            return None
+
+    def _leave(self, context: Any) -> None:
+        try:
+            context.pop()
+        except BaseException:  # of the application, in a teardown
+            logger.exception("The context of after_disconnect hooks could not be torn down.")
 
     def _call(self, hook: AfterDisconnect, reason: str, rooms: frozenset[Room]) -> None:
         try:

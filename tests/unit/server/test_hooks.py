@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask_socketio
@@ -295,6 +296,38 @@ def test_a_session_that_a_hook_has_only_read_is_not_saved(
     worker.connect().disconnect()
 
     assert (read, sessions.saved) == (["Ada"], 0)
+
+
+def unopened() -> SessionMixin:
+    raise ConnectionError("The store is down.")
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [unopened, lambda: SecureCookieSession({"lock": threading.Lock()})],
+    ids=["cannot be opened", "cannot be copied"],
+)
+def test_a_hook_is_called_though_the_session(
+    worker: Worker, opened: Callable[[], SessionMixin], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may need none."""
+    called, torn = [], []
+
+    @worker.rooms.after_disconnect
+    def after(reason: str, rooms: frozenset[Any]) -> None:
+        called.append((request.sid, reason))  # type: ignore[attr-defined]
+
+    worker.app.teardown_appcontext(lambda error: torn.append(error))
+    client = worker.connect()
+    sessions = worker.app.session_interface = OneSession()
+    sessions.open_session = lambda *_: opened()  # type: ignore[method-assign]
+    torn.clear()
+
+    client.disconnect()
+
+    assert called == [(client.sid, "client disconnect")]
+    assert torn == [None]
+    assert (sessions.saved, "session could not" in caplog.text) == (0, True)
 
 
 def test_a_hook_is_a_function(worker: Worker) -> None:
