@@ -172,7 +172,7 @@ class Confirmation(LateFuture[Outcome]):
         if self.done():
             _call(fn, self)
         else:
-            super().add_done_callback(lambda future: self._spawn(_call, fn, future))
+            super().add_done_callback(lambda future: self._spawn(_call, fn, future, kind=None))
 
     def result(self, timeout: float | None = None) -> Outcome:
         """

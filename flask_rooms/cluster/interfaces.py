@@ -83,5 +83,11 @@ class LocalWorker(Protocol):
     def start(self, function: Callable[..., object], *args: object) -> object:
         """Run *function* in the background; raises RuntimeError if no thread can be started."""
 
-    def spawn(self, function: Callable[..., object], *args: object) -> object:
-        """Run *function* in the background, or in place if no thread can be started."""
+    def spawn(
+        self, function: Callable[..., object], *args: object, kind: str | None = ...
+    ) -> object:
+        """
+        Run *function* in the background, or in place if no thread can be started.
+
+        Its thread has run functions of this *kind* alone before; None is for a new thread.
+        """

@@ -57,8 +57,12 @@ class Follower(Protocol):
 class Tasks(Protocol):
     """Runs functions in the way of the asynchronous mode."""
 
-    def spawn(self, function: Callable[..., object], *args: object) -> object:
-        """Run a function in the background, or in place if no thread can be started."""
+    def spawn(self, function: Callable[..., object], *args: object, kind: str = ...) -> object:
+        """
+        Run a function in the background, or in place if no thread can be started.
+
+        Its thread has run functions of this *kind* alone before.
+        """
 
     def create_event(self) -> Any:
         """Return an event that green threads may wait for."""
@@ -257,7 +261,7 @@ class SignalQueue:
             self._follower.flush()
         self._warn_once("dropped" if self.dropped else "", _DROPPED, WAITING)
         while (turn := self._begin()) is not None:
-            self._tasks.spawn(self._send_all, turn)
+            self._tasks.spawn(self._send_all, turn, kind="receivers")
             while turn.late is None and not turn.done.wait(PATIENCE):
                 self._take_over(turn)
             if turn.late is not None:

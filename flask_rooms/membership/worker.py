@@ -92,10 +92,16 @@ class Tasks(Protocol):
     def start(self, function: Callable[..., object], *args: object) -> object:
         """Run a function in the background; raises RuntimeError if no thread can be started."""
 
-    def spawn(self, function: Callable[..., object], *args: object) -> object:
-        """Run a function in the background, or in place if no thread can be started."""
+    def spawn(
+        self, function: Callable[..., object], *args: object, kind: str | None = ...
+    ) -> object:
+        """
+        Run a function in the background, or in place if no thread can be started.
 
-    def run_apart(self, function: Callable[[], Any]) -> Any:
+        Its thread has run functions of this *kind* alone before; None is for a new thread.
+        """
+
+    def run_apart(self, function: Callable[[], Any], kind: str) -> Any:
         """Run a function in a thread and contexts of its own; wait, and return what it returns."""
 
 
@@ -177,7 +183,7 @@ class LocalWorker:
         origin = Origin("remote", sender, change.by)
         if change.action in _GUARDED and self._guarded.concern(change):
             join = self._guarded.prepare(change)
-            self.spawn(self._decide_for, change, join, origin, reply)
+            self.spawn(self._decide_for, change, join, origin, reply, kind="guards")
             return
         part, listened = self._apply(change, origin)
         reply(part)
@@ -197,7 +203,7 @@ class LocalWorker:
     def join_or_recheck(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
         """Carry out a join that was prepared, or a recheck, for a caller that waits for it."""
         try:
-            part: Part = self._tasks.run_apart(lambda: self._decide(change, join, origin))
+            part: Part = self._tasks.run_apart(lambda: self._decide(change, join, origin), "guards")
         except Exception:  # such as RecursionError, for guards that ask each other without end
             self._guarded.withdraw(join)
             raise

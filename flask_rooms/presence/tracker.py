@@ -55,7 +55,7 @@ class Tasks(Protocol):
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run a function in the background, or in place if no thread can be started."""
 
-    def run_apart(self, function: Callable[[], Any]) -> Any:
+    def run_apart(self, function: Callable[[], Any], kind: str) -> Any:
         """Run a function in a thread and contexts of its own; wait, and return what it returns."""
 
     def sleep(self, seconds: float) -> None:
@@ -185,7 +185,7 @@ class Tracker:
             while (leave := self._take_step(only_leave=True)) is not None:
                 self._leave(leave)  # here, as it asks no function
             if self._steps:
-                self._tasks.run_apart(self._carry_on)
+                self._tasks.run_apart(self._carry_on, "receivers")
 
     def _carry_on(self) -> None:
         while (step := self._take_step()) is not None:

@@ -310,7 +310,7 @@ class Question(Future[Responses]):
         if self.done():
             super().add_done_callback(fn)
         else:
-            super().add_done_callback(lambda future: self._internals.spawn(fn, future))
+            super().add_done_callback(lambda future: self._internals.spawn(fn, future, kind=None))
 
     def result(self, timeout: float | None = None) -> Responses:
         """Wait for the responses, never longer than the time of the question."""

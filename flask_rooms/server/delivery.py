@@ -133,7 +133,7 @@ class Delivery:
         if callback is not None and answer.packet:
             # In the background: it is the application's, and may take its time.
             data = decode(self._internals.packet_class, answer.packet).data
-            self._internals.spawn(callback, *(data or ()))
+            self._internals.spawn(callback, *(data or ()), kind=None)
 
 
 class _Answer(Cancellable):

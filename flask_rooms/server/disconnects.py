@@ -79,7 +79,7 @@ class Disconnects:
 
     def _spawn_each(self, sockets: list[Socket], namespace: str, reason: Any) -> None:
         for socket in sockets:
-            self._internals.spawn(self._disconnect_safely, socket, namespace, reason)
+            self._internals.spawn(self._disconnect_safely, socket, namespace, reason, kind=None)
 
     def _disconnect_safely(self, socket: Socket, namespace: str, reason: Any) -> None:
         try:

@@ -41,9 +41,10 @@ class _Waiting:
 
 class KeptThreads:
     """
-    The threads of one worker that have nothing to do, and end soon.
+    The threads of one worker, for jobs of one kind, that have nothing to do, and end soon.
 
-    Nothing waits behind anything else: a job is for a thread that waits, or for a new one.
+    Nothing waits behind anything else: a job is for a thread that waits, or for a new one. What a
+    job leaves in its thread, as a connection to a database, is there for the next one.
     """
 
     def __init__(self) -> None:

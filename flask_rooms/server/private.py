@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -97,7 +98,7 @@ class ServerInternals:
     def __init__(self, unread_bytes: int) -> None:
         self._unread_bytes = unread_bytes
         self._testing = threading.Lock()
-        self._threads = KeptThreads()
+        self._threads: defaultdict[str, KeptThreads] = defaultdict(KeptThreads)
         self._slow_calls = 0
         self._reported = float("-inf")
 
@@ -389,26 +390,38 @@ class ServerInternals:
 
     # -- tasks ----------------------------------------------------------------------------
 
-    def start(self, function: Callable[..., object], *args: object) -> object:
+    def start(
+        self, function: Callable[..., object], *args: object, kind: str | None = "own"
+    ) -> object:
         """
         Run a function in the background, in the way of the mode, and in an empty context.
+
+        Args:
+            function: What to run.
+            args: Its arguments.
+            kind: What functions may have run in its thread before, where these are not green: those
+                of the same kind. "own" are those of Flask-Rooms, which leave nothing there. None is
+                for a new thread, as Flask-SocketIO has one for each of the application's handlers.
 
         Raises:
             RuntimeError: No thread can be started.
         """
         # Green threads may inherit the context, and with it the application's request.
         run = partial(contextvars.Context().run, _run_to_its_end, function, *args)
-        if self.server.async_mode != "threading":  # green threads take no time to start
+        if kind is None or self.server.async_mode != "threading":  # green ones start in no time
             return self.server.start_background_task(run)
+        threads = self._threads[kind]
         # At its exit the interpreter stops threads at any moment.
-        if threading.main_thread().is_alive() and self._threads.hand_over(run):
+        if threading.main_thread().is_alive() and threads.hand_over(run):
             return None
-        return self.server.start_background_task(self._threads.run, run)
+        return self.server.start_background_task(threads.run, run)
 
-    def spawn(self, function: Callable[..., object], *args: object) -> object:
+    def spawn(
+        self, function: Callable[..., object], *args: object, kind: str | None = "own"
+    ) -> object:
         """Run a function as start() does, or here and now where no thread can be started."""
         try:
-            task = self.start(function, *args)
+            task = self.start(function, *args, kind=kind)
             if task is not None:  # else a thread that was kept runs it
                 self._lacks_threads = False
             return task
@@ -427,12 +440,16 @@ class ServerInternals:
         """Return an event that threads of the asynchronous mode may wait for."""
         return self.server.eio.create_event()
 
-    def run_apart(self, function: Callable[[], Any]) -> Any:
+    def run_apart(self, function: Callable[[], Any], kind: str | None = None) -> Any:
         """
         Run a function in a thread, or green thread, and a context of its own, and wait for it.
 
         What is local to the caller's thread or context, such as `flask.g` and the session of a
         database, is neither seen nor torn down there.
+
+        Args:
+            function: What to run.
+            kind: As start() has it.
 
         Returns:
             What the function returns.
@@ -460,7 +477,7 @@ class ServerInternals:
             finally:
                 done.set()
 
-        self.spawn(run)
+        self.spawn(run, kind=kind)
         if not done.wait(SLOW):
             self._report_slow_call()
             done.wait()

@@ -133,7 +133,7 @@ class SocketRequests:
                 done()
 
         if self._internals.runs_events_in_background:
-            self._internals.spawn(run)
+            self._internals.spawn(run, kind=None)
         else:
             run()
 
@@ -163,7 +163,7 @@ class SocketRequests:
             self._refusals.count("waiting_requests")
             self._acknowledge(event, _error(429, "Too many requests of this socket are waiting."))
         elif admission is Admission.START and self._internals.runs_events_in_background:
-            self._internals.spawn(queue.run, Pauses(self._internals.sleep))
+            self._internals.spawn(queue.run, Pauses(self._internals.sleep), kind="requests")
         elif admission is Admission.START:
             queue.run(Pauses(self._internals.sleep))
 

@@ -326,7 +326,7 @@ def test_without_receivers_nothing_is_kept(here: Worker) -> None:
 class InPlace:
     """Runs in place what is meant for the background."""
 
-    def spawn(self, function: Callable[..., object], *args: object) -> object:
+    def spawn(self, function: Callable[..., object], *args: object, kind: str = "") -> object:
         return function(*args)
 
     def create_event(self) -> threading.Event:
