@@ -6,7 +6,7 @@ import base64
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -232,15 +232,16 @@ class _Taken:
 
     __slots__ = ("_output", "_waited")
 
-    def __init__(self, waited: list[Measured], output: Output) -> None:
+    def __init__(self, waited: Sequence[Measured], output: Output) -> None:
         self._waited = waited
         self._output = output
 
     def encode(self, b64: bool = False) -> Any:
         """Return it as python-engineio sends it, which it is about to do."""
-        for one in self._waited:
+        waited, self._waited = self._waited, ()  # python-engineio keeps this until it takes more
+        for one in waited:
             self._output.release(one.size, polled=b64)
-        encoded = [_encoded(one.packet, b64) for one in self._waited]
+        encoded = [_encoded(one.packet, b64) for one in waited]
         if len(encoded) == 1:
             return encoded[0]
         # A request for packets that is still there after the upgrade takes several as one, too.
