@@ -13,7 +13,7 @@ from flask_socketio import join_room
 from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
 from flask_rooms.membership.names import ROOM_LENGTH
 from flask_rooms.protocol.messages import Change
-from flask_rooms.server.private import MAX_NESTED
+from flask_rooms.server.tasks import MAX_NESTED
 from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, make_app
 
 pytestmark = pytest.mark.every_python

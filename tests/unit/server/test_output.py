@@ -6,6 +6,7 @@ import queue
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Any
@@ -196,6 +197,21 @@ def test_a_queue_that_is_joined_waits_until_all_is_taken() -> None:
 
     assert joined.wait(20)
     thread.join()
+
+
+def test_what_has_been_sent_is_not_kept() -> None:
+    """python-engineio keeps what it has taken until it takes more, and a client may be idle."""
+    output = Output(ThreadQueue(), queue.Empty, 100)
+    packet = Packet(MESSAGE, "sent")
+    kept = weakref.ref(packet)
+    output.put(packet)
+    del packet
+
+    taken = output.get()
+    assert kept() is not None
+    assert taken.encode() == "4sent"
+
+    assert kept() is None
 
 
 class Unbounded:

@@ -16,7 +16,8 @@ from greenlet import GreenletExit
 
 from flask_rooms import Outcome, Refused, signals
 from flask_rooms.globals import parts_of
-from flask_rooms.server import kept_threads, private
+from flask_rooms.server import kept_threads, tasks
+from flask_rooms.server.tasks import Tasks
 from tests.support.apps import PATIENCE, LocalCluster, Worker, eventually, fence, in_thread
 from tests.support.polling import PollingClient
 
@@ -203,7 +204,7 @@ def test_a_caller_that_waits_for_long_is_warned_of_and_one_that_does_not_is_not(
     assert worker.sockets.join(client.sid, "quick").result(PATIENCE) == Outcome(1)
     assert said not in caplog.text
 
-    monkeypatch.setattr(private, "SLOW", 0.1)
+    monkeypatch.setattr(tasks, "SLOW", 0.1)
     joining = in_thread(lambda: worker.rooms.sockets.join(client.sid, "slow").result(PATIENCE))
     eventually(worker, lambda: said in caplog.text)
     may_answer.set()
@@ -217,14 +218,14 @@ def test_callers_that_wait_for_long_are_warned_of_once_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A client may have many handlers wait, and is not to fill the log."""
-    monkeypatch.setattr(private, "SLOW", 0.0)
-    internals = private.ServerInternals(unread_bytes=0)
-    internals.server = socketio.Server(async_mode="threading")
+    monkeypatch.setattr(tasks, "SLOW", 0.0)
+    apart = Tasks()
+    apart.server = socketio.Server(async_mode="threading")
 
     for _ in range(3):
-        internals.run_apart(lambda: time.sleep(0.1))
-    monkeypatch.setattr(private, "REPORT_EVERY", 0.0)
-    internals.run_apart(lambda: time.sleep(0.1))
+        apart.run_apart(lambda: time.sleep(0.1))
+    monkeypatch.setattr(tasks, "REPORT_EVERY", 0.0)
+    apart.run_apart(lambda: time.sleep(0.1))
 
     said = [line for line in caplog.messages if "has run for" in line]
     assert [line.partition("(")[2] for line in said] == [
