@@ -74,6 +74,12 @@ class _Connection:
         # Made for the first one, which clients that begin with a WebSocket never send.
         return self._turns.get(of) or self._turns.setdefault(of, Turn())
 
+    def end_turn(self, of: str) -> None:
+        """Let the next request for that be served."""
+        if of == "packets":
+            self.output.responded()
+        self.turn(of).end()
+
     @property
     def responds(self) -> bool:
         """Whether a response with packets is being sent."""
@@ -202,23 +208,18 @@ class Connections:
             if connection is None or environ["REQUEST_METHOD"] != "GET":
                 return handle_request(environ, start_response)
             of = "upgrade" if is_upgrade(environ) else "packets"
-            turn = connection.turn(of)
-            if not turn.take(tcp_of(environ), partial(self._wait_for_turn, connection)):
+            if not connection.turn(of).take(
+                tcp_of(environ), partial(self._wait_for_turn, connection)
+            ):
                 self._refusals.count("overlapping_requests")
                 refusal = Response("Another request of this connection is served.", status=400)
                 return refusal(environ, start_response)
-
-            def end() -> None:
-                if of == "packets":
-                    connection.output.responded()
-                turn.end()
-
             try:
                 body = handle_request(environ, start_response)
             except BaseException:
-                end()
+                connection.end_turn(of)
                 raise
-            return Sent(body, end)
+            return Sent(body, partial(connection.end_turn, of))
 
         return in_turn
 
