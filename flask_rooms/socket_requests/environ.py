@@ -32,14 +32,14 @@ _UNLESS_IN_HANDSHAKE = frozenset(["authorization"])
 
 # How servers name the URL of a request, as it came.
 _URIS = ("REQUEST_URI", "RAW_URI")
-# What describes the handshake itself, and no socket request; the lines in the middle are what
-# proxies, browsers and agents call one request, or one trace.
+# What describes the handshake itself, and no socket request. In the middle are the names of one
+# request or one trace, and when it began, for logs and agents; browsers let no cache answer a
+# handshake.
 _HANDSHAKE_ONLY = re.compile(
     r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
-    r"(X_)?(REQUEST|CORRELATION|TRACE)_ID|X_AMZN_TRACE_ID|X_CLOUD_TRACE_CONTEXT|SENTRY_TRACE|"
-    r"TRACEPARENT|TRACESTATE|BAGGAGE|B3|X_B3_.*|X_DATADOG_.*|X_NEWRELIC_.*|NEWRELIC|"
-    r"ELASTIC_APM_TRACEPARENT|UBER_TRACE_ID|"
-    r"ACCEPT_ENCODING|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
+    r"(.*_)?(REQUEST|CORRELATION|TRACE)_ID|CF_RAY|X_(REQUEST|QUEUE)_START|SENTRY_TRACE|BAGGAGE|"
+    r"(.*_)?TRACEPARENT|TRACESTATE|B3|X_B3_.*|X_DATADOG_.*|(X_)?NEWRELIC.*|X_CLOUD_TRACE_CONTEXT|"
+    r"ACCEPT_ENCODING|CACHE_CONTROL|PRAGMA|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
     rf"CONTENT_TYPE|{'|'.join(_URIS)}"
 )
 

@@ -104,8 +104,19 @@ def test_a_request_has_its_own_word_for_what_is_about_it_alone(worker: Worker) -
 OF_ONE_REQUEST = [
     *["X-Request-ID", "X-Correlation-ID", "Request-Id", "X-Amzn-Trace-Id", "traceparent"],
     *["tracestate", "baggage", "sentry-trace", "b3", "X-B3-TraceId", "x-datadog-trace-id"],
-    *["elastic-apm-traceparent", "newrelic", "X-Cloud-Trace-Context", "uber-trace-id"],
+    *["elastic-apm-traceparent", "newrelic", "X-Cloud-Trace-Context", "uber-trace-id", "CF-Ray"],
+    *["Fly-Request-Id", "X-Request-Start", "X-Queue-Start", "Pragma"],
 ]
+
+
+def test_a_cache_may_answer_a_request_although_none_may_answer_its_handshake(
+    worker: Worker,
+) -> None:
+    """Browsers send this with each handshake of a WebSocket."""
+    client = worker.connect(headers={"Cache-Control": "no-cache"})
+
+    assert "cache-control" not in headers_of(client, {})
+    assert headers_of(client, {"Cache-Control": "no-store"})["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("name", OF_ONE_REQUEST)
