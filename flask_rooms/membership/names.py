@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -45,8 +47,12 @@ def room_names(rooms: Any) -> tuple[str, ...]:
 
 def any_room(room: Any) -> Room:
     """Return *room* as Flask-SocketIO's calls allow it: also a number, if a message holds it."""
-    if type(room) is int and abs(room) < 2**63:
-        return room
+    if type(room) is str:
+        return room_name(room)
+    with contextlib.suppress(TypeError):  # no number; those of enumerations and of numpy are some
+        number = operator.index(room)
+        if type(room) is not bool and abs(number) < 2**63:
+            return number
     return room_name(room)
 
 

@@ -86,7 +86,8 @@ class Decoder:
                 return None
             unfinished.pop(eio_sid, None)
             return packet
-        if not isinstance(data, str | bytes):  # python-engineio has read it as JSON of its own
+        # python-engineio reads JSON itself, which only a serializer of the application may take.
+        if not isinstance(data, str | bytes) and not self._internals.any_text:
             raise MalformedPacket(self._internals.packet(EVENT), 400)
         packet = self._internals.packet_class(encoded_packet=data)
         if not packet.attachment_count:

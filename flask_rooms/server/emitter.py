@@ -109,10 +109,11 @@ class Emitter:
         self._cluster.sender.flush()
 
     def _submit(self, emit: Emit, callback: Callable[..., object] | None) -> None:
-        if callback is None or not emit.rooms:
+        if callback is None or emit.rooms == ():
             self._cluster.sender.submit(emit)
             return
-        ack = self._acknowledgements.add_remote(str(emit.rooms[0]), callback)
+        room = str(emit.rooms[0]) if emit.rooms else ""  # that of one socket, or any other
+        ack = self._acknowledgements.add_remote(room, callback)
         try:
             self._cluster.sender.submit(replace(emit, ack=ack))
         except RoomsError:

@@ -19,12 +19,21 @@ SEPARATOR = "\x1e"
 # The types of https://github.com/socketio/engine.io-protocol; messages are packets of Socket.IO,
 # which begin with a digit. Else python-engineio would take them for JSON of its own.
 _PACKET = re.compile(r"1|2(probe)?|3(probe)?|5|6|4([0-9].*)?", re.DOTALL | re.ASCII)
+# The same where the application has a serializer of its own, whose text may begin with anything.
+_PACKET_OF_ANY_TEXT = re.compile(r"1|2(probe)?|3(probe)?|5|6|4.*", re.DOTALL)
 _BASE64 = re.compile(r"b([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
-def is_packet(message: str | bytes) -> bool:
-    """Whether a message over a WebSocket is a packet of Engine.IO; binary ones always are."""
-    return isinstance(message, bytes) or _PACKET.fullmatch(message) is not None
+def is_packet(message: str | bytes, any_text: bool) -> bool:
+    """
+    Whether a message over a WebSocket is a packet of Engine.IO; binary ones always are.
+
+    Args:
+        message: The message.
+        any_text: Whether it need not be text of Socket.IO's own.
+    """
+    pattern = _PACKET_OF_ANY_TEXT if any_text else _PACKET
+    return isinstance(message, bytes) or pattern.fullmatch(message) is not None
 
 
 def is_message(packet: str | bytes) -> bool:
@@ -37,7 +46,9 @@ def session_of(environ: Mapping[str, Any]) -> str:
     return str(parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])[0])
 
 
-def check_post(environ: dict[str, Any], limit: int, refuse: Callable[[str], object]) -> str | None:
+def check_post(
+    environ: dict[str, Any], limit: int, refuse: Callable[[str], object], any_text: bool = False
+) -> str | None:
     """
     Read the body of a polling client's POST, and return why it is refused, or None.
 
@@ -45,6 +56,7 @@ def check_post(environ: dict[str, Any], limit: int, refuse: Callable[[str], obje
         environ: The WSGI environment; the body can be read from it again.
         limit: How large the body may be, in bytes.
         refuse: Called with the name of the limit if one is reached.
+        any_text: As is_packet() has it.
     """
     length = environ.get("CONTENT_LENGTH") or "0"
     if not length.isascii() or not length.isdigit() or int(length) > limit:
@@ -58,17 +70,17 @@ def check_post(environ: dict[str, Any], limit: int, refuse: Callable[[str], obje
     if len(body) < int(length):
         refuse("malformed_packets")
         return "The body of this request has no end."
-    if body.count(SEPARATOR.encode()) < MAX_POLLED_PACKETS and _is_payload(body):
+    if body.count(SEPARATOR.encode()) < MAX_POLLED_PACKETS and _is_payload(body, any_text):
         return None
     refuse("malformed_packets")
     return "This is not Engine.IO."
 
 
-def _is_payload(body: bytes) -> bool:
+def _is_payload(body: bytes, any_text: bool) -> bool:
     try:
         packets = body.decode().split(SEPARATOR)
     except UnicodeDecodeError:
         return False
     if sum(not is_message(one) for one in packets) > MAX_OTHER_PACKETS:
         return False
-    return all(_PACKET.fullmatch(one) or _BASE64.fullmatch(one) for one in packets)
+    return all(is_packet(one, any_text) or _BASE64.fullmatch(one) for one in packets)

@@ -182,8 +182,6 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     ) -> None:
         """Send an event as python-socketio's server asks for it."""
         rooms = any_rooms(to or room)
-        if callback is not None and rooms is None:
-            raise ValueError("Cannot use callback without a room set.")
         space, skip = namespace or "/", _sids(skip_sid)
         self._emitter.send(event, data, space, rooms, skip, callback, ignore_queue)
 

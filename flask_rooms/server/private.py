@@ -77,7 +77,6 @@ class ServerInternals(Tasks):
         unread_bytes: How much a client may leave unread, in bytes.
     """
 
-    server: Any
     _handlers: Handlers
 
     def __init__(self, unread_bytes: int) -> None:
@@ -127,7 +126,12 @@ class ServerInternals(Tasks):
         """
         upgraded = upgrading.upgrade(environ)
         client = _Client(self, self._handlers, eio_sid)
-        return WebSocket(upgraded.tcp, upgraded.read, self.message_bytes, client)
+        return WebSocket(upgraded.tcp, upgraded.read, self.message_bytes, client, self.any_text)
+
+    @property
+    def any_text(self) -> bool:
+        """Whether a serializer of the application decides what clients may send as text."""
+        return bool(self.server.packet_class.any_text)
 
     @property
     def message_bytes(self) -> int:
@@ -168,6 +172,12 @@ class ServerInternals(Tasks):
         session = self.server.eio.sockets.get(eio_sid)
         if session is not None:
             session.last_ping = None
+
+    def note_silence(self, eio_sid: str) -> None:
+        """Note that a client has answered no ping; python-engineio is told of its end alone."""
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is not None:
+            session.queue.reason = self.reasons.PING_TIMEOUT
 
     def send_to(self, eio_sids: Iterable[str], packets: list[EnginePacket]) -> None:
         """Send the clients of connections the same packets of Engine.IO."""
@@ -248,14 +258,14 @@ class ServerInternals(Tasks):
             self.server.eio._trigger_event("disconnect", eio_sid, reason, run_async=False)
         return True
 
-    def _close_sessions(self, eio_sid: str | None = None) -> None:
+    def _close_sessions(self, sid: str | None = None) -> None:
         """
         Close one connection, or all: in place of python-engineio's disconnect().
 
         That waits until the client has read everything. It is called for what a polling client
         has sent, and one that never polls again would keep a thread for ever.
         """
-        for one in list(self.server.eio.sockets) if eio_sid is None else [eio_sid]:
+        for one in list(self.server.eio.sockets) if sid is None else [sid]:
             self.close(one)
 
     @property
@@ -346,6 +356,10 @@ class ServerInternals(Tasks):
         """The reasons of disconnects, as python-socketio names them."""
         return self.server.reason
 
+    def log_event(self, event: object, sid: str, namespace: str) -> None:
+        """Log as python-socketio does that an event has come."""
+        self.server.logger.info('received event "%s" from %s [%s]', event, sid, namespace)
+
     def has_own_handler(self, event: str, namespace: str) -> bool:
         """Whether the application has a handler of this very event, none for all events."""
         for space in (namespace, "*"):
@@ -402,6 +416,9 @@ class _Client(Pauses):
     def refuse(self, limit: str) -> None:
         address = self._internals.address(self._eio_sid)
         self._handlers.refused(limit, self._eio_sid, address)
+
+    def is_silent(self) -> None:
+        self._internals.note_silence(self._eio_sid)
 
 
 class _Upgrade:

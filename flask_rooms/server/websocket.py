@@ -42,6 +42,9 @@ class Client(Protocol):
     def refuse(self, limit: str) -> None:
         """Count that the client has reached a limit."""
 
+    def is_silent(self) -> None:
+        """Note that the client has sent nothing for so long that its connection ends."""
+
 
 class WebSocket:
     """
@@ -56,6 +59,7 @@ class WebSocket:
         read: Returns at most so many bytes of it, and none at its end.
         limit: How large a message may be, in bytes; of a text, in characters.
         client: Says how fast the client may send.
+        any_text: Whether a message need not be text of Socket.IO's own.
 
     Attributes:
         socket: The connection; python-engineio sets its timeout.
@@ -67,12 +71,14 @@ class WebSocket:
         read: Callable[[int], bytes],
         limit: int,
         client: Client,
+        any_text: bool = False,
     ) -> None:
         self.socket = tcp
         self._read = read
         self._incoming = Incoming()
         self._limit = limit
         self._client = client
+        self._any_text = any_text
         self._closed = False
         self._sending = threading.Lock()  # answers to pings are sent by the thread that reads
 
@@ -80,11 +86,13 @@ class WebSocket:
         """Return the next message; None once the connection has ended, on either side."""
         try:
             message = self._next_message()
-        except (OSError, LocalProtocolError, ValueError):  # the last of a file that is closed
+        except (OSError, LocalProtocolError, ValueError) as error:  # of a file that is closed
+            if isinstance(error, TimeoutError) and error.errno is None:  # no end that TCP reports
+                self._client.is_silent()
             return None
         if self._closed:  # what came before is not handled any more
             return None
-        if message is None or is_packet(message):
+        if message is None or is_packet(message, self._any_text):
             if message is not None and not is_message(message):
                 self._client.pace()
             return message

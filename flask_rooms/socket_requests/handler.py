@@ -103,7 +103,10 @@ class SocketRequests:
         if socket is None or not socket.connected:
             return  # no client is left to acknowledge it to
         event = _Event(socket, space, id)
-        if not isinstance(name, str):
+        self._internals.log_event(name, socket.sid, space)
+        if type(name) is int:  # which Socket.IO allows, for events of the application
+            self._handle_event(event, data)
+        elif not isinstance(name, str):
             self._acknowledge(event, _error(400, "An event has a name."))
         elif name in RESERVED:  # only a hostile client sends these
             self._acknowledge(event, _error(400, f"{name} is Socket.IO's own event."))
@@ -257,7 +260,7 @@ def guard_http(
         message = _refusal(app, environ)
         if message is None and environ["REQUEST_METHOD"] == "POST":
             refuse = _refuse_of(environ, internals, refusals)
-            message = check_post(environ, internals.message_bytes, refuse)
+            message = check_post(environ, internals.message_bytes, refuse, internals.any_text)
             # python-engineio raises KeyError for one that is closed, and only then forgets it.
             internals.forget_session(session_of(environ))
         if message is None:

@@ -258,6 +258,21 @@ def test_a_connection_that_is_not_read_has_not_timed_out(gate: str) -> None:
         assert [client.answer(one) for one in asked] == [gate] * len(asked)
 
 
+def test_a_client_that_goes_silent_has_timed_out() -> None:
+    """As one without a network does: nothing says that it has gone, and it answers no ping."""
+    with start(ping_timeout=1) as (worker,), RawClient(worker.url) as silent:
+        while silent.sid not in (gone := reasons(worker)):
+            pass
+
+        assert gone[silent.sid] == "ping timeout"
+
+
+def reasons(worker: Worker) -> dict[str, str]:
+    """Return why sockets have ended, to a client that does not stay."""
+    with RawClient(worker.url) as other:
+        return {one["sid"]: one["reason"] for one in state(other)["gone"]}
+
+
 def test_slots_are_taken_and_given_back() -> None:
     slots, waited = Slots(2), []
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import enum
+import json
+import logging
 from collections.abc import Iterator
 from textwrap import dedent
 from typing import Any
@@ -10,11 +13,13 @@ from typing import Any
 import flask
 import pytest
 from flask_socketio import SocketIO
+from socketio.packet import ACK, CONNECT, EVENT, Packet
 
-from flask_rooms import InvalidArgument, Rooms
-from tests.support.apps import LocalCluster, Worker, fence, make_app
+from flask_rooms import InvalidArgument, InvalidRoom, Rooms
+from tests.support.apps import LocalCluster, Worker, eventually, fence, make_app
 from tests.support.brokers import Broker, free_port
 from tests.support.clients import Client
+from tests.support.polling import PollingClient
 from tests.support.workers import cluster as processes
 from tests.unit.server.test_async_mode import PATCH, needs, run
 
@@ -97,6 +102,96 @@ def test_msgpack_reaches_clients_of_every_worker(redis_broker: Broker) -> None:
         assert list(answer) == [b"\x01", "two"]
         for client in (one, two):
             client.disconnect()
+
+
+class AsJSON(Packet):
+    """A packet that is an object of JSON as a whole, as other parsers of Socket.IO have it."""
+
+    uses_binary_events = False
+
+    def encode(self) -> str:
+        names = {"type": self.packet_type, "nsp": self.namespace, "id": self.id}
+        return json.dumps(names | {"data": self.data})
+
+    def decode(self, encoded_packet: Any) -> int:
+        # python-engineio reads JSON by itself.
+        packet = json.loads(encoded_packet) if isinstance(encoded_packet, str) else encoded_packet
+        self.packet_type, self.namespace = packet["type"], packet["nsp"]
+        self.data, self.id = packet["data"], packet["id"]
+        return 0
+
+
+def test_a_serializer_of_the_applications_own_decides_what_text_is(cluster: LocalCluster) -> None:
+    worker = worker_with(cluster, serializer=AsJSON)
+    worker.socketio.on("echo")(lambda text: text)
+    client = PollingClient(worker.app)
+
+    def ask(kind: int, data: Any) -> Any:
+        client.send("4" + json.dumps({"type": kind, "nsp": "/", "id": 1, "data": data}))
+        packet = json.loads(client.receive()[1:])
+        return packet["type"], packet["data"]
+
+    assert ask(CONNECT, None)[0] == CONNECT
+    for hostile in ("[1]", "true", "no JSON", '{"type": "x", "nsp": 1, "id": 2, "data": 3}'):
+        client.send(f"4{hostile}")
+    assert ask(EVENT, ["echo", "NaN"]) == (ACK, ["NaN"])
+    assert worker.rooms.refusals["malformed_packets"] == 4
+
+
+def test_an_event_may_be_named_by_a_number(cluster: LocalCluster) -> None:
+    """JavaScript's client sends that."""
+    worker = cluster.worker()
+    worker.socketio.on(5)(lambda *args: args)
+
+    assert PollingClient(worker.app).connect().emit(5, "a", "b") == ["a", "b"]
+
+
+def test_the_log_has_the_events_that_come(caplog: pytest.LogCaptureFixture) -> None:
+    with LocalCluster() as cluster:
+        logger = logging.getLogger("tests.of.the.log")
+        worker = worker_with(cluster, logger=logger)
+        client = worker.connect()
+
+        with caplog.at_level(logging.INFO, logger.name):
+            client.emit("said", 1)
+
+    assert f'received event "said" from {client.sid} [/]' in caplog.messages
+
+
+def test_all_clients_may_call_back(cluster: LocalCluster) -> None:
+    """Flask-SocketIO calls all back without a queue, and refuses to with one."""
+    here, there = cluster.worker(), cluster.worker()
+    clients = [PollingClient(one.app).connect() for one in (here, here, there)]
+    answers: list[str] = []
+
+    here.socketio.emit("ask", callback=answers.append)
+    for client in clients:
+        id, _, event = client.receive().removeprefix("42").partition("[")
+        assert event == '"ask"]'
+        client.send(f'43{id}["{client.sid}"]')
+
+    eventually(here, lambda: len(answers) == 3)
+    assert sorted(answers) == sorted(client.sid for client in clients)
+
+
+def test_members_of_enumerations_are_numbers_of_rooms(cluster: LocalCluster) -> None:
+    class Level(enum.IntEnum):
+        LOBBY = 1
+
+    worker = cluster.worker()
+    server, client = worker.socketio.server, worker.connect()
+
+    server.enter_room(client.sid, Level.LOBBY)
+    assert set(server.rooms(client.sid)) == {client.sid, 1}
+    worker.socketio.emit("said", to=Level.LOBBY)
+    worker.socketio.emit("said", to=[1])
+    server.leave_room(client.sid, Level.LOBBY)
+
+    assert client.received() == [("said", [])] * 2
+    assert worker.rooms_of(client) == set()
+    for wrong in (True, 1.0, 2**63):
+        with pytest.raises(InvalidRoom):
+            server.enter_room(client.sid, wrong)
 
 
 def test_data_that_no_client_can_be_sent_is_a_type_error(cluster: LocalCluster) -> None:

@@ -226,6 +226,8 @@ class Unbounded:
 
     def refuse(self, limit: str) -> None: ...
 
+    def is_silent(self) -> None: ...
+
 
 class Pair:
     """An output whose packets go over a WebSocket, and the client's end of that."""
