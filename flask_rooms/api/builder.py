@@ -122,9 +122,7 @@ class Builder:
         """Build everything, and initialise *socketio* with it."""
         config, internals, delivery = self._config, self._internals, self._delivery
         runner = HookRunner(self._app, self._hooks, internals, self._context.environ)
-        disconnects = Disconnects(
-            self._registry, self._signals, delivery, internals, runner.after_disconnect
-        )
+        disconnects = Disconnects(self._registry, self._signals, delivery, internals, runner)
         connections = Connections(
             config,
             self._registry,

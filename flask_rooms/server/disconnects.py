@@ -16,6 +16,7 @@ from flask_rooms.membership.namespace import Origin, Socket
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.delivery import Delivery
+from flask_rooms.server.hooks import HookRunner
 from flask_rooms.server.private import ServerInternals
 
 logger = logging.getLogger("flask_rooms.server")
@@ -33,14 +34,15 @@ class Disconnects:
     are kept until it has returned, whatever happens to the connection meanwhile.
 
     Handlers, hooks and receivers of signals run in a thread and contexts of their own: what a
-    caller has in its own is not seen there, nor torn down.
+    caller has in its own is not seen there, nor torn down. Without a handler and without a hook
+    there is nothing to run apart: receivers have a thread anyway.
 
     Args:
         registry: The sockets of this worker.
         signals: Sends the signals of the changes that *registry* reports.
         delivery: Sends to clients, and releases the callbacks that wait for them.
         internals: The server.
-        after: Called with a socket that has left, its namespace and the reason; does not raise.
+        hooks: Told of sockets that have left.
     """
 
     def __init__(
@@ -49,13 +51,13 @@ class Disconnects:
         signals: SignalQueue,
         delivery: Delivery,
         internals: ServerInternals,
-        after: Callable[[Socket, str, Any], object],
+        hooks: HookRunner,
     ) -> None:
         self._registry = registry
         self._signals = signals
         self._delivery = delivery
         self._internals = internals
-        self._after = after
+        self._hooks = hooks
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -89,7 +91,7 @@ class Disconnects:
 
     def disconnect(self, socket: Socket, namespace: str) -> None:
         """Tell the client that it is disconnected, then run the application's handler."""
-        self._internals.run_apart(partial(self._disconnect, socket, namespace))
+        self._run(partial(self._disconnect, socket, namespace))
 
     def _disconnect(self, socket: Socket, namespace: str, reason: Any = None) -> None:
         if socket.reconnects:
@@ -117,7 +119,7 @@ class Disconnects:
 
     def on_client_left(self, eio_sid: str, namespace: str | None, reason: Any) -> None:
         """Run the handler of a socket whose client has left a namespace."""
-        self._internals.run_apart(partial(self._client_left, eio_sid, namespace, reason))
+        self._run(partial(self._client_left, eio_sid, namespace, reason))
 
     def _client_left(self, eio_sid: str, namespace: str | None, reason: Any) -> None:
         name = namespace or "/"
@@ -129,7 +131,7 @@ class Disconnects:
 
     def on_session_end(self, eio_sid: str, reason: Any) -> None:
         """Run the handlers of the sockets, in all namespaces, of a connection that has ended."""
-        self._internals.run_apart(partial(self._session_ended, eio_sid, reason))
+        self._run(partial(self._session_ended, eio_sid, reason))
 
     def _session_ended(self, eio_sid: str, reason: Any) -> None:
         with self._lock:
@@ -147,7 +149,15 @@ class Disconnects:
 
     def forget(self, sid: str, namespace: str) -> None:
         """Forget a socket, and release the callbacks that wait for it."""
-        self._internals.run_apart(partial(self._forget, sid, namespace))
+        self._run(partial(self._forget, sid, namespace))
+
+    def _run(self, function: Callable[[], object]) -> None:
+        """Run what may run functions of the application apart, and anything else here."""
+        has_handler = partial(self._internals.has_handler, "disconnect")
+        if self._hooks.has_after_disconnect or any(map(has_handler, self._registry.namespaces())):
+            self._internals.run_apart(function)
+        else:
+            function()
 
     # -- one socket -----------------------------------------------------------------------
 
@@ -176,7 +186,7 @@ class Disconnects:
             self._internals.run_disconnect_handler(namespace, socket.sid, reason)
         finally:
             self._forget(socket.sid, namespace)
-            self._after(socket, namespace, reason)
+            self._hooks.after_disconnect(socket, namespace, reason)
             self._release(socket.eio_sid)
 
     def _release(self, eio_sid: str) -> None:

@@ -78,8 +78,13 @@ class HookRunner:
             return _REFUSED
         return _REFUSED if refused else None
 
+    @property
+    def has_after_disconnect(self) -> bool:
+        """Whether a hook is called for a socket that has left."""
+        return bool(self._hooks.after_disconnect)
+
     def after_disconnect(self, socket: Socket, namespace: str, reason: str) -> None:
-        """Call the hooks for a socket that has left."""
+        """Call the hooks for a socket that has left; raises nothing."""
         handshake = self._internals.handshake(socket.eio_sid)
         if not self._hooks.after_disconnect or handshake is None:
             return
