@@ -89,17 +89,18 @@ class HookRunner:
         if not self._hooks.after_disconnect or handshake is None:
             return
         rooms = frozenset(socket.rooms.keys() - {socket.sid})
-        context = self._app.request_context(self._environ_of(socket, namespace, handshake))
-        found = self._enter(context)
         try:
-            for hook in self._hooks.after_disconnect:
-                self._call(hook, reason, rooms)
-            if found is not None:
-                self._save_session(found)
+            context = self._app.request_context(self._environ_of(socket, namespace, handshake))
+            found = self._enter(context)
+            try:
+                for hook in self._hooks.after_disconnect:
+                    self._call(hook, reason, rooms)
+                if found is not None:
+                    self._save_session(found)
+            finally:
+                context.pop()
         except BaseException:  # of the application: the store of the sessions may be down
-            logger.exception("The session could not be saved after a disconnect.")
-        finally:
-            self._leave(context)
+            logger.exception("The context of a disconnect failed, or its session was not saved.")
 
     def _enter(self, context: Any) -> dict[str, Any] | None:
         """Enter the context of a socket; return a copy of its session, None if there is none."""
@@ -110,12 +111,6 @@ class HookRunner:
         except BaseException:  # of the application, as above, or what is in the session
             logger.exception("The session could not be loaded after a disconnect, or not copied.")
             return None
-
-    def _leave(self, context: Any) -> None:
-        try:
-            context.pop()
-        except BaseException:  # of the application, in a teardown
-            logger.exception("The context of after_disconnect hooks could not be torn down.")
 
     def _call(self, hook: AfterDisconnect, reason: str, rooms: frozenset[Room]) -> None:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import flask_socketio
 import pytest
-from flask import abort, redirect, request, session
+from flask import Request, abort, redirect, request, session
 from flask.sessions import SecureCookieSession, SessionInterface, SessionMixin
 
 from flask_rooms import ConfigurationError
@@ -328,6 +328,23 @@ def test_a_hook_is_called_though_the_session(
     assert called == [(client.sid, "client disconnect")]
     assert torn == [None]
     assert (sessions.saved, "session could not" in caplog.text) == (0, True)
+
+
+def test_a_request_that_cannot_be_made_keeps_no_connection(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Request):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            raise ZeroDivisionError
+
+    worker.rooms.after_disconnect(lambda reason, rooms: None)
+    client = worker.connect()
+    worker.app.request_class = Broken
+
+    client.disconnect()
+
+    assert parts_of(worker.app).disconnects.are_done
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_hook_is_a_function(worker: Worker) -> None:
