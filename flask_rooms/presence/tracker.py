@@ -185,7 +185,7 @@ class Tracker:
             while (leave := self._take_step(only_leave=True)) is not None:
                 self._leave(leave)  # here, as it asks no function
             if self._steps:
-                self._tasks.run_apart(self._carry_on, "receivers")
+                self._tasks.run_apart(self._carry_on, "presence")
 
     def _carry_on(self) -> None:
         while (step := self._take_step()) is not None:

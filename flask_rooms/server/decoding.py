@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -58,8 +59,7 @@ class Decoder:
             self._handle(eio_sid, data)
 
     def _handle(self, eio_sid: str, data: Any) -> None:
-        size = len(data) if isinstance(data, str | bytes) else 0
-        if size > BEFORE_CONNECT_BYTES and not self._registry.has_socket(eio_sid):
+        if not self._registry.has_socket(eio_sid) and _size(data) > BEFORE_CONNECT_BYTES:
             self._refusals.count("before_connect_bytes")
             self._disconnects.hang_up(eio_sid)
             return
@@ -104,3 +104,8 @@ class Decoder:
         if socket is not None and socket.connected and packet.is_request:
             message = "A socket request has to be JSON."
             self._refuse(socket, namespace or "/", packet.id, message, error.status)
+
+
+def _size(data: Any) -> int:
+    """Return how long a message is, also one that python-engineio has read as JSON."""
+    return len(data if isinstance(data, str | bytes) else json.dumps(data))

@@ -99,9 +99,11 @@ class Disconnects:
                 self.hang_up(socket.eio_sid)
         elif self._claim(socket, namespace):
             packet = self._internals.packet(DISCONNECT, namespace=namespace)
-            self._delivery.send_packet(socket.eio_sid, packet)
-            reason = reason or self._internals.reasons.SERVER_DISCONNECT
-            self._run_handler(socket, namespace, reason)
+            try:
+                self._delivery.send_packet(socket.eio_sid, packet)
+            finally:  # the Timeout of a green caller may end it anywhere
+                reason = reason or self._internals.reasons.SERVER_DISCONNECT
+                self._run_handler(socket, namespace, reason)
 
     def origin_of(self, eio_sid: str) -> tuple[str, str]:
         """Return the address of a client, and how its program describes itself."""
@@ -169,8 +171,8 @@ class Disconnects:
 
     def _forget(self, sid: str, namespace: str) -> None:
         self._registry.remove(namespace, sid, Origin("disconnect"))
-        self._signals.flush()
         self._delivery.cancel_acknowledgements(sid)
+        self._signals.flush()
 
     def _claim(self, socket: Socket, namespace: str) -> bool:
         # Counted first, so that the session cannot be forgotten between the two.
@@ -182,12 +184,11 @@ class Disconnects:
         return claimed
 
     def _run_handler(self, socket: Socket, namespace: str, reason: Any) -> None:
-        try:
+        with ExitStack() as stack:  # the last one is called first, and each of them
+            stack.callback(self._release, socket.eio_sid)
+            stack.callback(self._hooks.after_disconnect, socket, namespace, reason)
+            stack.callback(self._forget, socket.sid, namespace)
             self._internals.run_disconnect_handler(namespace, socket.sid, reason)
-        finally:
-            self._forget(socket.sid, namespace)
-            self._hooks.after_disconnect(socket, namespace, reason)
-            self._release(socket.eio_sid)
 
     def _release(self, eio_sid: str) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,6 +15,9 @@ MAX_POLLED_PACKETS = 5000
 #: Those among them that are no messages: a client has one ping to answer.
 MAX_OTHER_PACKETS = 16
 
+#: How many brackets may be open at once in the text of an application's own serializer.
+MAX_DEPTH = 500
+
 #: What is between the packets of one request or response.
 SEPARATOR = "\x1e"
 # The types of https://github.com/socketio/engine.io-protocol; messages are packets of Socket.IO,
@@ -21,6 +25,7 @@ SEPARATOR = "\x1e"
 _PACKET = re.compile(r"1|2(probe)?|3(probe)?|5|6|4([0-9].*)?", re.DOTALL | re.ASCII)
 # The same where the application has a serializer of its own, whose text may begin with anything.
 _PACKET_OF_ANY_TEXT = re.compile(r"1|2(probe)?|3(probe)?|5|6|4.*", re.DOTALL)
+_NO_BRACKETS = re.compile(r"[^][{}]+")
 _BASE64 = re.compile(r"b([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -32,8 +37,19 @@ def is_packet(message: str | bytes, any_text: bool) -> bool:
         message: The message.
         any_text: Whether it need not be text of Socket.IO's own.
     """
-    pattern = _PACKET_OF_ANY_TEXT if any_text else _PACKET
-    return isinstance(message, bytes) or pattern.fullmatch(message) is not None
+    if isinstance(message, bytes):
+        return True
+    if not any_text:
+        return _PACKET.fullmatch(message) is not None
+    return _PACKET_OF_ANY_TEXT.fullmatch(message) is not None and not _is_deep(message)
+
+
+def _is_deep(text: str) -> bool:
+    """Whether python-engineio could not read this as JSON: too many brackets are open at once."""
+    brackets = _NO_BRACKETS.sub("", text)
+    if len(brackets) <= MAX_DEPTH:
+        return False
+    return max(accumulate(1 if one in "[{" else -1 for one in brackets)) > MAX_DEPTH
 
 
 def is_message(packet: str | bytes) -> bool:

@@ -97,8 +97,10 @@ class HookRunner:
                     self._call(hook, reason, rooms)
                 if found is not None:
                     self._save_session(found)
-            finally:
-                context.pop()
+            except BaseException as error:
+                context.pop(error)
+                raise
+            context.pop(None)  # whatever the disconnect handler has raised, which is being handled
         except BaseException:  # of the application: the store of the sessions may be down
             logger.exception("The context of a disconnect failed, or its session was not saved.")
 

@@ -159,7 +159,7 @@ def checked(app: Flask, own_json: Callable[[], Any], packet_class: Any) -> Any:
     """
     provider = ProviderJSON(app)
     own: dict[str, Any] = {"json": own_json() or packet_class.json}
-    own["any_text"] = packet_class.decode is not Packet.decode
+    own["any_text"] = not packet_class.decode.__module__.startswith("socketio.")
     # python-socketio keeps the module in its class, where every server of the process finds it.
     # What Packet has may be the module of another application's SocketIO.
     if own_json() is None and packet_class.json is Packet.json:

@@ -204,7 +204,7 @@ class ServerInternals(Tasks):
                 continue
             elif (ping := session.last_ping) and ping < latest:
                 # Engine.IO would close it here and now, and run the application's handler for that.
-                self.spawn(session.close, False)
+                self.spawn(session.close, False, False, self.reasons.PING_TIMEOUT)
             else:
                 waits = session.queue.add(measured)
                 if is_logged:
@@ -368,10 +368,14 @@ class ServerInternals(Tasks):
                 return True
         return False
 
+    def has_function(self, event: object, namespace: str) -> bool:
+        """Whether the application has a function for this event, or for all, in no class."""
+        return bool(self.server._get_event_handler(event, namespace, ())[0])
+
     def has_handler(self, event: str, namespace: str) -> bool:
         """Whether the application has a handler of this event, or one for all events."""
         return bool(
-            self.server._get_event_handler(event, namespace, ())[0]
+            self.has_function(event, namespace)
             or self.server._get_namespace_handler(namespace, ())[0]
         )
 

@@ -86,9 +86,7 @@ class WebSocket:
         """Return the next message; None once the connection has ended, on either side."""
         try:
             message = self._next_message()
-        except (OSError, LocalProtocolError, ValueError) as error:  # of a file that is closed
-            if isinstance(error, TimeoutError) and error.errno is None:  # no end that TCP reports
-                self._client.is_silent()
+        except (OSError, LocalProtocolError, ValueError):  # the last of a file that is closed
             return None
         if self._closed:  # what came before is not handled any more
             return None
@@ -141,7 +139,12 @@ class WebSocket:
 
     def _next_event(self) -> Event | str | bytes:
         while (event := self._incoming.next()) is None:
-            data = self._client.waiting(self._read, CHUNK)
+            try:
+                data = self._client.waiting(self._read, CHUNK)
+            except TimeoutError as error:
+                if error.errno is None:  # else TCP reports that the connection has ended
+                    self._client.is_silent()
+                raise
             if not data:
                 raise ConnectionResetError("The client has gone.")
             self._client.pause()  # a client that sends without a pause holds up no other

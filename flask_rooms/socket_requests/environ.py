@@ -32,15 +32,18 @@ _UNLESS_IN_HANDSHAKE = frozenset(["authorization"])
 
 # How servers name the URL of a request, as it came.
 _URIS = ("REQUEST_URI", "RAW_URI")
-# What describes the handshake itself, and no socket request. In the middle are the names of one
-# request or one trace, and when it began, for logs and agents; browsers let no cache answer a
-# handshake.
+# The names of one request or one trace, and when it began, for logs and agents; and what browsers
+# send with each handshake, so that no cache answers it.
+_OF_ONE_REQUEST = re.compile(
+    r"HTTP_((.*_)?(REQUEST|CORRELATION|TRACE)_ID|CF_RAY|X_(REQUEST|QUEUE)_START|SENTRY_TRACE|"
+    r"BAGGAGE|(.*_)?TRACEPARENT|TRACESTATE|B3|X_B3_.*|X_DATADOG_.*|(X_)?NEWRELIC(_.*)?|"
+    r"X_CLOUD_TRACE_CONTEXT|CACHE_CONTROL|PRAGMA)"
+)
+# What describes the handshake itself, and no socket request.
 _HANDSHAKE_ONLY = re.compile(
     r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
-    r"(.*_)?(REQUEST|CORRELATION|TRACE)_ID|CF_RAY|X_(REQUEST|QUEUE)_START|SENTRY_TRACE|BAGGAGE|"
-    r"(.*_)?TRACEPARENT|TRACESTATE|B3|X_B3_.*|X_DATADOG_.*|(X_)?NEWRELIC.*|X_CLOUD_TRACE_CONTEXT|"
-    r"ACCEPT_ENCODING|CACHE_CONTROL|PRAGMA|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
-    rf"CONTENT_TYPE|{'|'.join(_URIS)}"
+    r"ACCEPT_ENCODING|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
+    rf"CONTENT_TYPE|{'|'.join(_URIS)}|{_OF_ONE_REQUEST.pattern}"
 )
 
 
@@ -131,7 +134,8 @@ class Template:
             "HTTP_ACCEPT": "application/json",
         }
         for name in self._uris:
-            environ[name] = self.full_path(payload) + (payload.query and f"?{payload.query}")
+            url = self._prefixes[1] + self._below_prefix(payload)
+            environ[name] = url + (payload.query and f"?{payload.query}")
         media_type = payload.body[1] if payload.body else ""
         if media_type:
             environ["CONTENT_TYPE"] = media_type
@@ -148,7 +152,7 @@ class Template:
 
     def _in_handshake(self, key: str) -> bool:
         there = key in self._handshake or key in self._original
-        return there and not _HANDSHAKE_ONLY.fullmatch(key)
+        return there and not _OF_ONE_REQUEST.fullmatch(key)
 
     def _below_prefix(self, payload: Payload) -> str:
         """Return the path below the application, whether or not the client has given the prefix."""

@@ -103,9 +103,10 @@ class SocketRequests:
         if socket is None or not socket.connected:
             return  # no client is left to acknowledge it to
         event = _Event(socket, space, id)
-        self._internals.log_event(name, socket.sid, space)
-        if type(name) is int:  # which Socket.IO allows, for events of the application
-            self._handle_event(event, data)
+        if type(name) in (str, int):
+            self._internals.log_event(name, socket.sid, space)
+        if type(name) is int and self._internals.has_function(name, space):
+            self._handle_event(event, data)  # Socket.IO allows numbers
         elif not isinstance(name, str):
             self._acknowledge(event, _error(400, "An event has a name."))
         elif name in RESERVED:  # only a hostile client sends these

@@ -12,10 +12,12 @@ from typing import Any
 
 import flask
 import pytest
-from flask_socketio import SocketIO
+from flask_socketio import Namespace, SocketIO
 from socketio.packet import ACK, CONNECT, EVENT, Packet
 
 from flask_rooms import InvalidArgument, InvalidRoom, Rooms
+from flask_rooms.server.decoding import BEFORE_CONNECT_BYTES
+from flask_rooms.server.engine_io import is_packet
 from tests.support.apps import LocalCluster, Worker, eventually, fence, make_app
 from tests.support.brokers import Broker, free_port
 from tests.support.clients import Client
@@ -32,7 +34,7 @@ STOP = """
     from urllib.request import urlopen
     from flask import Flask
     from flask_rooms import Rooms
-    from flask_socketio import SocketIO
+    from flask_socketio import Namespace, SocketIO
 
     app = Flask("application")
     socketio = Rooms(app, SocketIO()).socketio
@@ -138,12 +140,50 @@ def test_a_serializer_of_the_applications_own_decides_what_text_is(cluster: Loca
     assert worker.rooms.refusals["malformed_packets"] == 4
 
 
+@pytest.mark.parametrize("start", ["[", '{"a":'])
+def test_what_python_engineio_could_not_read_as_json_ends_nothing(
+    cluster: LocalCluster, start: str
+) -> None:
+    """It would raise a RecursionError where nothing catches it, before any login."""
+    worker = worker_with(cluster, serializer=AsJSON)
+    client = PollingClient(worker.app)
+
+    assert client.send("4" + start * 10_000).status_code == 400
+
+    assert worker.rooms.refusals["malformed_packets"] == 1
+    assert client.send('4{"type": 0, "nsp": "/", "id": 1, "data": null}').status_code == 200
+    large = json.dumps({"type": 0, "nsp": "/", "id": 1, "data": "x" * BEFORE_CONNECT_BYTES})
+    assert PollingClient(worker.app).send(f"4{large}").status_code == 200
+    assert worker.rooms.refusals["before_connect_bytes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("serializer", "any_text"), [("default", False), ("msgpack", False), (AsJSON, True)]
+)
+def test_only_the_applications_own_serializer_may_read_any_text(
+    cluster: LocalCluster, serializer: Any, any_text: bool
+) -> None:
+    worker = worker_with(cluster, serializer=serializer)
+
+    assert worker.socketio.server.packet_class.any_text is any_text
+    assert is_packet("4{}", any_text) is any_text
+    assert is_packet("4" + "[" * 501 + "]" * 501, True) is False
+    assert is_packet("4" + "[]" * 501, True) is True
+
+
+#: Of events for which the application below has no function.
+WRONG_NAMES: list[Any] = [6, True, None, [[]]]
+
+
 def test_an_event_may_be_named_by_a_number(cluster: LocalCluster) -> None:
     """JavaScript's client sends that."""
     worker = cluster.worker()
     worker.socketio.on(5)(lambda *args: args)
+    worker.socketio.on_namespace(Namespace("/"))  # which has no name for it
+    client = PollingClient(worker.app).connect()
 
-    assert PollingClient(worker.app).connect().emit(5, "a", "b") == ["a", "b"]
+    assert client.emit(5, "a", "b") == ["a", "b"]
+    assert [client.emit(wrong)[0]["statusCode"] for wrong in WRONG_NAMES] == [400] * 4
 
 
 def test_the_log_has_the_events_that_come(caplog: pytest.LogCaptureFixture) -> None:

@@ -215,6 +215,20 @@ def test_a_disconnect_handler_that_fails_does_not_keep_it_from_being_called(
     assert [one[0] for one in gone] == [client.sid]
 
 
+def test_what_a_disconnect_handler_raises_is_not_torn_down_with_the_hooks(worker: Worker) -> None:
+    """A teardown that rolls back for an error would lose what they have written."""
+    torn: list[Any] = []
+    worker.socketio.on("disconnect")(lambda: 1 / 0)
+    worker.rooms.after_disconnect(lambda reason, rooms: torn.clear())
+    worker.app.teardown_appcontext(torn.append)
+    client = worker.connect()
+
+    with pytest.raises(ZeroDivisionError):
+        parts_of(worker.app).disconnects.on_session_end(client.eio_sid, "transport close")
+
+    assert torn == [None]
+
+
 def test_a_hook_that_fails_is_no_business_of_the_others(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import socket
 import sys
@@ -9,11 +10,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from engineio.packet import MESSAGE, Packet
 from wsproto.connection import Connection, ConnectionType
+from wsproto.events import Ping
 
 from flask_rooms.server.output import TOGETHER, Measured, Output, ThreadQueue
 from flask_rooms.server.websocket import AT_ONCE, WebSocket
@@ -226,7 +229,10 @@ class Unbounded:
 
     def refuse(self, limit: str) -> None: ...
 
-    def is_silent(self) -> None: ...
+    silences = 0
+
+    def is_silent(self) -> None:
+        self.silences += 1
 
 
 class Pair:
@@ -234,9 +240,10 @@ class Pair:
 
     def __init__(self, ours: socket.socket, client: socket.socket) -> None:
         self.output = Output(ThreadQueue(), queue.Empty, 10**9)
-        websocket = WebSocket(ours, ours.recv, 1, Unbounded())
+        self.ours, self.client = ours, Unbounded()
+        websocket = WebSocket(ours, ours.recv, 1, self.client)
         self.output.transport = self.websocket = websocket
-        self._client = client
+        self.client_end = client
         self._frames = Connection(ConnectionType.CLIENT)
 
     def send(self) -> None:
@@ -245,7 +252,7 @@ class Pair:
 
     def received(self) -> list[str | bytes]:
         """Return the messages that the client has got by now."""
-        self._frames.receive_data(self._client.recv(2 * TOGETHER))
+        self._frames.receive_data(self.client_end.recv(2 * TOGETHER))
         return [event.data for event in self._frames.events()]  # type: ignore[attr-defined]
 
 
@@ -254,6 +261,34 @@ def pair() -> Iterator[Pair]:
     ours, client = socket.socketpair()
     with closing(ours), closing(client):
         yield Pair(ours, client)
+
+
+def test_a_client_that_sends_nothing_is_silent(pair: Pair) -> None:
+    pair.ours.settimeout(0)
+    assert pair.websocket.wait() is None
+    assert pair.client.silences == 0  # no time has passed
+
+    pair.ours.settimeout(0.001)
+    assert pair.websocket.wait() is None
+    assert pair.client.silences == 1
+
+
+def test_a_client_that_does_not_read_is_not_silent(pair: Pair) -> None:
+    """Nor one whose connection the system has given up."""
+
+    def send(data: bytes) -> None:
+        raise TimeoutError("timed out")
+
+    def read(size: int) -> bytes:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    ping = Connection(ConnectionType.CLIENT).send(Ping())
+    pair.client_end.sendall(ping)
+    pair.websocket.socket = SimpleNamespace(sendall=send)
+    assert pair.websocket.wait() is None
+    assert WebSocket(pair.ours, read, 1, pair.client).wait() is None
+
+    assert pair.client.silences == 0
 
 
 def test_over_a_websocket_what_waits_is_sent_together(pair: Pair) -> None:

@@ -30,6 +30,7 @@ class Witness:
         self._left = threading.local()
         self.found: dict[str, list[str | None]] = defaultdict(list)
         worker.rooms.guard("guarded")(self.function("guard"))
+        worker.rooms.presence("guarded")(self.function("presence"))
         worker.rooms.on_tell("news")(self.function("receiver"))
         worker.socketio.on("event")(self.function("event"))
         worker.socketio.on("disconnect")(self.function("disconnect"))
@@ -40,10 +41,10 @@ class Witness:
     def function(self, kind: str) -> Callable[..., Any]:
         """Return a function of the application."""
 
-        def look(*_: Any, **__: Any) -> str:
+        def look(*_: Any, **__: Any) -> Any:
             self.found[kind].append(getattr(self._left, "by", None))
             self._left.by = kind
-            return kind
+            return {} if kind == "presence" else kind
 
         return look
 
@@ -69,7 +70,7 @@ def test_what_a_function_leaves_in_its_thread_is_for_its_own_kind(worker: Worker
         other.send("41")
 
     eventually(worker, lambda: len(witness.found["receiver"]) == 2 * ROUNDS)
-    for kind in ("guard", "receiver", "request"):
+    for kind in ("guard", "presence", "receiver", "request"):
         assert set(witness.found[kind]) <= {None, kind}
     # These have a new thread each time, as with Flask-SocketIO.
     assert witness.found["event"] == witness.found["disconnect"] == [None] * ROUNDS
