@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -318,7 +317,7 @@ def unopened() -> SessionMixin:
 
 @pytest.mark.parametrize(
     "opened",
-    [unopened, lambda: SecureCookieSession({"lock": threading.Lock()})],
+    [unopened, lambda: SecureCookieSession({"rows": (row for row in "ab")})],
     ids=["cannot be opened", "cannot be copied"],
 )
 def test_a_hook_is_called_though_the_session(
