@@ -32,7 +32,7 @@ class Signer:
     def __init__(self, secret_keys: Iterable[str | bytes], purpose: str) -> None:
         keys = dict.fromkeys(key.encode() if isinstance(key, str) else key for key in secret_keys)
         derived = [hmac.digest(key, purpose.encode(), "sha256") for key in keys]
-        # Prepared: for each payload a copy takes in its digest.
+        # Prepared: for each payload a copy takes in its body.
         self._macs = [hmac.new(key, digestmod="sha256") for key in derived]
 
     def sign(self, body: bytes) -> bytes:
