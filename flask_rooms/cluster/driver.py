@@ -35,6 +35,8 @@ logger = logging.getLogger("flask_rooms.cluster")
 
 #: The longest wait of the receiver in seconds, so that it can notice that it has to leave.
 _LONGEST = 1.0
+#: Which part of the time to leave is kept for the last messages, whatever the others answer.
+_FOR_GOODBYE = 0.25
 #: Seconds between two checks for other workers while leaving.
 _LEAVE_INTERVAL = 0.01
 #: Heartbeat intervals between two times at which the broker is asked how many workers there are.
@@ -278,7 +280,7 @@ class Cluster:
             return
         deadline = time.monotonic() + timeout
         with suppress(RoomsError):  # a full outbox: no worker can be asked
-            self._be_heard(deadline)
+            self._be_heard(deadline - timeout * _FOR_GOODBYE)
         with self._shared.lock:  # so that a restart cannot come between the two
             self._shared.node.submit(Goodbye())
             self._said_goodbye = True

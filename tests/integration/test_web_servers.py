@@ -156,7 +156,7 @@ def test_so_does_sigint(kind: str, others: Others, web: Worker, tmp_path: Path) 
         server.wait()
 
         assert sorted(server.lines) == THE_END, server.log
-        assert others.new() == set()
+        assert others.new() == set(), server.log
         client.close()
 
 
@@ -187,7 +187,7 @@ def test_the_applications_own_handler_is_called_as_well(
 
         assert server.wait() == (0 if MODE == "eventlet" else 7)  # whose server takes SystemExit
         assert sorted(server.lines) == sorted([*THE_END, "own handler"]), server.log
-        assert others.new() == set()
+        assert others.new() == set(), server.log
         client.close()
 
 
@@ -203,7 +203,7 @@ def test_a_handler_that_hangs_does_not_keep_the_worker(
         server.wait()
 
         assert server.lines == ["disconnect server disconnect"], server.log
-        assert others.new() == set()
+        assert others.new() == set(), server.log
         client.close()
 
 
@@ -251,7 +251,7 @@ def test_a_request_that_is_running_finishes_with_the_cluster(
 
         assert slow.result(TIMEOUT) == b"Outcome(changed=0, unchanged=1, unknown=())"
         server.wait()
-        assert others.new() == set()
+        assert others.new() == set(), server.log
         client.close()
 
 
@@ -292,7 +292,7 @@ def test_a_drained_worker_refuses_with_a_reason_and_is_out_of_the_cluster(
 
         assert json.load(done) == {"done": True}
         assert sorted(server.lines) == THE_END
-        assert others.new() == set()
+        assert others.new() == set(), server.log
         with pytest.raises(HTTPError) as refused:
             urlopen(f"{server.url}/socket.io/?EIO=4&transport=polling")
         assert refused.value.code == 503

@@ -467,6 +467,38 @@ def test_a_goodbye_is_not_lost_to_a_thread_that_is_sending(cluster: LocalCluster
     assert here.sockets.leave(sid, "red").result(0) == Outcome(unknown=(sid,))
 
 
+class HeldBackend(FaultyBackend):
+    """Holds the next payload until the test lets it go, once `may_send` was cleared."""
+
+    def __init__(self, hub: str) -> None:
+        super().__init__(hub)
+        self.sending, self.may_send = threading.Event(), threading.Event()
+        self.may_send.set()
+
+    def publish(self, payload: bytes) -> None:
+        if not self.may_send.is_set():
+            self.sending.set()
+            assert self.may_send.wait(PATIENCE)
+        super().publish(payload)
+
+
+def test_the_wait_for_answers_leaves_time_for_the_goodbye(cluster: LocalCluster) -> None:
+    """As where a worker was killed that this one knows by name: no answer ends the wait."""
+    here = cluster.worker(make_app(), heartbeat_interval=60)
+    there = _with(cluster, backend := HeldBackend(cluster.hub))
+    fence(here, there.connect())
+    backend.may_send.clear()
+    in_thread(lambda: there.sockets.broadcast("red", "held up"))
+    assert backend.sending.wait(PATIENCE)
+
+    leaving = in_thread(there.cluster.stop)
+    _wait_for(lambda: there.cluster._said_goodbye)
+    backend.may_send.set()
+    leaving.result(PATIENCE)
+
+    _wait_for(lambda: there.name not in here.cluster.peers)
+
+
 class LaggingBackend(FaultyBackend):
     """Hears what it is sent only while `hearing` is set; counts the frames with operations."""
 
