@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import flask_socketio
 import pytest
-from flask import request
+from flask import Flask, request
 from socketio.packet import DISCONNECT, Packet
 
-from flask_rooms import Outcome, Unconfirmed, sockets
+from flask_rooms import Outcome, Unconfirmed, signals, sockets
 from flask_rooms.globals import parts_of
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, eventually, fence, in_thread
 from tests.support.faults import FaultyBackend
+
+MODE = os.environ.get("ROOMS_TEST_MODE", "threading")
 
 Logged = queue.Queue[logging.LogRecord]
 
@@ -537,6 +541,30 @@ def test_flask_socketios_disconnect_leaves_no_member_behind_a_handler_that_raise
         flask_socketio.disconnect(network.bob.sid, namespace="/")
 
     assert network.here.sockets.members("red").value == {network.ann.sid}
+
+
+@pytest.mark.skipif(MODE == "threading", reason="no Timeout interrupts a thread")
+def test_a_caller_that_is_timed_out_leaves_nothing_of_the_socket(go_on: threading.Event) -> None:
+    """Without a handler the caller's green thread does it all, and its Timeout is raised in it."""
+    timeout: Any = import_module(MODE).Timeout
+    hanging = threading.Event()
+
+    def hang(app: Flask, **about: Any) -> None:
+        hanging.set()
+        go_on.wait(HANGING)
+
+    with LocalCluster() as cluster:
+        here, there = cluster.worker(), cluster.worker()
+        bob = there.connect()
+        here.sockets.join(bob.sid, "red").result(PATIENCE)
+        with signals.left.connected_to(hang, sender=there.app):
+            with there.app.app_context(), pytest.raises(timeout), timeout(0.1):
+                flask_socketio.disconnect(bob.sid, namespace="/")
+            assert hanging.is_set()
+            go_on.set()
+
+            assert here.sockets.members("red").value == frozenset()
+            assert there.rooms.drain(PATIENCE)  # which waits for disconnects that are under way
 
 
 def test_a_handler_may_disconnect_its_own_socket_again(network: WorkersThatDisconnect) -> None:
