@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from flask_rooms.api.arguments import NOT_GIVEN
-from flask_rooms.api.sockets import DEFAULT_EVENT, Sockets
+from flask_rooms.api.events import DEFAULT_EVENT
+from flask_rooms.api.sockets import Sockets
 from flask_rooms.cli.completion import complete_room
 from flask_rooms.cli.group import (
     connect,

@@ -24,7 +24,7 @@ from flask_rooms import (
     Unconfirmed,
     sockets,
 )
-from flask_rooms.api.sockets import DEFAULT_EVENT
+from flask_rooms.api.events import DEFAULT_EVENT
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from flask_rooms.protocol.messages import Change, Done
 from tests.support.apps import PATIENCE, LocalCluster, Wire, Worker, fence, make_app
