@@ -30,7 +30,7 @@ from flask_rooms.history import from_url as history_from_url
 from flask_rooms.history.keeper import Keeper
 from flask_rooms.membership.guards import Guard, Guards
 from flask_rooms.membership.names import message_name
-from flask_rooms.membership.rules import Rules
+from flask_rooms.membership.rules import Rules, require_rule
 from flask_rooms.membership.users import Loader, Users
 from flask_rooms.presence.tracker import Describe
 from flask_rooms.protocol.codec import Codec
@@ -198,8 +198,11 @@ class Rooms:
                 is for the names that no other rule matches; its guard is called with `room`.
 
         Raises:
-            ConfigurationError: *rule* is not a rule, or the guard not a function.
+            ConfigurationError: *rule* is not a rule or has another guard, or the guard is not a
+                function.
         """
+
+        require_rule(rule)
 
         def register(guard: G) -> G:
             _require_callable(guard, "A guard is a function that returns a bool.")
@@ -220,8 +223,11 @@ class Rooms:
             rule: As in guard().
 
         Raises:
-            ConfigurationError: *rule* is not a rule, or what is decorated not a function.
+            ConfigurationError: *rule* is not a rule or has another function, or what is decorated
+                is not a function.
         """
+
+        require_rule(rule)
 
         def register(describe: P) -> P:
             _require_callable(describe, "presence takes a function that returns a dictionary.")
@@ -245,8 +251,9 @@ class Rooms:
             max_bytes: How many bytes, of all events together.
 
         Raises:
-            ConfigurationError: *rule* is not a rule, a bound is not a number greater than 0 and
-                at most 2**31, or there is nothing to keep it: see `ROOMS_HISTORY_URL`.
+            ConfigurationError: *rule* is not a rule or has other bounds, a bound is not a number
+                greater than 0 and at most 2**31, or there is nothing to keep it: see
+                `ROOMS_HISTORY_URL`.
         """
         bounds = Bounds(messages, seconds, max_bytes)
         are_numbers = type(messages) is type(max_bytes) is int and type(seconds) in (int, float)

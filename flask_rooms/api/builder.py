@@ -131,7 +131,7 @@ class Builder:
             disconnects.disconnect_in_background,
         )
         guarded = GuardedChanges(self._registry, self._guards, self._context.call)
-        timers = Timers(internals.start)
+        timers = Timers(internals.start_loop)
         polls = Polls(
             self._registry,
             delivery,

@@ -73,7 +73,8 @@ class Events:
             InvalidSocket: *omit* contains neither a socket nor a name.
             InvalidArgument: The event or the data cannot be sent.
             BackendUnavailable: The outbox is full, and the sockets of this worker have got the
-                event; or the history of one of the rooms cannot be reached, and none has got it.
+                event; or the history of one of the rooms cannot be reached, and no client that is
+                there has got it.
         """
         audience, event, data = _addressed(rooms, event_and_data, user)
         self._emit("broadcast", audience, event, data, omit, omit_user, volatile, namespace)

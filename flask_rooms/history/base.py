@@ -73,7 +73,8 @@ class HistoryStore(ABC):
         """
         Return the messages of a room with numbers above *after*, as far as they are kept.
 
-        The epoch of a room without messages stands from here on, too.
+        The epoch of a room without messages stands from here on, too, for as long as a message
+        would be kept.
 
         Raises:
             BackendError: The store cannot be reached.

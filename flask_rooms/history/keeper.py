@@ -186,7 +186,9 @@ class Keeper:
             try:
                 epoch, offset = self._used().append(key, message, bounds)
             except BackendError as error:
-                raise self._unavailable(error, "nothing has been sent") from error
+                # It may have been kept: in a room before, or in this one without an answer.
+                consequence = "nothing has been sent, except perhaps to clients that come back"
+                raise self._unavailable(error, consequence) from error
             numbers.append(Number(room, epoch, offset))
         self.counts["kept"] += len(numbers)
         return numbers
@@ -208,16 +210,16 @@ class Keeper:
         if position is None:
             return Past(kept.epoch, kept.last, [], gone=False)
         if position.epoch != kept.epoch or max(position.offsets) > kept.last:
-            return self._count(Past(kept.epoch, kept.last, [], gone=True))
+            return Past(kept.epoch, kept.last, [], gone=True)
         missed = [one for one in kept.messages if one[0] not in position.offsets]
         events = [event for event in (self._event(key, *one) for one in missed) if event]
         wanted = kept.last - after + 1 - len(position.offsets)
-        return self._count(Past(kept.epoch, kept.last, events, len(events) < wanted))
+        return Past(kept.epoch, kept.last, events, len(events) < wanted)
 
-    def _count(self, past: Past) -> Past:
-        self.counts["sent"] += len(past.events)
-        self.counts["gone"] += past.gone
-        return past
+    def count(self, sent: int, *, gone: bool) -> None:
+        """Count what a client that has come back was sent, and whether others are gone."""
+        self.counts["sent"] += sent
+        self.counts["gone"] += gone
 
     def _used(self) -> HistoryStore:
         self.require_store()

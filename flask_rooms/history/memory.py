@@ -6,7 +6,7 @@ import os
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -25,7 +25,7 @@ class _Room:
     epoch: str = field(default_factory=lambda: secrets.token_hex(8))
     last: int = 0
     size: int = 0
-    used: float = 0.0
+    until: float = 0.0
     messages: deque[_Message] = field(default_factory=deque)
 
     def trim(self, bounds: Bounds, now: float) -> None:
@@ -41,56 +41,62 @@ class MemoryHistory(HistoryStore):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # In the order of their last use, so that a look at the first few finds what has expired.
-        self._rooms: OrderedDict[str, _Room] = OrderedDict()  # with messages
-        self._numbers: OrderedDict[str, _Room] = OrderedDict()  # without
+        # By the seconds for which they are kept, in the order in which that is over: a look at the
+        # first of each finds what has expired.
+        self._orders: defaultdict[float, OrderedDict[str, _Room]] = defaultdict(OrderedDict)
 
     def append(self, room: str, message: bytes, bounds: Bounds) -> tuple[str, int]:
         """Keep a message, and forget what is beyond the bounds."""
         now = time.monotonic()
         with self._lock:
-            found = self._find(room, now)
+            self._forget(now)
+            found = self._find(room)
             found.last += 1
             found.size += len(message)
             found.messages.append(_Message(found.last, message, now + bounds.seconds))
             found.trim(bounds, now)
-            self._numbers.pop(room)
-            self._rooms[room] = found
+            self._keep(room, found, bounds, now)
             return found.epoch, found.last
 
     def read(self, room: str, after: int, bounds: Bounds) -> Kept:
         """Return the messages of a room with numbers above *after*."""
         now = time.monotonic()
         with self._lock:
-            found = self._find(room, now)
+            self._forget(now)
+            found = self._find(room)
             found.trim(bounds, now)
-            if found.messages:
-                self._numbers.pop(room)
-                self._rooms[room] = found
+            if not found.messages:
+                self._keep(room, found, bounds, now)
             messages = [(one.number, one.body) for one in found.messages if one.number > after]
             return Kept(found.epoch, found.last, messages)
 
-    def _find(self, room: str, now: float) -> _Room:
-        """Return a room, as the last one of those without messages."""
-        self._forget(now)
-        found = self._rooms.pop(room, None) or self._numbers.pop(room, None) or _Room()
-        found.used = now
-        self._numbers[room] = found
-        return found
+    def _find(self, room: str) -> _Room:
+        """Return a room as it is kept, or a new one."""
+        for order in self._orders.values():  # one for each rule, and one for rooms without messages
+            if room in order:
+                return order[room]
+        return _Room()
+
+    def _keep(self, room: str, found: _Room, bounds: Bounds, now: float) -> None:
+        # Clients may choose the names: one to which nothing was ever sent is forgotten sooner.
+        seconds = NUMBERS_KEPT if found.last and not found.messages else bounds.seconds
+        for order in self._orders.values():
+            order.pop(room, None)
+        found.until = now + seconds
+        self._orders[seconds][room] = found
 
     def _forget(self, now: float) -> None:
-        while self._rooms:
-            name, first = next(iter(self._rooms.items()))
-            if first.messages and first.messages[-1].expires > now:
-                break
-            first.messages.clear()
-            first.size = 0
-            self._numbers[name] = self._rooms.pop(name)
-        while self._numbers:
-            name, first = next(iter(self._numbers.items()))
-            if first.used + NUMBERS_KEPT > now:
-                break
-            del self._numbers[name]
+        for order in list(self._orders.values()):
+            while order:
+                name, first = next(iter(order.items()))
+                if first.until > now:
+                    break
+                del order[name]
+                if first.messages:
+                    first.messages.clear()
+                    first.size = 0
+                    first.until = now + NUMBERS_KEPT
+                    self._orders[NUMBERS_KEPT][name] = first
 
 
 # (process ID, hub, channel) -> the store that is shared under this name, while anything has it.

@@ -32,7 +32,6 @@ if redis.call('HGET', numbers, 'run') ~= ARGV[1] then
   redis.call('DEL', numbers, messages)
   redis.call('HSET', numbers, 'run', ARGV[1], 'epoch', ARGV[2], 'last', 0, 'size', 0)
 end
-redis.call('EXPIRE', numbers, ARGV[3])
 local epoch, seconds = redis.call('HGET', numbers, 'epoch'), tonumber(ARGV[4])
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
@@ -55,6 +54,7 @@ while count > 0 do
   count, size = count - 1, size - #first[2][2]
 end
 redis.call('HSET', numbers, 'size', size)
+redis.call('EXPIRE', numbers, ARGV[3])
 redis.call('PEXPIRE', messages, math.ceil(seconds * 1000))
 return {epoch, number}
 """
@@ -62,6 +62,9 @@ return {epoch, number}
 _READ = (
     _EPOCH
     + """
+-- Clients may choose the names: one to which nothing was ever sent is forgotten sooner.
+local last = tonumber(redis.call('HGET', numbers, 'last'))
+redis.call('EXPIRE', numbers, last > 0 and ARGV[3] or math.ceil(seconds))
 local found = {}
 for _, entry in ipairs(redis.call('XRANGE', messages, ARGV[5] .. '-2', '+')) do
   if tonumber(entry[2][4]) > now then
@@ -69,7 +72,7 @@ for _, entry in ipairs(redis.call('XRANGE', messages, ARGV[5] .. '-2', '+')) do
     found[#found + 1] = entry[2][2]
   end
 end
-return {epoch, tonumber(redis.call('HGET', numbers, 'last')), found}
+return {epoch, last, found}
 """
 )
 

@@ -17,11 +17,11 @@ class Timers:
     Calls functions later, one after the other, in a thread of its own; they have to be quick.
 
     Args:
-        start: Runs a function in the background; raises RuntimeError if it cannot.
+        start_loop: Runs a function that waits in the background; returns whether it does.
     """
 
-    def __init__(self, start: Callable[..., object]) -> None:
-        self._start = start
+    def __init__(self, start_loop: Callable[..., bool]) -> None:
+        self._start_loop = start_loop
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -31,8 +31,13 @@ class Timers:
         self._numbers = itertools.count()  # so that functions are never compared
         self._running = False
 
-    def after(self, seconds: float, function: Callable[[], object]) -> None:
-        """Call a function after so many seconds."""
+    def after(self, seconds: float, function: Callable[[], object]) -> bool:
+        """
+        Call a function after so many seconds.
+
+        Returns:
+            False if no thread can be started: it is called once a later call has started one.
+        """
         with self._changed:
             due = time.monotonic() + seconds
             heapq.heappush(self._heap, (due, next(self._numbers), function))
@@ -40,11 +45,11 @@ class Timers:
             begin, self._running = not self._running, True
             if is_first:
                 self._changed.notify()
-        if begin:
-            try:
-                self._start(self._run, self._changed)
-            except RuntimeError:  # no thread can be started; the next call tries again
+        if begin and not self._start_loop(self._run, self._changed):
+            with self._changed:
                 self._running = False
+            return False
+        return True
 
     def _run(self, changed: threading.Condition) -> None:
         while True:

@@ -245,7 +245,8 @@ class LocalWorker:
         due = self._registry.next_expiry
         if due is not None and due < self._next_look:
             self._next_look = due
-            self._timers.after(max(due - time.monotonic(), 0), self._expire)
+            if not self._timers.after(max(due - time.monotonic(), 0), self._expire):
+                self._next_look = math.inf  # so that the next join tries again
 
     def _expire(self) -> None:
         self._next_look = math.inf

@@ -55,6 +55,9 @@ class Tasks(Protocol):
     def spawn(self, function: Callable[..., object], *args: object) -> object:
         """Run a function in the background, or in place if no thread can be started."""
 
+    def start_loop(self, function: Callable[..., object]) -> bool:
+        """Run a function that waits in the background; return whether it runs."""
+
     def run_apart(self, function: Callable[[], Any], kind: str) -> Any:
         """Run a function in a thread and contexts of its own; wait, and return what it returns."""
 
@@ -202,7 +205,11 @@ class Tracker:
             return self._steps.popleft()
 
     def _leave(self, step: _Step) -> None:
-        leave = partial(self._replica.leave, step.key, time.monotonic(), stays=step.stays)
+        def leave() -> list[Operation]:
+            if step.key in self._memberships:
+                return []  # it has joined again, and another thread may have listed it already
+            return self._replica.leave(step.key, time.monotonic(), stays=step.stays)
+
         self._carry_out(leave)
 
     def _enter(self, step: _Step) -> None:
@@ -284,7 +291,8 @@ class Tracker:
 
         def replace() -> list[Operation]:
             nonlocal same
-            same = self._replica.own(key) is member
+            # One that has left may be listed on, until its person is back or does not come.
+            same = key in self._memberships and self._replica.own(key) is member
             return self._replica.enter(key, member.user, text, member.since) if same else []
 
         self._carry_out(replace)
@@ -381,8 +389,8 @@ class Tracker:
             sends, self._has_submitted = self._has_submitted, False
         if sends:
             self._cluster.sender.flush()
-        if watches:
-            self._tasks.spawn(self._watch)
+        if watches and not self._tasks.start_loop(self._watch):
+            self._is_watching = False  # so that the next change tries again
         self._tell()
         if announces:
             self._tasks.spawn(self._signals.flush)
@@ -469,7 +477,11 @@ class Tracker:
                     return
                 left = self._replica.wakes_at - time.monotonic()
             self._tasks.sleep(min(max(left, 0.01), _TICK))
-            self._carry_out(self._pass_time)
+            try:
+                self._carry_out(self._pass_time)
+            except Exception:  # the next look is not to be missed for it
+                logger.exception("The lists of who is present could not be brought up to date.")
+                self._tasks.sleep(_TICK)
 
     def _pass_time(self) -> list[Operation]:
         owed = [self._replica.bound()] if self._owes_bound else []

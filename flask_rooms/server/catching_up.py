@@ -121,7 +121,9 @@ class CatchingUp:
             )
             if not is_next:
                 return Missed(0, gone=False)
-            return Missed(self._replay(namespace, socket, room, past, rooms), past.gone)
+            missed = Missed(self._replay(namespace, socket, room, past, rooms), past.gone)
+            self._keeper.count(missed.sent, gone=missed.gone)
+            return missed
         finally:
             self._delivery.release(sid, room)
 

@@ -138,7 +138,9 @@ class Connections:
         self._connections[eio_sid] = self._unsettled[eio_sid] = connection
         if self._watched_in != os.getpid():
             self._watched_in = os.getpid()
-            self._internals.spawn(_watch, weakref.ref(self), self._internals.bare_sleep)
+            sleep = self._internals.bare_sleep
+            if not self._internals.start_loop(_watch, weakref.ref(self), sleep):
+                self._watched_in = 0  # so that the next connection tries again
 
     def on_end(self, eio_sid: str) -> None:
         """Take a connection for ended; its WebSocket may still be there."""

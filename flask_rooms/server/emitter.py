@@ -77,7 +77,8 @@ class Emitter:
             InvalidArgument: *event* is `history_offset`, or *data* cannot be encoded, or is too
                 large for a message and there are other workers; nothing has been sent.
             BackendUnavailable: The outbox is full, and this worker's sockets have got the event;
-                or the history of one of the rooms cannot be reached, and nothing has been sent.
+                or the history of one of the rooms cannot be reached, and no client that is there
+                has got it.
         """
         if event == OFFSET:
             raise InvalidArgument(f"{event!r} is Flask-Rooms' own event: name yours otherwise.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class _Hold:
     """
 
     calls: int = 0
-    waiting: list[Emit] = field(default_factory=list)
+    waiting: deque[Emit] = field(default_factory=deque)
     departures: int = 0
 
 
@@ -91,9 +92,9 @@ class Holds:
             floor.sockets[sid] = last
             return True
 
-    def take(self, sid: str, room: Room) -> list[Emit]:
+    def take(self, sid: str, room: Room) -> Emit | None:
         """
-        Return what waits for a socket; if that is nothing, the hold has ended.
+        Return the next event that waits for a socket; if there is none, the hold has ended.
 
         The last one of several calls of catch_up() gets it all.
         """
@@ -101,14 +102,13 @@ class Holds:
             holds = self._holds[sid]
             hold = holds[room]
             if hold.calls == 1 and hold.waiting:
-                waiting, hold.waiting = hold.waiting, []  # what comes now waits for these
-                return waiting
+                return hold.waiting.popleft()  # what comes now waits behind the others
             hold.calls -= 1
             if not hold.calls:
                 del holds[room]
             if not holds:
                 del self._holds[sid]
-            return []
+            return None
 
     @property
     def listens(self) -> bool:

@@ -56,6 +56,10 @@ class Serving:
         """Run a function in the background."""
         self._internals.spawn(function, *args)
 
+    def start_loop(self, function: Callable[..., object], *args: object) -> bool:
+        """Run a function that waits in the background; return whether it runs."""
+        return self._internals.start_loop(function, *args)
+
     @property
     def in_process(self) -> bool:
         """Whether the backend connects the workers of this process only."""

@@ -77,15 +77,33 @@ class Tasks:
                 self._lacks_threads = False
             return task
         except RuntimeError as error:
-            # At its exit the interpreter starts no thread, too; of that there is nothing to say.
-            if threading.main_thread().is_alive() and not self._lacks_threads:
-                self._lacks_threads = True  # right behind the look, or two threads would warn
-                logger.warning("Running in place what should run in the background: %s.", error)
+            self._note_no_thread("Running in place what should run in the background: %s.", error)
         try:
             return contextvars.Context().run(function, *args)
         except BaseException:  # as in a thread of its own, it reaches no caller
             logger.exception("What should run in the background has failed.")
             return None
+
+    def start_loop(self, function: Callable[..., object], *args: object) -> bool:
+        """
+        Run a function that waits, again and again, in the background.
+
+        Returns:
+            Whether it runs. If no thread can be started, it does not, with a warning: in place its
+            caller would wait for ever. The caller tries again at the next occasion.
+        """
+        try:
+            self.start(function, *args)
+        except RuntimeError as error:
+            self._note_no_thread("What has to be done at set times is late: %s.", error)
+            return False
+        return True
+
+    def _note_no_thread(self, text: str, error: RuntimeError) -> None:
+        # At its exit the interpreter starts no thread, too; of that there is nothing to say.
+        if threading.main_thread().is_alive() and not self._lacks_threads:
+            self._lacks_threads = True  # right behind the look, or two threads would warn
+            logger.warning(text, error)
 
     def create_event(self) -> Any:
         """Return an event that threads of the asynchronous mode may wait for."""

@@ -66,7 +66,7 @@ class _Attached:
         """Begin in a worker of gunicorn, and move the clients when that ends, for any reason."""
         tell(of_gunicorn(worker.cfg, self.needs))
         self.begin()
-        self.serving.spawn(self._watch, worker)
+        self.serving.start_loop(self._watch, worker)
 
     def _watch(self, worker: Any) -> None:
         while worker.alive:  # not after --max-requests either, of which no signal tells

@@ -21,6 +21,13 @@ from tests.support.brokers import Broker, Redis
 BOUNDS = Bounds(messages=100, seconds=300, size=100_000)
 
 
+def kept(store: MemoryHistory) -> dict[str, int]:
+    """Return how many messages a store has of each room that it remembers."""
+    return {
+        name: len(room.messages) for order in store._orders.values() for name, room in order.items()
+    }
+
+
 class TestMemory(HistoryContract):
     @pytest.fixture
     def make_store(self) -> MakeHistory:
@@ -42,11 +49,29 @@ class TestMemory(HistoryContract):
         for number in range(10):
             store.append(f"room {number}", b"news", BOUNDS)
         now += 301
-        store.read("another", 0, BOUNDS)
-        assert (len(store._rooms), len(store._numbers)) == (0, 11)
-        now += 86_400
+        store.append("longer", b"news", BOUNDS._replace(seconds=3600))
+        assert kept(store) == {**{f"room {number}": 0 for number in range(10)}, "longer": 1}
+        now += 301
         store.append("another", b"news", BOUNDS)
-        assert (len(store._rooms), len(store._numbers)) == (1, 0)
+        now += 301
+        store.read("longer", 0, BOUNDS)
+        assert kept(store)["another"] == 0  # though the one before it is kept for longer
+        now += 86_400
+        store.append("last", b"news", BOUNDS)
+        assert kept(store) == {"longer": 0, "last": 1}
+
+    def test_a_name_to_which_nothing_was_sent_is_forgotten_as_soon_as_a_message(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr("flask_rooms.history.memory.time.monotonic", lambda: now)
+        store = MemoryHistory()
+        for number in range(10):
+            store.read(f"made up {number}", 0, BOUNDS)
+        now += 301
+        store.append("room", b"news", BOUNDS)
+
+        assert kept(store) == {"room": 1}
 
 
 @pytest.mark.oldest_dependencies
@@ -105,6 +130,18 @@ def test_the_numbers_of_a_room_are_kept_for_longer_than_its_messages(redis_broke
         )
 
     assert numbers > week >= messages
+    store.close()
+
+
+def test_a_name_to_which_nothing_was_sent_is_forgotten_as_soon_as_a_message(
+    redis_broker: Broker,
+) -> None:
+    """A client may make up as many as it likes."""
+    channel = uuid4().hex
+    store = from_url(redis_broker.url, channel=channel, options={})
+    store.read("made up", 0, BOUNDS)
+    with redis.Redis.from_url(redis_broker.url) as client:
+        assert 0 < int(client.ttl(f"{channel}/history/numbers/made up")) <= BOUNDS.seconds
     store.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -165,10 +165,12 @@ def test_joining_again_and_again_takes_no_more_memory() -> None:
 def test_timers_call_in_the_order_of_their_times_whatever_fails() -> None:
     called: list[str] = []
     done = threading.Event()
-    timers = Timers(
-        lambda function, *args: threading.Thread(target=function, args=args, daemon=True).start()
-    )
 
+    def start_loop(function: Callable[..., object], *args: object) -> bool:
+        threading.Thread(target=function, args=args, daemon=True).start()
+        return True
+
+    timers = Timers(start_loop)
     timers.after(LATE, lambda: called.append("late"))
     timers.after(0.2, done.set)
     timers.after(0.1, lambda: called.append("second"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -545,6 +546,84 @@ def test_without_the_store_nothing_is_sent_and_the_caller_knows(
     assert len([one for one in caplog.records if one.name == "flask_rooms.history"]) == 2
     here.sockets.broadcast(NEWS, "said", "again")
     assert live.get() == [("said", "again")]
+
+
+def test_an_event_of_which_one_room_is_refused_is_sent_to_nobody_who_is_there(
+    workers: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, _ = workers
+    live = Page()
+    live.come(here)
+    append = MemoryHistory.append
+
+    def fail_for_small(store: MemoryHistory, room: str, *about: Any) -> Any:
+        if "small" in room:
+            raise BackendError("full")
+        return append(store, room, *about)
+
+    monkeypatch.setattr(MemoryHistory, "append", fail_for_small)
+    with pytest.raises(BackendUnavailable, match="except perhaps to clients that come back"):
+        here.sockets.broadcast([NEWS, "small:1"], "said", "half")
+    assert live.get() == []
+    live.go()
+
+    assert live.come(here) == [("said", "half")]
+
+
+def test_what_was_sent_and_not_what_was_found_is_counted(workers: LocalCluster, page: Page) -> None:
+    """A member that catches up again gets nothing."""
+    here, _ = workers
+    page.come(here)
+    page.go()
+    here.sockets.broadcast(NEWS, "said", 1)
+    page.come(here)
+    counts = parts_of(here.app).history.counts
+    assert counts["sent"] == 1
+
+    since = {**page.had[NEWS], "offsets": [0]}
+    assert page.client is not None
+    again = page.client.request("put", f"/{NEWS}", {"since": since})
+
+    assert again.body == {"sent": 0, "gone": False}
+    assert counts["sent"] == 1
+
+
+def test_a_release_that_is_interrupted_goes_on(
+    workers: LocalCluster, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the Timeout of a green caller: the hold would last for ever."""
+    here, _ = workers
+    read, internals = MemoryHistory.read, parts_of(here.app).serving._internals
+    send = internals.send
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(sockets: Any, packets: Any) -> None:
+        monkeypatch.setattr(internals, "send", send)
+        send(sockets, packets)
+        raise Interrupted
+
+    def slow(store: MemoryHistory, *about: Any) -> Kept:
+        kept = read(store, *about)
+        for number in range(3):
+            here.sockets.broadcast(NEWS, "said", number)
+        monkeypatch.setattr(internals, "send", interrupt)
+        return kept
+
+    sid = page.connected(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryHistory, "read", slow)
+        with pytest.raises(Interrupted), here.app.app_context():
+            here.sockets.catch_up(sid, NEWS, None)
+
+    holds = parts_of(here.app).sockets._catching_up._delivery.holds
+    deadline = time.monotonic() + PATIENCE
+    while holds._holds:
+        assert time.monotonic() < deadline, "the hold lasts"
+        time.sleep(0.005)
+    here.sockets.broadcast(NEWS, "said", "after")
+    assert page.get() == [("said", 0), ("said", 1), ("said", 2), ("said", "after")]
 
 
 def test_what_others_have_written_into_the_store_is_not_sent(

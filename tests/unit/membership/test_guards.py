@@ -394,11 +394,11 @@ def test_a_rule_for_a_number_guards_both_rooms(there: Worker, teams: Teams) -> N
 
 
 def test_a_recheck_asks_the_guard_of_everything_else(there: Worker) -> None:
-    """Which a later one replaces."""
-    there.rooms.guard("*")(lambda room: True)
+    allowed = ["R&D/Ops"]
+    there.rooms.guard("*")(lambda room: room in allowed)
     ann = there.connect()
     there.sockets.join(ann.sid, "R&D/Ops").result(PATIENCE)
-    there.rooms.guard("*")(lambda room: False)
+    allowed.clear()
 
     assert there.rooms.recheck("R&D/Ops").result(PATIENCE) == Outcome(1)
 
@@ -658,6 +658,41 @@ def test_a_recheck_takes_a_room() -> None:
 def test_what_is_no_rule_is_an_error(rule: Any) -> None:
     with pytest.raises(ConfigurationError, match="rule"):
         Rooms(Flask("application")).guard(rule)(lambda **_: True)
+
+
+def test_a_guard_without_its_rule_is_an_error() -> None:
+    """It would guard nothing."""
+
+    def may_join() -> bool:
+        return False
+
+    with pytest.raises(ConfigurationError, match="rule"):
+        Rooms(Flask("application")).guard(may_join)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rules", [("team", "team"), ("<a>:<int:b>", "<c>:<int:d>"), ("*", "*")])
+def test_a_second_guard_of_a_rule_is_an_error(rules: tuple[str, str]) -> None:
+    """It would never be asked."""
+    rooms = Rooms(Flask("application"))
+    rooms.guard(rules[0])(lambda **_: True)
+
+    with pytest.raises(ConfigurationError, match="registered already"):
+        rooms.guard(rules[1])(lambda **_: False)
+
+
+def test_a_factory_may_register_its_guard_again(there: Worker) -> None:
+    """As where each test makes an application, of one Rooms."""
+
+    def create(answer: bool) -> None:
+        @there.rooms.guard("team:<name>")
+        def may_join(name: str) -> bool:
+            return answer
+
+    create(True)
+    create(False)
+
+    with pytest.raises(Refused):
+        there.sockets.join(there.connect().sid, "team:red").result(PATIENCE)
 
 
 def test_a_guard_is_a_function() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import UserDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from flask_rooms import (
     sockets,
 )
 from flask_rooms.errors import ConfigurationError, InvalidData
+from flask_rooms.globals import parts_of
+from flask_rooms.protocol.messages import Change
 from flask_rooms.testing import cluster
 from flask_rooms.testing.client import Client
 from flask_rooms.testing.local_cluster import LocalCluster
@@ -302,7 +305,65 @@ def test_who_leaves_while_its_data_are_asked_for_is_not_listed() -> None:
         until(lambda: not workers[1].sockets.presence("slow").value)
 
 
+class Leaving(UserDict[str, Any]):
+    """Data of which the keys are asked for once their socket has gone."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(away=True)
+        self.client = client
+
+    def keys(self) -> Any:
+        self.client.disconnect()
+        return super().keys()
+
+
+def test_who_goes_while_its_data_are_changed_does_not_stay(workers: LocalCluster) -> None:
+    """As where a page tells that it is hidden, and is closed."""
+    ann = enter(workers[0], "ann")
+
+    assert not workers[0].sockets.presence.update(ann.sid, ROOM, Leaving(ann))
+
+    until(lambda: not users(workers[0]) and not users(workers[1]))
+
+
+def test_a_leave_that_is_late_does_not_hide_a_member_that_has_joined_again(
+    workers: LocalCluster,
+) -> None:
+    ann = enter(workers[0], "ann")
+    tracker = workers[0].sockets.presence._tracker
+    parts_of(workers[0].app).registry.apply(Change("leave", "/", (ann.sid,), (ROOM,)))
+    late = tracker._take_step(only_leave=True)  # by a thread that is interrupted now
+    assert late is not None
+    workers[0].sockets.join(ann.sid, ROOM).result(PATIENCE)
+
+    tracker._leave(late)
+
+    assert users(workers[0]) == ["ann"]
+
+
+def test_an_error_does_not_end_the_look_at_who_is_not_back(
+    workers: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    enter(workers[0], "bob")
+    replica = workers[0].sockets.presence._tracker._replica
+    tick = replica.tick
+
+    def fail(now: float) -> Any:
+        monkeypatch.setattr(replica, "tick", tick)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(replica, "tick", fail)
+    ann = enter(workers[0], "ann")
+    until(lambda: users(workers[1]) == ["bob", "ann"])
+    ann.disconnect()
+
+    until(lambda: users(workers[1]) == ["bob"])
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_rule_has_to_be_one() -> None:
+    with pytest.raises(ConfigurationError, match="rule"):
+        Rooms().presence(dict)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError):
         Rooms().presence("team:<nothing:id>")(dict)
     with pytest.raises(ConfigurationError):

@@ -284,6 +284,31 @@ def test_without_threads_all_is_done_in_place(
 
 
 @pytest.mark.mode_independent
+def test_what_waits_again_and_again_is_late_without_threads_and_holds_up_nothing(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In place it would wait for ever, perhaps in the thread that receives."""
+    monkeypatch.setattr(kept_threads, "MAX_WAITING", 0)
+    here, there = cluster.worker(presence_grace=0.05), cluster.worker()
+    for worker in (here, there):
+        worker.rooms.presence("team")(dict)
+        worker.cluster.start()
+    ann, bob = here.connect(), here.connect()
+    here.sockets.join([ann.sid, bob.sid], "team").result(PATIENCE)
+
+    with no_threads():
+        here.sockets.join(ann.sid, "short", expires=0.05).result(PATIENCE)
+        ann.disconnect()  # its person stays for the grace, and a loop is to end that
+        assert there.sockets.join(bob.sid, "red").result(PATIENCE) == Outcome(1)
+    assert "is late" in caplog.text
+
+    here.sockets.join(bob.sid, "short", expires=0.05).result(PATIENCE)
+    here.sockets.presence.update(bob.sid, "team", {"here": True})
+    eventually(here, lambda: here.rooms_of(bob) == {"team", "red"})
+    eventually(there, lambda: len(there.sockets.presence("team").value) == 1)
+
+
+@pytest.mark.mode_independent
 @errors
 def test_what_fails_in_place_ends_no_thread_that_receives(
     cluster: LocalCluster,
