@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.forks import reset_in_children
 from flask_rooms.backends.sessions import CLOSE_TIMEOUT, TIMEOUT, Session, connect, prepare
 from flask_rooms.errors import BackendError, ConfigurationError
 
@@ -185,6 +186,20 @@ class _Link:
         self._used_by = 0  # the thread that uses the connection
         self._session: Session | None = None
         self.closed = False
+        reset_in_children(self)
+
+    def reset_after_fork(self) -> None:
+        """
+        Have nothing in a forked child read from the connection, which is the parent's.
+
+        A green thread that waits for it is copied into the child. There it would take what is for
+        the parent before it could notice where it runs.
+        """
+        sock = None if self._session is None else self._session.socket
+        if sock is not None and sock.fileno() >= 0:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, sock.fileno(), inheritable=False)
+            os.close(nothing)
 
     def connect(self) -> None:
         self._use(lambda session: None)

@@ -63,6 +63,11 @@ class Session(ABC):
         self._link = connection.connection
         self._transport = connection.transport
 
+    @property
+    def socket(self) -> Any:
+        """The socket, or None where there is none that is known."""
+        return None
+
     @abstractmethod
     def publish(self, payload: bytes, address: str | None) -> None:
         """Hand *payload* to the broker for every subscriber, or for those of an address."""
@@ -119,6 +124,10 @@ class RedisSession(Session):
         self._redis.connect()
         self._replies = Replies(self._redis._sock)
         self._take: Take = lambda payload: None
+
+    @property
+    def socket(self) -> Any:
+        return self._redis._sock
 
     def publish(self, payload: bytes, address: str | None) -> None:
         """Do what redis-py would, which takes longer for a command than Redis itself."""
@@ -216,6 +225,10 @@ class RabbitMQSession(Session):
         # Not auto-deleted: an exchange that goes with its last queue could go between another
         # worker's declaration of it and that worker's binding.
         self._channel.exchange_declare(name, "direct", durable=False, auto_delete=False)
+
+    @property
+    def socket(self) -> Any:
+        return self._link.sock
 
     def publish(self, payload: bytes, address: str | None) -> None:
         """Do what py-amqp's basic_publish() does, with arguments that are encoded once."""

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
-from flask_rooms.cluster.forks import reset_in_children
+from flask_rooms.backends.forks import reset_in_children
 from flask_rooms.cluster.late_future import LateFuture, states
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import Refused

@@ -11,10 +11,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.forks import reset_in_children
 from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.calls import Calls
 from flask_rooms.cluster.dispatcher import Dispatcher
-from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.cluster.interfaces import LocalWorker, Timing
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.receiver import SHORTEST, Receiver

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
 
-from flask_rooms.cluster.forks import reset_in_children
+from flask_rooms.backends.forks import reset_in_children
 
 T = TypeVar("T")
 

@@ -67,8 +67,7 @@ class Receiver:
 
     def run(self) -> None:
         """Receive and pass on; returns after `stopping` is set."""
-        # A green thread survives in a forked child, where it must not run.
-        while not self.stopping.is_set() and self._process == os.getpid():
+        while not self.stopping.is_set() and self._is_here:
             timeout = self._poll_timeout()
             if timeout is None:
                 break
@@ -82,9 +81,14 @@ class Receiver:
             else:
                 self._pass_on(payload)
                 _yield()
-        if self._process == os.getpid():
+        if self._is_here:
             self._backend.close()  # stop() could not close a connection that was being opened
         self.stopped.set()
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether this is the process that receives: a green thread is copied into a child."""
+        return self._process == os.getpid()
 
     def drain(self) -> None:
         """Pass on what has been received so far, for a worker without a thread that receives."""
@@ -110,7 +114,7 @@ class Receiver:
     def _pass_on(self, payload: bytes | None) -> None:
         handler = self._handler()
         reconnected, self._failures = self._failures > 0, 0
-        if handler is None or self.stopping.is_set():
+        if handler is None or self.stopping.is_set() or not self._is_here:
             return
         try:
             well = handler.on_payload(payload, reconnected)
@@ -125,7 +129,7 @@ class Receiver:
 
     def _pause(self, error: BackendError) -> None:
         handler = self._handler()
-        if handler is None or self.stopping.is_set():
+        if handler is None or self.stopping.is_set() or not self._is_here:
             return
         handler.on_disconnect(error)
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from flask_rooms.cluster.forks import reset_in_children
+from flask_rooms.backends.forks import reset_in_children
 from flask_rooms.config import Config
 from flask_rooms.membership.attempts import Attempt
 from flask_rooms.membership.namespace import Socket

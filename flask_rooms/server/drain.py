@@ -46,10 +46,14 @@ class Drain:
         self._internals = internals
         self._disconnects = disconnects
         self._signals = signals
-        self.reset_after_fork()
+        self._begin()
 
     def reset_after_fork(self) -> None:
-        """Accept clients again, in a forked child."""
+        """Accept clients again, in a forked child, and forget those of the parent."""
+        self._internals.forget_all_connections()
+        self._begin()
+
+    def _begin(self) -> None:
         self.begun = False
         self._hung_up: set[str] = set()
         self._hanging_up: set[str] = set()

@@ -281,6 +281,15 @@ class ServerInternals(Tasks):
         known = dict.fromkeys([*list(self.server.environ), *dict(sessions)])
         return [eio_sid for eio_sid in known if eio_sid not in closed]
 
+    def forget_all_connections(self) -> None:
+        """
+        Forget, in a forked child, the connections of the parent.
+
+        When the child leaves, it would move their clients away: both have the same TCP connections.
+        """
+        self.server.eio.sockets.clear()
+        self.server.environ.clear()
+
     def end(self, eio_sid: str, reason: str) -> None:
         """
         End a connection, although its client may not read: what waits for it is dropped.

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from flask_rooms.backends import MemoryBackend
+from flask_rooms.backends.forks import reset_in_children
 from flask_rooms.cluster.driver import Cluster
-from flask_rooms.cluster.forks import reset_in_children
 from flask_rooms.cluster.shutdown import handle_signals
 from flask_rooms.history.keeper import Keeper
 from flask_rooms.results import Health

@@ -232,6 +232,23 @@ def test_a_second_sigterm_waits_for_nothing(web: Worker, tmp_path: Path) -> None
         client.close()
 
 
+@pytest.mark.skipif(MODE == "eventlet", reason="a fork ends Flask-SocketIO's own clients, too")
+def test_a_forked_child_that_makes_a_call_keeps_its_hands_off_the_clients(
+    web: Worker, tmp_path: Path
+) -> None:
+    """It leaves the cluster when it ends, and has copies of the parent's connections."""
+    with serving("run", web, tmp_path) as server:
+        client = Client(server.url, "run")
+
+        for _ in range(2):
+            forked = urlopen(Request(f"{server.url}/fork", method="POST"), timeout=TIMEOUT)
+            assert json.load(forked) == {"exit": 0}
+
+        client.join()
+        assert server.lines == [], server.log
+        client.close()
+
+
 # -- gunicorn ---------------------------------------------------------------------------------
 
 gunicorn = pytest.mark.skipif(MODE != "threading", reason="gunicorn has modes of its own")

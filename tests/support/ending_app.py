@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import get_context
 from typing import Any
 
 if __name__ == "__main__":
@@ -67,6 +68,16 @@ def join(room: str) -> dict[str, str]:
 def drain(seconds: float) -> dict[str, bool]:
     """Move all clients away, and leave."""
     return {"done": rooms.drain(seconds)}
+
+
+@app.post("/fork")
+def fork() -> dict[str, int | None]:
+    """Make a call in a forked child, and return how that has ended."""
+    child = get_context("fork").Process(target=rooms.sockets.count, args=("hall",))
+    child.start()
+    while child.is_alive():  # join() would hold up all green threads of this worker
+        time.sleep(0.01)
+    return {"exit": child.exitcode}
 
 
 @app.get("/slow/<sid>")
