@@ -301,7 +301,10 @@ class Cluster:
         asked: frozenset[str] = frozenset()
         answer: Future[Completed | TimedOut] = Future()
         stopped = self.receiver.stopped
-        while not (self._transport.down or stopped.is_set()) and time.monotonic() < deadline:
+        while not stopped.is_set() and time.monotonic() < deadline:
+            if self._transport.down:  # the receiver connects again
+                stopped.wait(_LEAVE_INTERVAL)
+                continue
             with self._shared.lock:
                 node = self._shared.node
                 known, settled, followed = node.known_workers, node.is_settled, node.is_followed

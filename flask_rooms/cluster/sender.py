@@ -155,8 +155,10 @@ class Sender:
                 more = not self._transport.down and self._publish_next()
             finally:
                 self._publishing.release()
-            if not more or time.monotonic() > deadline:
+            if time.monotonic() > deadline or not (more or self._transport.down):
                 break
+            if not more:  # the receiver connects again
+                self.stopping.wait(_ROUND_TRIP)
         self._transport.log_warnings()
         with self._shared.lock:
             lost = [one for one in self._shared.node.waiting() if not isinstance(one, Goodbye)]

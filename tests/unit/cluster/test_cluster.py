@@ -499,6 +499,26 @@ def test_the_wait_for_answers_leaves_time_for_the_goodbye(cluster: LocalCluster)
     _wait_for(lambda: there.name not in here.cluster.peers)
 
 
+def test_a_worker_that_ends_while_its_broker_is_away_for_a_moment_says_goodbye(
+    cluster: LocalCluster,
+) -> None:
+    here = cluster.worker(make_app(), heartbeat_interval=60)
+    there = _with(cluster, backend := AwayBackend(cluster.hub))
+    client = here.connect()
+    fence(here, there.connect())
+    there.sockets.join(client.sid, "red").result(PATIENCE)
+    backend.down = True
+    there.sockets.broadcast("red", "accepted")
+
+    leaving = in_thread(there.cluster.stop)
+    _wait_for(lambda: there.cluster._transport.down)
+    backend.down = False
+    leaving.result(PATIENCE)
+
+    _wait_for(lambda: there.name not in here.cluster.peers)
+    assert client.received() == [("message", "accepted")]
+
+
 class LaggingBackend(FaultyBackend):
     """Hears what it is sent only while `hearing` is set; counts the frames with operations."""
 
