@@ -30,6 +30,18 @@ export class Disconnected extends Error {
   name = "Disconnected";
 }
 
+// Call a function of the page. What it throws is reported as of any event listener, and ends
+// nothing here: neither the next callback, nor what the events of the socket lead to.
+function call(callback, ...values) {
+  try {
+    callback(...values);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
 // A person of a list of those who are present: a user, or a socket without one.
 const nameOf = ({ user, socket }) => (user === null ? `socket ${socket}` : `user ${user}`);
 
@@ -78,7 +90,9 @@ class PresenceLists {
   }
 
   #tell(room, difference) {
-    for (const callback of this.#followers.get(room) ?? []) callback(this.people(room), difference);
+    for (const callback of this.#followers.get(room) ?? []) {
+      call(callback, this.people(room), difference);
+    }
   }
 }
 
@@ -223,7 +237,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
     });
     restored = id;
     sendAll();
-    if (due.length > 0) for (const callback of onRestored) callback(repetitions);
+    if (due.length > 0) for (const callback of onRestored) call(callback, repetitions);
   }
 
   const repeat = (request) => make(request, sendNow);

@@ -276,6 +276,45 @@ def test_standing_requests_are_repeated_in_order_before_others(console: Console)
     assert console.run(RESTORED % "")[0] == ["put /echo?a", "get /echo?d", "get /echo"]
 
 
+#: Has `reported`, the message of the first error that nothing has caught.
+REPORTED = """(() => {
+  globalThis.reported = new Promise((resolve) => {
+    if (globalThis.process) process.once("uncaughtException", ({ message }) => resolve(message));
+    else addEventListener("error", (event) => {
+      event.preventDefault();
+      resolve(event.error.message);
+    }, { once: true });
+  });
+})()"""
+
+
+def test_a_callback_of_presence_that_throws_keeps_no_other_from_its_call(console: Console) -> None:
+    console.run(REPORTED)
+    called = console.run("""(async () => {
+      const end = api.presence("team:js", () => { end(); throw new Error("of the page"); });
+      const next = new Promise((resolve) => api.presence("team:js", () => resolve("called")));
+      await api.put("/rooms/team:js");
+      return Promise.race([next, api.get("/echo").then(() => "not called")]);
+    })()""")
+
+    assert called == "called"
+    assert console.run("reported") == "of the page"
+
+
+def test_a_callback_of_restored_that_throws_keeps_no_other_from_its_call(console: Console) -> None:
+    console.run(REPORTED)
+    called = console.run("""(async () => {
+      await api.put("/echo", null, { standing: true });
+      api.restored(() => { throw new Error("of the page"); });
+      const next = new Promise((resolve) => api.restored(() => resolve("called")));
+      socket.disconnect().connect();
+      return Promise.race([next, api.get("/echo").then(() => "not called")]);
+    })()""")
+
+    assert called == "called"
+    assert console.run("reported") == "of the page"
+
+
 def test_a_standing_request_that_is_refused_is_not_repeated_again(console: Console) -> None:
     """The same URLs answer with another status after the reconnect."""
     console.run("""(async () => {

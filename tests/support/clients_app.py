@@ -67,6 +67,7 @@ def create_app(**config: Any) -> Flask:
         request_headers=["X-One", "X-Two", "X-Three", "X-Four"],
     )
     rooms.history("talk:<id>")
+    rooms.presence("team:<id>")(lambda id: {})
     return app
 
 
@@ -192,6 +193,19 @@ def join(room: str) -> dict[str, Any]:
     """Join, as in the README."""
     sockets.join(request, room)
     return {"you": sockets.get_id(request)}
+
+
+@bp.delete("/rooms/<room>")
+def leave(room: str) -> dict[str, Any]:
+    """Leave."""
+    sockets.leave(request, room).result()
+    return {}
+
+
+@bp.patch("/rooms/<room>")
+def change(room: str) -> dict[str, Any]:
+    """Change what others know of the socket, and say whether it is present."""
+    return {"present": sockets.presence.update(request, room, request.get_json())}
 
 
 @bp.get("/page")
