@@ -63,6 +63,9 @@ class Feed:
         self._registry = registry
         self._delivery = delivery
         self._internals = internals
+        # No version comes again, so that a client whose threads take in events in another order
+        # can tell those before it has left a room from those after it is back.
+        self._highest = -1  # of the lists that are forgotten
         self.clear()
 
     def clear(self) -> None:
@@ -75,7 +78,7 @@ class Feed:
         if place not in self._boards:
             people = replica.people(place).items()
             self._boards[place] = _Board(
-                0, {person: view(person, these) for person, these in people}
+                self._highest + 1, {person: view(person, these) for person, these in people}
             )
         self._due.append((place, sid))
 
@@ -102,6 +105,7 @@ class Feed:
             if board is None:
                 continue
             if not self._registry.has_members(*place):
+                self._highest = max(self._highest, board.version)
                 del self._boards[place]
                 continue
             difference = self._difference(place, board, replica)

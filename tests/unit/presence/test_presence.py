@@ -441,6 +441,21 @@ def test_a_client_has_the_list_once_and_then_the_differences(workers: LocalClust
     assert first.read() == second.read() == ["ann", "bob"]
 
 
+def test_no_version_of_a_list_comes_again(workers: LocalCluster) -> None:
+    page = Page(enter(workers[0], "ann"))
+    page.client.request("patch", f"/rooms/{ROOM}", {"away": True})
+    page.read()
+    before = page.version
+    assert before is not None
+
+    page.client.request("delete", f"/rooms/{ROOM}")  # the last one
+    page.client.request("put", f"/rooms/{ROOM}")
+
+    assert page.read() == ["ann"]
+    assert page.version is not None
+    assert page.version > before
+
+
 def test_a_user_with_five_tabs_comes_once_and_goes_once(workers: LocalCluster) -> None:
     page = Page(enter(workers[0], "eve"))
     tabs = [enter(workers[number % 2], "ann") for number in range(5)]
