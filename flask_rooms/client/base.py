@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 from engineio.payload import Payload
 
+from flask_rooms.client.arguments import require_seconds
 from flask_rooms.client.history import Positions
 from flask_rooms.client.presence import OnPresence, PresenceLists
 from flask_rooms.client.responses import Response
@@ -49,6 +50,10 @@ class Verbs(ABC, Generic[R]):
         timeout: Seconds from the call of a request to its response.
         headers: Default headers of each request.
         namespace: The namespace of the requests; that of a simple client is its own.
+
+    Raises:
+        InvalidArgument: The client is for the other class, or none; or the timeout is not a number
+            of seconds.
     """
 
     def __init__(
@@ -62,7 +67,7 @@ class Verbs(ABC, Generic[R]):
         Payload.max_decode_packets = max(Payload.max_decode_packets, POLLED_PACKETS)
         self._sio = sio
         self._simple = hasattr(sio, "client_class")
-        self._timeout = timeout
+        self._timeout = require_seconds(timeout)
         self._headers = headers or {}
         self._own_namespace = namespace
         self._presence = PresenceLists()
@@ -100,7 +105,7 @@ class Verbs(ABC, Generic[R]):
 
         Raises:
             InvalidArgument: 32 requests are standing, or the data of a standing one are not JSON,
-                or the function for the data has failed.
+                or the function for the data has failed, or the timeout is not a number of seconds.
             RequestFailed: The response has a status of 400 or more.
             RequestTimeout: There was no connection, or no response, in time.
             Disconnected: The socket disconnected before the response arrived; the request may
@@ -212,7 +217,7 @@ class Verbs(ABC, Generic[R]):
     def _deadline(self, method: str, url: str, timeout: float | None) -> Deadline:
         # Without the query string, which may have what is not for a log.
         request = f"{method.upper()} {str(url).partition('?')[0]}"
-        return Deadline(request, self._timeout if timeout is None else timeout)
+        return Deadline(request, self._timeout if timeout is None else require_seconds(timeout))
 
     def _check(self, sid: str, answered: bool, request: str) -> None:
         if not answered and self._sid() != sid:

@@ -12,6 +12,7 @@ from typing import Any
 
 from socketio.exceptions import BadNamespaceError
 
+from flask_rooms.client.arguments import require_client
 from flask_rooms.client.base import (
     ANSWER,
     CONNECTION,
@@ -35,9 +36,14 @@ class RoomsClient(Verbs[Response]):
         timeout: Seconds from the call of a request to its response.
         headers: Default headers of each request.
         namespace: The namespace of the requests; that of a simple client is its own.
+
+    Raises:
+        InvalidArgument: The client is for the other class, or none; or the timeout is not a number
+            of seconds.
     """
 
     def __init__(self, sio: Any, **options: Any) -> None:
+        require_client(sio, "RoomsClient")
         super().__init__(sio, **options)
         self._sending = threading.Lock()  # keeps the order
         self._emitting = threading.Lock()  # python-socketio's emit() is not thread-safe

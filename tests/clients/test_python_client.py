@@ -505,3 +505,31 @@ def test_a_client_gets_what_was_said_while_it_was_away(program: Program, worker:
     assert hear() == "two"
     program.ask("get", "/echo")
     assert since()["since"]["offsets"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("make_client", "message"),
+    [
+        (lambda: RoomsClient("http://localhost"), "RoomsClient takes a .*, not a str.* connect it"),
+        (lambda: RoomsClient(socketio.Client), "not a type. Make one"),
+        (lambda: AsyncRoomsClient(None), "AsyncRoomsClient takes a socketio.AsyncClient"),
+        (lambda: RoomsClient(socketio.AsyncClient()), "AsyncClient, use AsyncRoomsClient"),
+        (lambda: RoomsClient(socketio.AsyncSimpleClient()), "Client, use AsyncRoomsClient"),
+        (lambda: AsyncRoomsClient(socketio.Client()), r"Client, use RoomsClient"),
+        (lambda: AsyncRoomsClient(socketio.SimpleClient()), "Client, use RoomsClient"),
+    ],
+)
+def test_a_client_for_the_other_class_or_none_is_an_error(
+    make_client: Callable[[], Any], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        make_client()
+
+
+@pytest.mark.parametrize("timeout", ["1", None, True, -1, float("nan"), float("inf"), 1e300])
+def test_a_timeout_is_a_number_of_seconds(make: Make, timeout: Any) -> None:
+    with pytest.raises(InvalidArgument, match="a finite number of seconds, 0 or more, not"):
+        make(timeout=timeout)
+    if timeout is not None:  # which is the client's
+        with pytest.raises(InvalidArgument, match="a finite number of seconds, 0 or more, not"):
+            make().ask("get", "/echo", timeout=timeout)
