@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,8 +22,8 @@ from flask_rooms.client.base import (
     Verbs,
 )
 from flask_rooms.client.responses import Response, to_response
-from flask_rooms.client.standing import StandingRequest
-from flask_rooms.errors import Disconnected, InvalidData, RequestFailed, RequestTimeout
+from flask_rooms.client.standing import StandingRequest, logger
+from flask_rooms.errors import InvalidData, RequestFailed, RequestTimeout
 
 
 class AsyncRoomsClient(Verbs[Coroutine[Any, Any, Response]]):
@@ -119,7 +119,7 @@ class AsyncRoomsClient(Verbs[Coroutine[Any, Any, Response]]):
 
     async def _emit(self, method: str, payload: Any, callback: Callable[[Any], None]) -> None:
         ready = self._ready(payload)
-        await self._client.emit(method.lower(), ready, self._namespace, callback)
+        await self._connected_client.emit(method.lower(), ready, self._namespace, callback)
 
     def _watch(self) -> None:
         _watch_async(weakref.ref(self), asyncio.get_running_loop())
@@ -131,12 +131,12 @@ class AsyncRoomsClient(Verbs[Coroutine[Any, Any, Response]]):
         try:
             repeated = [await self._repeat(request) for request in due]
             results = [await self._result(sid, *one) for one in repeated]
-        except (BadNamespaceError, Disconnected):
-            self._standing.abandon(sid)
+        except Exception as error:  # noqa: BLE001 - logged, or that of a lost connection
+            self._begin_anew(sid, error)
             return
         for returned in self._conclude(sid, due, results):
             if inspect.isawaitable(returned):
-                await returned
+                await _finish(returned)
 
     async def _repeat(self, request: StandingRequest) -> tuple[asyncio.Future[Any], Deadline]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -152,6 +152,13 @@ class AsyncRoomsClient(Verbs[Coroutine[Any, Any, Response]]):
             return await self._receive(future, sid, deadline)
         except (RequestFailed, RequestTimeout, InvalidData) as error:
             return error
+
+
+async def _finish(callback: Awaitable[object]) -> None:
+    try:
+        await callback
+    except Exception:  # noqa: BLE001 - logged
+        logger.exception("A callback of restored() has failed.")
 
 
 def _watch_async(client: weakref.ref[AsyncRoomsClient], loop: asyncio.AbstractEventLoop) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 from engineio.payload import Payload
+from socketio.exceptions import BadNamespaceError
 
 from flask_rooms.client.arguments import require_seconds
 from flask_rooms.client.history import Positions
@@ -20,12 +21,16 @@ from flask_rooms.client.standing import (
     Repetition,
     StandingRequest,
     StandingRequests,
+    logger,
 )
 from flask_rooms.errors import Disconnected, InvalidData, RequestFailed, RequestTimeout
 
 #: Seconds between two checks of the connection. It is polled, because python-socketio has one
 #: handler per event, and that of `disconnect` belongs to the program.
 POLL_INTERVAL = 0.05
+
+#: Seconds until standing requests are repeated again on a socket where that failed unexpectedly.
+RETRY_INTERVAL = 1.0
 
 #: How many requests of a client may be unanswered at once; the rest waits in the client, in order.
 WINDOW = 64
@@ -75,6 +80,7 @@ class Verbs(ABC, Generic[R]):
         self._handled: dict[str, Any] = {}  # event -> the client that it is handled for
         self._standing = StandingRequests()
         self._watching = False
+        self._watch_from = 0.0  # of the monotonic clock
 
     @abstractmethod
     def request(
@@ -209,6 +215,14 @@ class Verbs(ABC, Generic[R]):
         """The client behind a simple client, None before it connects; else the client itself."""
         return self._sio.client if self._simple else self._sio
 
+    @property
+    def _connected_client(self) -> Any:
+        """The client, to send at once; without one, raise what it does if it is not connected."""
+        client = self._client
+        if client is None:  # the program has disconnected a simple client since the check
+            raise BadNamespaceError("The client is not connected.")
+        return client
+
     def _sid(self) -> str | None:
         """Return the socket ID, which is another one or None after the connection was lost."""
         client = self._client
@@ -246,14 +260,29 @@ class Verbs(ABC, Generic[R]):
         """Begin to look for new sockets; it ends with this object."""
 
     def _restore_new_socket(self) -> None:
-        """Repeat the standing requests if the client has a new socket."""
-        sid = self._sid()
-        if sid is not None and (due := self._standing.begin(sid)):
-            self._restore(sid, due)
+        """Repeat the standing requests if the client has a new socket; raise nothing."""
+        if time.monotonic() < self._watch_from:
+            return
+        sid = None
+        try:
+            sid = self._sid()
+            if sid is not None and (due := self._standing.begin(sid)):
+                self._restore(sid, due)
+        except Exception as error:  # noqa: BLE001 - logged, or that of a lost connection
+            self._begin_anew(sid, error)
 
     @abstractmethod
     def _restore(self, sid: str, due: list[StandingRequest]) -> None:
         """Repeat the standing requests on a new socket."""
+
+    def _begin_anew(self, sid: str | None, error: Exception) -> None:
+        """Repeat the standing requests on the next socket, or on this one, as it has failed."""
+        # Until they have been repeated, no other request is sent.
+        if not isinstance(error, BadNamespaceError | Disconnected):
+            logger.error("Repeating standing requests has failed; trying again.", exc_info=error)
+            self._watch_from = time.monotonic() + RETRY_INTERVAL
+        if sid is not None:
+            self._standing.abandon(sid)
 
     def _may_send(self, sid: str | None, kept: StandingRequest | None) -> TypeGuard[str]:
         """Return whether it is a request's turn on a socket; it counts as sent then."""

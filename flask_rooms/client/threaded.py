@@ -24,7 +24,7 @@ from flask_rooms.client.base import (
 )
 from flask_rooms.client.responses import Response, to_response
 from flask_rooms.client.standing import StandingRequest
-from flask_rooms.errors import Disconnected, InvalidData, RequestFailed, RequestTimeout
+from flask_rooms.errors import InvalidData, RequestFailed, RequestTimeout
 
 
 class RoomsClient(Verbs[Response]):
@@ -120,19 +120,15 @@ class RoomsClient(Verbs[Response]):
     def _emit(self, method: str, payload: Any, callback: Callable[[Any], None]) -> None:
         ready = self._ready(payload)
         with self._emitting:
-            self._client.emit(method.lower(), ready, self._namespace, callback)
+            self._connected_client.emit(method.lower(), ready, self._namespace, callback)
 
     def _watch(self) -> None:
         threading.Thread(target=_watch, args=[weakref.ref(self)], daemon=True).start()
 
     def _restore(self, sid: str, due: list[StandingRequest]) -> None:
-        try:
-            repeated = [self._repeat(request) for request in due]
-            results = [self._result(sid, *one) for one in repeated]
-        except (BadNamespaceError, Disconnected):
-            self._standing.abandon(sid)
-        else:
-            self._conclude(sid, due, results)
+        repeated = [self._repeat(request) for request in due]
+        results = [self._result(sid, *one) for one in repeated]
+        self._conclude(sid, due, results)
 
     def _repeat(self, request: StandingRequest) -> tuple[concurrent.futures.Future[Any], Deadline]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()

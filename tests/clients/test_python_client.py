@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import threading
+from collections import UserDict
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
@@ -505,6 +506,88 @@ def test_a_client_gets_what_was_said_while_it_was_away(program: Program, worker:
     assert hear() == "two"
     program.ask("get", "/echo")
     assert since()["since"]["offsets"] == [2]
+
+
+def test_standing_requests_survive_a_disconnect_in_the_middle(worker: Worker) -> None:
+    program = Program(socketio.SimpleClient, None)
+    connected, disconnected = threading.Event(), threading.Event()
+
+    def disconnect_once() -> dict[str, Any]:
+        if connected.wait(TIMEOUT) and not disconnected.is_set():
+            program.sio.disconnect()  # which leaves it without a client
+            disconnected.set()
+        return {}
+
+    disconnected.set()
+    connected.set()
+    program.connect(worker)
+    program.ask("put", "/echo", disconnect_once, standing=True)
+    program.disconnect()
+    connected.clear()
+    disconnected.clear()
+    program.connect(worker)
+    connection = program.client.eio.ws
+    connected.set()
+    assert disconnected.wait(TIMEOUT)
+    connection.shutdown()  # python-engineio leaves it open
+
+    program.connect(worker)
+
+    assert program.ask("get", "/requested", timeout=TIMEOUT).body == ["/echo", "/requested"]
+    program.disconnect()
+
+
+class Headers(UserDict[str, Any]):
+    """Headers of a program that fail once."""
+
+    fails = False
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names."""
+        if self.fails:
+            self.fails = False
+            raise OSError("of the program")
+        return super().__iter__()
+
+
+def test_standing_requests_survive_an_error_of_any_kind(
+    program: Program, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = Headers({"X-One": "1"})
+    program.ask("put", "/echo", standing=True, headers=headers)
+    headers.fails = True
+
+    repetitions, requested = reconnect(program, worker)
+
+    assert [one.kept for one in repetitions] == [True]
+    assert requested == ["/echo", "/requested"]
+    assert "of the program" in caplog.text
+    assert not headers.fails
+
+
+@unpatched
+def test_a_coroutine_of_restored_that_raises_keeps_no_other_from_its_run(
+    loop: asyncio.AbstractEventLoop, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = Program(socketio.AsyncClient, loop)
+    program.connect(worker)
+    program.ask("put", "/echo", standing=True)
+    came = SimpleQueue[list[Repetition]]()
+
+    async def fail(_: list[Repetition]) -> None:
+        raise OSError("of the program")
+
+    async def take(repetitions: list[Repetition]) -> None:
+        came.put(repetitions)
+
+    program.api.restored(fail)
+    program.api.restored(take)
+    program.disconnect()
+    program.connect(worker)
+
+    assert len(came.get(timeout=TIMEOUT)) == 1
+    assert "of the program" in caplog.text
+    program.disconnect()
 
 
 @pytest.mark.parametrize(
