@@ -13,6 +13,7 @@ from engineio.payload import Payload
 from socketio.exceptions import BadNamespaceError
 
 from flask_rooms.client.arguments import require_seconds
+from flask_rooms.client.handlers import Handlers
 from flask_rooms.client.history import Positions
 from flask_rooms.client.presence import OnPresence, PresenceLists
 from flask_rooms.client.responses import Response
@@ -77,7 +78,7 @@ class Verbs(ABC, Generic[R]):
         self._own_namespace = namespace
         self._presence = PresenceLists()
         self._positions = Positions()
-        self._handled: dict[str, Any] = {}  # event -> the client that it is handled for
+        self._handlers = Handlers(sio, namespace)
         self._standing = StandingRequests()
         self._watching = False
         self._watch_from = 0.0  # of the monotonic clock
@@ -171,19 +172,19 @@ class Verbs(ABC, Generic[R]):
         """
         Follow who is present in a room; to be called before the socket joins it.
 
-        A simple client has to be connected. The events `presence_state` and `presence_diff` of
-        the client are handled from now on.
+        The events `presence_state` and `presence_diff` of the client are handled from now on.
 
         Args:
             room: The name.
-            callback: Called in the thread or the task that receives, with the people and a
-                PresenceDifference. After a reconnect that is how the new list differs.
+            callback: Called with the people and a PresenceDifference, in order, one at a time: in
+                a thread of python-socketio, or in the event loop. After a reconnect the difference
+                is that of the new list. If it raises, that is logged.
 
         Returns:
             A function that ends it.
         """
-        self._handle("presence_state", self._presence.replace)
-        self._handle("presence_diff", self._presence.change)
+        self._handlers.add("presence_state", self._presence.replace)
+        self._handlers.add("presence_diff", self._presence.change)
         return self._presence.follow(room, callback)
 
     def since(self, room: str) -> dict[str, Any] | None:
@@ -191,20 +192,14 @@ class Verbs(ABC, Generic[R]):
         Return which events the client has got of a room with a history, None before the first.
 
         It is what `catch_up()` of the server takes as `since`. To be called before the socket joins
-        the room, best in the function for the data of a standing request. A simple client has to be
-        connected. The event `history_offset` of the client is handled from now on.
+        the room, best in the function for the data of a standing request. The event
+        `history_offset` of the client is handled from now on.
 
         Args:
             room: The name.
         """
-        self._handle("history_offset", self._positions.note)
+        self._handlers.add("history_offset", self._positions.note)
         return self._positions.of(room)
-
-    def _handle(self, event: str, handler: Callable[[dict[str, Any]], object]) -> None:
-        client = self._client  # a simple client has another one each time that it connects
-        if self._handled.get(event) is not client:
-            self._handled[event] = client
-            client.on(event, handler, namespace=self._namespace)
 
     @property
     def _namespace(self) -> str:

@@ -23,8 +23,8 @@ class Positions:
         """Return what a client sends to get what it has missed of a room."""
         return self._rooms.get(room)
 
-    def note(self, told: dict[str, Any]) -> None:
-        """Take in the number of the event before."""
+    def note(self, told: dict[str, Any], _connection: object = None) -> None:
+        """Take in the number of the event before, which is the same over every connection."""
         with self._lock:
             self._note(told)
 

@@ -22,6 +22,7 @@ from flask_rooms import RoomsError
 from flask_rooms.client import (
     AsyncRoomsClient,
     Disconnected,
+    PresenceDifference,
     Repetition,
     RequestFailed,
     RequestTimeout,
@@ -506,6 +507,123 @@ def test_a_client_gets_what_was_said_while_it_was_away(program: Program, worker:
     assert hear() == "two"
     program.ask("get", "/echo")
     assert since()["since"]["offsets"] == [2]
+
+
+Person = dict[str, Any]
+
+
+def follow(program: Program, room: str) -> tuple[list[list[Any]], SimpleQueue[Callable[[], Any]]]:
+    """Follow a room; return the data of the people in each list, and the events, to be handled."""
+    lists: list[list[Any]] = []
+    held = SimpleQueue[Callable[[], Any]]()
+    program.api.presence(
+        room, lambda people, difference: lists.append([one["data"] for one in people])
+    )
+    # python-socketio's threads may handle events at any time, and in any order.
+    handlers = program.client.handlers["/"]
+    for event in ("presence_state", "presence_diff"):
+        handlers[event] = lambda told, handle=handlers[event]: held.put(lambda: handle(told))
+    return lists, held
+
+
+def set_number(program: Program, room: str, number: int) -> None:
+    """Make a difference."""
+    assert program.ask("patch", f"/rooms/{room}", {"number": number}).body == {"present": True}
+
+
+def test_events_of_presence_are_taken_in_whatever_their_order(program: Program) -> None:
+    room = f"team:order-{type(program.sio).__name__}"
+    lists, held = follow(program, room)
+    program.ask("put", f"/rooms/{room}")
+    for number in range(3):
+        set_number(program, room, number)
+    state, *differences = [held.get(timeout=TIMEOUT) for _ in range(4)]
+
+    for event in (differences[2], differences[0], state, differences[1]):
+        event()
+
+    assert lists == [[[{}]], *([[{"number": number}]] for number in range(3))]
+
+
+def test_a_list_that_comes_after_its_differences_is_that_of_the_latest_join(
+    program: Program,
+) -> None:
+    room = f"team:join-{type(program.sio).__name__}"
+    lists, held = follow(program, room)
+    program.ask("put", f"/rooms/{room}")
+    for number in range(3):
+        set_number(program, room, number)
+    first = [held.get(timeout=TIMEOUT) for _ in range(4)]
+    program.ask("delete", f"/rooms/{room}")
+    program.ask("put", f"/rooms/{room}")
+    set_number(program, room, 7)
+    state, difference = [held.get(timeout=TIMEOUT) for _ in range(2)]
+
+    for event in (*first, difference, state, first[0], first[2]):
+        event()
+
+    assert lists[-1] == [[{"number": 7}]]
+
+
+@pytest.mark.parametrize("name", ["Client", "SimpleClient"])
+def test_callbacks_of_presence_are_called_one_at_a_time(worker: Worker, name: str) -> None:
+    program = Program(getattr(socketio, name), None)
+    lists, entered, go = SimpleQueue[list[Any]](), threading.Event(), threading.Event()
+
+    def follow(people: list[Person], _: PresenceDifference) -> None:
+        data = [one["data"] for one in people]
+        if data == [[{"number": 0}]]:
+            entered.set()
+            assert go.wait(TIMEOUT)
+        lists.put(data)
+
+    room = f"team:turn-{name}"
+    program.api.presence(room, follow)
+    program.connect(worker)
+    program.ask("put", f"/rooms/{room}")
+    set_number(program, room, 0)
+    assert entered.wait(TIMEOUT)
+    set_number(program, room, 1)
+    program.ask("get", "/echo")
+    go.set()
+
+    assert [lists.get(timeout=TIMEOUT) for _ in range(3)] == [
+        [[{}]],
+        [[{"number": 0}]],
+        [[{"number": 1}]],
+    ]
+    program.disconnect()
+
+
+def test_a_callback_of_presence_that_raises_keeps_no_other_from_its_call(
+    program: Program, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = f"team:raise-{type(program.sio).__name__}"
+    lists = SimpleQueue[list[Person]]()
+    program.api.presence(room, lambda people, difference: 1 / 0)
+    program.api.presence(room, lambda people, difference: lists.put(people))
+
+    program.ask("put", f"/rooms/{room}")
+
+    assert len(lists.get(timeout=TIMEOUT)) == 1
+    assert "A callback of presence() has failed." in caplog.text
+
+
+def test_events_are_handled_from_before_the_connection_on(make: Make, worker: Worker) -> None:
+    program = make()
+    room = f"team:early-{type(program.sio).__name__}"
+    lists = SimpleQueue[list[Person]]()
+    end = program.api.presence(room, lambda people, difference: lists.put(people))
+    assert program.api.since("talk:early") is None
+
+    for _ in range(2):  # a simple client has another client now
+        program.connect(worker)
+        program.ask("put", f"/rooms/{room}")
+        sid = program.client.get_sid("/")
+        while sid not in [one["socket"] for one in lists.get(timeout=TIMEOUT)]:
+            pass
+        program.disconnect()
+    end()
 
 
 def test_standing_requests_survive_a_disconnect_in_the_middle(worker: Worker) -> None:
