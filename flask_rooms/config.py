@@ -109,7 +109,7 @@ class Config:
         if unknown:
             raise ConfigurationError(
                 f"Rooms() knows no option {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(known)}, and backend."
+                f"{', '.join(known)}, backend and history_store."
             )
         values = {}
         for name, default in known.items():
@@ -128,12 +128,11 @@ class Config:
             in_process: Whether all workers are in this process; a random key suffices then.
 
         Raises:
-            ConfigurationError: There is no key.
+            ConfigurationError: There is no key, or it is neither a string nor bytes.
         """
         if self.secret_keys is not None:
             return list(self.secret_keys)
-        own = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or [])]
-        found = [key for key in own if key]
+        found = _keys_of(app)
         if found:
             return found
         if in_process:
@@ -178,7 +177,23 @@ class Config:
             raise _wrong("backend_options", "a dictionary", type(self.backend_options))
         keys = self.secret_keys
         if keys is not None and not (_is_list(keys, str, bytes) and keys and all(keys)):
-            raise _wrong("secret_keys", "a list of keys, newest first", "what was given")
+            wanted = "a list of strings or bytes that are not empty, the newest first"
+            raise _wrong("secret_keys", wanted, "what was given")
+
+
+def _keys_of(app: Flask) -> list[str | bytes]:
+    """Return the keys that the application has for itself, newest first."""
+    key: Any = app.secret_key
+    if key is not None and not isinstance(key, str | bytes):
+        raise ConfigurationError(
+            f"SECRET_KEY has to be a string or bytes, not a value of type {type(key).__name__}. "
+            "Flask reads variables of the environment as JSON: put a key of digits into quotes, "
+            """as in FLASK_SECRET_KEY='"123"'."""
+        )
+    former = app.config.get("SECRET_KEY_FALLBACKS") or []
+    if not _is_list(former, str, bytes, type(None)):
+        raise ConfigurationError("SECRET_KEY_FALLBACKS has to be a list of strings or bytes.")
+    return [one for one in (key, *former) if one]
 
 
 def _is_list(value: Any, *kinds: type) -> bool:

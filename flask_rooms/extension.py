@@ -5,11 +5,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import fields
 from datetime import datetime
+from inspect import signature
 from typing import Any, TypeVar
 
+from engineio import Server as EngineIOServer
 from flask import Flask, current_app, has_app_context
 from flask_socketio import SocketIO
+from socketio import Server as SocketIOServer
 
 import flask_rooms
 from flask_rooms.api.arguments import finite_seconds
@@ -29,7 +33,7 @@ from flask_rooms.history import SCHEMES, Bounds, HistoryStore, MemoryHistory
 from flask_rooms.history import from_url as history_from_url
 from flask_rooms.history.keeper import Keeper
 from flask_rooms.membership.guards import Guard, Guards
-from flask_rooms.membership.names import message_name
+from flask_rooms.membership.names import message_name, type_of
 from flask_rooms.membership.rules import Rules, require_rule
 from flask_rooms.membership.users import Loader, Users
 from flask_rooms.presence.tracker import Describe
@@ -79,6 +83,8 @@ class Rooms:
         history_store: HistoryStore | None = None,
         **options: Any,
     ) -> None:
+        _require_socketio(socketio)
+        _refuse_options_of_socketio(options)
         self._socketio = ReusableSocketIO() if socketio is None else socketio
         self._backend = backend
         self._history_store = history_store
@@ -109,6 +115,11 @@ class Rooms:
         Raises:
             ConfigurationError: Something is not set up right; the message says what to change.
         """
+        if not isinstance(app, Flask):
+            raise ConfigurationError(
+                f"Rooms takes the application, not {type_of(app)}: give the URL of the broker as "
+                "Rooms(app, backend_url=...)."
+            )
         if "rooms" in app.extensions:
             raise ConfigurationError(
                 "Rooms is registered with this application already: call init_app() once, or "
@@ -490,6 +501,30 @@ class _JoinOnRequest:
             tell(of_request())
         self._cluster.start()
         return self._wsgi_app(environ, start_response)
+
+
+def _require_socketio(given: Any) -> None:
+    if given is not None and not isinstance(given, SocketIO):
+        raise ConfigurationError(
+            f"Rooms takes the application and a SocketIO, not {type_of(given)}: give the URL of "
+            "the broker as Rooms(app, backend_url=...)."
+        )
+
+
+def _refuse_options_of_socketio(options: Mapping[str, Any]) -> None:
+    """Raise where Rooms is given what SocketIO takes; the configuration checks the others."""
+    if "message_queue" in options:
+        raise ConfigurationError("Rooms takes the place of message_queue=: use backend_url=.")
+    known = {"manage_session", "path", "resource"}  # of Flask-SocketIO itself
+    for server in (EngineIOServer, SocketIOServer):
+        known.update(signature(server.__init__).parameters)
+    given = sorted((options.keys() & known) - {one.name for one in fields(Config)})
+    if given:
+        shown = ", ".join(f"{name}=..." for name in given)
+        raise ConfigurationError(
+            f"Rooms() does not take {', '.join(given)}, which SocketIO does: "
+            f"pass Rooms(app, SocketIO({shown}))."
+        )
 
 
 def _refuse_message_queue(socketio: SocketIO) -> None:

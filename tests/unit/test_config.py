@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -92,8 +93,33 @@ def test_an_option_may_correct_what_the_application_has_wrong() -> None:
 
 
 def test_an_unknown_option_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigurationError, match=r"chanel.*channel.*confirm_timeout"):
+    with pytest.raises(ConfigurationError, match=r"chanel.*channel.*confirm_timeout") as caught:
         Rooms(make_app(), chanel="shop")
+
+    assert {"backend", "history_store"} <= set(re.findall(r"\w+", str(caught.value)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cors_allowed_origins": "*"},
+        {"async_mode": "threading"},
+        {"ping_interval": 10, "logger": True},
+        {"serializer": "msgpack"},
+        {"manage_session": False},
+        {"message_queue": "redis://localhost"},
+    ],
+)
+def test_an_option_of_socketio_is_refused_with_where_it_belongs(options: dict[str, Any]) -> None:
+    names = ", ".join(f"{name}=..." for name in sorted(options))
+
+    with pytest.raises(ConfigurationError) as caught:
+        Rooms(make_app(), **options)
+
+    if "message_queue" in options:  # which SocketIO must not have either
+        assert "backend_url=" in str(caught.value)
+    else:
+        assert f"Rooms(app, SocketIO({names}))" in str(caught.value)
 
 
 @pytest.mark.parametrize("given_as", ["configuration", "option"])
@@ -157,6 +183,32 @@ def test_messages_are_signed_with_the_newest_key(
     app.config.update(settings)
 
     assert Config.of(app, {}).keys(app, in_process=False) == keys
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("SECRET_KEY", 20261130),
+        ("SECRET_KEY", 0),
+        ("SECRET_KEY", ["hunter2"]),
+        ("SECRET_KEY_FALLBACKS", "hunter2"),  # of which each letter would be a key
+        ("SECRET_KEY_FALLBACKS", ["old", 20261130]),
+        ("SECRET_KEY_FALLBACKS", 20261130),
+        ("ROOMS_SECRET_KEYS", ["own", 20261130]),
+    ],
+)
+@pytest.mark.parametrize("url", ["redis://localhost", "memory://"])
+def test_a_key_is_a_string_or_bytes(setting: str, value: Any, url: str) -> None:
+    """Flask reads environment variables as JSON, so that a key of digits is a number."""
+    app = Flask("application")
+    app.config.update({"SECRET_KEY": "new", setting: value})
+
+    with pytest.raises(ConfigurationError, match=rf"^{setting} has to be") as caught:
+        Rooms(app, backend_url=url)
+
+    assert re.search("strings? or bytes", str(caught.value))
+    assert "hunter2" not in str(caught.value)
+    assert "20261130" not in str(caught.value)
 
 
 @pytest.mark.parametrize("secret_key", [None, "", b""])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask_socketio
@@ -73,6 +73,22 @@ def test_registering_twice_is_refused(second: str) -> None:
         (rooms if second == "the same" else Rooms()).init_app(app)
 
     assert app.extensions["rooms"] is rooms
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Rooms("redis://:hunter2@localhost"),  # type: ignore[arg-type]
+        lambda: Rooms().init_app("redis://:hunter2@localhost"),  # type: ignore[arg-type]
+        lambda: Rooms(None, "redis://:hunter2@localhost"),
+    ],
+    ids=["Rooms", "init_app", "the second argument"],
+)
+def test_a_url_in_place_of_the_application_is_refused(call: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError, match=r"takes the .*backend_url=") as caught:
+        call()
+
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_socketio_that_was_initialised_before_is_refused() -> None:
