@@ -10,16 +10,16 @@ from flask import Request, has_request_context, request
 from werkzeug.local import LocalProxy
 
 from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket, NotASocketRequest
-from flask_rooms.membership.names import namespace_name, plain, room_name, type_of, user_id
+from flask_rooms.membership.names import (
+    NOT_GIVEN,
+    namespace_name,
+    plain,
+    room_name,
+    type_of,
+    user_id,
+)
 from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import Audience, User
-
-
-class NotGiven:
-    """The type of NOT_GIVEN, the default of an argument for which None is an error."""
-
-
-NOT_GIVEN = NotGiven()
 
 # What can be iterated over, and is no iterable of sockets.
 _ONE = (LocalProxy, str, bytes, Mapping, Request)

@@ -7,8 +7,6 @@ from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 from flask_rooms.api.arguments import (
-    NOT_GIVEN,
-    NotGiven,
     OneSocket,
     finite_seconds,
     namespace_of_call,
@@ -17,7 +15,14 @@ from flask_rooms.api.arguments import (
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.tracing import call_span
 from flask_rooms.errors import InvalidArgument
-from flask_rooms.membership.names import event_name, room_names, type_of, user_id
+from flask_rooms.membership.names import (
+    NOT_GIVEN,
+    NotGiven,
+    event_name,
+    room_names,
+    type_of,
+    user_id,
+)
 from flask_rooms.protocol.messages import Audience
 from flask_rooms.results import Responses
 from flask_rooms.server.asking import Asking

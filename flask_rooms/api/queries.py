@@ -7,8 +7,6 @@ from datetime import datetime, timezone
 from typing import Any, Literal, TypeAlias
 
 from flask_rooms.api.arguments import (
-    NOT_GIVEN,
-    NotGiven,
     OneSocket,
     namespace_of_call,
     room_or_user,
@@ -19,7 +17,7 @@ from flask_rooms.cluster.calls import Gathered
 from flask_rooms.cluster.driver import FENCE, Cluster
 from flask_rooms.cluster.tracing import query_span
 from flask_rooms.errors import InvalidArgument
-from flask_rooms.membership.names import room_prefix
+from flask_rooms.membership.names import NOT_GIVEN, NotGiven, room_prefix
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Query, Room, User
 from flask_rooms.results import Answer, SocketInfo, WorkerInfo

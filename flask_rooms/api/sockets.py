@@ -10,8 +10,6 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec.structs import replace
 
 from flask_rooms.api.arguments import (
-    NOT_GIVEN,
-    NotGiven,
     OneSocket,
     lifetime,
     namespace_of_call,
@@ -27,7 +25,7 @@ from flask_rooms.api.queries import Queries
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.tracing import call_span, is_traced
 from flask_rooms.errors import InvalidArgument, InvalidData, InvalidRoom, InvalidSocket
-from flask_rooms.membership.names import room_name, room_names, type_of
+from flask_rooms.membership.names import NOT_GIVEN, NotGiven, room_name, room_names, type_of
 from flask_rooms.membership.registry import Registry
 from flask_rooms.presence.tracker import Tracker
 from flask_rooms.protocol.ids import is_sid, owner_of
@@ -205,7 +203,9 @@ class Sockets(Queries, Events):
             InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
-        if user is None and not isinstance(room, NotGiven):
+        if user is None and room is NOT_GIVEN:
+            raise InvalidSocket("Give a room, a socket, or `user=` for all sockets of a user.")
+        if user is None:
             return self._change_all("leave_all", "leave_all", room, (), callback, namespace)
         space, sids, source = sockets_or_user(room, user, namespace)
         return self._change(callback, "leave_all", space, sids, (), source)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from flask_rooms.api.arguments import NOT_GIVEN
 from flask_rooms.api.events import DEFAULT_EVENT
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.cli.completion import complete_room
@@ -22,7 +21,8 @@ from flask_rooms.cli.group import (
     rooms,
     sids_or_user,
 )
-from flask_rooms.cli.output import show_json, show_outcome
+from flask_rooms.cli.output import number, show_json, show_outcome
+from flask_rooms.membership.names import NOT_GIVEN
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -121,7 +121,7 @@ def _wait_until_received(sockets: Sockets, as_json: bool) -> None:
         show_json({"workers": others, "complete": answer.complete, "missing": answer.missing})
     require_complete(answer)
     if not as_json:
-        click.echo(f"{others} other workers have it.")
+        click.echo(f"{number(others, 'other worker')} {'has' if others == 1 else 'have'} it.")
 
 
 def _parsed(data: str) -> Any:

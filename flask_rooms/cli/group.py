@@ -8,7 +8,6 @@ from typing import Any, NoReturn, TypeVar
 import click
 from flask.cli import AppGroup
 
-from flask_rooms.api.arguments import NOT_GIVEN, NotGiven
 from flask_rooms.api.check import ONLY_ITSELF, STATUSES, Finding, of_broker, unanswered
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends import MemoryBackend
@@ -16,6 +15,8 @@ from flask_rooms.cli.completion import complete_room
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import BackendUnavailable, RoomsError, Unconfirmed
 from flask_rooms.globals import current_parts
+from flask_rooms.membership.names import NOT_GIVEN, NotGiven
+from flask_rooms.protocol.ids import is_sid
 from flask_rooms.results import Answer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,7 +77,16 @@ def given_sids(sids: tuple[str, ...], user: str | None) -> tuple[str, ...] | Not
     """Return the socket IDs that were given, or that a user was given in place of them."""
     if not sids and user is None:
         raise click.UsageError("Give a socket ID, or several, or --user.")
+    if user is None:
+        require_sids(*sids)
     return sids or NOT_GIVEN
+
+
+def require_sids(*sids: str) -> None:
+    """End the command unless all of these are socket IDs, with where to find them."""
+    if not all(map(is_sid, sids)):
+        it = "This is not a socket ID" if len(sids) == 1 else "One of these is not a socket ID"
+        fail(f"{it}: `flask rooms members ROOM` prints those of a room, one in a line.", 1)
 
 
 # -- the cluster ------------------------------------------------------------------------------

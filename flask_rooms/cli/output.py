@@ -40,6 +40,11 @@ def printable(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
+def number(count: int, noun: str) -> str:
+    """Return a number of things for people: with the plural, unless there is one."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def span(seconds: float | None) -> str:
     """Return an age for people."""
     return "-" if seconds is None else str(timedelta(seconds=int(seconds)))

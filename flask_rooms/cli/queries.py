@@ -12,10 +12,11 @@ from flask_rooms.cli.group import (
     json_option,
     namespace_option,
     require_complete,
+    require_sids,
     room_argument,
     rooms,
 )
-from flask_rooms.cli.output import answer_as_json, printable, show_json, show_table, span
+from flask_rooms.cli.output import answer_as_json, number, printable, show_json, show_table, span
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.results import Answer, WorkerInfo
 
@@ -80,7 +81,7 @@ def show(room: str, namespace: str | None, as_json: bool) -> None:
     if as_json:
         show_json(answer_as_json(answer, owners) | {"users": users})
     else:
-        click.echo(f"{len(owners)} sockets, {len(users)} users")
+        click.echo(f"{number(len(owners), 'socket')}, {number(len(users), 'user')}")
         rows = [(sid, one, one.pid or "-", one.host or "-") for sid, one in owners.items()]
         show_table(["SOCKET", "WORKER", "PID", "HOST"], rows)
         show_table(["USER"], [[user] for user in users])
@@ -93,6 +94,7 @@ def show(room: str, namespace: str | None, as_json: bool) -> None:
 @json_option
 def of(sid: str, namespace: str | None, as_json: bool) -> None:
     """Print the rooms of the socket SID, one in a line."""
+    require_sids(sid)
     _show_names(connect()[1].rooms_of(sid, namespace=namespace), as_json)
 
 

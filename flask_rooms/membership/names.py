@@ -15,6 +15,13 @@ from flask_rooms.protocol.messages import Room, User
 # What can be iterated over, and is no iterable of names.
 _ONE = (LocalProxy, str, bytes, Mapping)
 
+
+class NotGiven:
+    """The type of NOT_GIVEN, the default of an argument for which None is an error."""
+
+
+NOT_GIVEN = NotGiven()
+
 #: Characters that a room's name may have.
 ROOM_LENGTH = 1024
 
@@ -28,6 +35,8 @@ RESERVED_EVENTS = frozenset(
 def room_name(room: Any) -> str:
     """Return *room*, which has to be a room's name, or raise InvalidRoom."""
     if not isinstance(room, str):
+        if room is NOT_GIVEN:
+            raise InvalidRoom("Give a room: a name, or an iterable of names.")
         raise InvalidRoom(f"A room is named by a string, not by {type_of(room)}.")
     if not room.strip():
         raise InvalidRoom("A room's name cannot be empty.")

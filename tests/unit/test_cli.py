@@ -366,7 +366,8 @@ def test_a_check_of_one_process_says_that_there_is_no_more_to_see(local: LocalCl
     [
         (["members", " "], 1, "Error: A room's name cannot be empty."),
         (["members", "red", "--namespace", "chat"], 1, "Error: A namespace is a string"),
-        (["of", "not-an-id"], 1, "Error: This string does not have the form of a socket ID"),
+        (["of", "not-an-id"], 1, "Error: This is not a socket ID: `flask rooms members ROOM`"),
+        (["leave", "red", "not-an-id"], 1, "Error: This is not a socket ID: `flask rooms members"),
         (["leave", "red"], 2, "Error: Give a socket ID, or several, or --user."),
         (["leave", "red", "abc", "--user", "7"], 1, "Error: Give either a socket or `user=`"),
         (["leave-all"], 2, "Error: Give a room, a socket ID, or --user."),
@@ -446,6 +447,16 @@ def test_a_user_is_taken_in_place_of_sockets(local: LocalCluster) -> None:
     assert "changed: 2" in invoke(worker, "join", "red", "--user", "7").output
     assert invoke(worker, "members", "red", "--users").output.endswith("\n7\n")
     assert "changed: 2" in invoke(worker, "disconnect", "--user", "7").output
+
+
+def test_one_is_not_called_several(local: LocalCluster) -> None:
+    here, there = local.worker(), local.worker()
+    client = there.connect()
+    there.sockets.join(client.sid, "red")
+    fence(here, client)
+
+    assert "\n1 socket, 0 users\n" in "\n" + invoke(here, "show", "red").output
+    assert "\n1 other worker has it.\n" in "\n" + invoke(here, "blast", "hello").output
 
 
 def test_names_that_clients_have_chosen_do_nothing_to_the_terminal(local: LocalCluster) -> None:

@@ -31,7 +31,7 @@ REMEDY: dict[type[Exception], str] = {
     InvalidSocket: r"pass `request`|pass the socket ID|A socket is `request`|call once for each"
     r"|`older_than=` is a socket",
     NotASocketRequest: r"check `request.is_socket`",
-    InvalidRoom: r"string|empty|has at most \d+|UTF-8|use another room's name",
+    InvalidRoom: r"string|empty|has at most \d+|UTF-8|use another room's name|Give a room",
     InvalidArgument: r"pass none|is a string|is named by|name yours|Give the data"
     r"|is a number of seconds|split the call|A user's ID is|give `user=`, too|is True or False",
     InvalidData: r"cannot be sent",
@@ -279,6 +279,25 @@ def test_what_is_no_room_is_neither_joined_nor_left(
     both = [network.mine.sid, network.other.sid]
 
     network.refuses(InvalidRoom, lambda: getattr(network.sockets, action)(both, BAD_ROOMS[bad]))
+
+
+@pytest.mark.parametrize("call", ["join", "leave", "broadcast", "members", "count"])
+def test_a_room_that_was_forgotten_is_asked_for(network: UntouchedWorkers, call: str) -> None:
+    given = [network.mine.sid] if call in ("join", "leave") else []
+
+    with network.untouched(), pytest.raises(InvalidRoom, match=r"^Give a room"):
+        getattr(network.sockets, call)(*given)
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [("leave_all", "Give a room, a socket, or `user=`"), ("disconnect", "Give a socket, or")],
+)
+def test_whoever_was_forgotten_is_asked_for(
+    network: UntouchedWorkers, call: str, wanted: str
+) -> None:
+    with network.untouched(), pytest.raises(InvalidSocket, match=f"^{wanted}"):
+        getattr(network.sockets, call)()
 
 
 @pytest.mark.parametrize("bad", BAD_ROOMS)
