@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -98,6 +98,25 @@ class Answer(Generic[T]):
     value: T
     complete: bool
     missing: tuple[str, ...] = ()
+
+    if not TYPE_CHECKING:  # to a type checker they would say that an answer can be used so
+
+        def __bool__(self) -> NoReturn:
+            """Raise: each answer would be true, also that a room is empty."""
+            raise _not_the_value("has no truth value")
+
+        def __len__(self) -> NoReturn:
+            raise _not_the_value("has no length")
+
+        def __iter__(self) -> NoReturn:
+            raise _not_the_value("cannot be iterated over")
+
+        def __contains__(self, one: object) -> NoReturn:
+            raise _not_the_value("contains nothing")
+
+
+def _not_the_value(what: str) -> TypeError:
+    return TypeError(f"What a query returns is an Answer, which {what}: use its `.value`.")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -55,6 +58,14 @@ SLOW_HEARTBEAT = 0.5
 
 #: Seconds; a call that waits for so long hangs, and a test that hangs fails.
 FOR_EVER = 3600.0
+
+#: What takes an answer for its value.
+MISTAKES: dict[str, Callable[[Any], object]] = {
+    "truth": bool,
+    "length": len,
+    "iteration": list,
+    "membership": lambda answer: "a" in answer,
+}
 
 callers = pytest.mark.parametrize("caller", [0, 1, 2], ids=["here", "there", "third"])
 
@@ -754,3 +765,30 @@ def test_a_namespace_that_is_too_long_for_a_message_is_said(untouched: Untouched
     untouched.refuses(
         InvalidArgument, lambda: untouched.sockets.members("red", namespace=namespace)
     )
+
+
+# -- what is not the value --------------------------------------------------------------------
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("use", MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("value", [0, 1, frozenset(), frozenset("a")])
+def test_an_answer_that_is_taken_for_its_value_says_so(
+    use: Callable[[Any], object], value: object
+) -> None:
+    """Else each would be true, also the count of an empty room."""
+    with pytest.raises(TypeError, match=r"an Answer, which .*`\.value`"):
+        use(Answer(value, complete=True))
+
+
+@pytest.mark.every_python
+def test_answers_are_compared_kept_and_passed_on() -> None:
+    answer = Answer(frozenset("a"), complete=False, missing=("w",))
+
+    assert answer == Answer(frozenset("a"), complete=False, missing=("w",))
+    assert answer != Answer(frozenset("a"), complete=True)
+    assert answer in [None, answer]
+    assert {answer: 1}[answer] == 1
+    assert copy.deepcopy(answer) == pickle.loads(pickle.dumps(answer)) == answer
+    assert asdict(answer) == {"value": {"a"}, "complete": False, "missing": ("w",)}
+    assert str(answer) == "Answer(value=frozenset({'a'}), complete=False, missing=('w',))"
