@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from flask_rooms.backends.forks import reset_in_children
 
@@ -60,7 +60,24 @@ class LateFuture(Future[T]):
                 if not self._is_whole and is_known == self._is_known:
                     vars(self).update(vars(whole))
                     self._is_whole = True
-        return super().__getattribute__(name)
+        try:
+            return super().__getattribute__(name)
+        except AttributeError:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}. It is the future of "
+                "a result: call result() first.",
+                name=name,
+                obj=self,
+            ) from None
+
+    if not TYPE_CHECKING:  # to a type checker it would be awaitable
+
+        def __await__(self) -> NoReturn:
+            """Raise: a future of concurrent.futures cannot be awaited."""
+            raise TypeError(
+                "This future is not one of asyncio: call its result(), or use "
+                "`await asyncio.wrap_future(...)`."
+            )
 
     def set_result(self, result: T) -> None:
         """As in concurrent.futures."""

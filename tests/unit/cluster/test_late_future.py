@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -13,7 +14,7 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -132,3 +133,37 @@ def test_it_has_no_names_that_a_future_has_not(future: LateFuture[int]) -> None:
         _ = unknown.colour
     with pytest.raises(AttributeError):
         _ = unknown.__colour__
+
+
+@pytest.mark.parametrize("name", ["changed", "unknown", "workers"])
+@pytest.mark.parametrize("done", [False, True])
+def test_what_its_result_has_is_asked_of_the_result(
+    future: LateFuture[int], name: str, done: bool
+) -> None:
+    if done:
+        future.set_result(1)
+
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'.*call result\(\) first"):
+        getattr(future, name)
+
+    assert not hasattr(future, name)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_to_await_it_is_an_error_that_names_what_can_be_awaited(
+    future: LateFuture[int], done: bool
+) -> None:
+    async def forgotten() -> int:
+        return await cast("Any", future)  # type: ignore[no-any-return]
+
+    async def right() -> int:
+        return await asyncio.wrap_future(future)
+
+    if done:
+        future.set_result(1)
+    with pytest.raises(TypeError, match=r"await asyncio\.wrap_future\("):
+        asyncio.run(forgotten())
+
+    if not done:
+        future.set_result(1)
+    assert asyncio.run(right()) == 1
