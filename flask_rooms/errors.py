@@ -21,6 +21,14 @@ class ConfigurationError(RoomsError, RuntimeError):
     """
 
 
+class OutsideContext(ConfigurationError, AttributeError):
+    """
+    There is no current application with Rooms: use `rooms.sockets`, or `app.app_context()`.
+
+    It is also an AttributeError, which is what tools expect that look at every attribute.
+    """
+
+
 class InvalidArgument(RoomsError, ValueError):
     """An argument of a call is not valid; nothing has changed."""
 

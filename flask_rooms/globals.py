@@ -10,7 +10,7 @@ from werkzeug.local import LocalProxy
 
 from flask_rooms.api.parts import Parts
 from flask_rooms.api.sockets import Sockets
-from flask_rooms.errors import ConfigurationError
+from flask_rooms.errors import OutsideContext
 from flask_rooms.socket_requests.application import SocketRequest
 
 # The key in app.extensions.
@@ -28,28 +28,24 @@ def parts_of(app: Flask) -> Parts:
     return parts
 
 
-class _OutsideContext(ConfigurationError, AttributeError):
-    """Also an AttributeError, which is what tools expect that look at every attribute."""
-
-
 def current_parts() -> Parts:
     """
     Return the parts of the current application.
 
     Raises:
-        ConfigurationError: There is no current application, or it has no Rooms.
+        OutsideContext: There is no current application, or it has no Rooms.
     """
     try:
         # The application itself: its proxy looks it up for each attribute.
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     except RuntimeError:
-        raise _OutsideContext(
+        raise OutsideContext(
             "Working outside of an application context, such as in a thread or a task: use "
             "`rooms.sockets`, or `with app.app_context():`."
         ) from None
     parts: Parts | None = app.extensions.get(_PARTS)
     if parts is None:
-        raise _OutsideContext(
+        raise OutsideContext(
             "This application has no Rooms: call Rooms(app), or init_app(app) in its factory."
         )
     return parts

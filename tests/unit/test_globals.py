@@ -16,6 +16,7 @@ from unittest.mock import MagicMock, patch
 import pytest
 from flask import Flask
 
+import flask_rooms.errors
 from flask_rooms import ConfigurationError, Rooms, RoomsError, sockets
 from flask_rooms.api.sockets import Sockets
 
@@ -96,6 +97,17 @@ def test_any_other_attribute_is_an_error_that_says_what_to_do(name: str) -> None
     assert not hasattr(sockets, name)
     assert isinstance(caught.value, ConfigurationError)
     assert isinstance(caught.value, RoomsError)
+
+
+def test_its_error_has_a_name_to_import() -> None:
+    """As a traceback shows it."""
+    with pytest.raises(RuntimeError) as caught:
+        _ = sockets.join
+
+    name = type(caught.value).__name__
+    assert not name.startswith("_")
+    assert getattr(flask_rooms.errors, name) is type(caught.value)
+    assert type(caught.value).__module__ == "flask_rooms.errors"
 
 
 def test_tools_that_look_at_every_attribute_pass_by() -> None:
