@@ -62,9 +62,10 @@ class Refused(RoomsError):
         self.sids = tuple(sids)
         self.rooms = tuple(rooms)
         super().__init__(
-            f"A guard has refused {', '.join(self.sids)}{_rooms_in_words(self.rooms)}: who may "
-            "join is decided by the functions that the application has registered with "
-            "rooms.guard(), and how many rooms a socket may be in by ROOMS_ROOMS_PER_SOCKET."
+            f"A guard, or the limit of rooms, has refused {', '.join(self.sids)}"
+            f"{_rooms_in_words(self.rooms)}: a function that the application has registered with "
+            "rooms.guard() does not let it join, or it is in as many rooms as "
+            "ROOMS_ROOMS_PER_SOCKET allows."
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -91,21 +92,24 @@ class Unconfirmed(RoomsError):
         workers: The names of these workers; each is a flask_rooms.results.WorkerInfo where it
             is raised.
         timeout: The time that the call has waited, in seconds.
+        reason: Why it has not waited for them, as a sentence for the message; by default it has.
     """
 
-    def __init__(self, workers: Iterable[str], timeout: float) -> None:
+    def __init__(self, workers: Iterable[str], timeout: float, reason: str = "") -> None:
         self.workers = tuple(sorted(workers))
         self.timeout = timeout
+        self.reason = reason
         missing = [getattr(one, "description", one) for one in self.workers] or ["the broker"]
-        super().__init__(
+        waited = (
             f"No confirmation within {timeout:g} seconds from {', '.join(missing)}. The change "
             "may still be carried out: check the broker and those workers, or raise "
             "ROOMS_CONFIRM_TIMEOUT."
         )
+        super().__init__(reason or waited)
 
     def __reduce__(self) -> tuple[object, ...]:
         # As in Refused.
-        return (Unconfirmed, (self.workers, self.timeout))
+        return (Unconfirmed, (self.workers, self.timeout, self.reason))
 
 
 class BackendError(RoomsError):

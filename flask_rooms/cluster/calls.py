@@ -30,6 +30,16 @@ from flask_rooms.results import Outcome, Part, Told, WorkerInfo, outcome_of
 #: The workers that a call is for: worker name -> its socket IDs; None for every worker.
 Targets: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
 
+# Why a call is not confirmed that has waited for nothing.
+_LEFT = (
+    "No confirmation, because this worker has left the cluster, as after rooms.drain(): the call "
+    "may not have reached the other workers. Let another worker make it."
+)
+_NO_PLACE = (
+    "This worker has no place for the message: too many wait for functions of on_tell() that do "
+    "not return. The other workers may have it."
+)
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -140,7 +150,7 @@ class Calls:
                 self._unanswered.changes[number] = future
             self._resolve_all(events, node)
             # Before the own part: guards may take their time there, and the others have a deadline.
-            self._send(lambda: future.fail(Unconfirmed(self.infos(targets or ()), 0.0)))
+            self._send(lambda: future.fail(Unconfirmed(self.infos(targets or ()), 0.0, _LEFT)))
         if own is not None:
             future.contribute(self._worker.change(own, self._shared.node.name))
         return future
@@ -195,9 +205,9 @@ class Calls:
             self._unanswered.changes[number] = future
             is_received = receive()
         if not is_received:
-            future.fail(Unconfirmed(self.infos([node.name]), 0.0))
+            future.fail(Unconfirmed(self.infos([node.name]), 0.0, _NO_PLACE))
         self._resolve_all(events, node)
-        self._send(lambda: future.fail(Unconfirmed((), 0.0)))
+        self._send(lambda: future.fail(Unconfirmed((), 0.0, _LEFT)))
         return cast("Future[Told]", future)
 
     def _call(self, node: Node, change: Change | Tell, targets: Targets) -> tuple[int, list[Event]]:
@@ -363,6 +373,6 @@ class Calls:
     def fail_all(self) -> None:
         """Resolve every call as unanswered, since nothing is received any more."""
         for change in list(self._unanswered.changes.values()):
-            change.fail(Unconfirmed((), 0.0))
+            change.fail(Unconfirmed((), 0.0, _LEFT))
         for number, query in list(self._unanswered.queries.items()):
             self.time_out(number, query)

@@ -199,6 +199,8 @@ def test_a_worker_without_a_place_for_a_message_does_not_say_that_it_has_it(
         with pytest.raises(Unconfirmed) as caught:
             rooms_of(workers[0]).tell("news").result()
         assert caught.value.workers == (workers[0].name,)
+        assert "functions of on_tell() that do not return" in str(caught.value)
+        assert "within 0 seconds" not in str(caught.value)
 
         rooms_of(workers[0])._handlers.clear()
         with pytest.raises(Unconfirmed) as caught:

@@ -10,6 +10,7 @@ import os
 import pickle
 import platform
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -570,7 +571,7 @@ del args
 def test_a_failure_of_a_future_that_is_kept_is_logged_when_the_process_ends() -> None:
     ended = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
 
-    assert ended.stderr.count("'closed' was not looked at: A guard has refused") == 1
+    assert ended.stderr.count("'closed' was not looked at: A guard") == 1
     assert ended.returncode == 0
 
 
@@ -639,12 +640,46 @@ def test_refused_survives_pickling_and_names_a_few_rooms() -> None:
     assert "refused a:" in str(Refused(["a"]))
 
 
+def test_refused_names_both_that_refuse() -> None:
+    """Which of them it was is known to the worker of the socket alone."""
+    assert "A guard has refused" not in str(Refused(["a"], ["red"]))
+    assert re.search(r"rooms\.guard\(\).* or .*ROOMS_ROOMS_PER_SOCKET", str(Refused(["a"])))
+
+
 def test_unconfirmed_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(Unconfirmed(["b", "a"], 1.5)))
 
     assert isinstance(error, Unconfirmed)
     assert (error.workers, error.timeout) == (("a", "b"), 1.5)
     assert str(error) == str(Unconfirmed(["a", "b"], 1.5))
+
+
+# -- when this worker has left ----------------------------------------------------------------
+
+
+def test_a_worker_that_has_left_says_so(network: TwoWorkers) -> None:
+    assert network.here.rooms.drain(PATIENCE)
+
+    for call in (
+        lambda: network.sockets.leave(network.other, "red"),
+        lambda: network.sockets.leave_all("red"),
+        lambda: network.here.rooms.tell("news"),
+    ):
+        with pytest.raises(Unconfirmed, match="this worker has left the cluster") as caught:
+            call().result()
+        assert "ROOMS_CONFIRM_TIMEOUT" not in str(caught.value)
+        assert "within 0 seconds" not in str(caught.value)
+        copied = pickle.loads(pickle.dumps(caught.value))
+        assert (str(copied), copied.workers) == (str(caught.value), caught.value.workers)
+
+
+def test_a_call_that_a_worker_leaves_behind_says_so(network: TwoWorkers) -> None:
+    network.backend.deaf = True
+    future = network.sockets.leave(network.other, "red")
+
+    network.here.cluster.stop()
+
+    assert "this worker has left the cluster" in str(future.exception(0))
 
 
 # -- when the broker is away ------------------------------------------------------------------
