@@ -20,6 +20,21 @@ _WSGI: TypeAlias = "Callable[..., Iterable[bytes]]"
 _arriving: ContextVar[tuple[Arrival, ...]] = ContextVar("flask_rooms.arriving", default=())
 
 
+class _OfASocket:
+    """An attribute that a request has over a socket alone: one that is set comes before this."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Request | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        raise AttributeError(
+            f"There is no `{self._name}`, as this request came over HTTP and not over a socket: "
+            "check `request.is_socket` first."
+        )
+
+
 class SocketRequest(Request):
     """
     The application's request class, extended: it knows whether a request came over a socket.
@@ -29,8 +44,8 @@ class SocketRequest(Request):
     """
 
     # Unset over HTTP. With None, Flask-SocketIO's emit() would send to all clients.
-    sid: str
-    namespace: str
+    sid: str = _OfASocket()  # type: ignore[assignment]  # an instance has the string
+    namespace: str = _OfASocket()  # type: ignore[assignment]
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(environ, *args, **kwargs)

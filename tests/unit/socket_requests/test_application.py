@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Any
 from wsgiref.validate import validator
 
+import flask_socketio
 import pytest
 from flask import Flask, Request, got_request_exception, request
 from flask.wrappers import Response
@@ -108,6 +109,37 @@ def test_event_handlers_have_the_request_class_as_well(cluster: LocalCluster) ->
 
 
 @pytest.mark.mode_independent
+@pytest.mark.parametrize("name", ["sid", "namespace"])
+def test_over_http_a_request_says_that_it_has_no_socket(name: str) -> None:
+    """Flask-SocketIO's join_room() reads it in any route, and shows what is raised."""
+    app = make_app()
+    app.request_class = Own
+    Rooms(app)
+
+    with app.test_request_context("/"):
+        assert not hasattr(request, name)
+        with pytest.raises(AttributeError, match=rf"`{name}`.*came over HTTP.*`request.is_socket`"):
+            getattr(request, name)
+    with app.test_request_context("/"), pytest.raises(AttributeError, match="came over HTTP"):
+        flask_socketio.join_room("red")
+
+
+def test_what_a_request_class_knows_by_itself_stays(cluster: LocalCluster) -> None:
+    class Guessing(Request):
+        def __getattr__(self, name: str) -> str:
+            if name in ("about", "sid"):
+                return f"its own {name}"
+            raise AttributeError(name)
+
+    app = add_route(make_app())
+    app.request_class = Guessing
+    worker = cluster.worker(app)
+
+    assert ask(worker) == [["its own about", False], ["its own about", True]]
+    with app.test_request_context("/"):
+        assert getattr(request, "sid", None) == "its own sid"
+
+
 def test_a_function_that_makes_requests_is_refused_with_the_remedy() -> None:
     """Flask would call it; it failed with a TypeError at the first request."""
     before, after = make_app(), make_app()
