@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -316,16 +316,50 @@ class _Subscriber(_Link):
 
 def check_url(url: str, options: Mapping[str, Any]) -> str:
     """Return *url* without user and password, or raise ConfigurationError."""
+    where, scheme = _without_password(url), url.partition("://")[0]
+    if "fanout" not in _exchange_types(url, options):
+        raise ConfigurationError(
+            f"Kombu cannot broadcast over {scheme}://: use redis:// or amqp://."
+        )
+    if scheme == "sentinel" and "master_name" not in options:
+        raise ConfigurationError(
+            'sentinel:// needs the name of the group: ROOMS_BACKEND_OPTIONS = {"master_name": ...}.'
+        )
+    return where
+
+
+def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     try:
         parts = urlsplit(url)
-        where = f"{scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
-        where += parts.path  # the database or virtual host
-        if "@" in rest[len(parts.netloc) :]:
-            raise ValueError
-        connection = prepare(url, options)
+    except ValueError:
+        raise _malformed(scheme) from None
+    if "@" in rest[len(parts.netloc) :]:  # else what looks like the port may be of the password
+        raise _malformed(scheme)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(
+            f"The port of the {scheme}:// URL is not a number from 0 to 65535."
+        ) from None
+    # The path is the database or virtual host.
+    return f"{scheme}://{parts.hostname or ''}" + (f":{port}" if port else "") + parts.path
+
+
+def _malformed(scheme: str) -> ConfigurationError:
+    """Return the error, without the original one, which may quote a part of the password."""
+    return ConfigurationError(
+        f"The {scheme}:// URL is malformed. Percent-encode the special characters "
+        "of user and password: / as %2F, # as %23, @ as %40."
+    )
+
+
+def _exchange_types(url: str, options: Mapping[str, Any]) -> Iterable[str]:
+    """Return in which ways Kombu can send over a URL, or raise ConfigurationError."""
+    scheme = url.partition("://")[0]
+    try:
         # The first access imports the transport's library.
-        broadcasts = connection.transport.implements.exchange_type
+        types: Iterable[str] = prepare(url, options).transport.implements.exchange_type
     except (ImportError, AttributeError, NameError) as error:
         # The latter two, because some of Kombu's modules do not check that their library is there.
         extra = "flask-rooms[redis]" if scheme in REDIS_SCHEMES else f"kombu[{scheme}]"
@@ -335,17 +369,5 @@ def check_url(url: str, options: Mapping[str, Any]) -> str:
             f"Neither Flask-Rooms nor Kombu knows {scheme}://; use memory://, redis:// or amqp://."
         ) from None
     except ValueError:
-        # Without the original error, which may quote a part of the password.
-        raise ConfigurationError(
-            f"The {scheme}:// URL is malformed. Percent-encode the special characters "
-            "of user and password: / as %2F, # as %23, @ as %40."
-        ) from None
-    if "fanout" not in broadcasts:
-        raise ConfigurationError(
-            f"Kombu cannot broadcast over {scheme}://: use redis:// or amqp://."
-        )
-    if scheme == "sentinel" and "master_name" not in options:
-        raise ConfigurationError(
-            'sentinel:// needs the name of the group: ROOMS_BACKEND_OPTIONS = {"master_name": ...}.'
-        )
-    return where
+        raise _malformed(scheme) from None
+    return types
