@@ -30,10 +30,14 @@ from flask_rooms.results import Outcome, Part, Told, WorkerInfo, outcome_of
 #: The workers that a call is for: worker name -> its socket IDs; None for every worker.
 Targets: TypeAlias = "Mapping[str, tuple[str, ...]] | None"
 
-# Why a call is not confirmed that has waited for nothing.
+# Why a call is not confirmed that waits no longer, or never has.
 _LEFT = (
-    "No confirmation, because this worker has left the cluster, as after rooms.drain(): the call "
-    "may not have reached the other workers. Let another worker make it."
+    "No confirmation, because this worker has left the cluster, as after rooms.drain(): let "
+    "another worker make this call."
+)
+_LEAVES = (
+    "No confirmation, because this worker has left the cluster meanwhile; the change may still be "
+    "carried out. Wait for result() before the process ends, and check the broker."
 )
 _NO_PLACE = (
     "This worker has no place for the message: too many wait for functions of on_tell() that do "
@@ -373,6 +377,6 @@ class Calls:
     def fail_all(self) -> None:
         """Resolve every call as unanswered, since nothing is received any more."""
         for change in list(self._unanswered.changes.values()):
-            change.fail(Unconfirmed((), 0.0, _LEFT))
+            change.fail(Unconfirmed((), 0.0, _LEAVES))
         for number, query in list(self._unanswered.queries.items()):
             self.time_out(number, query)
