@@ -362,30 +362,20 @@ def test_a_page_is_in_its_room_again_after_a_reconnect(tmp_path: Path, chromium:
 def test_two_pages_show_each_other_and_who_has_gone(tmp_path: Path, chromium: Browser) -> None:
     scripts = require_npm("socket.io-client") / "socket.io-client" / "dist"
     Path("socket.io.min.js").write_bytes((scripts / "socket.io.min.js").read_bytes())
-    pages = """
-from flask import send_file
-
-def create_app_with_pages():
-    app = create_app_with_login()
-    app.get("/<path:name>", endpoint="file")(lambda name: send_file(name))
-    show = lambda user: session.update(user=user) or send_file("page.html")
-    app.get("/as/<user>", endpoint="page")(show)
-    return app
-"""
-    Path("team.py").write_text(TEAM + LOGIN + pages, encoding="utf-8")
+    Path("team.py").write_text(TEAM, encoding="utf-8")
     Path("page.html").write_text(TEAM_PAGE, encoding="utf-8")
     port = free_port()
-    serve = [*FLASK, "--app", "team:create_app_with_pages", "run", "--port", str(port)]
+    serve = [*FLASK, "--app", "team", "run", "--port", str(port)]
     environment = {**os.environ, "FLASK_ROOMS_PRESENCE_GRACE": "0.2"}
     with running(tmp_path, port, serve, environment):
         ann = chromium.tab(f"http://127.0.0.1:{port}/as/ann")
-        ann.until("document.getElementById('people').textContent === 'ann'")
+        ann.until("document.getElementById('people').textContent === 'Ann'")
         bob = chromium.tab(f"http://127.0.0.1:{port}/as/bob")
         for page in (ann, bob):
-            page.until("/^ann( .away.)?bob$/.test(document.getElementById('people').textContent)")
+            page.until("/^Ann( .away.)?Bob$/.test(document.getElementById('people').textContent)")
 
         bob.run("setTimeout(() => location.replace('about:blank')); 0")
-        ann.until("/^ann( .away.)?$/.test(document.getElementById('people').textContent)")
+        ann.until("/^Ann( .away.)?$/.test(document.getElementById('people').textContent)")
 
 
 @contextmanager
