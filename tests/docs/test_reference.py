@@ -6,12 +6,12 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-import flask_rooms
-from flask_rooms import InvalidSocket, Refused, RoomsError, Unconfirmed, sockets
+from flask_rooms import InvalidSocket, Refused, RoomsError, Unconfirmed, errors, sockets
 from flask_rooms.config import Config
 from tests.support.apps import make_app
 from tests.support.documents import ROOT, blocks
@@ -77,11 +77,27 @@ def test_the_configuration_table_is_complete() -> None:
     assert in_table == [f"ROOMS_{one.name.upper()}" for one in fields(Config)]
 
 
-def test_the_errors_named_can_be_imported() -> None:
-    named = re.findall(r"`([A-Z][A-Za-z]+)`", page("errors.md"))
+def named_errors() -> dict[str, str]:
+    """Return the errors that have a row, each with the module that its row names."""
+    found = {}
+    for row in re.findall(r"^\| `.*", page("errors.md"), re.MULTILINE):
+        module = re.search(r"`(flask_rooms\.\w+)`", row)
+        names = re.findall(r"`(\w+)`", row.split("|")[1])
+        found.update(dict.fromkeys(names, module[1] if module else "flask_rooms"))
+    return found
 
-    assert "Unconfirmed" in named
-    assert all(issubclass(getattr(flask_rooms, name), RoomsError) for name in named)
+
+def test_the_errors_named_can_be_imported_from_where_their_row_says() -> None:
+    for name, module in named_errors().items():
+        assert issubclass(getattr(import_module(module), name), RoomsError)
+
+
+def test_every_error_has_a_row() -> None:
+    classes = [one for one in vars(errors).values() if isinstance(one, type)]
+
+    assert named_errors().keys() | {"RoomsError"} == {
+        one.__name__ for one in classes if issubclass(one, RoomsError)
+    }
 
 
 def test_the_handlers_of_errors_give_each_a_status() -> None:
