@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +29,9 @@ def test_the_program_admits_operators_only(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("admitted", "name"), [(True, "7"), (False, None)])
-def test_the_check_with_flask_login_names_admins_only(admitted: bool, name: str | None) -> None:
+def test_the_check_with_flask_login_names_admins_only(
+    admitted: bool, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class User:
         is_authenticated = True
         is_admin = admitted
@@ -35,7 +39,8 @@ def test_the_check_with_flask_login_names_admins_only(admitted: bool, name: str 
         def get_id(self) -> str:
             return "7"
 
-    names: dict[str, Any] = {"current_user": User()}
+    monkeypatch.setitem(sys.modules, "flask_login", SimpleNamespace(current_user=User()))
+    names: dict[str, Any] = {}
     exec(WITH_FLASK_LOGIN, names)
 
     assert names["operator"]() == name
