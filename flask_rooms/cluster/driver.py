@@ -37,6 +37,8 @@ logger = logging.getLogger("flask_rooms.cluster")
 _LONGEST = 1.0
 #: Which part of the time to leave is kept for the last messages, whatever the others answer.
 _FOR_GOODBYE = 0.25
+#: For how many seconds a new worker waits at most to meet the others, and counts them often.
+_MEETING, _MEETING_INTERVAL = 2.0, 0.05
 #: Seconds between two checks for other workers while leaving.
 _LEAVE_INTERVAL = 0.01
 #: Heartbeat intervals between two times at which the broker is asked how many workers there are.
@@ -204,6 +206,7 @@ class Cluster:
             opened = self._open()
             self._shared.node.on_reconnect(time.monotonic())
             self._count_due = 0.0
+            self._meets_until = time.monotonic() + _MEETING
             # Well below the time after which workers that are back sooner count this one as dead.
             longest = self._timing.heartbeat / 2
             self.receiver = Receiver(self, self.backend, opened=opened, longest=longest)
@@ -220,10 +223,12 @@ class Cluster:
             self._joined_in = os.getpid()
             self._sender.send()
             if self.backend.private:
+                self._meets_until = 0.0
                 self.receiver.drain()
             else:
                 self._start_receiver()
             self.wait_until_heard()
+            self._wait_until_met()
             with self._shared.lock:  # or the echo could come between the two
                 self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
@@ -253,6 +258,16 @@ class Cluster:
         """
         if not self._transport.down:
             self._listening.wait(self._timing.confirm)
+
+    def _wait_until_met(self) -> None:
+        """
+        Return when the workers have been met that were connected before, or after a moment.
+
+        Else the first calls of workers that start at once, on a channel on which there was none,
+        would not end before each has been heard four times. Rule `every-worker-is-known`.
+        """
+        while not self._transport.down and time.monotonic() < self._meets_until:
+            self.receiver.stopped.wait(_LEAVE_INTERVAL)
 
     def _join(self) -> None:
         # The receiver itself uses this while start() still waits for it.
@@ -324,6 +339,8 @@ class Cluster:
         wakes_at = self._sender.wakes_at()
         if self._transport.down:
             return SHORTEST
+        if time.monotonic() < self._meets_until:
+            wakes_at = min(wakes_at, self._count_due)
         longest = min(self._timing.heartbeat, self._timing.confirm, _LONGEST)
         return min(max(wakes_at - time.monotonic(), 0.001), longest)
 
@@ -395,13 +412,21 @@ class Cluster:
 
     def _count_audience(self, node: Node) -> None:
         """Rule `every-worker-is-known`: a broker may know how many workers there are."""
-        if node.is_settled or (began := time.monotonic()) < self._count_due:
+        if node.is_settled:
+            self._meets_until = 0.0
+            return
+        if (began := time.monotonic()) < self._count_due:
             return
         count = self._sender.count_workers()
         ended = time.monotonic()
-        self._count_due = ended + pause_after(count, ended - began, self._timing.heartbeat)
+        pause = pause_after(count, ended - began, self._timing.heartbeat)
         with self._shared.lock:
             node.note_audience(count, began)
+            if count is None or node.has_met_audience:
+                self._meets_until = 0.0
+        if ended < self._meets_until:
+            pause = min(pause, _MEETING_INTERVAL)
+        self._count_due = ended + pause
 
     def _heard_itself(self) -> None:
         if self._unheard:

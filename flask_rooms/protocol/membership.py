@@ -143,6 +143,28 @@ class Membership:
         """Whether no live worker can have this name, so that its socket IDs are unknown."""
         return self.state_of(name) in (State.SUSPECT, State.DEAD, State.RULED_OUT)
 
+    # -- how many there are ---------------------------------------------------------------
+
+    def note_audience(self, count: int, at: float) -> None:
+        """
+        Record how many workers were connected, for calls from now on.
+
+        Rule `every-worker-is-known`: one count stays as long as that many have been met. In the
+        next one a worker may be that has just connected, and cannot be told from an older one that
+        has not been met. Its hello comes in any case.
+        """
+        if self._is_met((count, at)) or not self.has_met_audience:
+            self.audience = count, at
+
+    @property
+    def has_met_audience(self) -> bool:
+        """Whether as many workers have been met as were connected, and were born before."""
+        return self.audience is not None and self._is_met(self.audience)
+
+    def _is_met(self, audience: tuple[int, float]) -> bool:
+        count, at = audience
+        return 1 + sum(peer.born_by < at for peer in self.peers.values()) >= count
+
     # -- heartbeats -----------------------------------------------------------------------
 
     def told(self) -> set[str]:

@@ -282,7 +282,15 @@ class Node:
             count: How many; None if the backend cannot know.
             now: A time not after that at which they were counted.
         """
-        self._membership.audience = None if count is None else (count, now)
+        if count is None:
+            self._membership.audience = None
+        else:
+            self._membership.note_audience(count, now)
+
+    @property
+    def has_met_audience(self) -> bool:
+        """Whether this worker has met as many others as were connected to the broker."""
+        return self._membership.has_met_audience
 
     def note_alone(self, alone: bool) -> None:
         """Record whether the backend knows that there is no other worker; before receive()."""

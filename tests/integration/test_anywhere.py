@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from uuid import uuid4
 
 import pytest
 
@@ -21,7 +22,7 @@ from flask_rooms.server.async_mode import patched_for
 from tests.support.brokers import Broker
 from tests.support.clients import Client
 from tests.support.networks import TwoWebWorkers
-from tests.support.outside import SLOW, environment, peers, run_python
+from tests.support.outside import SLOW, TIMEOUT, environment, peers, run_python
 from tests.support.workers import ROOMS_APP, ROOT, Worker, cluster
 
 pytestmark = pytest.mark.mode_independent
@@ -78,6 +79,46 @@ def _network(workers: list[Worker]) -> Iterator[WithOutsiders]:
     network.close()
     assert network.there.name in after
     assert set(after) <= set(before)
+
+
+# -- at once ----------------------------------------------------------------------------------
+
+AT_ONCE = """
+from tests.support.outside_app import rooms
+print("ready", flush=True)
+input()
+print(rooms.sockets.count("red").complete, flush=True)
+input()
+"""
+
+
+def test_programs_that_start_at_the_same_moment_have_an_answer_to_their_first_call(
+    workers: list[Worker],
+) -> None:
+    """No other worker is on their channel, which could tell them who is."""
+    own = environment(workers[0], FLASK_ROOMS_CHANNEL=uuid4().hex)
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", AT_ONCE],
+            cwd=ROOT,
+            env=own,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+
+    for expected in ("ready", "True"):
+        assert [one.stdout and one.stdout.readline().strip() for one in programs] == [expected] * 3
+        for one in programs:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+
+    for one in programs:
+        one.communicate(timeout=TIMEOUT)
+        assert one.returncode == 0
 
 
 # -- scripts ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from flask_rooms.protocol.messages import Direct, Emit, Frame, Heartbeat
+from flask_rooms.protocol.messages import Direct, Emit, Frame, Goodbye, Heartbeat
 from flask_rooms.protocol.pending import Completed, TimedOut
 from tests.support.network import CONFIRM, HEARTBEAT, SETTLING, Network
 
@@ -114,6 +114,40 @@ def test_a_worker_that_connects_after_the_count_does_not_stand_for_another_one()
     network.exchange(deaf=("stopped",), mute=("stopped",))
 
     assert not network.has_completed("script")
+
+
+def test_a_count_stays_when_the_next_one_has_a_worker_that_has_just_connected() -> None:
+    """Rule `every-worker-is-known`: its hello has come, so no older one need be in its place."""
+    network = Network("a")
+    node = network.nodes["a"]
+    node.note_audience(1, network.now)
+    network.now += 0.1
+    node.note_audience(2, network.now)
+    network.add("b")  # which says hello in the moment of that count
+
+    network.query("a")
+    network.exchange()
+
+    assert network.has_completed("a")
+
+
+def test_a_count_is_replaced_when_one_of_those_has_left() -> None:
+    """Rule `every-worker-is-known`: else as many would never be met."""
+    network = Network("a", "b")
+    node = network.nodes["a"]
+    network.now += 0.1
+    node.note_audience(2, network.now)
+    assert node.has_met_audience
+    network.nodes["b"].submit(Goodbye())
+    network.exchange()
+    assert not node.has_met_audience
+
+    network.now += 0.1
+    node.note_audience(1, network.now)
+
+    network.query("a")
+    network.exchange()
+    assert network.has_completed("a")
 
 
 def test_a_count_from_before_an_absence_is_no_count() -> None:
