@@ -95,9 +95,10 @@ class Asking:
             InvalidArgument: *data* cannot be encoded, or is too large for a message.
             BackendUnavailable: The outbox is full; no client has been asked.
         """
-        packet = encode_event(self._internals.packet_class, event, data, namespace)
+        encoded = encode_event(self._internals.packet_class, event, data, namespace)
+        packet = decode(self._internals.packet_class, encoded)  # before anything is kept or sent
         number = next(self._numbers)
-        ask = Ask(number, namespace, packet, rooms, omit, float(timeout), trace)
+        ask = Ask(number, namespace, encoded, rooms, omit, float(timeout), trace)
         named = [str(room) for room in rooms or () if isinstance(room, str) and is_sid(room)]
         question = Question(
             named,
@@ -110,10 +111,10 @@ class Asking:
         close = question.close
         try:
             close = self._ask_others(cluster, ask, question, named)
+            question.add_asked(self._polls.ask(ask, packet, question.report))
         except BaseException:
             self._open.pop(number, None)
             raise
-        question.add_asked(self._polls.ask(ask, question.report))
         question.on_overdue = close
         self._timers.after(timeout, partial(self._on_overdue, number))
         return question
@@ -153,8 +154,9 @@ class Asking:
 
     def ask_for(self, ask: Ask, sender: str, outbox: Outbox) -> list[str]:
         """Ask the clients of this worker for another one; return their socket IDs."""
+        packet = decode(self._internals.packet_class, ask.packet)
         batches = Batches(sender, ask.ask, outbox, self._timers, self._message)
-        sids = self._polls.ask(ask, batches)
+        sids = self._polls.ask(ask, packet, batches)
         batches.expect(len(sids))
         return sids
 

@@ -15,7 +15,7 @@ from flask_rooms.server.acknowledgements import Acknowledgements
 from flask_rooms.server.catching_up import CatchingUp
 from flask_rooms.server.delivery import WORKERS, Delivery
 from flask_rooms.server.holds import OFFSET
-from flask_rooms.server.packets import Encoded, encode_event
+from flask_rooms.server.packets import Encoded, decode, encode_event
 from flask_rooms.server.private import ServerInternals
 
 
@@ -83,6 +83,8 @@ class Emitter:
         if event == OFFSET:
             raise InvalidArgument(f"{event!r} is Flask-Rooms' own event: name yours otherwise.")
         packet = encode_event(self._internals.packet_class, event, data, namespace)
+        if callback is not None:  # each worker decodes it, to number it for its clients
+            decode(self._internals.packet_class, packet)
         self._cluster.statistics.events += 1
         emit = Emit(namespace, packet, rooms, skip, 0, omit, volatile, trace)
         if ignore_queue or (rooms is not None and all(self._is_own(one) for one in rooms)):

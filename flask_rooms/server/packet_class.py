@@ -39,7 +39,7 @@ class MalformedPacket(Exception):
         self.status = status
 
 
-class _Checked:
+class Checked:
     """What comes before python-socketio's class: `super()` is that one."""
 
     is_request = False
@@ -95,7 +95,7 @@ class _Checked:
         if isinstance(encoded_packet, str):
             self.is_request = _REQUEST.search(encoded_packet[:200]) is not None
         try:
-            count = super().decode(encoded_packet)  # type: ignore[misc]  # likewise
+            count = self._decode(encoded_packet)
         except Exception as error:  # the serializer may be the application's
             raise MalformedPacket(self, 400) from error
         if not self._is_sound():
@@ -103,6 +103,9 @@ class _Checked:
         if count and count > ATTACHMENTS:
             raise MalformedPacket(self, 413)
         return count
+
+    def _decode(self, encoded_packet: Any) -> int:
+        return super().decode(encoded_packet)  # type: ignore[misc,no-any-return]  # likewise
 
     def _is_sound(self) -> bool:
         """Whether the parts of a packet are what they have to be, whatever the serializer."""
@@ -166,4 +169,13 @@ def checked(app: Flask, own_json: Callable[[], Any], packet_class: Any) -> Any:
         own["json"] = provider
     if getattr(packet_class, "dumps_default", provider) is None:
         own["dumps_default"] = staticmethod(provider.default)
-    return type("Packet", (_Checked, packet_class), own)
+    return type("Packet", (_checks_of(packet_class), packet_class), own)
+
+
+def _checks_of(packet_class: Any) -> type[Checked]:
+    if packet_class.decode.__module__ != "socketio.msgpack_packet":
+        return Checked
+    # Not above: msgpack need not be installed.
+    from flask_rooms.server.msgpack_packets import CheckedMsgPack
+
+    return CheckedMsgPack

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from socketio.packet import ACK, EVENT
 
 from flask_rooms.errors import InvalidData
+from flask_rooms.server.packet_class import ATTACHMENT_BYTES, ATTACHMENTS, MalformedPacket
 
 #: The encoded packet, and its binary attachments.
 Encoded: TypeAlias = "tuple[str | bytes, ...]"
@@ -50,10 +51,22 @@ def encode_acknowledgement(packet_class: Any, arguments: tuple[Any, ...]) -> Enc
 
 
 def decode(packet_class: Any, encoded: Encoded) -> Any:
-    """Return the packet that was encoded."""
-    packet = packet_class(encoded_packet=encoded[0])
-    for attachment in encoded[1:]:
-        packet.add_attachment(attachment)
+    """
+    Return the packet that was encoded.
+
+    Raises:
+        InvalidData: It cannot be decoded, as with too many pieces of bytes.
+    """
+    try:
+        packet = packet_class(encoded_packet=encoded[0])
+        for attachment in encoded[1:]:
+            packet.add_attachment(attachment)
+    except MalformedPacket as error:
+        raise InvalidData(
+            "This data cannot be sent, as it cannot be decoded: an event has at most "
+            f"{ATTACHMENTS} pieces of bytes with {ATTACHMENT_BYTES} bytes, and no dictionary with "
+            "`_placeholder` beside them."
+        ) from error
     return packet
 
 

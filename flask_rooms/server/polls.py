@@ -14,7 +14,7 @@ from flask_rooms.membership.timers import Timers
 from flask_rooms.protocol.messages import Answered, Ask
 from flask_rooms.server.acknowledgements import Acknowledgements, Cancellable
 from flask_rooms.server.delivery import Delivery
-from flask_rooms.server.packets import Encoded, decode, encode_acknowledgement
+from flask_rooms.server.packets import Encoded, encode_acknowledgement
 from flask_rooms.server.private import ServerInternals
 
 #: How many sockets of one worker may be awaited at once; further ones are not asked.
@@ -64,8 +64,8 @@ class Polls:
         self._lock = threading.Lock()
         self._awaited = 0
 
-    def ask(self, ask: Ask, report: Report) -> list[str]:
-        """Ask the sockets here that a question is for; return their IDs."""
+    def ask(self, ask: Ask, packet: Any, report: Report) -> list[str]:
+        """Ask the sockets here that a question is for, with its packet; return their IDs."""
         members = self._registry.members(ask.namespace, ask.rooms, ask.omit)
         for audience in ask.omit:
             members.pop(str(audience), None)  # a socket may have left the room of its own ID
@@ -77,9 +77,12 @@ class Polls:
         poll = _Poll(self._internals, report, self._settled, self._limit, members)
         for sid in members:
             self._acknowledgements.keep_local(sid, ack, _Awaited(poll, sid))
-        packet = decode(self._internals.packet_class, ask.packet)
         packet.id = ack
-        self._delivery.send_packet_to(members.values(), packet)
+        try:
+            self._delivery.send_packet_to(members.values(), packet)
+        except BaseException:
+            self._forget(poll, ack)
+            raise
         for sid in members:
             if self._registry.get(ask.namespace, sid) is None:  # it has left meanwhile
                 self._delivery.cancel_acknowledgements(sid)

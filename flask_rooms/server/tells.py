@@ -53,6 +53,7 @@ class Tells:
             BackendUnavailable: The outbox is full; no worker has it.
         """
         packet = encode_event(self._internals.packet_class, event, (data,), "/")
+        decode(self._internals.packet_class, packet)  # else no worker could call its handlers
         with call_span("rooms.tell") as span:
             tell = Tell(event, packet, span.context)
             future = span.follow(cluster.calls.tell(tell, lambda: self._receive(tell)))

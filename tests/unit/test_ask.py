@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask_socketio import SocketIO
+from socketio.packet import EVENT, Packet
 
 from flask_rooms import BackendUnavailable, InvalidArgument, InvalidRoom, InvalidSocket, Rooms
+from flask_rooms.errors import InvalidData
 from flask_rooms.globals import parts_of
 from flask_rooms.membership.timers import Timers
 from flask_rooms.protocol.messages import Answered, Operation
 from flask_rooms.results import Responses
 from flask_rooms.server import polls
+from flask_rooms.server.packet_class import ATTACHMENTS
 from flask_rooms.server.polls import Batches
 from flask_rooms.testing import Client, LocalCluster, cluster
 from tests.support.apps import PATIENCE
@@ -297,3 +301,56 @@ def test_bad_input_asks_nobody(network: UntouchedWorkers) -> None:
     network.refuses(InvalidArgument, lambda: ask("red", "connect", 1))
     network.refuses(InvalidRoom, lambda: ask("", 1))
     network.refuses(InvalidSocket, lambda: ask("red", 1, omit=42))  # type: ignore[arg-type]
+
+
+#: What is encoded, and could be decoded by no client and no worker.
+UNDECODABLE: list[Any] = [
+    [b"x"] * (ATTACHMENTS + 1),
+    [b"x", {"_placeholder": True, "num": 7}],
+]
+
+
+@pytest.mark.mode_independent
+@pytest.mark.parametrize("bad", UNDECODABLE, ids=["too many pieces", "no such piece"])
+def test_data_that_no_client_could_decode_ask_nobody(network: UntouchedWorkers, bad: Any) -> None:
+    sid, emit = network.other.sid, network.here.socketio.emit
+
+    network.refuses(InvalidData, lambda: network.sockets.ask("red", bad))
+    network.refuses(InvalidData, lambda: emit("event", bad, to=sid, callback=print))
+
+    for worker in (network.here, network.there):
+        assert kept_by(worker.app) == []
+
+
+class WithoutNumbers(Packet):
+    """A serializer that cannot encode what a client is to acknowledge."""
+
+    def encode(self) -> Any:
+        if self.packet_type == EVENT and self.id is not None:
+            raise ValueError("There are no numbers here.")
+        return super().encode()
+
+
+@pytest.mark.mode_independent
+def test_a_question_that_cannot_be_sent_here_leaves_nothing_behind() -> None:
+    def with_serializer() -> Flask:
+        app = Flask("application")
+        app.config["SECRET_KEY"] = "of the tests"
+        Rooms(app, SocketIO(serializer=WithoutNumbers))
+        return app
+
+    with cluster(with_serializer, 1) as workers:
+        connect(workers, 0)
+
+        with pytest.raises(ValueError, match="no numbers"):
+            ask(workers, 1)
+
+        assert kept_by(workers[0].app) == []
+
+
+def kept_by(app: Flask) -> list[Any]:
+    """Return what a worker keeps for questions: callbacks, slots, and the questions themselves."""
+    parts = parts_of(app)
+    waiting = [*filter(None, parts.acknowledgements.local.values())]
+    asking = parts.sockets._asking
+    return [*waiting, *["a slot"] * asking._polls._awaited, *asking._open]

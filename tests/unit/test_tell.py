@@ -234,7 +234,7 @@ def test_a_message_has_a_name(network: UntouchedWorkers, bad: Any) -> None:
 
 
 @pytest.mark.mode_independent
-@pytest.mark.parametrize("bad", [object(), {1, 2}, float("nan"), [[object()]]])
+@pytest.mark.parametrize("bad", [object(), {1, 2}, float("nan"), [[object()]], [b"x"] * 1001])
 def test_its_data_are_what_can_be_sent(network: UntouchedWorkers, bad: Any) -> None:
     network.refuses(InvalidData, lambda: rooms_of(network.here).tell("news", bad))  # type: ignore[arg-type]
 

@@ -106,6 +106,30 @@ def test_msgpack_reaches_clients_of_every_worker(redis_broker: Broker) -> None:
             client.disconnect()
 
 
+def test_keys_of_msgpack_that_are_no_strings_are_those_of_json(redis_broker: Broker) -> None:
+    """Python's msgpack encodes them, and decodes them nowhere: not in a client, nor a worker."""
+    with processes(redis_broker.url, 2, "tests.support.msgpack_app") as workers:
+        one, two = (
+            Client(worker.url, serializer="msgpack", answer=lambda _, data: {7: data})
+            for worker in workers
+        )
+        for client in (one, two):
+            client.call("join", "fun")
+        pairs, data = [[7, "Ann"], [None, {"deep": 1}]], {"7": "Ann", "null": {"deep": 1}}
+
+        one.call("send keys", "fun", pairs)
+        answers = one.call("ask keys", "fun", pairs)
+        called = [one.call("call keys", client.sid, pairs) for client in (one, two)]
+        one.call("tell keys", pairs)
+        response = one.call("put", {"url": "/echo", "data": {7: "Ann"}})
+
+        assert answers == called == [{"7": data}] * 2
+        assert response["body"] == {"got": {"7": "Ann"}}
+        for client in (one, two):
+            assert [client.receive() for _ in range(4)] == [["keys", data]] * 3 + [["told", data]]
+            client.disconnect()
+
+
 class AsJSON(Packet):
     """A packet that is an object of JSON as a whole, as other parsers of Socket.IO have it."""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
+import msgpack
 import pytest
 from flask import Flask
 from socketio.msgpack_packet import MsgPackPacket
-from socketio.packet import Packet
+from socketio.packet import ACK, EVENT, Packet
 
+from flask_rooms.errors import InvalidData
 from flask_rooms.server.json_provider import ProviderJSON
 from flask_rooms.server.packet_class import (
     ATTACHMENT_BYTES,
@@ -17,6 +20,7 @@ from flask_rooms.server.packet_class import (
     MalformedPacket,
     checked,
 )
+from flask_rooms.server.packets import encode_event
 
 pytestmark = pytest.mark.mode_independent
 
@@ -114,3 +118,63 @@ def test_what_msgpack_cannot_encode_goes_to_the_provider_unless_it_has_a_default
     assert make(MsgPackPacket).dumps_default is not None
     assert MsgPackPacket.dumps_default is None
     assert make(configured).dumps_default is repr
+
+
+# -- keys that are no strings ---------------------------------------------------------------------
+
+#: Data that msgpack encodes as they are, and python-socketio's own client does not decode.
+KEYS: list[dict[Any, Any]] = [
+    {7: "Ann"},
+    {None: 1, True: 2, 1.5: 3, "x": 4},
+    {"deep": [{1: ({2: 3},)}]},
+]
+
+
+@pytest.mark.parametrize("data", KEYS, ids=repr)
+def test_msgpack_has_the_keys_of_json(data: Any) -> None:
+    as_json = json.loads(json.dumps(data))
+
+    packet = MsgPackPacket(encoded_packet=make(MsgPackPacket)(data=["event", data]).encode())
+
+    assert packet.data == ["event", as_json]
+
+
+@pytest.mark.parametrize("data", KEYS, ids=repr)
+def test_so_has_what_clients_send_in_msgpack(data: Any) -> None:
+    sent = MsgPackPacket(data=["event", data], namespace="/chat", id=7).encode()
+
+    packet = make(MsgPackPacket)(encoded_packet=sent)
+
+    assert packet.data == ["event", json.loads(json.dumps(data))]
+    assert (packet.packet_type, packet.namespace, packet.id) == (EVENT, "/chat", 7)
+
+
+def test_bytes_and_what_an_application_encodes_itself_stay_beside_such_keys() -> None:
+    data = {1: b"x", b"key": msgpack.ExtType(5, b"y")}
+
+    packet = MsgPackPacket(encoded_packet=make(MsgPackPacket)(data=[data]).encode())
+
+    assert packet.data == [{"1": b"x", b"key": msgpack.ExtType(5, b"y")}]
+
+
+@pytest.mark.parametrize(
+    "data", [{(1, 2): 3}, {msgpack.ExtType(5, b""): 1}, {1: {math.nan: 1}}], ids=repr
+)
+def test_keys_that_json_does_not_have_cannot_be_sent_or_decoded(data: Any) -> None:
+    with pytest.raises(InvalidData, match="This data cannot be sent"):
+        encode_event(make(MsgPackPacket), "event", data, "/")
+    with pytest.raises(MalformedPacket):
+        make(MsgPackPacket)(encoded_packet=MsgPackPacket(data=["event", data]).encode())
+
+
+def test_nor_can_those_that_an_applications_own_function_returns() -> None:
+    configured = MsgPackPacket.configure(dumps_default=lambda value: {1: 2})
+
+    with pytest.raises(InvalidData, match="This data cannot be sent"):
+        encode_event(make(configured), "event", object(), "/")
+
+
+def test_an_answer_with_such_keys_is_an_error() -> None:
+    packet = make(MsgPackPacket)(ACK, id=1, data=[{(1, 2): 3}])
+
+    assert MsgPackPacket(encoded_packet=packet.encode()).data[0]["statusCode"] == 500
