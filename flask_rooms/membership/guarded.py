@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from flask_rooms.membership.guards import Guards, InContext, may_join
 from flask_rooms.membership.namespace import Origin, PendingJoin
 from flask_rooms.membership.registry import Changed, Registry
 from flask_rooms.protocol.messages import Change, Room
+
+logger = logging.getLogger("flask_rooms.membership")
+
+#: How often the guards are asked about one join. Each recheck meanwhile makes their answer one of
+#: before, and rechecks that come faster than guards answer would have them asked for ever. A burst
+#: of rechecks, as of an administrator who removes many people, is over earlier.
+MAX_ROUNDS = 10
 
 
 class GuardedChanges:
@@ -45,13 +53,21 @@ class GuardedChanges:
     def join(self, join: PendingJoin, origin: Origin) -> Changed | tuple[str, ...]:
         """Ask the guards, and carry out a join; return what it did, or the refused sockets."""
         change = join.change
-        while True:
+        for _ in range(MAX_ROUNDS):
             if refused := self._refused(change.namespace, join.sids, change.rooms):
                 self._registry.rollback(join)
                 return refused
             changed = self._registry.commit(join, origin)
             if changed is not None:
                 return changed
+        self._registry.rollback(join)
+        logger.warning(
+            "A join of %s was refused, as recheck() was called each time while its guards were "
+            "asked, %d times: call it less often, and not in a guard, or make the guards quicker.",
+            ", ".join(map(str, change.rooms)),
+            MAX_ROUNDS,
+        )
+        return tuple(join.sids)
 
     def recheck(self, change: Change, origin: Origin) -> Iterable[Changed]:
         """Ask the guards about the members of rooms; yield what the leaves of each room did."""

@@ -11,6 +11,7 @@ from flask import Flask, abort, redirect, request, session
 from flask_socketio import join_room
 
 from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
+from flask_rooms.membership.guarded import MAX_ROUNDS
 from flask_rooms.membership.names import ROOM_LENGTH
 from flask_rooms.protocol.messages import Change
 from flask_rooms.server.tasks import MAX_NESTED
@@ -598,6 +599,58 @@ def test_a_recheck_while_a_guard_is_asked_has_it_asked_again(
     with pytest.raises(Refused):
         join.result(PATIENCE)
     assert there.rooms_of(ann) == set()
+
+
+@pytest.mark.parametrize("caller", ["here", "there"])
+@pytest.mark.parametrize("rechecks", [MAX_ROUNDS - 1, MAX_ROUNDS])
+def test_rechecks_that_come_faster_than_the_guard_answers_end_in_a_refusal(
+    caller: str, rechecks: int, there: Worker, request: pytest.FixtureRequest
+) -> None:
+    worker: Worker = request.getfixturevalue(caller)
+    ann = there.connect()
+    asking, may_answer = threading.Semaphore(0), threading.Semaphore(0)
+    asked: list[str] = []
+
+    @there.rooms.guard("club")
+    def guard() -> bool:
+        asked.append("")
+        asking.release()
+        return may_answer.acquire(timeout=PATIENCE)
+
+    def recheck() -> None:
+        for _ in range(rechecks):
+            assert asking.acquire(timeout=PATIENCE)
+            there.rooms.recheck("club").result(PATIENCE)
+            may_answer.release()
+        may_answer.release()
+
+    rechecking = threading.Thread(target=recheck)
+    rechecking.start()
+    join = worker.sockets.join(ann.sid, "club")
+
+    if rechecks < MAX_ROUNDS:
+        assert join.result(PATIENCE) == Outcome(changed=1)
+    else:
+        with pytest.raises(Refused, match=ann.sid):
+            join.result(PATIENCE)
+        assert there.rooms_of(ann) == set()
+    rechecking.join(PATIENCE)
+    assert len(asked) == MAX_ROUNDS
+
+
+def test_a_guard_that_rechecks_its_own_room_refuses(
+    there: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann = there.connect()
+
+    @there.rooms.guard("club")
+    def guard() -> bool:
+        return there.rooms.recheck("club").result(PATIENCE) == Outcome()
+
+    with pytest.raises(Refused, match=ann.sid):
+        there.sockets.join(ann.sid, "club").result(PATIENCE)
+
+    assert [message for message in caplog.messages if "join of club was refused" in message]
 
 
 # -- recheck --------------------------------------------------------------------------------------
