@@ -115,11 +115,13 @@ class Origin(NamedTuple):
             worker had to restart.
         worker: The name of the worker on which the call was made; empty if there was none.
         by: The ID of the socket in whose request it was made; empty if there was none.
+        refused: Whether the socket has ended since its connect handler has not let it in.
     """
 
     reason: str
     worker: str = ""
     by: str = ""
+    refused: bool = False
 
 
 @dataclass(eq=False)

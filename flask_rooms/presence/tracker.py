@@ -168,8 +168,8 @@ class Tracker:
         if self._rules.are_empty:
             return False
         steps = len(self._steps)
-        # A call has ended it for good; a client that has left by itself may be about to reload.
-        stays = origin.reason == "disconnect" and not origin.worker
+        # A call or a refusal has ended it for good; a client that has left by itself may reload.
+        stays = origin.reason == "disconnect" and not (origin.worker or origin.refused)
         for event in events:
             key = event.namespace, event.room, event.sid
             if not event.joined:

@@ -24,6 +24,8 @@ logger = logging.getLogger("flask_rooms.server")
 #: Characters of what a client calls itself that are passed on.
 MAX_CLIENT = 500
 
+_LEFT, _REFUSED = Origin("disconnect"), Origin("disconnect", refused=True)
+
 
 class Disconnects:
     """
@@ -128,7 +130,7 @@ class Disconnects:
         socket = self._registry.get_by_eio_sid(name, eio_sid)
         if socket is not None and self._claim(socket, name):
             self._run_handler(socket, name, reason)
-        elif self._registry.withdraw(name, eio_sid, Origin("disconnect")):
+        elif self._registry.withdraw(name, eio_sid, _LEFT):
             self._signals.flush()  # the handler runs if the connect handler accepts the socket
 
     def on_session_end(self, eio_sid: str, reason: Any) -> None:
@@ -150,8 +152,8 @@ class Disconnects:
         return eio_sid in self._ended or self._internals.handshake(eio_sid) is None
 
     def forget(self, sid: str, namespace: str) -> None:
-        """Forget a socket, and release the callbacks that wait for it."""
-        self._run(partial(self._forget, sid, namespace))
+        """Forget a socket that was not let in, and release the callbacks that wait for it."""
+        self._run(partial(self._forget, sid, namespace, _REFUSED))
 
     def _run(self, function: Callable[[], object]) -> None:
         """Run what may run functions of the application apart, and anything else here."""
@@ -169,8 +171,8 @@ class Disconnects:
         if socket is not None:
             self._forget(socket.sid, namespace)
 
-    def _forget(self, sid: str, namespace: str) -> None:
-        self._registry.remove(namespace, sid, Origin("disconnect"))
+    def _forget(self, sid: str, namespace: str, origin: Origin = _LEFT) -> None:
+        self._registry.remove(namespace, sid, origin)
         self._delivery.cancel_acknowledgements(sid)
         self._signals.flush()
 

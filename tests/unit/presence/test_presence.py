@@ -254,7 +254,6 @@ def test_a_call_by_another_worker_counts(workers: LocalCluster) -> None:
     until(lambda: users(workers[1]) == ["ann"])
 
     workers[1].sockets.disconnect(user="ann").result(PATIENCE)
-    until(lambda: users(workers[1]) == [])
 
 
 def test_only_rooms_with_a_rule_are_tracked(workers: LocalCluster) -> None:
@@ -491,6 +490,38 @@ def test_who_is_thrown_out_is_gone_at_once() -> None:
         workers[0].sockets.leave(ann.sid, ROOM).result(PATIENCE)
 
         until(lambda: page.read() == ["eve"])
+
+
+def refuse(by: str) -> bool:
+    """Refuse the client that is connecting, in one of the ways of python-socketio."""
+    if by == "a function that raises":
+        raise RuntimeError("of the application")
+    if by == "ConnectionRefusedError":
+        raise ConnectionRefusedError("We are full.")
+    return False
+
+
+@pytest.mark.parametrize(
+    "by", ["False", "ConnectionRefusedError", "always_connect", "a function that raises"]
+)
+def test_who_is_refused_after_a_join_in_the_connect_handler_is_gone_at_once(by: str) -> None:
+    """Neither the client nor its connection has ended it, and it will not be back."""
+    with make(presence_grace=3600.0) as workers:
+        server = workers[0].app.extensions["socketio"].server
+        server.always_connect = by == "always_connect"
+        joined: list[list[str | None]] = []
+
+        @workers[0].app.extensions["socketio"].on("connect")
+        def connect(auth: Any) -> bool:
+            sockets.join(request, ROOM).result()
+            joined.append(users(workers[0]))
+            return refuse(by)
+
+        with pytest.raises((ConnectionRefusedError, RuntimeError)):
+            workers[0].connect(auth={"user": "ann"})
+
+        assert joined == [["ann"]]
+        assert users(workers[0]) == []
 
 
 def test_the_list_never_contradicts_the_changes() -> None:
