@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -20,6 +20,9 @@ from flask_rooms.membership.names import (
 )
 from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import Audience, User
+
+#: Seconds for which answers may be awaited: about what a thread can wait for on every system.
+MAX_SECONDS = 4_000_000
 
 # What can be iterated over, and is no iterable of sockets.
 _ONE = (LocalProxy, str, bytes, Mapping, Request)
@@ -150,15 +153,18 @@ def seconds(timeout: Any) -> float | None:
 
 def finite_seconds(timeout: Any) -> float | None:
     """Return *timeout* as seconds() does, and raise InvalidArgument also if it has no end."""
-    if seconds(timeout) == math.inf:
-        raise InvalidArgument("This timeout is a finite number of seconds.")
-    return seconds(timeout)
+    wait = seconds(timeout)
+    if wait is not None and wait > MAX_SECONDS:
+        raise InvalidArgument(
+            f"This timeout is a finite number of seconds, {MAX_SECONDS:,} at most."
+        )
+    return wait
 
 
 def lifetime(expires: Any) -> float:
     """Return how many seconds a membership lasts, or raise InvalidArgument."""
     number = isinstance(expires, int | float) and not isinstance(expires, bool)
-    if not (number and 0 < expires < math.inf):
+    if not (number and 0 < expires <= sys.float_info.max):
         raise InvalidArgument("`expires=` is a number of seconds greater than 0, or None.")
     return float(expires)
 

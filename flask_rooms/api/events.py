@@ -134,7 +134,8 @@ class Events:
             event_and_data: The data, or the event and the data. The default event is "message".
                 A tuple as data is sent as several arguments.
             user: In place of *rooms*: the ID of a user, for all sockets of that user.
-            timeout: Seconds for which answers are awaited; by default `ROOMS_CONFIRM_TIMEOUT`.
+            timeout: Seconds for which answers are awaited, 4,000,000 at most; by default
+                `ROOMS_CONFIRM_TIMEOUT`.
             omit: Sockets, or rooms whose members are left out; a name, a socket, or an iterable.
             omit_user: The ID of a user whose sockets are left out, or an iterable of IDs.
             namespace: The namespace of the room.

@@ -248,7 +248,7 @@ class Keeper:
 
 
 def _key(namespace: str, room: Room) -> str:
-    return f"{namespace},{room}"  # no namespace has a comma
+    return f"{namespace},{room}"  # no namespace has a comma, see namespace_name()
 
 
 def _pack(values: list[Any]) -> bytes:

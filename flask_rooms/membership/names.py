@@ -22,8 +22,8 @@ class NotGiven:
 
 NOT_GIVEN = NotGiven()
 
-#: Characters that a room's name may have.
-ROOM_LENGTH = 1024
+#: Characters that a room's name may have, and that of a namespace.
+ROOM_LENGTH = NAMESPACE_LENGTH = 1024
 
 # Socket.IO clients tell their own application of these, so no server may imitate them.
 # https://socket.io/docs/v4/emit-cheatsheet/#reserved-events
@@ -83,7 +83,11 @@ def room_prefix(prefix: Any) -> str:
 
 def user_id(user: Any) -> User:
     """Return the user with this ID, a string or a number, or raise InvalidArgument."""
-    text = str(user) if type(user) is int else user
+    text = user
+    if not isinstance(user, str | bool):
+        # As in any_room(); the text of an integer has a bound, too.
+        with contextlib.suppress(TypeError, ValueError):
+            text = str(operator.index(user))
     if not isinstance(text, str) or not text or len(text) > ROOM_LENGTH or not is_text(text):
         raise InvalidArgument(
             "A user's ID is a number, or a string that is not empty and has at most "
@@ -114,9 +118,16 @@ def message_name(event: Any) -> str:
 
 
 def namespace_name(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or not is_text(value):
-        raise InvalidArgument('A namespace is a string that starts with "/".')
+    if not isinstance(value, str) or not is_namespace(value) or not is_text(value):
+        raise InvalidArgument(
+            'A namespace is a string that starts with "/" and has no comma, at which a packet of '
+            f"Socket.IO ends it, and at most {NAMESPACE_LENGTH} characters."
+        )
     return plain(value)
+
+
+def is_namespace(name: str) -> bool:
+    return name.startswith("/") and "," not in name and len(name) <= NAMESPACE_LENGTH
 
 
 def is_text(value: str) -> bool:

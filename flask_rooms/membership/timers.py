@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 logger = logging.getLogger("flask_rooms.membership")
 
+#: Seconds after which the clock is looked at again: no thread can wait for some centuries.
+_LONGEST = 3600.0
+
 
 class Timers:
     """
@@ -70,6 +73,6 @@ class Timers:
                 if remaining <= 0:
                     heapq.heappop(self._heap)
                     return function
-                changed.wait(remaining)
+                changed.wait(min(remaining, _LONGEST))
             self._running = False
             return None

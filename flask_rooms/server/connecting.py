@@ -10,6 +10,7 @@ from socketio.packet import CONNECT_ERROR
 
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.membership.attempts import Attempt
+from flask_rooms.membership.names import is_namespace
 from flask_rooms.membership.namespace import Origin
 from flask_rooms.membership.registry import Registry
 from flask_rooms.membership.worker import LocalWorker
@@ -78,7 +79,8 @@ class Connecting:
             self._connections.on_decided(eio_sid)
 
     def _handle(self, eio_sid: str, namespace: str | None, auth: Any) -> None:
-        if not (namespace or "/").startswith("/"):  # such as "*", its handler for all of them
+        # Such as "*", its handler for all of them; a comma can come in msgpack alone.
+        if not is_namespace(namespace or "/"):
             self._refuse(eio_sid, namespace, _UNABLE)
             return
         attempt = self._registry.begin(namespace or "/", eio_sid)

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packet
 
+from flask_rooms.membership.names import NAMESPACE_LENGTH
 from flask_rooms.server.json_provider import ProviderJSON, refuse_not_json, replaced
 
 logger = logging.getLogger("flask_rooms.server")
@@ -21,8 +22,6 @@ _NOT_ENCODED = "An acknowledgement cannot be encoded, and is sent as an error."
 #: How many binary attachments an event may have, and how many bytes they may have together.
 ATTACHMENTS = 1000
 ATTACHMENT_BYTES = 16 * 2**20
-#: How many characters the name of a namespace may have.
-NAMESPACE_LENGTH = 1024
 
 # By which a socket request is recognised that is not JSON.
 _REQUEST = re.compile(r'\["(get|post|put|patch|delete|options|head)"')

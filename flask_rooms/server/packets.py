@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from socketio.packet import ACK, EVENT
 
-from flask_rooms.errors import InvalidData
+from flask_rooms.errors import InvalidArgument, InvalidData
 from flask_rooms.server.packet_class import ATTACHMENT_BYTES, ATTACHMENTS, MalformedPacket
 
 #: The encoded packet, and its binary attachments.
@@ -25,7 +25,10 @@ def encode_event(packet_class: Any, event: str, data: Any, namespace: str) -> En
 
     Raises:
         InvalidData: *data* cannot be encoded.
+        InvalidArgument: *namespace* has a comma.
     """
+    if "," in namespace:
+        raise InvalidArgument("A namespace has no comma: a packet of Socket.IO ends it there.")
     if data is None:
         data = ()
     arguments = data if isinstance(data, tuple) else (data,)

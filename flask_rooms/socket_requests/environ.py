@@ -30,6 +30,9 @@ _PER_REQUEST = frozenset(
 # Set by a request only if the handshake has not: a proxy may have checked that one.
 _UNLESS_IN_HANDSHAKE = frozenset(["authorization"])
 
+# The verbs of which clients say a length also without a body.
+# https://www.rfc-editor.org/rfc/rfc9110#name-content-length
+_WITH_LENGTH = frozenset({"post", "put"})
 # How servers name the URL of a request, as it came.
 _URIS = ("REQUEST_URI", "RAW_URI")
 # The names of one request or one trace, and when it began, for logs and agents; and what browsers
@@ -43,7 +46,7 @@ _OF_ONE_REQUEST = re.compile(
 _HANDSHAKE_ONLY = re.compile(
     r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
     r"ACCEPT_ENCODING|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
-    rf"CONTENT_TYPE|{'|'.join(_URIS)}|{_OF_ONE_REQUEST.pattern}"
+    rf"CONTENT_TYPE|CONTENT_LENGTH|{'|'.join(_URIS)}|{_OF_ONE_REQUEST.pattern}"
 )
 
 
@@ -130,15 +133,16 @@ class Template:
             "REQUEST_METHOD": verb.upper(),
             "PATH_INFO": path,  # as in PEP 3333
             "QUERY_STRING": payload.query,
-            "CONTENT_LENGTH": str(len(payload.body[0]) if payload.body else 0),
             "HTTP_ACCEPT": "application/json",
         }
         for name in self._uris:
             url = self._prefixes[1] + self._below_prefix(payload)
             environ[name] = url + (payload.query and f"?{payload.query}")
-        media_type = payload.body[1] if payload.body else ""
-        if media_type:
-            environ["CONTENT_TYPE"] = media_type
+        if payload.body:
+            environ["CONTENT_LENGTH"] = str(len(payload.body[0]))
+            environ["CONTENT_TYPE"] = payload.body[1]
+        elif verb in _WITH_LENGTH:
+            environ["CONTENT_LENGTH"] = "0"
         for name, value in payload.headers.items():
             lower, key = name.lower(), "HTTP_" + name.upper().replace("-", "_")
             may_add = lower in _UNLESS_IN_HANDSHAKE or lower in allowed

@@ -13,6 +13,7 @@ from flask_socketio import SocketIO
 from socketio.packet import EVENT, Packet
 
 from flask_rooms import BackendUnavailable, InvalidArgument, InvalidRoom, InvalidSocket, Rooms
+from flask_rooms.api.arguments import MAX_SECONDS
 from flask_rooms.errors import InvalidData
 from flask_rooms.globals import parts_of
 from flask_rooms.membership.timers import Timers
@@ -295,8 +296,9 @@ def test_bad_input_asks_nobody(network: UntouchedWorkers) -> None:
     ask = network.sockets.ask
     for timeout in ("1", -1, True, float("nan")):
         network.refuses(InvalidArgument, lambda given=timeout: ask("red", 1, timeout=given))  # type: ignore[misc]
-    with pytest.raises(InvalidArgument, match="finite"):
-        ask("red", 1, timeout=float("inf"))
+    for timeout in (float("inf"), 10**400, 1e300, MAX_SECONDS + 1):
+        with network.untouched(), pytest.raises(InvalidArgument, match="finite"):
+            ask("red", 1, timeout=timeout)
     network.refuses(InvalidArgument, lambda: ask("red"))
     network.refuses(InvalidArgument, lambda: ask("red", "connect", 1))
     network.refuses(InvalidRoom, lambda: ask("", 1))

@@ -181,8 +181,23 @@ def test_timers_call_in_the_order_of_their_times_whatever_fails() -> None:
     assert called == ["first", "second"]
 
 
+def test_a_time_of_centuries_holds_up_no_other(workers: LocalCluster) -> None:
+    """No thread can wait for so long."""
+    client = workers[0].connect()
+    join = workers[0].sockets.join
+    assert join(client.sid, "red", expires=1e300).result(PATIENCE) == Outcome(changed=1)
+
+    join(client.sid, "blue", expires=SOON).result(PATIENCE)
+
+    until_left(client, "blue")
+    assert client.rooms == {"red"}
+
+
 @pytest.mark.mode_independent
-@pytest.mark.parametrize("bad", ["1", 0, -1, True, float("nan"), float("inf"), [1]])
+@pytest.mark.parametrize(
+    "bad",
+    ["1", 0, -1, True, float("nan"), float("inf"), pytest.param(10**400, id="huge"), [1]],
+)
 def test_a_time_is_a_number_of_seconds(network: UntouchedWorkers, bad: Any) -> None:
     network.refuses(
         InvalidArgument,

@@ -138,7 +138,7 @@ BAD_ROOMS: dict[str, Any] = {
 
 BAD_EVENTS = ["", None, 42, b"event", ["event"], "connect", "disconnect", "connect_error"]
 
-BAD_NAMESPACES = ["", "chat", 42, True, b"/", ["/"], "/\ud800"]
+BAD_NAMESPACES = ["", "chat", 42, True, b"/", ["/"], "/\ud800", "/a,b", "/" * 1025]
 
 
 def circular() -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -160,6 +161,11 @@ def test_a_number_is_a_user_too(cluster: LocalCluster) -> None:
 
     assert worker.sockets.join(user=7, room="red").result(PATIENCE) == Outcome(1)
     assert worker.sockets.members(user="7").value == {client.sid}
+    number = enum.IntEnum("number", {"SEVEN": 7})
+    assert worker.sockets.members(user=number(7)).value == {client.sid}
+    for bad in (True, 7.0, 10**5000):
+        with pytest.raises(InvalidArgument):
+            worker.sockets.members(user=bad)  # type: ignore[arg-type]
 
 
 # -- connecting ---------------------------------------------------------------------------------

@@ -299,8 +299,10 @@ def test_a_class_of_handlers_is_not_run_by_such_a_name(worker: Worker) -> None:
     assert called == ["connect"]
 
 
-@pytest.mark.parametrize("namespace", ["*", "", "chat", "*/", "\x00"])
-def test_a_namespace_begins_with_a_slash(cluster: LocalCluster, namespace: str) -> None:
+@pytest.mark.parametrize("namespace", ["*", "", "chat", "*/", "\x00", "/a,b"])
+def test_a_namespace_begins_with_a_slash_and_has_no_comma(
+    cluster: LocalCluster, namespace: str
+) -> None:
     """msgpack can name any, and `*` is python-socketio's name for all handlers of all of them."""
     worker = worker_with(cluster, serializer="msgpack", namespaces="*")
     called: list[Any] = []

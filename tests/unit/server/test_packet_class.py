@@ -12,7 +12,7 @@ from flask import Flask
 from socketio.msgpack_packet import MsgPackPacket
 from socketio.packet import ACK, EVENT, Packet
 
-from flask_rooms.errors import InvalidData
+from flask_rooms.errors import InvalidArgument, InvalidData
 from flask_rooms.server.json_provider import ProviderJSON
 from flask_rooms.server.packet_class import (
     ATTACHMENT_BYTES,
@@ -178,3 +178,9 @@ def test_an_answer_with_such_keys_is_an_error() -> None:
     packet = make(MsgPackPacket)(ACK, id=1, data=[{(1, 2): 3}])
 
     assert MsgPackPacket(encoded_packet=packet.encode()).data[0]["statusCode"] == 500
+
+
+def test_nothing_is_sent_to_a_namespace_with_a_comma() -> None:
+    """A packet of Socket.IO ends it there: what follows would be taken for its data."""
+    with pytest.raises(InvalidArgument, match="comma"):
+        encode_event(make(), "event", 1, "/a,b")

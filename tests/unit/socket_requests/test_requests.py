@@ -778,6 +778,25 @@ def test_headers_about_the_handshake_are_not_about_the_request(cluster: LocalClu
     assert sent.keys() & body["headers"].keys() == set()
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_length_of_a_body_is_what_it_is_over_http(cluster: LocalCluster, verb: str) -> None:
+    app = make_app()
+    lengths: list[int | None] = []
+
+    @app.route("/", methods=[one.upper() for one in VERBS])
+    def index() -> str:
+        lengths.append(request.content_length)
+        return request.get_data(as_text=True)
+
+    connected = cluster.worker(app).connect(headers={"Content-Length": "5"})
+
+    connected.ask(verb, "/")
+    assert lengths == [0 if verb in ("post", "put") else None]
+    if verb in ("post", "put", "patch"):
+        assert connected.ask(verb, "/", {"a": 1})["body"] == '{"a": 1}'
+        assert lengths[1] == len('{"a": 1}')
+
+
 # -- malformed --------------------------------------------------------------------------------
 
 BAD_ARGUMENTS: dict[str, tuple[Any, ...]] = {

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flask_rooms.membership.names import NAMESPACE_LENGTH
 from flask_rooms.server.decoding import BEFORE_CONNECT_BYTES
-from flask_rooms.server.packet_class import ATTACHMENT_BYTES, ATTACHMENTS, NAMESPACE_LENGTH
+from flask_rooms.server.packet_class import ATTACHMENT_BYTES, ATTACHMENTS
 from flask_rooms.socket_requests.handler import VERBS
 from flask_rooms.socket_requests.payload import DEPTH
 from tests.support.raw import RawClient
