@@ -42,7 +42,7 @@ from flask_rooms.protocol.signing import Signer
 from flask_rooms.results import Health, Outcome, Told
 from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, Hooks
 from flask_rooms.server.manager import RoomsManager
-from flask_rooms.server.notices import of_request
+from flask_rooms.server.notices import Patch, of_request
 from flask_rooms.server.reusable import ReusableSocketIO
 from flask_rooms.server.tells import Handler
 from flask_rooms.server.web_servers import attach, tell
@@ -136,7 +136,9 @@ class Rooms:
         parts = builder.parts(socketio, *transport, flask_rooms.__version__)
         adapt(app)
         serve(app, config)
-        app.wsgi_app = _JoinOnRequest(app.wsgi_app, parts.cluster)  # type: ignore[method-assign]
+        patch = Patch()
+        join = _JoinOnRequest(app.wsgi_app, parts.cluster, patch)
+        app.wsgi_app = join  # type: ignore[method-assign]
         app.extensions["rooms"] = self
         keep_parts(app, parts)
         self._apps.add(app)
@@ -144,7 +146,7 @@ class Rooms:
         self._side_by_side = current_overrides.get() is not None
         add_commands(app)
         register(parts.serving)
-        attach(parts.socketio, parts.serving)
+        attach(parts.socketio, parts.serving, patch)
 
     def user_loader(self, loader: L) -> L:
         """
@@ -490,15 +492,18 @@ def _require_callable(given: Any, message: str) -> None:
 class _JoinOnRequest:
     """WSGI middleware: the worker joins with the first request, in the process that serves."""
 
-    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], cluster: Cluster) -> None:
+    def __init__(
+        self, wsgi_app: Callable[..., Iterable[bytes]], cluster: Cluster, patch: Patch
+    ) -> None:
         self._wsgi_app = wsgi_app
         self._cluster = cluster
+        self._patch = patch
         self._is_first = True
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if self._is_first:
             self._is_first = False
-            tell(of_request())
+            tell([*self._patch.notices(), *of_request()])
         self._cluster.start()
         return self._wsgi_app(environ, start_response)
 

@@ -6,8 +6,8 @@ import sys
 
 from flask_rooms.errors import ConfigurationError
 
-# Only what the application has imported itself counts, so nothing is imported here.
-_PATCH = {
+#: Library -> what patches a process for it.
+PATCH = {
     "eventlet": "import eventlet; eventlet.monkey_patch()",
     "gevent": "from gevent import monkey; monkey.patch_all()",
 }
@@ -28,14 +28,14 @@ def choose_mode(asked: str | None = None) -> str:
     if patched is not None and not _threads_patched(patched):
         raise ConfigurationError(
             f"{patched} has patched the sockets of this process and not its threads, so that "
-            f"waiting would stop everything: let `{_PATCH[patched]}` be its first line."
+            f"waiting would stop everything: let `{PATCH[patched]}` be its first line."
         )
     if asked is None:
         return patched or "threading"
     library = asked.partition("_")[0]  # gevent_uwsgi is gevent
-    if library in _PATCH and library != patched:
+    if library in PATCH and library != patched:
         raise ConfigurationError(
-            f"async_mode={asked!r} needs a patched standard library: let `{_PATCH[library]}` be "
+            f"async_mode={asked!r} needs a patched standard library: let `{PATCH[library]}` be "
             "the first line of the program, before any other import, or leave async_mode out."
         )
     return asked
@@ -43,6 +43,7 @@ def choose_mode(asked: str | None = None) -> str:
 
 def patched_for() -> str | None:
     """Return "eventlet" or "gevent" where one has patched the sockets of this process."""
+    # Only what the application has imported itself counts, so nothing is imported here.
     eventlet = sys.modules.get("eventlet.patcher")
     if eventlet is not None and eventlet.is_monkey_patched("socket"):
         return "eventlet"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from traceback import walk_stack
 from typing import Any
 
+from flask_rooms.server.async_mode import PATCH, patched_for
+
 _ALONE = (
     "%s has started %d workers, and memory:// connects no two processes: each worker has rooms of "
     "its own. Set ROOMS_BACKEND_URL to the URL of a broker, such as redis://localhost:6379."
@@ -42,6 +44,11 @@ _ASGI = (
     "This application is wrapped for an ASGI server (%s), which has no WebSocket for WSGI and few "
     "threads for clients that wait: serve it with gunicorn, or with rooms.socketio.run(app)."
 )
+_PATCHED_LATE = (
+    "%s has patched this process after the application was made, whose locks and threads are not "
+    "green, so the first client that connects stops the whole worker: let `%s` be the first line "
+    "of the application's module, or start gunicorn without --preload."
+)
 #: Packages that serve a WSGI application, or wrap it for an ASGI server. (Flask has asgiref.sync.)
 _SERVERS = {
     "waitress": _WAITRESS,
@@ -69,6 +76,22 @@ class Needs:
             return []
         found = [(self.in_process, _ALONE), (self.polling, _POLLING)]
         return [text % (server, count) for applies, text in found if applies]
+
+
+class Patch:
+    """What a process is patched for when an application is made, to see whether that changes."""
+
+    def __init__(self) -> None:
+        self._at_first = patched_for()
+        self._is_told = False
+
+    def notices(self) -> list[str]:
+        """Return what cannot work now that the process serves, once."""
+        library = patched_for()
+        if self._is_told or library is None or library == self._at_first:
+            return []
+        self._is_told = True
+        return [_PATCHED_LATE % (library, PATCH[library])]
 
 
 def of_gunicorn(config: Any, needs: Needs) -> list[str]:

@@ -28,7 +28,7 @@ from werkzeug.serving import is_running_from_reloader
 
 from flask_rooms.cluster.shutdown import handle_signals
 from flask_rooms.server.async_mode import patched_for
-from flask_rooms.server.notices import Needs, of_gunicorn, of_uwsgi
+from flask_rooms.server.notices import Needs, Patch, of_gunicorn, of_uwsgi
 from flask_rooms.server.serving import Serving
 
 logger = logging.getLogger("flask_rooms.server")
@@ -42,12 +42,14 @@ GRACE = 0.9
 class _Attached:
     """One application, to be served by the server under which it is loaded, or that it runs."""
 
-    def __init__(self, serving: Serving, needs: Needs) -> None:
+    def __init__(self, serving: Serving, needs: Needs, patch: Patch) -> None:
         self.serving = serving
         self.needs = needs
+        self.patch = patch
 
     def begin(self) -> None:
         """Begin to serve; no server fails because of it."""
+        tell(self.patch.notices())
         try:
             self.serving.begin()
         except Exception:
@@ -85,10 +87,10 @@ _in_uwsgi: weakref.WeakSet[_Attached] = weakref.WeakSet()
 _ENDS_UWSGI = {signal.SIGINT, signal.SIGTERM}
 
 
-def attach(socketio: Any, serving: Serving) -> None:
+def attach(socketio: Any, serving: Serving, patch: Patch) -> None:
     """Have every server that this process can be run by begin to serve an application."""
     polling = "polling" in socketio.server.eio.transports
-    attached = _Attached(serving, Needs(serving.in_process, polling))
+    attached = _Attached(serving, Needs(serving.in_process, polling), patch)
     socketio.run = partial(attached.run, socketio)
     if (config := sys.modules.get("gunicorn.config")) is not None:
         _attach_to_gunicorn(config.PostWorkerInit, attached)

@@ -142,6 +142,30 @@ def test_the_wish_for_threads_is_heard() -> None:
     assert Rooms(make_app(), socketio).socketio.async_mode == "threading"
 
 
+@pytest.mark.parametrize("library", ["eventlet", "gevent"])
+@pytest.mark.parametrize("made", ["", "before"])
+def test_a_patch_after_the_application_was_made_is_reported_once(library: str, made: str) -> None:
+    """As where gunicorn patches its workers, and its main process has loaded the application."""
+    needs(library)
+    make = dedent("""
+        from flask import Flask
+        from flask_rooms import Rooms
+        app = Flask("application")
+        Rooms(app)
+    """)
+    request = dedent("""
+        import logging, sys
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        for _ in range(2):
+            app.test_client().get("/")
+    """)
+    patch = PATCH[library] + "\n"
+
+    told = " ".join(run((make + patch if made else patch + make) + request))
+
+    assert told.count(f"let `{PATCH[library]}` be the first line") == (1 if made else 0)
+
+
 # -- forking ----------------------------------------------------------------------------------
 
 

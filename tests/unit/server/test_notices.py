@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flask_rooms import Rooms
 from flask_rooms.server.notices import Needs, of_gunicorn, of_uwsgi
 from tests.support.apps import make_app
 from tests.support.brokers import free_port
+from tests.support.web_servers import GEVENT_WEBSOCKET
 from tests.support.workers import ROOT
 
 pytestmark = pytest.mark.mode_independent
@@ -96,12 +98,26 @@ def test_other_servers_are_known_by_their_first_request(
     assert all(word in notice for word, notice in zip(words, told, strict=True))
 
 
-def test_gunicorn_says_it_when_it_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--workers", "2"], {"--worker-class gthread", "a broker", "WebSocket only"}),
+        (["--preload", "--worker-class", "gevent"], {"import monkey; monkey.patch_all()` be"}),
+        pytest.param(
+            ["--preload", "--worker-class", GEVENT_WEBSOCKET],
+            {"start gunicorn without --preload"},
+            marks=pytest.mark.skipif(not find_spec("geventwebsocket"), reason="not installed"),
+        ),
+    ],
+    ids=["workers", "gevent", "gevent-websocket"],
+)
+def test_gunicorn_says_it_when_it_starts(
+    options: list[str], wanted: set[str], tmp_path: Path
+) -> None:
     program = "import flask, flask_rooms; app = flask.Flask('app'); flask_rooms.Rooms(app)"
     (tmp_path / "notices_app.py").write_text(program, encoding="utf-8")
-    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--chdir", str(tmp_path)]
+    command = [sys.executable, "-m", "gunicorn", *options, "--chdir", str(tmp_path)]
     command += ["--bind", f"127.0.0.1:{free_port()}", "notices_app:app"]
-    wanted = {"--worker-class gthread", "a broker", "WebSocket only"}
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         overdue = threading.Timer(TIMEOUT, process.kill)
         overdue.start()
