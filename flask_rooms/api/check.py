@@ -47,6 +47,11 @@ ONLY_ITSELF = (
     "ROOMS_BACKEND_URL to a broker's URL."
 )
 _ANY = "start the broker, or correct ROOMS_BACKEND_URL."
+_TLS = r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerification|\[(SSL|X509)"
+_AUTHORITY = (
+    "the certificate of the broker cannot be verified: give its authority in "
+    'ROOMS_BACKEND_OPTIONS = {"ssl": {"%s": ...}}, or check that it speaks TLS.'
+)
 #: What the error of a driver contains -> the kind and what to do; the first that fits counts.
 _BROKER: tuple[tuple[str, str, str], ...] = (
     (
@@ -55,11 +60,12 @@ _BROKER: tuple[tuple[str, str, str], ...] = (
         "the host name in ROOMS_BACKEND_URL cannot be resolved.",
     ),
     (
-        r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerification|\[SSL",
+        r"The file of the ssl option",
         "tls",
-        "the certificate of the broker cannot be verified: give its authority in "
-        'ROOMS_BACKEND_OPTIONS = {"ssl": {"ca_certs": ...}}, or check that it speaks TLS.',
+        "correct the file that ROOMS_BACKEND_OPTIONS names, or let this user read it.",
     ),
+    (rf"amqps://.*({_TLS})", "tls", _AUTHORITY % "ca_certs"),
+    (_TLS, "tls", _AUTHORITY % "ssl_ca_certs"),
     (
         # py-amqp names the method that is refused; a login is none.
         r"NOPERM|NoPermission|[a-z]\.[a-z_]+: \(403\)|access to (exchange|queue)",

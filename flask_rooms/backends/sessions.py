@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from amqp import Message, spec
@@ -42,6 +42,12 @@ QUEUE_BYTES = 64 * 2**20
 
 #: The routing key of RabbitMQ with which all subscribers are bound.
 _EVERYONE = ""
+
+#: The options of redis-py and of py-amqp for TLS that name files.
+_TLS_FILES = {
+    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
+    *("ca_certs", "certfile", "keyfile"),
+}
 
 #: Called with each payload that arrives.
 Take = Callable[[bytes], object]
@@ -332,15 +338,20 @@ def connect(urls: Sequence[str], options: Mapping[str, Any], name: str) -> Sessi
         name: The channel's name at the broker.
     """
     connection = prepare(";".join(urls), options)
+    _check_files(connection.ssl)
     fill_in = isinstance(connection.ssl, dict) and connection.ssl.get("server_hostname", "") is None
+    hosts = iter([urlsplit(url).hostname for url in urls])
 
-    def on_failure(*error: object) -> None:
-        if fill_in:  # or Kombu would expect the name of this broker in the certificate of the next
-            connection.ssl["server_hostname"] = None
+    def expect_next(*error: object) -> None:
+        # Kombu would expect 127.0.0.1 in the certificate of localhost, and the name of this broker
+        # in that of the next.
+        if fill_in:
+            connection.ssl["server_hostname"] = next(hosts, None)
 
+    expect_next()
     try:
         connection.ensure_connection(
-            errback=on_failure,
+            errback=expect_next,
             max_retries=len(urls) - 1,
             interval_start=0,
             interval_step=0,
@@ -389,5 +400,17 @@ def _tls(urls: str, chosen: Any) -> Any:
         # Kombu's default is no verification, and a warning; that of old redis-py any host.
         return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **chosen}
     if urls.startswith("amqps://"):
-        return {"server_hostname": None, **chosen}  # Kombu fills in that of the URL
+        return {"server_hostname": None, **chosen}  # connect() fills in that of the URL
     return chosen or False
+
+
+def _check_files(ssl: Any) -> None:
+    """Raise an error that names a file for TLS which cannot be read: Python's own does not."""
+    chosen = ssl if isinstance(ssl, dict) else {}
+    for option in _TLS_FILES & chosen.keys():
+        if isinstance(chosen[option], str):
+            try:
+                open(chosen[option], "rb").close()
+            except OSError as error:
+                text = f"The file of the ssl option {option!r} cannot be read: {error}"
+                raise BackendError(text) from None

@@ -14,7 +14,7 @@ from flask_rooms.backends import from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
 from flask_rooms.testing import Workers
-from tests.support.brokers import Broker, BrokerMissing
+from tests.support.brokers import Broker, BrokerMissing, free_port
 from tests.support.sentinel import RedisWithSentinel
 from tests.support.tls_brokers import TlsRabbitMQ, TlsRedis
 
@@ -45,9 +45,11 @@ def backend_of(broker: Broker, **options: Any) -> Backend:
     return from_url(broker.url, channel="x", options={**broker.options, **options})
 
 
-@pytest.mark.parametrize("kind", [TlsRedis, TlsRabbitMQ])
+@pytest.mark.parametrize(
+    ("kind", "option"), [(TlsRedis, '"ssl_ca_certs"'), (TlsRabbitMQ, '"ca_certs"')]
+)
 def test_messages_pass_over_tls_to_a_broker_whose_authority_is_trusted(
-    start: Callable[..., Broker], kind: type[Broker]
+    start: Callable[..., Broker], kind: type[Broker], option: str
 ) -> None:
     """One message longer than a record of TLS, and one shorter; then the same without trust."""
     broker = start(kind)
@@ -61,12 +63,35 @@ def test_messages_pass_over_tls_to_a_broker_whose_authority_is_trusted(
     expected = r"s://127.*certificate verify failed.*self-signed"
     with pytest.raises(BackendError, match=expected) as refused:
         backend_of(broker, ssl={}).open()
-    assert kind_of_error(str(refused.value))[0] == "tls"  # for `flask rooms check`
+    found, advice = kind_of_error(str(refused.value))  # for `flask rooms check`
+    assert found == "tls"
+    assert option in advice
 
 
 def test_a_certificate_for_another_host_is_refused(start: Callable[..., Broker]) -> None:
     with pytest.raises(BackendError, match=r"certificate verify failed.*127\.0\.0\.1"):
         backend_of(start(TlsRedis, "elsewhere.example")).open()
+
+
+def test_the_certificate_of_rabbitmq_has_the_host_of_the_url(start: Callable[..., Broker]) -> None:
+    """Kombu connects to 127.0.0.1 for it, and would expect that; also after another broker."""
+    broker = start(TlsRabbitMQ, "localhost")
+    for urls in ([broker.url], [f"amqps://127.0.0.1:{free_port()}//", broker.url]):
+        with closing(from_url(urls, channel="x", options=broker.options)) as backend:
+            backend.open()
+            backend.publish(b"x")
+            assert backend.receive(PATIENCE) == b"x"
+
+
+@pytest.mark.parametrize(("scheme", "option"), [("rediss", "ssl_ca_certs"), ("amqps", "ca_certs")])
+def test_a_missing_file_of_an_authority_is_named(scheme: str, option: str) -> None:
+    """By Flask-Rooms, as Python's own error has no name; at a port that nobody listens to."""
+    url = f"{scheme}://127.0.0.1:{free_port()}"
+    options = {"ssl": {option: "/nowhere/authority.pem"}}
+
+    with pytest.raises(BackendError, match=r"/nowhere/authority\.pem") as refused:
+        from_url(url, channel="x", options=options).open()
+    assert kind_of_error(str(refused.value))[0] == "tls"
 
 
 def test_workers_follow_sentinel_to_another_master(start: Callable[..., RedisWithSentinel]) -> None:

@@ -42,13 +42,22 @@ class TlsRedis(Redis):
 
 
 class TlsRabbitMQ(RabbitMQ):
-    """A RabbitMQ that workers reach by amqps://."""
+    """
+    A RabbitMQ that workers reach by amqps://.
+
+    Args:
+        host: Whom its certificate is for, and what the URL names.
+    """
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._host = host
+        super().__init__()
 
     def _prepare(self) -> None:
         super()._prepare()
-        certificates = Certificates(self._directory)
+        certificates = Certificates(self._directory, self._host)
         port = free_port()
-        self.url = f"amqps://guest:guest@127.0.0.1:{port}//"
+        self.url = f"amqps://guest:guest@{self._host}:{port}//"
         self.options = {"ssl": {"ca_certs": str(certificates.authority)}}
         with (self._directory / "rabbitmq.conf").open("a") as settings:
             settings.write(
