@@ -67,11 +67,12 @@ _BROKER: tuple[tuple[str, str, str], ...] = (
     (rf"amqps://.*({_TLS})", "tls", _AUTHORITY % "ca_certs"),
     (_TLS, "tls", _AUTHORITY % "ssl_ca_certs"),
     (
-        # py-amqp names the method that is refused; a login is none.
-        r"NOPERM|NoPermission|[a-z]\.[a-z_]+: \(403\)|access to (exchange|queue)",
+        # redis-py leaves out the code. py-amqp names the method that is refused; a login is none.
+        r"NOPERM|NoPermission|has no permissions to"
+        r"|[a-z]\.[a-z_]+: \(403\)|access to (exchange|queue)",
         "permission",
         "the broker does not allow this user what Flask-Rooms does: PUBLISH, SUBSCRIBE and PUBSUB "
-        "on Redis, configure, write and read on RabbitMQ.",
+        "on Redis, SELECT where the URL has a database; configure, write and read on RabbitMQ.",
     ),
     (
         r"vhost|NOT_ALLOWED|NotAllowed",

@@ -173,7 +173,8 @@ def test_the_acl_of_redis_is_enough(tmp_path: Path) -> None:
     with brokers.start("redis") as broker, redis.Redis.from_url(broker.url) as admin:
         admin.execute_command("ACL", "SETUSER", *ACL.split()[1:])
         url = broker.url.replace("//", "//rooms:change-me@")
-        assert_two_workers_know_each_other(url)
+        for database in ("0", "1"):
+            assert_two_workers_know_each_other(url.removesuffix("0") + database)
 
         (more,) = re.findall(r"`(~\S+/history/[^`]+)`", PAGE)
         admin.execute_command("ACL", "SETUSER", "rooms", *more.split())

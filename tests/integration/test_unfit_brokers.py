@@ -61,15 +61,16 @@ def _use(backend: Backend) -> None:
     [
         {"categories": ["+@all"], "commands": ["-publish"], "channels": ["*"]},
         {"categories": ["+@all"], "reset_channels": True},
+        {"categories": ["+@all"], "commands": ["-select"], "channels": ["*"]},
     ],
-    ids=["command", "channel"],
+    ids=["command", "channel", "database"],
 )
 def test_a_user_of_redis_without_the_permission(
     redis_broker: Broker, rules: dict[str, Any]
 ) -> None:
     with closing(redis.Redis.from_url(redis_broker.url)) as client:
         client.acl_setuser("clerk", enabled=True, passwords=["+pw"], keys=["*"], **rules)
-        url = redis_broker.url.replace("//", "//clerk:pw@")
+        url = redis_broker.url.replace("//", "//clerk:pw@").removesuffix("0") + "1"
         assert kind_of_refusal(url) == "permission"
         client.acl_deluser("clerk")
 
