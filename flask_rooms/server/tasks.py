@@ -100,8 +100,10 @@ class Tasks:
         return True
 
     def _note_no_thread(self, text: str, error: RuntimeError) -> None:
-        # At its exit the interpreter starts no thread, too; of that there is nothing to say.
-        if threading.main_thread().is_alive() and not self._lacks_threads:
+        # At its exit the interpreter starts no thread, too; of that there is nothing to say. In
+        # Python 3.12 that begins before the main thread has ended.
+        ends = not threading.main_thread().is_alive() or "at interpreter shutdown" in str(error)
+        if not ends and not self._lacks_threads:
             self._lacks_threads = True  # right behind the look, or two threads would warn
             logger.warning(text, error)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from textwrap import dedent
 from typing import Any
 
 import flask_socketio
@@ -331,6 +334,33 @@ def test_what_fails_in_place_ends_no_thread_that_receives(
         eventually(here, lambda: called)
 
         assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+
+@pytest.mark.mode_independent
+@pytest.mark.every_python
+def test_the_exit_of_the_interpreter_is_no_lack_of_threads() -> None:
+    """As in a thread of gunicorn's pool, for which the interpreter waits."""
+    program = """
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        from flask_socketio import SocketIO
+        from flask import Flask
+        from flask_rooms.server.tasks import Tasks
+
+        def work():
+            ends.wait()
+            tasks.spawn(print, "done", kind=None)
+
+        pool, ends, tasks = ThreadPoolExecutor(1), threading.Event(), Tasks()
+        tasks.server = SocketIO(Flask("application"), async_mode="threading").server
+        threading._register_atexit(ends.set)  # called before the interpreter waits for the pool
+        pool.submit(work)
+    """
+    command = [sys.executable, "-c", dedent(program)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+
+    assert (done.stdout, done.stderr) == ("done\n", "")
 
 
 @pytest.mark.mode_independent
