@@ -206,24 +206,41 @@ class Connections:
         """
 
         def in_turn(environ: dict[str, Any], start_response: Any) -> Any:
-            connection = self._connections.get(session_of(environ))
-            if connection is None or environ["REQUEST_METHOD"] != "GET":
+            connection = self._connections.get(eio_sid := session_of(environ))
+            if connection is None:
                 return handle_request(environ, start_response)
+            handle = self._unless_closed(handle_request, eio_sid, connection)
+            if environ["REQUEST_METHOD"] != "GET":
+                return handle(environ, start_response)
             of = "upgrade" if is_upgrade(environ) else "packets"
             if not connection.turn(of).take(
                 tcp_of(environ), partial(self._wait_for_turn, connection)
             ):
-                self._refusals.count("overlapping_requests")
+                if connection.ended is None:  # else both were sent before their client knew
+                    self._refusals.count("overlapping_requests")
                 refusal = Response("Another request of this connection is served.", status=400)
                 return refusal(environ, start_response)
             try:
-                body = handle_request(environ, start_response)
+                body = handle(environ, start_response)
             except BaseException:
                 connection.end_turn(of)
                 raise
             return Sent(body, partial(connection.end_turn, of))
 
         return in_turn
+
+    def _unless_closed(
+        self, handle_request: Callable[..., Any], eio_sid: str, connection: _Connection
+    ) -> Callable[..., Any]:
+        """Return *handle_request*, refusing what has come too late for a connection."""
+
+        def handle(environ: dict[str, Any], start_response: Any) -> Any:
+            if connection.ended is None or not self._internals.is_closed(eio_sid):
+                return handle_request(environ, start_response)
+            # So does python-engineio, and logs an error where a worker has moved its clients.
+            return Response("This connection has ended.", status=400)(environ, start_response)
+
+        return handle
 
     def _wait_for_turn(self, connection: _Connection) -> bool:
         self._internals.sleep(MIN_DELAY)

@@ -326,11 +326,15 @@ class ServerInternals(Tasks):
         disconnect handlers had returned, nor where the server is left by an exception. Then it
         would be kept for up to `ping_timeout`.
         """
-        session = self.server.eio.sockets.get(eio_sid)
-        if session is not None and not session.closed:
+        if not self.is_closed(eio_sid):
             return False
         self.server.eio.sockets.pop(eio_sid, None)
         return True
+
+    def is_closed(self, eio_sid: str) -> bool:
+        """Whether a session of Engine.IO is closed, or forgotten already."""
+        session = self.server.eio.sockets.get(eio_sid)
+        return session is None or session.closed
 
     def forget_connection(self, eio_sid: str) -> None:
         """Forget everything about a connection."""

@@ -30,6 +30,9 @@ class PollingClient:
 
     Raises:
         NoSession: The server does not want this client.
+
+    Attributes:
+        url: Of all its requests.
     """
 
     def __init__(
@@ -42,15 +45,15 @@ class PollingClient:
         **options: Any,
     ) -> None:
         self.browser = browser or Client(application)
-        self._url = f"{path}{ENDPOINT}?EIO=4&transport=polling{query}"
+        self.url = f"{path}{ENDPOINT}?EIO=4&transport=polling{query}"
         self._options = options
         self._waiting: list[str] = []
         self._last_id = 0
-        response = self.browser.get(self._url, **options)
+        response = self.browser.get(self.url, **options)
         if response.status_code != 200 or not response.text.startswith("0{"):
             raise NoSession(response)
         self.eio_sid: str = json.loads(response.text[1:])["sid"]
-        self._url += f"&sid={self.eio_sid}"
+        self.url += f"&sid={self.eio_sid}"
         self.sid = ""
 
     def connect(self, auth: Any = None) -> PollingClient:
@@ -63,14 +66,14 @@ class PollingClient:
 
     def send(self, packet: str) -> TestResponse:
         """Send a packet, and return the response."""
-        return self.browser.post(self._url, data=packet.encode(), **self._options)
+        return self.browser.post(self.url, data=packet.encode(), **self._options)
 
     def receive(self) -> str:
         """Return the next packet that is no ping."""
         while True:
             while not self._waiting:
                 # Read and closed at once, as a server does with a response that it has sent.
-                polled = self.browser.get(self._url, buffered=True, **self._options)
+                polled = self.browser.get(self.url, buffered=True, **self._options)
                 assert polled.status_code == 200, polled.text
                 self._waiting = polled.text.split(_SEPARATOR)
             packet = self._waiting.pop(0)

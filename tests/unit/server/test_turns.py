@@ -12,8 +12,12 @@ from urllib.request import urlopen
 
 import pytest
 from websocket import WebSocketBadStatusException, create_connection
+from werkzeug.test import Client
 
+from flask_rooms.server import connections
 from flask_rooms.server.turns import Sent, Turn
+from tests.support.apps import PATIENCE, LocalCluster, eventually, in_thread
+from tests.support.polling import PollingClient as InProcess
 from tests.support.raw import RawClient
 from tests.support.raw_polling import PollingClient
 from tests.support.workers import Worker, cluster
@@ -69,6 +73,30 @@ def test_responses_to_polls_that_are_not_read_are_bounded(worker: Worker, other:
         # The thread of the one that is served ends, although the client reads nothing more.
         while state(other)["served"] > before["served"]:
             pass
+
+
+def test_polls_of_a_connection_that_is_moved_are_nothing_to_report(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three, one is served, one waits and one is refused; then the worker moves its clients."""
+    monkeypatch.setattr(connections, "TICK", PATIENCE)  # else it could be forgotten already
+    with LocalCluster() as local:
+        here = local.worker()
+        client = InProcess(here.app).connect()
+
+        def poll() -> int:
+            return Client(here.app).get(client.url, buffered=True).status_code
+
+        polls = [in_thread(poll) for _ in range(3)]
+        eventually(here, lambda: any(one.done() for one in polls))
+        assert [one.result() for one in polls if one.done()] == [400]
+
+        assert here.rooms.drain(PATIENCE)
+
+        assert sorted(one.result(PATIENCE) for one in polls) == [200, 400, 400]
+        assert client.send("41").status_code == 400
+        assert here.rooms.refusals == {"overlapping_requests": 1}
+    assert [one.name for one in caplog.records if one.name.startswith("engineio")] == []
 
 
 def test_a_connection_has_one_websocket(worker: Worker) -> None:
