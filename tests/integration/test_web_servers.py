@@ -273,6 +273,23 @@ def test_a_request_that_is_running_finishes_with_the_cluster(
 
 
 @gunicorn
+def test_the_main_process_of_gunicorn_waits_after_a_second_signal_as_well(
+    network: TwoWebWorkers, tmp_path: Path
+) -> None:
+    with serving("gunicorn gthread", network.here, tmp_path) as server:
+        url = f"{server.url}/slow/{network.other.sid}"
+        slow = in_thread(lambda: urlopen(url, timeout=TIMEOUT).read())
+        server.wait_for("slow")
+        server.signal(signal.SIGTERM)
+        eventually(lambda: "Handling signal: term" in server.log)
+
+        server.signal(signal.SIGTERM)
+
+        assert slow.result(TIMEOUT) == b"Outcome(changed=0, unchanged=1, unknown=())"
+        assert server.wait() == 0
+
+
+@gunicorn
 @pytest.mark.parametrize("why", ["reload", "max-requests"])
 def test_the_clients_of_a_worker_that_is_replaced_connect_to_the_next_one(
     why: str, others: Others, web: Worker, tmp_path: Path
