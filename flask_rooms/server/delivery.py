@@ -74,15 +74,15 @@ class Delivery:
 
     def release(self, sid: str, room: Room) -> None:
         """Send a socket what has been kept from it, and end the hold."""
-        try:
-            while emit := self.holds.take(sid, room):
+        while emit := self.holds.take(sid, room):
+            try:
                 socket = self._registry.get(emit.namespace, sid)
                 recipients = {} if socket is None else {sid: socket}
                 self.holds.filter_known(emit, recipients)
                 self._internals.send(recipients.values(), engine_packets(emit.packet))
-        except BaseException:  # such as the Timeout of a green caller; the rest is not lost for it
-            self._internals.spawn(self.release, sid, room)
-            raise
+            except BaseException:  # the Timeout of a green caller; the rest is not lost for it
+                self._internals.spawn(self.release, sid, room)
+                raise
 
     def send_parts(self, eio_sid: str, parts: Encoded) -> None:
         """Send one client what is encoded."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, make_response, request, session, url_for
+from flask_socketio import SocketIO
 from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -237,8 +238,11 @@ class Site:
         self.app.add_url_rule("/where", view_func=where)
         self.app.add_url_rule("/admin", view_func=lambda: "secret", endpoint="admin")
         wrap(self.app, mount.before)
+        # There are hundreds of applications, of which the clients do not leave: by default each
+        # would keep three threads for a minute, and one for ever.
+        quiet = SocketIO(monitor_clients=False, ping_interval=0.5)
         self.worker: Worker = cluster.adopt(
-            self.app, Rooms(self.app, backend_url=cluster.hub, heartbeat_interval=0.2)
+            self.app, Rooms(self.app, quiet, backend_url=cluster.hub, heartbeat_interval=0.2)
         )
         wrap(self.app, mount.inside)
         self.served: Application = self.app if mount.served == "app" else self.app.wsgi_app
