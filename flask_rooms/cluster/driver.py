@@ -191,6 +191,7 @@ class Cluster:
             # A handler of the application's logging, called by the driver of the broker.
             raise BackendUnavailable("This worker is about to join the cluster.")
         self._start_once()
+        self._wait_until_met()  # as a member, which says goodbye if the process ends meanwhile
         self._transport.log_warnings()
 
     def _start_once(self) -> None:
@@ -228,7 +229,6 @@ class Cluster:
             else:
                 self._start_receiver()
             self.wait_until_heard()
-            self._wait_until_met()
             with self._shared.lock:  # or the echo could come between the two
                 self._unheard = not self._listening.is_set()
             self._ready_in = os.getpid()
@@ -266,8 +266,11 @@ class Cluster:
         Else the first calls of workers that start at once, on a channel on which there was none,
         would not end before each has been heard four times. Rule `every-worker-is-known`.
         """
-        while not self._transport.down and time.monotonic() < self._meets_until:
-            self.receiver.stopped.wait(_LEAVE_INTERVAL)
+        stopped = self.receiver.stopped
+        while not (self._transport.down or stopped.is_set()):
+            if time.monotonic() >= self._meets_until:
+                return
+            stopped.wait(_LEAVE_INTERVAL)
 
     def _join(self) -> None:
         # The receiver itself uses this while start() still waits for it.
