@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -197,9 +198,10 @@ class _Link:
         """
         sock = None if self._session is None else self._session.socket
         if sock is not None and sock.fileno() >= 0:
-            nothing = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nothing, sock.fileno(), inheritable=False)
-            os.close(nothing)
+            with suppress(OSError):  # no file is left: what else is reset in the child matters more
+                nothing = os.open(os.devnull, os.O_RDWR)
+                os.dup2(nothing, sock.fileno(), inheritable=False)
+                os.close(nothing)
 
     def connect(self) -> None:
         self._use(lambda session: None)
