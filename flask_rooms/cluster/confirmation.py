@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
 from flask_rooms.backends.forks import reset_in_children
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.late_future import LateFuture, states
 from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import Refused
@@ -80,7 +81,8 @@ class _Unseen:
                 if not self._waiting:  # else another one has come between the two
                     return
             else:
-                logger.warning("%s: %s", _description(change), error)
+                with safe_logging():
+                    logger.warning("%s: %s", _description(change), error)
 
 
 unseen = _Unseen()

@@ -8,6 +8,7 @@ import time
 
 from msgspec.structs import replace
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.interfaces import LocalWorker
 from flask_rooms.cluster.locked_node import LockedNode
@@ -124,7 +125,8 @@ class Dispatcher:
             else:
                 self._worker.on_operation(operation, event.sender, self._sender)
         except Exception:  # one operation that fails must not take the next ones with it
-            logger.exception("An operation of another worker could not be carried out.")
+            with safe_logging():
+                logger.exception("An operation of another worker could not be carried out.")
 
     def _change(self, event: Deliver, change: Change) -> None:
         if change.source is None:

@@ -12,6 +12,7 @@ from types import BuiltinFunctionType
 from typing import Protocol
 
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.errors import BackendError
 
 logger = logging.getLogger("flask_rooms.cluster")
@@ -76,7 +77,8 @@ class Receiver:
             except BackendError as error:
                 self._pause(error)
             except Exception as error:  # a bug of a driver must not end the thread
-                logger.exception("The connection to the broker has failed in an unknown way.")
+                with safe_logging():
+                    logger.exception("The connection to the broker has failed in an unknown way.")
                 self._pause(BackendError(repr(error)))
             else:
                 self._pass_on(payload)
@@ -119,7 +121,8 @@ class Receiver:
         try:
             well = handler.on_payload(payload, reconnected)
         except Exception:  # no message may end the thread
-            logger.exception("A message from another worker could not be handled.")
+            with safe_logging():
+                logger.exception("A message from another worker could not be handled.")
             return
         if not well:
             # A connection can be dead without an error, and would stay so for ever.
@@ -135,7 +138,8 @@ class Receiver:
         try:
             handler.on_idle()
         except Exception:  # as above
-            logger.exception("Calls that wait could not be told that they are unconfirmed.")
+            with safe_logging():
+                logger.exception("Calls that wait could not be told that they are unconfirmed.")
         del handler
         seconds = min(SHORTEST * 2 ** min(self._failures, 10), self._longest)
         self._failures += 1

@@ -16,6 +16,7 @@ from functools import partial
 from types import BuiltinFunctionType, FrameType
 from typing import Any, NoReturn, Protocol
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.confirmation import unseen
 
 logger = logging.getLogger("flask_rooms.cluster")
@@ -102,7 +103,7 @@ def _celery_child_ends(**_: object) -> None:
 
 def _stop_all() -> None:
     for member in list(_registered):
-        member.stop()
+        _safely(member.stop)
     unseen.log_all()
 
 
@@ -225,7 +226,8 @@ def _safely(function: Callable[[], None]) -> None:
     try:
         function()
     except Exception:  # the process has to end all the same
-        logger.exception("A worker that ends could not leave the cluster in good order.")
+        with safe_logging():
+            logger.exception("A worker that ends could not leave the cluster in good order.")
 
 
 # -- RQ ---------------------------------------------------------------------------------------

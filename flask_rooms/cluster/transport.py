@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.errors import BackendError
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.messages import Frame
@@ -146,4 +147,5 @@ class Transport:
                 text, *args = self._unlogged.popleft()
             except IndexError:  # also where another thread has taken the last one
                 return
-            logger.warning(text, *args)
+            with safe_logging():
+                logger.warning(text, *args)

@@ -12,6 +12,7 @@ from flask import Flask, current_app
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.membership.rules import Rules
 from flask_rooms.protocol.messages import Room
 
@@ -45,7 +46,8 @@ def may_join(
     except HTTPException:  # `abort(403)`, as views and decorators for views refuse
         return False
     except BaseException:  # of the application, such as SystemExit: what is not checked is refused
-        logger.exception("A guard has failed, and refused %s.", sid)
+        with safe_logging():
+            logger.exception("A guard has failed, and refused %s.", sid)
         return False
 
 

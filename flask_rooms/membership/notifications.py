@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from blinker import NamedSignal
 from flask import Flask
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.results import WorkerInfo
 from flask_rooms.signals import (
@@ -318,14 +319,16 @@ class SignalQueue:
             with self._app.app_context():
                 self._call(call)
         except BaseException:  # of the application, in a teardown
-            logger.exception("The context of a signal's receivers could not be torn down.")
+            with safe_logging():
+                logger.exception("The context of a signal's receivers could not be torn down.")
 
     def _call(self, call: _Call) -> None:
         try:
             call.what.give(call.receiver, self._app)
         except BaseException:  # of the application, such as SystemExit; the others go on
             self.failures += 1
-            logger.exception("%s has failed.", call.what)
+            with safe_logging():
+                logger.exception("%s has failed.", call.what)
 
     def _warn_once(self, kind: str, text: str, *args: object) -> None:
         if kind and kind not in self._warned:

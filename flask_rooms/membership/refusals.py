@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from flask_rooms.backends.logs import safe_logging
+
 logger = logging.getLogger("flask_rooms.membership")
 
 #: Seconds between two warnings about the same limit.
@@ -55,12 +57,13 @@ class Refusals:
         if limit not in FOR_EACH_CONNECTION:
             connection = address = ""
         if self._is_due(limit, connection):
-            logger.warning(
-                "A client%s has reached the limit %s (%d so far on this worker).",
-                f" at {address!a}" if address else "",
-                limit,
-                self._counts[limit],
-            )
+            with safe_logging():  # what the limit is for is still to be done
+                logger.warning(
+                    "A client%s has reached the limit %s (%d so far on this worker).",
+                    f" at {address!a}" if address else "",
+                    limit,
+                    self._counts[limit],
+                )
 
     def _is_due(self, limit: str, connection: str) -> bool:
         key, now = (limit, connection), time.monotonic()

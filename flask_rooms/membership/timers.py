@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from flask_rooms.backends.logs import safe_logging
+
 logger = logging.getLogger("flask_rooms.membership")
 
 #: Seconds after which the clock is looked at again: no thread can wait for some centuries.
@@ -62,7 +64,8 @@ class Timers:
             try:
                 function()
             except Exception:  # the next one is not to be late for it
-                logger.exception("What was to be done at a set time has failed.")
+                with safe_logging():
+                    logger.exception("What was to be done at a set time has failed.")
 
     def _next(self, changed: threading.Condition) -> Callable[[], object] | None:
         """Wait until something is due, and return it; None when nothing waits."""

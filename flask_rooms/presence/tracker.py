@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from flask import Flask, current_app
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import InvalidArgument, InvalidData, InvalidRoom, RoomsError
 from flask_rooms.membership.guards import InContext
@@ -239,7 +240,8 @@ class Tracker:
             found = self._call(step.describe, namespace, sid)
             return self._encode({} if found is None else found)
         except BaseException:  # of the application, such as SystemExit: it is a member all the same
-            logger.exception("The presence data of %s could not be had: it has none.", sid)
+            with safe_logging():
+                logger.exception("The presence data of %s could not be had: it has none.", sid)
             return "{}"
 
     def _encode(self, data: object) -> str:
@@ -480,7 +482,8 @@ class Tracker:
             try:
                 self._carry_out(self._pass_time)
             except Exception:  # the next look is not to be missed for it
-                logger.exception("The lists of who is present could not be brought up to date.")
+                with safe_logging():
+                    logger.exception("The lists of who is present could not be brought up to date.")
                 self._tasks.sleep(_TICK)
 
     def _pass_time(self) -> list[Operation]:

@@ -14,6 +14,7 @@ from typing import Any
 from werkzeug.wrappers import Response
 
 from flask_rooms.backends.forks import reset_in_children
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.config import Config
 from flask_rooms.membership.attempts import Attempt
 from flask_rooms.membership.namespace import Socket
@@ -321,7 +322,8 @@ class Connections:
             self._end_expired()
             self._look()
         except Exception:  # the next look may succeed
-            logger.exception("The connections could not be checked.")
+            with safe_logging():
+                logger.exception("The connections could not be checked.")
         if self._connections:
             return True
         self._watched_in = 0
