@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -86,7 +87,8 @@ class Polls:
         for sid in members:
             if self._registry.get(ask.namespace, sid) is None:  # it has left meanwhile
                 self._delivery.cancel_acknowledgements(sid)
-        self._timers.after(ask.timeout, partial(self._forget, poll, ack))
+        waits = weakref.ref(poll)  # or all answers would be kept until the time is over
+        self._timers.after(ask.timeout, partial(self._on_overdue, waits, ack))
         return sids
 
     def _admit(self, count: int) -> int:
@@ -100,8 +102,13 @@ class Polls:
         with self._lock:
             self._awaited -= 1
 
+    def _on_overdue(self, waits: weakref.ref[_Poll], ack: int) -> None:
+        poll = waits()
+        if poll is not None:  # else nothing waits for it any more
+            self._forget(poll, ack)
+
     def _forget(self, poll: _Poll, ack: int) -> None:
-        """Await no more answers: the time is over."""
+        """Await no more answers."""
         for sid in list(poll.waiting):
             if self._acknowledgements.take_local(sid, ack) is not None:
                 poll.settle(sid)

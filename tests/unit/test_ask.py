@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -348,6 +350,21 @@ def test_a_question_that_cannot_be_sent_here_leaves_nothing_behind() -> None:
             ask(workers, 1)
 
         assert kept_by(workers[0].app) == []
+
+
+@pytest.mark.mode_independent
+def test_answers_are_not_kept_until_the_time_is_over(workers: LocalCluster) -> None:
+    """There may be an hour for them, and megabytes of them."""
+    for number in range(3):
+        connect(workers, number, echo)
+    future = workers[0].sockets.ask("red", 1, timeout=3600)
+    assert len(future.result(PATIENCE).answers) == 3
+    asked = weakref.ref(future)
+    del future
+
+    gc.collect()
+
+    assert asked() is None
 
 
 def kept_by(app: Flask) -> list[Any]:
