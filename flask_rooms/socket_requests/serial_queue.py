@@ -107,12 +107,12 @@ class SerialQueue:
             try:
                 # What a job sets in its context is not seen by the next one.
                 contextvars.Context().run(job)
+                if self._waiting:
+                    pause()
             except BaseException:
                 # The error ends this thread, and the next put() has to start another one.
                 self._stop()
                 raise
-            if self._waiting:
-                pause()
 
     def _next(self) -> Job | None:
         with self._lock:

@@ -372,3 +372,13 @@ def test_a_job_that_ends_its_thread_does_not_end_the_queue() -> None:
     assert queue.put(done.set, 0) is Admission.START
     queue.run(print)
     assert done.is_set()
+
+
+def test_an_error_between_two_jobs_does_not_end_the_queue() -> None:
+    """It may be the Timeout of a green thread that a request has left behind."""
+    queue = SerialQueue(jobs=10, size=100)
+    queue.put(lambda: queue.put(print, 0), 0)
+    with pytest.raises(SystemExit):
+        queue.run(exit)
+
+    assert queue.put(print, 0) is Admission.START
