@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from uuid import uuid4
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
@@ -27,17 +26,17 @@ class MemoryBackend(Backend):
     Args:
         channel: Only backends of the same channel are connected.
         hub: Only backends of the same hub are connected; a name, or "" for the default hub.
-        private: Whether there is only this backend, on a hub of its own.
+        private: Whether there is only this backend, on a hub of its own without a name.
     """
 
     def __init__(self, channel: str, *, hub: str = "", private: bool = False) -> None:
         self.private = private
-        self._hub = uuid4().hex if private else hub
+        self._hub = hub
         self._channel = channel
         self._inbox: _Inbox | None = None
 
     def __repr__(self) -> str:
-        return f"<MemoryBackend {self._channel!r} on memory://{'' if self.private else self._hub}>"
+        return f"<MemoryBackend {self._channel!r} on memory://{self._hub}>"
 
     @property
     def alone(self) -> bool:  # type: ignore[override]  # read only, here
@@ -49,7 +48,8 @@ class MemoryBackend(Backend):
         self.close()
         # Made here, not at import or construction, so that a patched process has green locks.
         self._publishing = threading.Lock()
-        self._inboxes = _hubs.setdefault((os.getpid(), self._hub, self._channel), {})
+        key = os.getpid(), self._hub, self._channel
+        self._inboxes = {} if self.private else _hubs.setdefault(key, {})
         self._inbox = queue.Queue()
         self._inboxes[self._inbox] = self.address
 

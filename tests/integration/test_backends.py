@@ -20,6 +20,7 @@ from kombu.connection import Connection
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.kombu import KombuBackend
+from flask_rooms.backends.memory import _hubs
 from flask_rooms.backends.sessions import QUEUE_BYTES, TIMEOUT
 from flask_rooms.errors import BackendError, ConfigurationError
 from flask_rooms.testing import (
@@ -140,6 +141,19 @@ def test_memory_knows_whether_it_is_alone() -> None:
     assert not two.alone
     one.close()
     elsewhere.close()
+
+
+def test_memory_forgets_the_private_hub_of_each_application() -> None:
+    """A test suite makes thousands of them."""
+    before = dict(_hubs)
+    backend = MemoryBackend("tests", private=True)
+    backend.open()
+    backend.publish(b"heard")
+    assert backend.receive(5) == b"heard"
+    assert (backend.alone, backend.audience()) == (True, 1)
+    backend.close()
+
+    assert _hubs == before
 
 
 @pytest.mark.parametrize("timeout", [0.5, 30.0])
