@@ -422,7 +422,7 @@ class Sockets(Queries, Events):
     ) -> Place | None:
         """Return the place of a socket of a user on this worker; None if it has just left."""
         socket = self._registry.get(namespace, sid)
-        if socket is None and owner_of(sid) == self._cluster.name:
+        if socket is None and owner_of(sid) in self._cluster.calls.own_names:
             return None
         if socket is None or socket.user != user:
             raise InvalidSocket(

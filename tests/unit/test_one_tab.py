@@ -150,6 +150,20 @@ def test_nothing_is_done_in_favour_of_a_socket_that_has_left(cluster: LocalClust
     assert here.sockets.members(user="ann").value == {stays.sid}
 
 
+@pytest.mark.mode_independent
+def test_nor_of_one_that_has_left_as_its_worker_has_restarted(cluster: LocalCluster) -> None:
+    """It is called otherwise now, and was the worker of that socket."""
+    here, there = make_worker(cluster), make_worker(cluster)
+    stays, gone = there.connect(auth="ann"), here.connect(auth="ann")
+    here.cluster.restart("it was evicted")
+    eventually(here, lambda: parts_of(here.app).registry.get("/", gone.sid) is None)
+
+    outcome = here.sockets.disconnect(user="ann", older_than=gone.sid).result(PATIENCE)
+
+    assert outcome == Outcome(unknown=(gone.sid,))
+    assert stays.is_connected()
+
+
 # -- whose sockets are left out -------------------------------------------------------------------
 
 
