@@ -37,9 +37,16 @@ __all__ = [
 ]
 
 
+#: The modules of the names that are imported on use: the contracts need pytest, and cluster() does
+#: not.
+_ON_USE = {
+    **dict.fromkeys(("HistoryContract", "MakeHistory"), "history"),
+    **dict.fromkeys(("BackendContract", "ReconnectContract"), "contract"),
+    **dict.fromkeys(("BreakConnection", "MakeBackend", "Workers"), "contract"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Imported on use, because the contracts need pytest, and cluster() does not.
-    if name.startswith("__"):
+    if name not in _ON_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "history" if "History" in name else "contract"
-    return getattr(import_module(f"flask_rooms.testing.{module}"), name)
+    return getattr(import_module(f"flask_rooms.testing.{_ON_USE[name]}"), name)
