@@ -9,12 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from blinker import NamedSignal
 from flask import Flask
 
 from flask_rooms.backends.logs import safe_logging
+from flask_rooms.membership.interfaces import Follower, Tasks
 from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.results import WorkerInfo
 from flask_rooms.signals import (
@@ -39,34 +40,6 @@ _LATE = (
 WAITING = 100_000
 #: Seconds after which a receiver that has not returned delays no other one.
 PATIENCE = 1.0
-
-
-class Follower(Protocol):
-    """Follows the membership changes, too."""
-
-    @property
-    def listens(self) -> bool:
-        """Whether note() has anything to follow."""
-
-    def note(self, events: list[MembershipEvent], origin: Origin) -> bool:
-        """Note changes, under the lock of the registry; return whether flush() has to follow."""
-
-    def flush(self) -> None:
-        """Carry on what was noted."""
-
-
-class Tasks(Protocol):
-    """Runs functions in the way of the asynchronous mode."""
-
-    def spawn(self, function: Callable[..., object], *args: object, kind: str = ...) -> object:
-        """
-        Run a function in the background, or in place if no thread can be started.
-
-        Its thread has run functions of this *kind* alone before.
-        """
-
-    def create_event(self) -> Any:
-        """Return an event that green threads may wait for."""
 
 
 @dataclass(frozen=True)

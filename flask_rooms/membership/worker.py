@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from flask_rooms.membership.guarded import GuardedChanges
-from flask_rooms.membership.namespace import Origin, PendingJoin, Socket
+from flask_rooms.membership.interfaces import Disconnects, Incoming, Tasks, Tracker
+from flask_rooms.membership.namespace import Origin, PendingJoin
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Changed, Registry
@@ -29,82 +30,6 @@ from flask_rooms.results import Outcome, Part, WorkerInfo, outcome_of, part_of
 _GUARDED = ("join", "recheck")
 
 
-class Events(Protocol):
-    """Delivers what other workers send to the clients of this one."""
-
-    def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
-        """Deliver an event or an acknowledgement; answers go to *outbox*."""
-
-    def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
-        """Ask the sockets here for another worker; return their IDs."""
-
-    def told(self, tell: Tell) -> bool:
-        """Take in a message of another worker; return whether there was a place for it."""
-
-    def on_worker_left(self, worker: str) -> None:
-        """Release the callbacks that wait for a client of another worker, which has left."""
-
-    def reset_after_fork(self) -> None:
-        """Forget, in a forked child, what waits in the parent."""
-
-
-class Presence(Protocol):
-    """Keeps the lists of those who are present in the tracked rooms."""
-
-    def on_operation(self, operation: Any, sender: str) -> None:
-        """Take in what another worker lists."""
-
-    def on_worker_met(self, worker: str) -> None:
-        """Ask a worker that is met for its list."""
-
-    def on_worker_left(self, worker: str, said_goodbye: bool) -> None:
-        """Forget the list of a worker that has ended."""
-
-    def on_serving(self) -> None:
-        """Note that this worker begins to serve clients."""
-
-    def on_restart(self) -> None:
-        """Forget all lists: this worker has a new name."""
-
-    def reset_after_fork(self) -> None:
-        """Forget, in a forked child, the lists of the parent."""
-
-
-class Connections(Protocol):
-    """Ends the connections behind the sockets."""
-
-    def disconnect_in_background(self, sockets: list[Socket], namespace: str) -> None:
-        """Disconnect the clients of sockets that have ended."""
-
-    def origin_of(self, eio_sid: str) -> tuple[str, str]:
-        """Return the address of a client, and how its program describes itself."""
-
-    def hang_up(self, eio_sid: str) -> None:
-        """End a connection, so that its client may connect again."""
-
-    def reset_after_fork(self) -> None:
-        """Forget, in a forked child, the connections of the parent."""
-
-
-class Tasks(Protocol):
-    """Runs functions in the way of the asynchronous mode."""
-
-    def start(self, function: Callable[..., object], *args: object) -> object:
-        """Run a function in the background; raises RuntimeError if no thread can be started."""
-
-    def spawn(
-        self, function: Callable[..., object], *args: object, kind: str | None = ...
-    ) -> object:
-        """
-        Run a function in the background, or in place if no thread can be started.
-
-        Its thread has run functions of this *kind* alone before; None is for a new thread.
-        """
-
-    def run_apart(self, function: Callable[[], Any], kind: str) -> Any:
-        """Run a function in a thread and contexts of its own; wait, and return what it returns."""
-
-
 class LocalWorker:
     """
     Carries out what callers of this worker and other workers ask of its sockets.
@@ -113,10 +38,10 @@ class LocalWorker:
         registry: The sockets.
         guarded: Carries out the changes that depend on a guard.
         signals: Sends the signals of the changes that *registry* reports.
-        events: Delivers what other workers send to clients.
-        connections: Ends connections.
+        incoming: Delivers what other workers send to clients.
+        disconnects: Ends the connections of sockets.
         refusals: Counts the joins of sockets that are in too many rooms.
-        presence: Keeps the lists of those who are present.
+        tracker: Keeps the lists of those who are present.
         tasks: Runs what takes its time.
         timers: Says when memberships end by themselves.
     """
@@ -126,22 +51,22 @@ class LocalWorker:
         registry: Registry,
         guarded: GuardedChanges,
         signals: SignalQueue,
-        events: Events,
-        connections: Connections,
+        incoming: Incoming,
+        disconnects: Disconnects,
         refusals: Refusals,
-        presence: Presence,
+        tracker: Tracker,
         tasks: Tasks,
         timers: Timers,
     ) -> None:
-        self._presence = presence
+        self._tracker = tracker
         self._timers = timers
         self._next_look = math.inf  # when the memberships that end by themselves are looked at
         self._refusals = refusals
         self._registry = registry
         self._guarded = guarded
         self._signals = signals
-        self._events = events
-        self._connections = connections
+        self._incoming = incoming
+        self._disconnects = disconnects
         self._tasks = tasks
         self.start, self.spawn = tasks.start, tasks.spawn
 
@@ -219,7 +144,7 @@ class LocalWorker:
             origin = origin._replace(reason="disconnect")
         changed = self._registry.apply(change, origin)
         if changed.ended:
-            self._connections.disconnect_in_background(changed.ended, change.namespace)
+            self._disconnects.disconnect_in_background(changed.ended, change.namespace)
         return self._part(change, changed), changed.listened
 
     def _ask_guards(self, change: Change, join: PendingJoin | None, origin: Origin) -> Part:
@@ -268,17 +193,17 @@ class LocalWorker:
     def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
         """Take in what another worker sends or lists; answers go to *outbox*."""
         if isinstance(operation, PRESENCE):
-            self._presence.on_operation(operation, sender)
+            self._tracker.on_operation(operation, sender)
         else:
-            self._events.on_operation(operation, sender, outbox)
+            self._incoming.on_operation(operation, sender, outbox)
 
     def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
         """Ask the sockets here, and return their IDs; their answers go to *outbox*."""
-        return self._events.ask(ask, sender, outbox)
+        return self._incoming.ask(ask, sender, outbox)
 
     def told(self, tell: Tell) -> bool:
         """Take in a message of another worker; return whether there was a place for it."""
-        return self._events.told(tell)
+        return self._incoming.told(tell)
 
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""
@@ -297,25 +222,25 @@ class LocalWorker:
             return []
         user = "" if socket.user is None else socket.user.id
         rooms, _ = self._registry.answer(Query("rooms_of", namespace, sid))
-        address, client = self._connections.origin_of(socket.eio_sid)
+        address, client = self._disconnects.origin_of(socket.eio_sid)
         return [user, socket.since, address, client, socket.data, *rooms]
 
     def on_worker_met(self, worker: str) -> None:
         """Ask another worker who is present there."""
-        self._presence.on_worker_met(worker)
+        self._tracker.on_worker_met(worker)
 
     def on_serving(self) -> None:
         """Note that this worker begins to serve clients."""
-        self._presence.on_serving()
+        self._tracker.on_serving()
 
     def on_restart(self) -> None:
         """Forget who is present elsewhere: this worker has a new name."""
-        self._presence.on_restart()
+        self._tracker.on_restart()
 
     def on_worker_left(self, worker: WorkerInfo, said_goodbye: bool) -> None:
         """Release what waits for another worker, and tell the application that it is gone."""
-        self._events.on_worker_left(worker)
-        self._presence.on_worker_left(worker, said_goodbye)
+        self._incoming.on_worker_left(worker)
+        self._tracker.on_worker_left(worker, said_goodbye)
         if self._signals.add_gone(worker, said_goodbye):
             self.spawn(self._signals.flush)
 
@@ -324,14 +249,14 @@ class LocalWorker:
         self._registry.clear()
         self._next_look = math.inf
         self._signals.reset_after_fork()
-        self._presence.reset_after_fork()
-        self._events.reset_after_fork()
-        self._connections.reset_after_fork()
+        self._tracker.reset_after_fork()
+        self._incoming.reset_after_fork()
+        self._disconnects.reset_after_fork()
 
     def disconnect_all(self) -> None:
         """End every membership of this worker's sockets, and let their clients connect again."""
         for eio_sid in self._registry.leave_all(Origin("expelled")):
-            self.spawn(self._connections.hang_up, eio_sid)
+            self.spawn(self._disconnects.hang_up, eio_sid)
         self.spawn(self._signals.flush)
 
 

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from flask import Flask, current_app
 
@@ -39,6 +39,7 @@ from flask_rooms.protocol.messages import (
 )
 from flask_rooms.protocol.presence import Replica
 from flask_rooms.results import Answer, Person
+from flask_rooms.server.tasks import Tasks
 from flask_rooms.signals import user_joined, user_left
 
 logger = logging.getLogger("flask_rooms.presence")
@@ -48,22 +49,6 @@ Describe: TypeAlias = "Callable[..., object]"
 
 #: The longest time in seconds for which what is due waits for the clock, or for the outbox.
 _TICK = 0.25
-
-
-class Tasks(Protocol):
-    """Runs functions in the way of the asynchronous mode."""
-
-    def spawn(self, function: Callable[..., object], *args: object) -> object:
-        """Run a function in the background, or in place if no thread can be started."""
-
-    def start_loop(self, function: Callable[..., object]) -> bool:
-        """Run a function that waits in the background; return whether it runs."""
-
-    def run_apart(self, function: Callable[[], Any], kind: str) -> Any:
-        """Run a function in a thread and contexts of its own; wait, and return what it returns."""
-
-    def sleep(self, seconds: float) -> None:
-        """Let other tasks run for so many seconds."""
 
 
 class _Step(NamedTuple):

@@ -326,8 +326,16 @@ def test_without_receivers_nothing_is_kept(here: Worker) -> None:
 class InPlace:
     """Runs in place what is meant for the background."""
 
-    def spawn(self, function: Callable[..., object], *args: object, kind: str = "") -> object:
+    def start(self, function: Callable[..., object], *args: object) -> object:
         return function(*args)
+
+    def spawn(
+        self, function: Callable[..., object], *args: object, kind: str | None = None
+    ) -> object:
+        return function(*args)
+
+    def run_apart(self, function: Callable[[], Any], kind: str) -> Any:
+        return function()
 
     def create_event(self) -> threading.Event:
         return threading.Event()
