@@ -44,7 +44,7 @@ from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, Hooks
 from flask_rooms.server.manager import RoomsManager
 from flask_rooms.server.notices import Patch, of_request
 from flask_rooms.server.reusable import ReusableSocketIO
-from flask_rooms.server.tells import Handler
+from flask_rooms.server.tells import TellHandler
 from flask_rooms.server.web_servers import attach, tell
 from flask_rooms.socket_requests.application import adapt
 from flask_rooms.socket_requests.assets import serve
@@ -54,7 +54,7 @@ G = TypeVar("G", bound=Guard)
 P = TypeVar("P", bound=Describe)
 B = TypeVar("B", bound=BeforeConnect)
 A = TypeVar("A", bound=AfterDisconnect)
-H = TypeVar("H", bound=Handler)
+H = TypeVar("H", bound=TellHandler)
 
 
 class Rooms:
@@ -94,7 +94,7 @@ class Rooms:
         self._history: Rules[Bounds] = Rules()
         self._users = Users()
         self._hooks = Hooks()
-        self._handlers: dict[str, list[Handler]] = {}
+        self._handlers: dict[str, list[TellHandler]] = {}
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._latest: weakref.ref[Flask] | None = None
         self._side_by_side = False  # whether the applications are those of a test cluster

@@ -49,9 +49,9 @@ from flask_rooms.server.logins import Logins
 from flask_rooms.server.manager import RoomsManager
 from flask_rooms.server.packet_class import checked
 from flask_rooms.server.polls import Polls
-from flask_rooms.server.private import Handlers, ServerInternals
+from flask_rooms.server.private import ServerHandlers, ServerInternals
 from flask_rooms.server.serving import Serving
-from flask_rooms.server.tells import Handler, Tells
+from flask_rooms.server.tells import TellHandler, Tells
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.handler import SocketRequests, guard_http
 
@@ -81,7 +81,7 @@ class Builder:
         users: Users,
         hooks: Hooks,
         presence: Rules[Describe],
-        handlers: dict[str, list[Handler]],
+        handlers: dict[str, list[TellHandler]],
         keeper: Keeper,
     ) -> None:
         self._app = app
@@ -222,7 +222,7 @@ class Builder:
         disconnects: Disconnects,
         connections: Connections,
         drain: Drain,
-    ) -> Handlers:
+    ) -> ServerHandlers:
         """Return what takes the place of the server's own methods."""
         requests = SocketRequests(
             self._app,
@@ -237,7 +237,7 @@ class Builder:
         decoder = Decoder(
             self._registry, disconnects, self._internals, requests.refuse, self._refusals
         )
-        return Handlers(
+        return ServerHandlers(
             connect=drain.guard_connect(connecting.handle),
             event=requests.handle,
             message=connections.paced(decoder.handle),

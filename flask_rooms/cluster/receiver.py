@@ -21,7 +21,7 @@ logger = logging.getLogger("flask_rooms.cluster")
 SHORTEST, LONGEST = 0.05, 2.0
 
 
-class Handler(Protocol):
+class PayloadHandler(Protocol):
     """Takes what a receiver receives."""
 
     def poll_timeout(self) -> float:
@@ -53,7 +53,7 @@ class Receiver:
     """
 
     def __init__(
-        self, handler: Handler, backend: Backend, *, opened: bool, longest: float = LONGEST
+        self, handler: PayloadHandler, backend: Backend, *, opened: bool, longest: float = LONGEST
     ) -> None:
         # Closing wakes receive(), so the thread of a dropped application ends at once.
         self._handler = weakref.ref(handler, lambda _: backend.close())

@@ -113,9 +113,9 @@ def _stop_all() -> None:
 def _handle(number: int) -> None:
     _keep_awake()
     former = signal.getsignal(number)
-    if not isinstance(former, _Handler):
+    if not isinstance(former, _SignalHandler):
         with suppress(ValueError):  # only the main thread may set handlers
-            signal.signal(number, _Handler(former))
+            signal.signal(number, _SignalHandler(former))
 
 
 def _keep_awake() -> None:
@@ -138,7 +138,7 @@ def _wake_up() -> None:
         time.sleep(_LOOK)
 
 
-class _Handler:
+class _SignalHandler:
     """
     The handler of a signal that asks the process to end.
 
@@ -159,12 +159,12 @@ class _Handler:
         self._former = former
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if _Handler._left_in == os.getpid():
+        if _SignalHandler._left_in == os.getpid():
             _end_by(number)
-        nested = _Handler._in_former == _thread.get_ident()
-        again = _Handler._ending_in == os.getpid() and not nested
+        nested = _SignalHandler._in_former == _thread.get_ident()
+        again = _SignalHandler._ending_in == os.getpid() and not nested
         members = [] if again else [one for one in list(_registered) if one.is_member]
-        _Handler._ending_in = os.getpid()
+        _SignalHandler._ending_in = os.getpid()
         if callable(self._former):
             _in_threads([partial(_safely, one.move_clients) for one in members])
             if again or nested or not _threads_are_green():
@@ -180,11 +180,11 @@ class _Handler:
             _end_by(number)
 
     def _call_former(self, number: int, frame: FrameType | None) -> None:
-        _Handler._in_former = _thread.get_ident()
+        _SignalHandler._in_former = _thread.get_ident()
         try:
             self._former(number, frame)
         finally:
-            _Handler._in_former = 0
+            _SignalHandler._in_former = 0
 
 
 def _threads_are_green() -> bool:
@@ -213,7 +213,7 @@ def _end(members: list[Leavable], number: int) -> None:
     while len(left) < len(members):
         time.sleep(0.01)
     unseen.log_all()
-    _Handler._left_in = os.getpid()
+    _SignalHandler._left_in = os.getpid()
     os.kill(os.getpid(), number)  # in the main thread, which alone may restore the default
 
 

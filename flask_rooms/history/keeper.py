@@ -35,7 +35,7 @@ MAX_OFFSET = 2**53
 _WARN_EVERY = 60.0
 
 
-class Number(NamedTuple):
+class EventNumber(NamedTuple):
     """The number of an event in a room."""
 
     room: Room
@@ -43,7 +43,7 @@ class Number(NamedTuple):
     offset: int
 
 
-class Event(NamedTuple):
+class KeptEvent(NamedTuple):
     """An event that was kept, with the rooms and users that it was not for."""
 
     offset: int
@@ -52,7 +52,7 @@ class Event(NamedTuple):
     omit_users: frozenset[str]
 
 
-class Past(NamedTuple):
+class MissedEvents(NamedTuple):
     """
     What a client has missed.
 
@@ -65,7 +65,7 @@ class Past(NamedTuple):
 
     epoch: str
     last: int
-    events: list[Event]
+    events: list[KeptEvent]
     gone: bool
 
 
@@ -170,7 +170,7 @@ class Keeper:
         rooms: Iterable[tuple[Room, Bounds]],
         packet: Packet,
         omit: Iterable[Audience],
-    ) -> list[Number]:
+    ) -> list[EventNumber]:
         """
         Keep an event in each of *rooms*, and return its numbers.
 
@@ -189,11 +189,11 @@ class Keeper:
                 # It may have been kept: in a room before, or in this one without an answer.
                 consequence = "nothing has been sent, except perhaps to clients that come back"
                 raise self._unavailable(error, consequence) from error
-            numbers.append(Number(room, epoch, offset))
+            numbers.append(EventNumber(room, epoch, offset))
         self.counts["kept"] += len(numbers)
         return numbers
 
-    def read(self, namespace: str, room: Room, position: Position | None) -> Past:
+    def read(self, namespace: str, room: Room, position: Position | None) -> MissedEvents:
         """
         Return what a client has missed of a room.
 
@@ -208,13 +208,13 @@ class Keeper:
         except BackendError as error:
             raise self._unavailable(error, "what was missed is not known") from error
         if position is None:
-            return Past(kept.epoch, kept.last, [], gone=False)
+            return MissedEvents(kept.epoch, kept.last, [], gone=False)
         if position.epoch != kept.epoch or max(position.offsets) > kept.last:
-            return Past(kept.epoch, kept.last, [], gone=True)
+            return MissedEvents(kept.epoch, kept.last, [], gone=True)
         missed = [one for one in kept.messages if one[0] not in position.offsets]
         events = [event for event in (self._event(key, *one) for one in missed) if event]
         wanted = kept.last - after + 1 - len(position.offsets)
-        return Past(kept.epoch, kept.last, events, len(events) < wanted)
+        return MissedEvents(kept.epoch, kept.last, events, len(events) < wanted)
 
     def count(self, sent: int, *, gone: bool) -> None:
         """Count what a client that has come back was sent, and whether others are gone."""
@@ -226,7 +226,7 @@ class Keeper:
         assert self._store is not None  # there is a rule
         return self._store
 
-    def _event(self, key: str, offset: int, message: bytes) -> Event | None:
+    def _event(self, key: str, offset: int, message: bytes) -> KeptEvent | None:
         try:
             room, packet, names, users = _unpack(self._signer.unsign(message))
         except BadSignature:
@@ -234,7 +234,7 @@ class Keeper:
         if room != key:
             self.counts["unsigned"] += 1
             return None
-        return Event(offset, tuple(packet), frozenset(names), frozenset(users))
+        return KeptEvent(offset, tuple(packet), frozenset(names), frozenset(users))
 
     def _unavailable(self, error: BackendError, consequence: str) -> BackendUnavailable:
         self.counts["unavailable"] += 1

@@ -61,7 +61,7 @@ class _Signal:
 
 
 @dataclass(frozen=True)
-class Message:
+class WorkerMessage:
     """
     A message of a worker, for the handlers of the application.
 
@@ -90,7 +90,7 @@ class Message:
 @dataclass(frozen=True)
 class _Call:
     receiver: Callable[..., object]
-    what: _Signal | Message
+    what: _Signal | WorkerMessage
 
     @property
     def key(self) -> Hashable:
@@ -140,7 +140,7 @@ class SignalQueue:
         self._app = app
         self._follower = follower
         self._tasks = tasks
-        self._waiting: deque[_Signal | Message] = deque()
+        self._waiting: deque[_Signal | WorkerMessage] = deque()
         self.failures = 0
         self.dropped = 0
         self._warned: set[str] = set()
@@ -176,7 +176,7 @@ class SignalQueue:
         self._add(worker_gone, {"worker": worker, "reason": reason})
         return True
 
-    def add_message(self, message: Message) -> bool:
+    def add_message(self, message: WorkerMessage) -> bool:
         """Queue a message of a worker; return whether there was a place for it."""
         return not message.handlers or self._put(message, self._waiting)
 
@@ -211,7 +211,7 @@ class SignalQueue:
         if signal.has_receivers_for(self._app):
             self._put(_Signal(signal, about), self._waiting)
 
-    def _put(self, one: _Signal | Message | _Call, queue: deque[Any]) -> bool:
+    def _put(self, one: _Signal | WorkerMessage | _Call, queue: deque[Any]) -> bool:
         if len(queue) < WAITING:
             queue.append(one)
             return True
@@ -280,7 +280,7 @@ class SignalQueue:
             turn.call, turn.since = self._calls.popleft(), time.monotonic()
             return turn.call
 
-    def _expand(self, what: _Signal | Message) -> None:
+    def _expand(self, what: _Signal | WorkerMessage) -> None:
         calls = [_Call(receiver, what) for receiver in what.receivers(self._app)]
         with self._lock:
             for call in calls:

@@ -21,7 +21,7 @@ STATE, DIFFERENCE = "presence_state", "presence_diff"
 View: TypeAlias = "dict[str, Any]"
 
 
-class Event(NamedTuple):
+class FeedEvent(NamedTuple):
     """What the members of a room, or one socket, are to be sent."""
 
     name: str
@@ -97,7 +97,7 @@ class Feed:
         """Whether next() may return an event."""
         return bool(self._due)
 
-    def next(self, replica: Replica) -> Event | None:
+    def next(self, replica: Replica) -> FeedEvent | None:
         """Return the next event to be delivered, or None."""
         while self._due:
             place, sid = self._due.popleft()
@@ -112,17 +112,17 @@ class Feed:
             if sid and difference:
                 self._due.appendleft((place, sid))
             if difference:
-                return Event(DIFFERENCE, place[0], place[1], difference)
+                return FeedEvent(DIFFERENCE, place[0], place[1], difference)
             if sid:
                 state = {
                     "room": place[1],
                     "version": board.version,
                     "people": list(board.shown.values()),
                 }
-                return Event(STATE, place[0], sid, state)
+                return FeedEvent(STATE, place[0], sid, state)
         return None
 
-    def deliver(self, event: Event) -> None:
+    def deliver(self, event: FeedEvent) -> None:
         """Send an event to the clients of this worker; encodes it, which may take its time."""
         packet = encode_event(self._internals.packet_class, event.name, event.data, event.namespace)
         self._delivery.deliver(Emit(event.namespace, packet, (event.room,), (), 0), None)

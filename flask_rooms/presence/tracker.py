@@ -24,7 +24,7 @@ from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.rules import Rules
-from flask_rooms.presence.feed import Event, Feed, parse
+from flask_rooms.presence.feed import Feed, FeedEvent, parse
 from flask_rooms.protocol.announcements import Announcement, Announcements
 from flask_rooms.protocol.leading import LEADS, WAITS, next_role
 from flask_rooms.protocol.lists import Key
@@ -438,7 +438,7 @@ class Tracker:
                 if not self._feed.has_due:
                     return
 
-    def _next(self) -> Event | None:
+    def _next(self) -> FeedEvent | None:
         with self._lock:
             return self._feed.next(self._replica)
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from flask_rooms.errors import InvalidArgument, InvalidSocket
-from flask_rooms.history.keeper import MAX_OFFSET, Keeper, Number, Past, Position
+from flask_rooms.history.keeper import MAX_OFFSET, EventNumber, Keeper, MissedEvents, Position
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.registry import Registry
 from flask_rooms.protocol.codec import encode_operation
@@ -68,7 +68,7 @@ class CatchingUp:
             return ()
         if sum(map(len, emit.packet)) > self._message_bytes // 8:
             # An event that is refused must not have been kept.
-            longest = [Number(room, "x" * 64, MAX_OFFSET) for room, _ in rooms]
+            longest = [EventNumber(room, "x" * 64, MAX_OFFSET) for room, _ in rooms]
             whole = replace(emit, packet=(*emit.packet, *self._told(emit.namespace, longest)))
             if len(encode_operation(whole)) > self._message_bytes and not is_alone():
                 raise InvalidArgument(
@@ -78,7 +78,7 @@ class CatchingUp:
         numbers = self._keeper.append(emit.namespace, rooms, emit.packet, emit.omit)
         return self._told(emit.namespace, numbers)
 
-    def _told(self, namespace: str, numbers: list[Number]) -> Encoded:
+    def _told(self, namespace: str, numbers: list[EventNumber]) -> Encoded:
         parts: Encoded = ()
         for number in numbers:
             parts += self._offset(namespace, number._asdict())
@@ -128,16 +128,16 @@ class CatchingUp:
             self._delivery.release(sid, room)
 
     def _replay(
-        self, namespace: str, socket: Socket, room: Room, past: Past, rooms: frozenset[Room]
+        self, namespace: str, socket: Socket, room: Room, past: MissedEvents, rooms: frozenset[Room]
     ) -> int:
         user = "" if socket.user is None else socket.user.id
         sent = 0
         for event in past.events:
             is_for = user not in event.omit_users and rooms.isdisjoint(event.omit_rooms)
-            number = Number(room, past.epoch, event.offset)
+            number = EventNumber(room, past.epoch, event.offset)
             told = self._told(namespace, [number])
             self._delivery.send_parts(socket.eio_sid, (*event.packet, *told) if is_for else told)
             sent += is_for
-        last = {**Number(room, past.epoch, past.last)._asdict(), "gone": past.gone}
+        last = {**EventNumber(room, past.epoch, past.last)._asdict(), "gone": past.gone}
         self._delivery.send_parts(socket.eio_sid, self._offset(namespace, last))
         return sent

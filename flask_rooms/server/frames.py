@@ -34,7 +34,7 @@ def frame_of(message: str | bytes) -> bytes:
     return struct.pack("!BBQ", first, _IN_EIGHT, size) + payload
 
 
-class Incoming:
+class FrameReader:
     """What a client sends after the handshake, frame by frame."""
 
     def __init__(self) -> None:

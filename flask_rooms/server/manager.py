@@ -22,7 +22,7 @@ from flask_rooms.server.connecting import Connecting
 from flask_rooms.server.context import calling_socket
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.emitter import Emitter
-from flask_rooms.server.private import Handlers, ServerInternals
+from flask_rooms.server.private import ServerHandlers, ServerInternals
 from flask_rooms.server.rooms_view import RoomsView
 
 logger = logging.getLogger("flask_rooms.server")
@@ -55,7 +55,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         acknowledgements: Acknowledgements,
         connecting: Connecting,
         disconnects: Disconnects,
-        handlers: Handlers,
+        handlers: ServerHandlers,
         internals: ServerInternals,
     ) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ from flask_rooms.server.websocket import WebSocket
 
 
 @dataclass(frozen=True)
-class Handlers:
+class ServerHandlers:
     """
     What takes the place of the server's own methods, with the same arguments.
 
@@ -77,14 +77,14 @@ class ServerInternals(Tasks):
         unread_bytes: How much a client may leave unread, in bytes.
     """
 
-    _handlers: Handlers
+    _handlers: ServerHandlers
 
     def __init__(self, unread_bytes: int) -> None:
         super().__init__()
         self._unread_bytes = unread_bytes
         self._testing = threading.Lock()
 
-    def bind(self, server: Any, handlers: Handlers) -> None:
+    def bind(self, server: Any, handlers: ServerHandlers) -> None:
         """Take a server, and put *handlers* in the place of its own methods."""
         self.server = server
         self._handlers = handlers
@@ -421,7 +421,7 @@ class _Client(Pauses):
 
     pause = Pauses.__call__
 
-    def __init__(self, internals: ServerInternals, handlers: Handlers, eio_sid: str) -> None:
+    def __init__(self, internals: ServerInternals, handlers: ServerHandlers, eio_sid: str) -> None:
         super().__init__(internals.sleep)
         self._internals = internals
         self._handlers = handlers

@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.tracing import call_span
-from flask_rooms.membership.notifications import Message, SignalQueue
+from flask_rooms.membership.notifications import SignalQueue, WorkerMessage
 from flask_rooms.protocol.messages import Tell
 from flask_rooms.results import Told
 from flask_rooms.server.packets import decode, encode_event
 from flask_rooms.server.private import ServerInternals
 
 #: Takes the data of a message.
-Handler: TypeAlias = "Callable[[Any], object]"
+TellHandler: TypeAlias = "Callable[[Any], object]"
 
 
 class Tells:
@@ -31,7 +31,7 @@ class Tells:
 
     def __init__(
         self,
-        handlers: Mapping[str, list[Handler]],
+        handlers: Mapping[str, list[TellHandler]],
         signals: SignalQueue,
         internals: ServerInternals,
     ) -> None:
@@ -73,7 +73,9 @@ class Tells:
 
     def _receive(self, tell: Tell) -> bool:
         handlers = tuple(self._handlers.get(tell.event, ()))
-        return self._signals.add_message(Message(tell.event, handlers, partial(self._data, tell)))
+        return self._signals.add_message(
+            WorkerMessage(tell.event, handlers, partial(self._data, tell))
+        )
 
     def _data(self, tell: Tell) -> Any:
         _, data = decode(self._internals.packet_class, tell.packet).data

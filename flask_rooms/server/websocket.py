@@ -15,7 +15,7 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
 from flask_rooms.server.engine_io import is_message, is_packet
-from flask_rooms.server.frames import Incoming, frame_of
+from flask_rooms.server.frames import FrameReader, frame_of
 
 #: How many bytes are read at once.
 CHUNK = 2**14
@@ -75,7 +75,7 @@ class WebSocket:
     ) -> None:
         self.socket = tcp
         self._read = read
-        self._incoming = Incoming()
+        self._frames = FrameReader()
         self._limit = limit
         self._client = client
         self._any_text = any_text
@@ -138,7 +138,7 @@ class WebSocket:
         return True
 
     def _next_event(self) -> Event | str | bytes:
-        while (event := self._incoming.next()) is None:
+        while (event := self._frames.next()) is None:
             try:
                 data = self._client.waiting(self._read, CHUNK)
             except TimeoutError as error:
@@ -148,7 +148,7 @@ class WebSocket:
             if not data:
                 raise ConnectionResetError("The client has gone.")
             self._client.pause()  # a client that sends without a pause holds up no other
-            self._incoming.receive(data)
+            self._frames.receive(data)
         return event
 
     def send(self, message: str | bytes | list[str | bytes]) -> None:
@@ -156,7 +156,7 @@ class WebSocket:
         messages = message if isinstance(message, list) else [message]
         frames = b"".join(map(frame_of, messages))
         with self._sending:
-            if not self._incoming.is_open:
+            if not self._frames.is_open:
                 raise ConnectionResetError("The WebSocket is closed.")
             self.socket.sendall(frames)
 
@@ -173,7 +173,7 @@ class WebSocket:
         if len(frames) > AT_ONCE or not self._sending.acquire(blocking=False):
             return False
         try:
-            if not self._incoming.is_open or not _is_all_sent(self.socket):
+            if not self._frames.is_open or not _is_all_sent(self.socket):
                 return False
             self.socket.sendall(frames)
         except (OSError, ValueError):  # the last where the server has closed the connection
@@ -207,7 +207,7 @@ class WebSocket:
 
     def _send(self, event: Event) -> None:
         with self._sending:
-            self.socket.sendall(self._incoming.protocol.send(event))
+            self.socket.sendall(self._frames.protocol.send(event))
 
 
 def _is_all_sent(tcp: Any) -> bool:

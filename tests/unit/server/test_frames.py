@@ -19,7 +19,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from flask_rooms.server.frames import Incoming, frame_of
+from flask_rooms.server.frames import FrameReader, frame_of
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -100,7 +100,7 @@ def read(reader: Any, data: bytes, sizes: Iterable[int]) -> list[tuple[str, Any]
 def both(data: bytes, sizes: Iterable[int] = ()) -> tuple[list[Any], list[Any]]:
     """Return what this and wsproto make of data."""
     sizes = list(sizes)
-    ours = Incoming()
+    ours = FrameReader()
     return read(ours, data, sizes), read(Theirs(), data, sizes)
 
 
@@ -188,7 +188,7 @@ def test_anything_that_a_client_sends_is_read_as_wsproto_reads_it(
 
 def test_what_has_not_arrived_is_not_kept_here() -> None:
     """A frame may be of any size: how much of it is kept the reader of the WebSocket decides."""
-    incoming = Incoming()
+    incoming = FrameReader()
     incoming.receive(client_frame(BYTES, b"x" * 2**20)[: 2**14])
 
     event = incoming.next()
