@@ -1,11 +1,16 @@
-"""How the library logs where it has to go on: in loops, and in threads that end with an error."""
+"""How the library logs: nothing ends because of a handler, and nothing is said again and again."""
 
 from __future__ import annotations
 
 import logging
+import math
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
+
+#: Seconds between two warnings of the same kind.
+WARN_EVERY = 60.0
 
 
 @contextmanager
@@ -22,3 +27,31 @@ def safe_logging() -> Iterator[None]:
         if logging.raiseExceptions:
             with suppress(Exception):  # of a stderr that is closed: there is nothing else to do
                 traceback.print_exc()
+
+
+class Throttle:
+    """
+    Says which warnings are due: one of each kind in WARN_EVERY seconds.
+
+    It takes no lock: at worst two threads that ask in the same moment warn both.
+
+    Args:
+        kinds: How many kinds are remembered. While there are so many, a further one is not due.
+    """
+
+    def __init__(self, kinds: float = math.inf) -> None:
+        self._kinds = kinds
+        self._warned: dict[Hashable, float] = {}  # kind -> when
+
+    def is_due(self, kind: Hashable) -> bool:
+        """Return whether to warn now, which then counts as done."""
+        now = time.monotonic()
+        if now - self._warned.get(kind, -math.inf) < WARN_EVERY:
+            return False
+        if len(self._warned) >= self._kinds:
+            warned = self._warned.copy()  # in one step, as another thread may add to it
+            self._warned = {one: at for one, at in warned.items() if now - at < WARN_EVERY}
+            if len(self._warned) >= self._kinds:
+                return False
+        self._warned[kind] = now
+        return True

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flask_rooms.backends.base import Backend
-from flask_rooms.backends.logs import safe_logging
+from flask_rooms.backends.logs import Throttle, safe_logging
 from flask_rooms.errors import BackendError
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.messages import Frame
@@ -18,8 +18,6 @@ logger = logging.getLogger("flask_rooms.cluster")
 
 #: Seconds within which a stale connection fails.
 AT_ONCE = 0.5
-#: Seconds between two warnings of the same kind.
-_WARN_EVERY = 60.0
 _FOREIGN = "Does another application use this ROOMS_CHANNEL, or a worker another SECRET_KEY?"
 _REMEDIES = {
     "version": "A worker has another version of Flask-Rooms, and the two cannot read each other: "
@@ -59,7 +57,7 @@ class Transport:
         self.dropped: Counter[str] = Counter()
         self.reconnects = 0
         self._latest: tuple[bytes, Frame] | None = None  # of those to all, which come back
-        self._warned: dict[str, float] = {}
+        self._throttle = Throttle()
         self._unlogged: deque[tuple[object, ...]] = deque()
 
     def open(self, address: str) -> bool:
@@ -135,9 +133,7 @@ class Transport:
 
     def warn(self, kind: str, text: str, *args: object) -> None:
         """Have log_warnings() log this, at most one of each kind a minute."""
-        now = time.monotonic()
-        if now - self._warned.get(kind, float("-inf")) >= _WARN_EVERY:
-            self._warned[kind] = now
+        if self._throttle.is_due(kind):
             self._unlogged.append((text, *args))
 
     def log_warnings(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import msgpack
 
+from flask_rooms.backends.logs import Throttle
 from flask_rooms.errors import (
     BackendError,
     BackendUnavailable,
@@ -31,8 +31,6 @@ Packet: TypeAlias = "tuple[str | bytes, ...]"
 #: How many numbers a client may say that it has, and how large each may be.
 MAX_OFFSETS = 1000
 MAX_OFFSET = 2**53
-#: Seconds between two warnings about a store that cannot be reached.
-_WARN_EVERY = 60.0
 
 
 class EventNumber(NamedTuple):
@@ -119,7 +117,7 @@ class Keeper:
         self._rules = rules
         self._store = store
         self._signer = signer
-        self._warned_at = float("-inf")
+        self._throttle = Throttle()
         self.counts: Counter[str] = Counter(kept=0, sent=0, gone=0, unavailable=0, unsigned=0)
 
     def require_store(self) -> None:
@@ -238,8 +236,7 @@ class Keeper:
 
     def _unavailable(self, error: BackendError, consequence: str) -> BackendUnavailable:
         self.counts["unavailable"] += 1
-        if time.monotonic() - self._warned_at > _WARN_EVERY:
-            self._warned_at = time.monotonic()
+        if self._throttle.is_due("unavailable"):
             logger.warning("The history of rooms cannot be reached: %s", error)
         return BackendUnavailable(
             f"The history of rooms cannot be reached, so {consequence}: start its store, or "

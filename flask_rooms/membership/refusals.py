@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flask_rooms.backends.logs import safe_logging
+from flask_rooms.backends.logs import Throttle, safe_logging
 
 logger = logging.getLogger("flask_rooms.membership")
 
-#: Seconds between two warnings about the same limit.
-WARN_EVERY = 60.0
 #: Limits of which each connection is warned of on its own, so that all clients that misbehave can
 #: be found.
 FOR_EACH_CONNECTION = frozenset({"malformed_packets"})
-#: How many connections may be warned of within that time. It bounds the lines, too: a client may
+#: How many connections may be warned of in a minute. It bounds the lines, too: a client may
 #: connect again and again.
 MAX_CONNECTIONS = 100
 
@@ -35,7 +32,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._warned: dict[tuple[str, str], float] = {}  # limit and connection -> when
+        self._limits, self._connections = Throttle(), Throttle(MAX_CONNECTIONS)
         self.counts: Mapping[str, int] = MappingProxyType(self._counts)
 
     @property
@@ -54,9 +51,11 @@ class Refusals:
             address: The address of its client.
         """
         self._counts[limit] += 1
-        if limit not in FOR_EACH_CONNECTION:
-            connection = address = ""
-        if self._is_due(limit, connection):
+        if limit in FOR_EACH_CONNECTION and connection:
+            is_due = self._connections.is_due((limit, connection))
+        else:
+            address, is_due = "", self._limits.is_due(limit)
+        if is_due:
             with safe_logging():  # what the limit is for is still to be done
                 logger.warning(
                     "A client%s has reached the limit %s (%d so far on this worker).",
@@ -64,15 +63,3 @@ class Refusals:
                     limit,
                     self._counts[limit],
                 )
-
-    def _is_due(self, limit: str, connection: str) -> bool:
-        key, now = (limit, connection), time.monotonic()
-        if now - self._warned.get(key, float("-inf")) < WARN_EVERY:
-            return False
-        if connection and len(self._warned) >= MAX_CONNECTIONS:
-            warned = self._warned.copy()  # in one step, as another thread may add to it
-            self._warned = {one: at for one, at in warned.items() if now - at < WARN_EVERY}
-            if len(self._warned) >= MAX_CONNECTIONS:
-                return False
-        self._warned[key] = now
-        return True

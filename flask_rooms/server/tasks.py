@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from flask_rooms.backends.logs import Throttle
 from flask_rooms.server.kept_threads import KeptThreads
 
 #: Seconds after which a caller that waits for the application's own code is reported.
 SLOW = 5.0
-#: Seconds between two such reports: a client may have many handlers run.
-REPORT_EVERY = 60.0
 #: How many threads of run_apart() may wait for each other, as of a guard that joins a room.
 MAX_NESTED = 20
 
@@ -39,7 +37,7 @@ class Tasks:
     def __init__(self) -> None:
         self._threads: defaultdict[str, KeptThreads] = defaultdict(KeptThreads)
         self._slow_calls = 0
-        self._reported = float("-inf")
+        self._throttle = Throttle()
 
     def start(
         self, function: Callable[..., object], *args: object, kind: str | None = "own"
@@ -158,9 +156,7 @@ class Tasks:
 
     def _report_slow_call(self) -> None:
         self._slow_calls += 1
-        now = time.monotonic()
-        if now - self._reported >= REPORT_EVERY:
-            self._reported = now
+        if self._throttle.is_due("slow"):  # a client may have many handlers run
             logger.warning(
                 "A guard, handler or receiver of signals has run for %g seconds, and its caller "
                 "waits: does it wait for a lock, or a connection, that the caller holds? (%d so "

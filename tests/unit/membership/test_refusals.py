@@ -8,6 +8,7 @@ import time
 import pytest
 
 from flask_rooms import Rooms
+from flask_rooms.backends import logs
 from flask_rooms.globals import parts_of
 from flask_rooms.membership import refusals
 from flask_rooms.membership.refusals import Refusals
@@ -39,7 +40,7 @@ def test_each_limit_is_warned_of_once_a_minute(
         for name in ("unread_bytes", "waiting_requests")
     ]
 
-    monkeypatch.setattr(refusals, "WARN_EVERY", 0.0)
+    monkeypatch.setattr(logs, "WARN_EVERY", 0.0)
     limits.count("unread_bytes")
     assert "(3 so far" in caplog.messages[-1]
 
@@ -78,7 +79,7 @@ def test_the_connections_that_are_warned_of_are_bounded(
     assert "unread_bytes" in caplog.messages[-1]
 
     # Those whose minute is over are forgotten, and make room.
-    later = time.monotonic() + refusals.WARN_EVERY
+    later = time.monotonic() + logs.WARN_EVERY
     monkeypatch.setattr(time, "monotonic", lambda: later)
     limits.count("malformed_packets", "the next", "10.0.0.1")
     assert len(caplog.messages) == refusals.MAX_CONNECTIONS + 2

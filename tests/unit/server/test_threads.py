@@ -18,6 +18,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from greenlet import GreenletExit
 
 from flask_rooms import Outcome, Refused, signals
+from flask_rooms.backends import logs
 from flask_rooms.globals import parts_of
 from flask_rooms.server import kept_threads, tasks
 from flask_rooms.server.tasks import Tasks
@@ -227,7 +228,7 @@ def test_callers_that_wait_for_long_are_warned_of_once_a_minute(
 
     for _ in range(3):
         apart.run_apart(lambda: time.sleep(0.1))
-    monkeypatch.setattr(tasks, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(logs, "WARN_EVERY", 0.0)
     apart.run_apart(lambda: time.sleep(0.1))
 
     said = [line for line in caplog.messages if "has run for" in line]
