@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from flask import Request, has_request_context, request
@@ -12,6 +12,7 @@ from werkzeug.local import LocalProxy
 from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket, NotASocketRequest
 from flask_rooms.membership.names import (
     NOT_GIVEN,
+    SINGLE_VALUES,
     namespace_name,
     plain,
     room_name,
@@ -21,11 +22,10 @@ from flask_rooms.membership.names import (
 from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import Audience, User
 
+_SINGLE_VALUES = (*SINGLE_VALUES, Request)
+
 #: Seconds for which answers may be awaited: about what a thread can wait for on every system.
 MAX_SECONDS = 4_000_000
-
-# What can be iterated over, and is no iterable of sockets.
-_ONE = (LocalProxy, str, bytes, Mapping, Request)
 
 #: `flask.request` in a socket request or event handler, or a socket ID.
 OneSocket: TypeAlias = "Request | str"
@@ -182,7 +182,7 @@ def namespace_of_call(namespace: Any) -> str:
 
 
 def _is_one(value: Any) -> bool:
-    return isinstance(value, _ONE) or not isinstance(value, Iterable)
+    return isinstance(value, _SINGLE_VALUES) or not isinstance(value, Iterable)
 
 
 def _located(socket: Any) -> tuple[str, str | None]:

@@ -12,8 +12,8 @@ from werkzeug.local import LocalProxy
 from flask_rooms.errors import InvalidArgument, InvalidRoom
 from flask_rooms.protocol.messages import Room, User
 
-# What can be iterated over, and is no iterable of names.
-_ONE = (LocalProxy, str, bytes, Mapping)
+#: What can be iterated over, and stands for one value all the same: it is no iterable of names.
+SINGLE_VALUES = (LocalProxy, str, bytes, Mapping)
 
 
 class NotGiven:
@@ -49,7 +49,7 @@ def room_name(room: Any) -> str:
 
 def room_names(rooms: Any) -> tuple[str, ...]:
     """Return the names in *rooms*, one or an iterable of them, each once."""
-    if type(rooms) is str or isinstance(rooms, _ONE) or not isinstance(rooms, Iterable):
+    if type(rooms) is str or isinstance(rooms, SINGLE_VALUES) or not isinstance(rooms, Iterable):
         return (room_name(rooms),)
     return tuple(dict.fromkeys(room_name(one) for one in rooms))
 
@@ -118,6 +118,7 @@ def message_name(event: Any) -> str:
 
 
 def namespace_name(value: Any) -> str:
+    """Return *value*, which has to be the name of a namespace, or raise InvalidArgument."""
     if not isinstance(value, str) or not is_namespace(value) or not is_text(value):
         raise InvalidArgument(
             'A namespace is a string that starts with "/" and has no comma, at which a packet of '
@@ -127,10 +128,12 @@ def namespace_name(value: Any) -> str:
 
 
 def is_namespace(name: str) -> bool:
+    """Whether a namespace may be called so; what is no text is not refused."""
     return name.startswith("/") and "," not in name and len(name) <= NAMESPACE_LENGTH
 
 
 def is_text(value: str) -> bool:
+    """Whether a string can be encoded as UTF-8."""
     if value.isascii():
         return True
     try:
@@ -141,9 +144,11 @@ def is_text(value: str) -> bool:
 
 
 def plain(value: str) -> str:
-    # A member of a string enumeration prints as its name, and travels as its value.
+    """Return the text of a string that may be of a subclass, such as a string enumeration."""
+    # A member of one prints as its name, and travels as its value.
     return str.__str__(value)
 
 
 def type_of(value: Any) -> str:
+    """Return what kind of value it is, for a message."""
     return "None" if value is None else f"a value of type {type(value).__name__}"
