@@ -63,8 +63,8 @@ class Part(NamedTuple):
     Args:
         outcome: What was done.
         refused: Sockets that a guard has refused; a worker that names any has done nothing.
-        newer: The latest time in the place of a socket that outlasts the one which the others
-            were to be older than; 0 if there is none.
+        newer: The latest connect time of a socket that outlasts the one which the others were to
+            be older than; 0 if there is none.
     """
 
     outcome: Outcome

@@ -34,8 +34,8 @@ from flask_rooms.protocol.messages import (
     Action,
     Audience,
     Change,
+    ConnectTime,
     Options,
-    Place,
     User,
 )
 from flask_rooms.results import Missed, Outcome
@@ -323,11 +323,11 @@ class Sockets(Queries, Events):
         options = _options(omit, omit_user, space, reconnect=reconnect)
         if older_than is not None:
             space, newest = socket_of_user(older_than, source, namespace)
-            place = self._place(space, newest, source, outlasts=not options.omit)
-            if place is None:
+            limit = self._connect_time(space, newest, source, outlasts=not options.omit)
+            if limit is None:
                 sids, source = (newest,), None  # it has left: nothing is done in its favour
             else:
-                options = replace(options, older_than=place)
+                options = replace(options, older_than=limit)
         return self._change(callback, "disconnect", space, sids, (), source, options)
 
     def set_data(
@@ -417,10 +417,10 @@ class Sockets(Queries, Events):
         name, space = room_name(room), namespace_of_call(namespace)
         return self._change(callback, "recheck", space, (), (name,), name, call="rooms.recheck")
 
-    def _place(
+    def _connect_time(
         self, namespace: str, sid: str, user: User | None, *, outlasts: bool
-    ) -> Place | None:
-        """Return the place of a socket of a user on this worker; None if it has just left."""
+    ) -> ConnectTime | None:
+        """Return when a socket of a user on this worker connected; None if it has just left."""
         socket = self._registry.get(namespace, sid)
         if socket is None and owner_of(sid) in self._cluster.calls.own_names:
             return None
@@ -429,7 +429,7 @@ class Sockets(Queries, Events):
                 "`older_than=` is a socket of that user, on this worker: pass `request` in its "
                 "`connect` handler, or in a request of it."
             )
-        return self._registry.outlast(socket) if outlasts else socket.place
+        return self._registry.outlast(socket) if outlasts else socket.connect_time
 
     def _change_all(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flask_rooms.protocol.ids import is_sid, is_sid_room
-from flask_rooms.protocol.messages import Action, Audience, Change, Place, Room, User
+from flask_rooms.protocol.messages import Action, Audience, Change, ConnectTime, Room, User
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Socket:
         ended: Whether its memberships have ended, since it is being disconnected.
         leaving: Whether its disconnect handler is claimed, so that it runs once.
         expires: When its login expires, in seconds since 1970; None if it does not.
-        order: When it connected, for its place among the sockets of all workers.
+        order: The first part of its connect time, by which the sockets of all workers are ordered.
         outlasts: Whether the older sockets of its user are disconnected in its favour.
         reconnects: Whether its client may connect again by itself once it is disconnected.
         since: When it connected, in microseconds since 1970.
@@ -55,8 +55,8 @@ class Socket:
     connection: Any = None
 
     @property
-    def place(self) -> Place:
-        """Its place among the sockets of all workers, which all of them agree on."""
+    def connect_time(self) -> ConnectTime:
+        """When it connected, on which all workers agree; see Rule `newest-stays`."""
         return self.order, self.sid
 
     @property

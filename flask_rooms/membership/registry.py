@@ -20,7 +20,7 @@ from flask_rooms.membership.namespace import (
     PendingJoin,
     Socket,
 )
-from flask_rooms.protocol.messages import NO_OPTIONS, Change, Place, Room
+from flask_rooms.protocol.messages import NO_OPTIONS, Change, ConnectTime, Room
 
 #: Takes the membership events of one step and their origin; returns whether it has kept any.
 Listener: TypeAlias = "Callable[[list[MembershipEvent], Origin], bool]"
@@ -41,8 +41,8 @@ class Changed:
         refused: Socket IDs that would be in too many rooms, so that nothing was done.
         ended: The sockets that are being disconnected, whose memberships have all ended.
         described: How many sockets were given data.
-        newer: The latest time in the place of a socket of the user that outlasts the one which
-            the others were to be older than; 0 if there is none.
+        newer: The latest connect time of a socket of the user that outlasts the one which the
+            others were to be older than; 0 if there is none.
         listened: Whether the listener has kept an event.
     """
 
@@ -92,7 +92,7 @@ class Registry(Index):
         super().clear()
         self._expiries = Expiries()
         self._login_due = math.inf  # when the first login expires, or before
-        self._latest = 0  # the time in the latest place of a socket of any worker, as far as known
+        self._latest = 0  # the latest connect time of a socket of any worker, as far as known
 
     # -- sockets that are connecting ---------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Registry(Index):
             attempt.sid = sid
             socket = Socket(sid, eio_sid, rooms={sid: None}, user=user, expires=attempt.expires)
             self._note_login(attempt.expires)
-            # Rule `newest-stays`: later than every place that this worker has heard of.
+            # Rule `newest-stays`: later than every connect time that this worker has heard of.
             socket.since = time.time_ns() // 1000
             socket.order = self._latest = max(socket.since, self._latest + 1)
             here.add(socket)
@@ -307,24 +307,30 @@ class Registry(Index):
         if options.older_than is not None:
             limit = options.older_than
             self._latest = max(self._latest, limit[0])
-            sids = [sid for sid in sids if sid in here.sockets and here.sockets[sid].place < limit]
+            sids = [
+                sid
+                for sid in sids
+                if sid in here.sockets and here.sockets[sid].connect_time < limit
+            ]
         return sids
 
-    def _newer(self, here: Namespace, change: Change, limit: Place) -> int:
+    def _newer(self, here: Namespace, change: Change, limit: ConnectTime) -> int:
         """Rule `newest-stays`: return when the last one connected that outlasts *limit*, or 0."""
         if change.source is None or change.options.omit:
             return 0
         sockets = here.members(change.source).values()
-        return max((one.order for one in sockets if one.outlasts and one.place > limit), default=0)
+        return max(
+            (one.order for one in sockets if one.outlasts and one.connect_time > limit), default=0
+        )
 
-    def outlast(self, socket: Socket) -> Place:
-        """Record that older sockets are to be disconnected in favour of one; return its place."""
+    def outlast(self, socket: Socket) -> ConnectTime:
+        """Have older sockets disconnected in favour of one; return its connect time."""
         with self._lock:
             socket.outlasts = True
-            return socket.place
+            return socket.connect_time
 
     def note_newer(self, latest: int) -> None:
-        """Rule `newest-stays`: give the next socket a place after this time."""
+        """Rule `newest-stays`: give the next socket a later connect time than this."""
         with self._lock:
             self._latest = max(self._latest, latest)
 

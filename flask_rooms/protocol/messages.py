@@ -46,9 +46,9 @@ Packet: TypeAlias = tuple[str | bytes, ...]
 Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck", "set_data"]
 #: The actions that take sockets out of rooms.
 REMOVALS = ("leave", "leave_all", "disconnect", "recheck")
-#: The place of a socket among all sockets of the cluster: when it connected, by the clock that
-#: its worker keeps in step with those of the others, and its ID.
-Place: TypeAlias = tuple[Number, str]
+#: When a socket connected, by the clock that its worker keeps in step with those of the others, and
+#: its ID, so that no two sockets of the cluster have the same.
+ConnectTime: TypeAlias = tuple[Number, str]
 
 
 class Options(Message, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -57,14 +57,14 @@ class Options(Message, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
 
     Args:
         omit: Sockets, rooms and users whose sockets are left out.
-        older_than: Only the sockets before this place.
+        older_than: Only the sockets that connected before this.
         reconnect: Whether the clients of disconnected sockets may connect again by themselves.
         expires: With "join": seconds after which the memberships end; None for never.
         data: With "set_data": what the sockets are described with, as JSON.
     """
 
     omit: tuple[Audience, ...] = ()
-    older_than: Place | None = None
+    older_than: ConnectTime | None = None
     reconnect: bool = False
     data: str = ""
     expires: Seconds | None = None
@@ -105,7 +105,7 @@ class Done(Message, frozen=True):
     The sender has carried out its part of operation *number* of *worker*.
 
     Or it has done nothing, because a guard has refused the sockets in *refused*. *newer* is the
-    latest time in the place of a socket that has outlasted the others itself, or 0; see
+    latest connect time of a socket that has outlasted the others itself, or 0; see
     Rule `newest-stays`.
     """
 

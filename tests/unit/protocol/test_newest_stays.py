@@ -17,7 +17,7 @@ import pytest
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.registry import Registry
 from flask_rooms.protocol.ids import new_sid, new_worker_name
-from flask_rooms.protocol.messages import Change, Options, Place, User
+from flask_rooms.protocol.messages import Change, ConnectTime, Options, User
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -32,7 +32,7 @@ class Worker:
     ahead: int
     registry: Registry = field(default_factory=Registry)
     name: str = field(default_factory=new_worker_name)
-    inbox: dict[Worker, deque[tuple[str, Place, int]]] = field(default_factory=dict)
+    inbox: dict[Worker, deque[tuple[str, ConnectTime, int]]] = field(default_factory=dict)
     sockets: list[Socket] = field(default_factory=list)
     undecided: list[Socket] = field(default_factory=list)
 
@@ -51,8 +51,8 @@ class Worker:
         self.sockets.append(socket)
         self.undecided.append(socket)
 
-    def apply(self, place: Place) -> int:
-        change = Change("disconnect", "/", (), (), ANN, options=Options(older_than=place))
+    def apply(self, limit: ConnectTime) -> int:
+        change = Change("disconnect", "/", (), (), ANN, options=Options(older_than=limit))
         return self.registry.apply(change).newer
 
     def give_way(self, sid: str, newer: int) -> None:
@@ -78,18 +78,18 @@ class World:
     def call(self, worker: Worker) -> None:
         """Have the sockets disconnected that are older than one of this worker."""
         socket = worker.undecided.pop(self.random.randrange(len(worker.undecided)))
-        place = worker.registry.outlast(socket)
+        limit = worker.registry.outlast(socket)
         for other in self.workers:
             if other is not worker:
-                other.inbox[worker].append(("call", place, 0))
-        worker.apply(place)
+                other.inbox[worker].append(("call", limit, 0))
+        worker.apply(limit)
 
     def deliver(self, worker: Worker, sender: Worker) -> None:
-        kind, place, newer = worker.inbox[sender].popleft()
+        kind, limit, newer = worker.inbox[sender].popleft()
         if kind == "call":
-            sender.inbox[worker].append(("done", place, worker.apply(place)))
+            sender.inbox[worker].append(("done", limit, worker.apply(limit)))
         elif newer:
-            worker.give_way(place[1], newer)
+            worker.give_way(limit[1], newer)
 
     def step(self) -> bool:
         """Let one thing happen; False when nothing is left to happen."""
