@@ -188,9 +188,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def trigger_callback(self, sid: str, id: Any, data: Any) -> None:
         """Call the callback that waits for a client's acknowledgement."""
         callback = self._acknowledgements.take_local(sid, id)
-        if callback is None:
-            logger.info("A client has acknowledged what no callback waits for.")
-        else:
+        if callback is not None:  # a client may acknowledge what nothing waits for
             callback(*(data if isinstance(data, list) else ()))
 
     # -- connecting and disconnecting -----------------------------------------------------
