@@ -45,7 +45,7 @@ from flask_rooms.server.manager import RoomsManager
 from flask_rooms.server.notices import Patch, of_request
 from flask_rooms.server.reusable import ReusableSocketIO
 from flask_rooms.server.tells import TellHandler
-from flask_rooms.server.web_servers import attach, tell
+from flask_rooms.server.web_servers import attach, log_notices
 from flask_rooms.socket_requests.application import adapt
 from flask_rooms.socket_requests.assets import serve
 
@@ -127,13 +127,12 @@ class Rooms:
             )
         config = self._read_config(app)
         socketio = self._choose_socketio()
-        transport = self._make_transport(app, config)
+        backend, codec = self._make_transport(app, config)
         keeper = self._make_keeper(app, config)
-        builder = Builder(
-            *(app, config, self._guards, self._users, self._hooks, self._presence),
-            *(self._handlers, keeper),
-        )
-        parts = builder.parts(socketio, *transport, flask_rooms.__version__)
+        parts = Builder(
+            *(app, config, socketio, backend, codec, flask_rooms.__version__),
+            *(self._guards, self._users, self._hooks, self._presence, self._handlers, keeper),
+        ).build()
         adapt(app)
         serve(app, config)
         patch = Patch()
@@ -319,7 +318,8 @@ class Rooms:
             Their functions are called later, or have been called.
 
         Raises:
-            InvalidArgument: An argument cannot be one, or the message is too large.
+            InvalidArgument: *event*, *data* or *callback* is not valid, or the message is too
+                large.
             BackendUnavailable: The outbox for the other workers is full.
         """
         name, callback = message_name(event), checked_callback(callback)
@@ -335,14 +335,14 @@ class Rooms:
         Args:
             room: A name.
             callback: Called exactly once, with None or the error, when the outcome is known.
-            namespace: Where the room is.
+            namespace: The namespace of the room.
 
         Returns:
             The future of an Outcome: `changed` counts the members that were removed.
 
         Raises:
             InvalidRoom: *room* is not a name.
-            InvalidArgument: *callback* or *namespace* cannot be one.
+            InvalidArgument: *callback* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         return self.sockets._recheck(room, callback, namespace)
@@ -503,7 +503,7 @@ class _JoinOnRequest:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if self._is_first:
             self._is_first = False
-            tell([*self._patch.notices(), *of_request()])
+            log_notices([*self._patch.notices(), *of_request()])
         self._cluster.start()
         return self._wsgi_app(environ, start_response)
 

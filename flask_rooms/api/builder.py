@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 from flask import Flask
 from flask_socketio import SocketIO
@@ -58,13 +61,20 @@ from flask_rooms.socket_requests.handler import SocketRequests, guard_http
 logger = logging.getLogger("flask_rooms.api")
 
 
+@dataclass(eq=False)
 class Builder:
     """
-    Builds the parts of one application, each from those below it.
+    Builds the parts of one application.
+
+    Each part is made when another one first needs it, so those below come first.
 
     Args:
         app: The application.
         config: Its configuration.
+        socketio: Its Flask-SocketIO, which is initialised with the parts.
+        backend: Carries bytes between the workers.
+        codec: Encodes and signs what they send.
+        version: The version of Flask-Rooms.
         guards: The guards of its Rooms.
         users: The user loader.
         hooks: The hooks.
@@ -73,41 +83,58 @@ class Builder:
         keeper: Keeps the history of rooms.
     """
 
-    def __init__(
-        self,
-        app: Flask,
-        config: Config,
-        guards: Guards,
-        users: Users,
-        hooks: Hooks,
-        presence: Rules[Describe],
-        handlers: dict[str, list[TellHandler]],
-        keeper: Keeper,
-    ) -> None:
-        self._app = app
-        self._config = config
-        self._guards = guards
-        self._users = users
-        self._hooks = hooks
-        self._keeper = keeper
-        self._internals = ServerInternals(config.unread_bytes)
+    app: Flask
+    config: Config
+    socketio: SocketIO
+    backend: Backend
+    codec: Codec
+    version: str
+    guards: Guards
+    users: Users
+    hooks: Hooks
+    presence: Rules[Describe]
+    handlers: dict[str, list[TellHandler]]
+    keeper: Keeper
+
+    def __post_init__(self) -> None:
+        self._internals = ServerInternals(self.config.unread_bytes)
         self._refusals = Refusals()
-        self._tracker = Tracker(
-            app,
-            presence,
-            Replica(config.presence_grace, config.presence_members),
-            self._refusals,
-            self._internals,
-            config.presence_bytes,
-            config.presence_members,
-            config.message_bytes,
-        )
-        self._signals = SignalQueue(app, self._internals, self._tracker)
-        self._tells = Tells(handlers, self._signals, self._internals)
-        self._registry = Registry(self._note, config.rooms_per_socket, self._listens)
-        self._acknowledgements = Acknowledgements(self._refusals)
+        # No properties, which take longer: each change of a membership looks at them.
+        self._signals = SignalQueue(self.app, self._internals, self._tracker)
+        self._registry = Registry(self._note, self.config.rooms_per_socket, self._listens)
         self._delivery = Delivery(self._registry, self._internals, self._acknowledgements)
-        self._context = SocketContext(app, self._registry, self._internals, config)
+
+    def build(self) -> Parts:
+        """Build everything, and initialise Flask-SocketIO with it."""
+        self._tracker.connect(self._cluster, self._feed, self._context.call, self._signals)
+        self._initialise()
+        return Parts(
+            self.socketio,
+            self._cluster,
+            self._sockets,
+            self._registry,
+            self._disconnects,
+            self._acknowledgements,
+            self._refusals,
+            self._serving,
+            Logins(self._registry),
+            self._signals,
+            ActLog(self._emitter, self._delivery),
+            self._tells,
+            self.keeper,
+        )
+
+    def _initialise(self) -> None:
+        """Initialise Flask-SocketIO, which makes its server now."""
+        _warn_of_any_origin(self.socketio)
+        mode = choose_mode(self.socketio.server_options.get("async_mode"))
+        self.socketio.init_app(self.app, client_manager=self._manager, async_mode=mode)
+        server = self.socketio.server
+        server.instrument = partial(
+            ClusterAdmin, self.app, self._cluster, self._emitter, self._delivery, server
+        )
+
+    # -- memberships ----------------------------------------------------------------------
 
     def _listens(self) -> bool:
         """Whether _note() has anything to take in, now."""
@@ -118,127 +145,166 @@ class Builder:
         self._delivery.holds.note(events)
         return self._signals.add(events, origin)
 
-    def parts(self, socketio: SocketIO, backend: Backend, codec: Codec, version: str) -> Parts:
-        """Build everything, and initialise *socketio* with it."""
-        config, internals, delivery = self._config, self._internals, self._delivery
-        runner = HookRunner(self._app, self._hooks, internals, self._context.environ)
-        disconnects = Disconnects(self._registry, self._signals, delivery, internals, runner)
-        connections = Connections(
-            config,
-            self._registry,
+    @cached_property
+    def _tracker(self) -> Tracker:
+        config = self.config
+        return Tracker(
+            self.app,
+            self.presence,
+            Replica(config.presence_grace, config.presence_members),
             self._refusals,
-            internals,
-            disconnects.disconnect_in_background,
-        )
-        guarded = GuardedChanges(self._registry, self._guards, self._context.call)
-        timers = Timers(internals.start_loop)
-        polls = Polls(
-            self._registry,
-            delivery,
-            self._acknowledgements,
-            internals,
-            timers,
-            config.answers_bytes,
-        )
-        asking = Asking(polls, internals, timers, config.answers_bytes, config.message_bytes // 2)
-        worker = LocalWorker(
-            self._registry,
-            guarded,
-            self._signals,
-            Incoming(delivery, asking, self._tells),
-            disconnects,
-            self._refusals,
-            self._tracker,
-            internals,
-            timers,
-        )
-        timing = Timing(config.heartbeat_interval, config.confirm_timeout)
-        limits = Limits(config.outbox_bytes, config.repair_log_bytes, config.message_bytes)
-        cluster = Cluster(backend, codec, timing, limits, worker, version)
-        feed = Feed(self._registry, delivery, internals)
-        self._tracker.connect(cluster, feed, self._context.call, self._signals)
-        catching_up = CatchingUp(
-            self._keeper, self._registry, delivery, internals, config.message_bytes
-        )
-        emitter = Emitter(cluster, delivery, self._acknowledgements, catching_up, internals)
-        connecting = Connecting(
-            self._registry,
-            worker,
-            cluster,
-            delivery,
-            disconnects,
-            runner,
-            partial(self._users.load, self._app),
-            connections,
-            internals,
-        )
-        drain = Drain(internals, disconnects, self._signals)
-        serving = Serving(cluster, drain, internals, config.drain_timeout, self._keeper)
-        manager = RoomsManager(
-            self._registry,
-            worker,
-            cluster,
-            emitter,
-            self._acknowledgements,
-            connecting,
-            disconnects,
-            self._handlers(socketio, connecting, disconnects, connections, drain),
-            internals,
-        )
-        _warn_of_any_origin(socketio)
-        mode = choose_mode(socketio.server_options.get("async_mode"))
-        socketio.init_app(self._app, client_manager=manager, async_mode=mode)
-        admin = partial(ClusterAdmin, self._app, cluster, emitter, delivery, socketio.server)
-        socketio.server.instrument = admin
-        sockets = Sockets(
-            cluster,
-            emitter,
-            self._registry,
-            asking,
-            config.confirm_timeout,
-            self._tracker,
-            catching_up,
-        )
-        return Parts(
-            socketio,
-            cluster,
-            sockets,
-            self._registry,
-            disconnects,
-            self._acknowledgements,
-            self._refusals,
-            serving,
-            Logins(self._registry),
-            self._signals,
-            ActLog(emitter, delivery),
-            self._tells,
-            self._keeper,
+            self._internals,
+            config.presence_bytes,
+            config.presence_members,
+            config.message_bytes,
         )
 
-    def _handlers(
-        self,
-        socketio: SocketIO,
-        connecting: Connecting,
-        disconnects: Disconnects,
-        connections: Connections,
-        drain: Drain,
-    ) -> ServerHandlers:
-        """Return what takes the place of the server's own methods."""
-        requests = SocketRequests(
-            self._app,
+    @cached_property
+    def _timers(self) -> Timers:
+        return Timers(self._internals.start_loop)
+
+    @cached_property
+    def _worker(self) -> LocalWorker:
+        return LocalWorker(
+            self._registry,
+            GuardedChanges(self._registry, self.guards, self._context.call),
+            self._signals,
+            Incoming(self._delivery, self._asking, self._tells),
+            self._disconnects,
+            self._refusals,
+            self._tracker,
+            self._internals,
+            self._timers,
+        )
+
+    # -- the other workers ----------------------------------------------------------------
+
+    @cached_property
+    def _cluster(self) -> Cluster:
+        config = self.config
+        timing = Timing(config.heartbeat_interval, config.confirm_timeout)
+        limits = Limits(config.outbox_bytes, config.repair_log_bytes, config.message_bytes)
+        return Cluster(self.backend, self.codec, timing, limits, self._worker, self.version)
+
+    @cached_property
+    def _tells(self) -> Tells:
+        return Tells(self.handlers, self._signals, self._internals)
+
+    # -- what is sent to clients ----------------------------------------------------------
+
+    @cached_property
+    def _acknowledgements(self) -> Acknowledgements:
+        return Acknowledgements(self._refusals)
+
+    @cached_property
+    def _feed(self) -> Feed:
+        return Feed(self._registry, self._delivery, self._internals)
+
+    @cached_property
+    def _catching_up(self) -> CatchingUp:
+        return CatchingUp(
+            self.keeper,
             self._registry,
             self._delivery,
-            self._context,
             self._internals,
-            self._config,
-            self._refusals,
-            connections,
+            self.config.message_bytes,
         )
+
+    @cached_property
+    def _emitter(self) -> Emitter:
+        return Emitter(
+            self._cluster,
+            self._delivery,
+            self._acknowledgements,
+            self._catching_up,
+            self._internals,
+        )
+
+    @cached_property
+    def _asking(self) -> Asking:
+        config = self.config
+        polls = Polls(
+            self._registry,
+            self._delivery,
+            self._acknowledgements,
+            self._internals,
+            self._timers,
+            config.answers_bytes,
+        )
+        message = config.message_bytes // 2
+        return Asking(polls, self._internals, self._timers, config.answers_bytes, message)
+
+    # -- the server -----------------------------------------------------------------------
+
+    @cached_property
+    def _context(self) -> SocketContext:
+        return SocketContext(self.app, self._registry, self._internals, self.config)
+
+    @cached_property
+    def _hook_runner(self) -> HookRunner:
+        return HookRunner(self.app, self.hooks, self._internals, self._context.environ)
+
+    @cached_property
+    def _disconnects(self) -> Disconnects:
+        return Disconnects(
+            self._registry, self._signals, self._delivery, self._internals, self._hook_runner
+        )
+
+    @cached_property
+    def _connections(self) -> Connections:
+        return Connections(
+            self.config,
+            self._registry,
+            self._refusals,
+            self._internals,
+            self._disconnects.disconnect_in_background,
+        )
+
+    @cached_property
+    def _connecting(self) -> Connecting:
+        return Connecting(
+            self._registry,
+            self._worker,
+            self._cluster,
+            self._delivery,
+            self._disconnects,
+            self._hook_runner,
+            partial(self.users.load, self.app),
+            self._connections,
+            self._internals,
+        )
+
+    @cached_property
+    def _drain(self) -> Drain:
+        return Drain(self._internals, self._disconnects, self._signals)
+
+    @cached_property
+    def _serving(self) -> Serving:
+        timeout = self.config.drain_timeout
+        return Serving(self._cluster, self._drain, self._internals, timeout, self.keeper)
+
+    @cached_property
+    def _manager(self) -> RoomsManager:
+        return RoomsManager(
+            self._registry,
+            self._worker,
+            self._cluster,
+            self._emitter,
+            self._acknowledgements,
+            self._connecting,
+            self._disconnects,
+            self._server_handlers,
+            self._internals,
+        )
+
+    @cached_property
+    def _server_handlers(self) -> ServerHandlers:
+        connections, disconnects, requests = self._connections, self._disconnects, self._requests
         decoder = Decoder(
             self._registry, disconnects, self._internals, requests.refuse, self._refusals
         )
         return ServerHandlers(
-            connect=drain.guard_connect(connecting.handle),
+            connect=self._drain.guard_connect(self._connecting.handle),
             event=requests.handle,
             message=connections.paced(decoder.handle),
             client_left=disconnects.on_client_left,
@@ -248,15 +314,45 @@ class Builder:
             unread=connections.on_unread,
             refused=self._refusals.count,
             pace=connections.keep_pace,
-            http=lambda handle: drain.guard_http(
-                guard_http(
-                    self._app,
-                    self._internals,
-                    self._refusals,
-                    connections.limited(connections.in_turn(handle)),
-                )
-            ),
-            packet_class=partial(checked, self._app, lambda: socketio.server_options.get("json")),
+            http=self._guard_http,
+            packet_class=partial(checked, self.app, self._json_of_socketio),
+        )
+
+    def _json_of_socketio(self) -> Any:
+        """Return the JSON module that Flask-SocketIO was given, or None."""
+        return self.socketio.server_options.get("json")
+
+    def _guard_http(self, handle_request: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the server's WSGI application, asked by all that may refuse a request."""
+        limited = self._connections.limited(self._connections.in_turn(handle_request))
+        guarded = guard_http(self.app, self._internals, self._refusals, limited)
+        return self._drain.guard_http(guarded)
+
+    @cached_property
+    def _requests(self) -> SocketRequests:
+        return SocketRequests(
+            self.app,
+            self._registry,
+            self._delivery,
+            self._context,
+            self._internals,
+            self.config,
+            self._refusals,
+            self._connections,
+        )
+
+    # -- the calls ------------------------------------------------------------------------
+
+    @cached_property
+    def _sockets(self) -> Sockets:
+        return Sockets(
+            self._cluster,
+            self._emitter,
+            self._registry,
+            self._asking,
+            self.config.confirm_timeout,
+            self._tracker,
+            self._catching_up,
         )
 
 

@@ -49,7 +49,7 @@ class _Attached:
 
     def begin(self) -> None:
         """Begin to serve; no server fails because of it."""
-        tell(self.patch.notices())
+        log_notices(self.patch.notices())
         try:
             self.serving.begin()
         except Exception:
@@ -66,7 +66,7 @@ class _Attached:
 
     def begin_in_gunicorn(self, worker: Any) -> None:
         """Begin in a worker of gunicorn, and move the clients when that ends, for any reason."""
-        tell(of_gunicorn(worker.cfg, self.needs))
+        log_notices(of_gunicorn(worker.cfg, self.needs))
         self.begin()
         self.serving.start_loop(self._watch, worker)
 
@@ -101,7 +101,7 @@ def attach(socketio: Any, serving: Serving, patch: Patch) -> None:
         serving.spawn(attached.begin)
 
 
-def tell(notices: Iterable[str]) -> None:
+def log_notices(notices: Iterable[str]) -> None:
     """Log what cannot work; the server starts all the same, for what else it serves."""
     for notice in notices:
         logger.error("%s", notice)
@@ -172,7 +172,7 @@ def _begin_in_uwsgi(uwsgi: Any) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS_UWSGI)
         threading.Thread(target=_end_on_signal, args=(uwsgi,), daemon=True).start()
     for attached in list(_in_uwsgi):
-        tell(of_uwsgi(uwsgi.opt, uwsgi.numproc, attached.needs))
+        log_notices(of_uwsgi(uwsgi.opt, uwsgi.numproc, attached.needs))
         attached.serving.spawn(attached.begin)
 
 
