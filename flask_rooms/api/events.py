@@ -76,7 +76,8 @@ class Events:
         Raises:
             InvalidRoom: A room is not a name.
             InvalidSocket: *omit* contains neither a socket nor a name.
-            InvalidArgument: The event or the data cannot be sent.
+            InvalidArgument: The event or the data cannot be sent; or *user*, *omit_user*,
+                *volatile* or *namespace* is not valid.
             BackendUnavailable: The outbox is full, and the sockets of this worker have got the
                 event; or the history of one of the rooms cannot be reached, and no client that is
                 there has got it.
@@ -106,7 +107,8 @@ class Events:
         Raises:
             InvalidSocket: *omit* contains neither a socket nor a name.
             InvalidRoom: *omit* contains a string that cannot name a room.
-            InvalidArgument: The event or the data cannot be sent.
+            InvalidArgument: The event or the data cannot be sent; or *omit_user*, *volatile* or
+                *namespace* is not valid.
             BackendUnavailable: The outbox is full; the sockets of this worker have got the event.
         """
         event, data = _event_and_data(event_and_data)
@@ -147,7 +149,8 @@ class Events:
         Raises:
             InvalidRoom: A room is not a name.
             InvalidSocket: *omit* contains neither a socket nor a name.
-            InvalidArgument: The event, the data or *timeout* is not valid.
+            InvalidArgument: The event, the data, *user*, *omit_user*, *timeout* or *namespace* is
+                not valid.
             BackendUnavailable: The outbox is full; no client has been asked.
         """
         audience, event, data = _addressed(rooms, event_and_data, user)

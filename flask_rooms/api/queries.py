@@ -84,8 +84,8 @@ class Queries:
             timeout: Seconds to wait for the other workers.
 
         Raises:
-            InvalidRoom: *room* is not a name.
-            InvalidArgument: *namespace* or *timeout* is not valid.
+            InvalidRoom: *room* is not a name, or is given together with *user*.
+            InvalidArgument: *user*, *by*, *namespace* or *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         about = room_or_user(room, user)
@@ -112,8 +112,8 @@ class Queries:
             timeout: Seconds to wait for the other workers.
 
         Raises:
-            InvalidRoom: *room* is not a name.
-            InvalidArgument: *namespace* or *timeout* is not valid.
+            InvalidRoom: *room* is not a name, or is given together with *user*.
+            InvalidArgument: *user*, *by*, *namespace* or *timeout* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         about = room_or_user(room, user)

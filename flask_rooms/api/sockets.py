@@ -108,13 +108,15 @@ class Sockets(Queries, Events):
 
         Returns:
             The future of an Outcome. If the sockets are of this worker, it is done on return,
-            and they are members. Its exception is Refused if a guard refuses one of them.
+            and they are members. Its exception is Refused if a guard refuses one of them, or if
+            one would be in more rooms than `ROOMS_ROOMS_PER_SOCKET`.
 
         Raises:
-            InvalidSocket: *socket* is neither a socket request nor a socket ID.
+            InvalidSocket: *socket* is neither a socket request nor a socket ID, or is given
+                together with *user*.
             NotASocketRequest: *socket* is an HTTP request.
             InvalidRoom: *room* is not a name, or is the room of another socket's ID.
-            InvalidArgument: *callback*, *expires* or *namespace* is not valid.
+            InvalidArgument: *callback*, *user*, *expires* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
@@ -155,10 +157,11 @@ class Sockets(Queries, Events):
             none of the sockets, even if it has not waited for the future.
 
         Raises:
-            InvalidSocket: *socket* is neither a socket request nor a socket ID.
-            NotASocketRequest: *socket* is an HTTP request.
-            InvalidRoom: *room* is not a name.
-            InvalidArgument: *callback* or *namespace* is not valid.
+            InvalidSocket: *socket* is neither a socket request nor a socket ID, or is given
+                together with *user*; or *omit* contains neither a socket nor a name.
+            NotASocketRequest: *socket*, or one in *omit*, is an HTTP request.
+            InvalidRoom: *room*, or a string in *omit*, is not a name.
+            InvalidArgument: *callback*, *user*, *omit_user* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
@@ -198,9 +201,10 @@ class Sockets(Queries, Events):
 
         Raises:
             InvalidRoom: *room* is a string that cannot name a room.
-            InvalidSocket: *room* is neither a string nor a socket request.
+            InvalidSocket: *room* is neither a string nor a socket request, or is given together
+                with *user*.
             NotASocketRequest: *room* is an HTTP request.
-            InvalidArgument: *callback* or *namespace* is not valid.
+            InvalidArgument: *callback*, *user* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         if user is None and room is NOT_GIVEN:
@@ -309,11 +313,13 @@ class Sockets(Queries, Events):
             more reaches them; the application's disconnect handler may still be running.
 
         Raises:
-            InvalidSocket: *socket* is neither a socket request nor a socket ID, or *older_than* is
-                not a socket of *user* on this worker.
-            NotASocketRequest: *socket* is an HTTP request.
-            InvalidRoom: *omit* is a string that cannot name a room.
-            InvalidArgument: *callback*, *reconnect* or *namespace* is not valid.
+            InvalidSocket: *socket* is neither a socket request nor a socket ID, or is given
+                together with *user*; *older_than* is not a socket of *user* on this worker; or
+                *omit* contains neither a socket nor a name.
+            NotASocketRequest: *socket*, *older_than* or one in *omit* is an HTTP request.
+            InvalidRoom: *omit* contains a string that cannot name a room.
+            InvalidArgument: *older_than* is given without *user*; or *callback*, *user*,
+                *omit_user*, *reconnect* or *namespace* is not valid.
             BackendUnavailable: The outbox for the other workers is full.
         """
         space, sids, source = sockets_or_user(socket, user, namespace)
