@@ -71,6 +71,8 @@ class Delivery:
             packet = decode(self._internals.packet_class, emit.packet)
             packet.id = self._acknowledgements.add_local(sid, callback)
             self.send_packet(socket.eio_sid, packet)
+            if self._registry.get(emit.namespace, sid) is None:  # it has left meanwhile
+                self.cancel_acknowledgements(sid)
 
     def release(self, sid: str, room: Room) -> None:
         """Send a socket what has been kept from it, and end the hold."""

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from flask_rooms.globals import parts_of
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.server.acknowledgements import MAX_LOCAL, Acknowledgements, Cancellable
+from tests.support.apps import LocalCluster
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -40,3 +42,22 @@ def test_the_callbacks_that_wait_for_a_client_are_bounded() -> None:
     assert acknowledgements.take_local("other", acknowledgements.add_local("other", print))
     acknowledgements.add_local("silent", print)  # there is room again
     assert refusals.total == 1
+
+
+def test_no_callback_waits_for_a_client_that_leaves_while_it_is_sent_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with LocalCluster() as cluster:
+        worker = cluster.worker()
+        client, acknowledgements = worker.connect(), parts_of(worker.app).acknowledgements
+        waiting, add = Waiting(), acknowledgements.add_local
+
+        def leave_and_add(*args: Any) -> int:
+            client.disconnect()
+            return add(*args)
+
+        monkeypatch.setattr(acknowledgements, "add_local", leave_and_add)
+        worker.socketio.emit("question", 1, to=client.sid, callback=waiting)
+
+        assert waiting.is_cancelled
+        assert acknowledgements.local == {}
