@@ -69,10 +69,10 @@ def perform(parts: Parts, who: str, asked: Any) -> dict[str, Any]:
     try:
         outcome = _ACTS[act][0](parts.sockets, given).result()
     except RoomsError as error:
-        parts.acts.add(who, act, target, type(error).__name__)
+        parts.audit_log.add(who, act, target, type(error).__name__)
         raise
     told = f"{outcome.changed} changed, {len(outcome.unknown)} unknown"
-    parts.acts.add(who, act, target, told)
+    parts.audit_log.add(who, act, target, told)
     return asdict(outcome)
 
 

@@ -30,7 +30,7 @@ def cluster(parts: Parts) -> dict[str, Any]:
         "complete": found.complete,
         "missing": [*map(_worker, found.missing)],
         "here": parts.cluster.name,
-        "acts": parts.acts.latest(MOST),
+        "acts": parts.audit_log.latest(MOST),
     }
 
 

@@ -34,10 +34,10 @@ from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.presence import Replica
 from flask_rooms.protocol.stream import Limits
 from flask_rooms.server.acknowledgements import Acknowledgements
-from flask_rooms.server.acts import ActLog
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.asking import Asking
 from flask_rooms.server.async_mode import choose_mode
+from flask_rooms.server.audit_log import AuditLog
 from flask_rooms.server.catching_up import CatchingUp
 from flask_rooms.server.connecting import Connecting
 from flask_rooms.server.connections import Connections
@@ -119,7 +119,7 @@ class Builder:
             self._serving,
             Logins(self._registry),
             self._signals,
-            ActLog(self._emitter, self._delivery),
+            AuditLog(self._emitter, self._delivery),
             self._tells,
             self.keeper,
         )

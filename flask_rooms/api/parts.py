@@ -13,7 +13,7 @@ from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.acknowledgements import Acknowledgements
-from flask_rooms.server.acts import ActLog
+from flask_rooms.server.audit_log import AuditLog
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.logins import Logins
 from flask_rooms.server.serving import Serving
@@ -34,6 +34,6 @@ class Parts:
     serving: Serving
     logins: Logins
     signals: SignalQueue
-    acts: ActLog
+    audit_log: AuditLog
     tells: Tells
     history: Keeper

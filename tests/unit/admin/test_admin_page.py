@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from flask_rooms import ConfigurationError, Rooms, admin
 from flask_rooms.globals import parts_of
-from flask_rooms.server.acts import MOST
+from flask_rooms.server.audit_log import MOST
 from tests.support.admin_page_app import create_app
 from tests.support.apps import PATIENCE, Client, LocalCluster, Worker, eventually, fence, make_app
 
@@ -320,7 +320,7 @@ def test_acts_are_in_the_log_of_every_worker(
         "target": "namespace '/', room 'red', user 'bob'",
         "outcome": "1 changed, 0 unknown",
     }
-    eventually(office.there, lambda: parts_of(office.there.app).acts.latest(9) == [done])
+    eventually(office.there, lambda: parts_of(office.there.app).audit_log.latest(9) == [done])
     record = next(one for one in caplog.records if "'Eve' has asked for leave" in one.getMessage())
     assert (record.name, record.levelno) == ("flask_rooms.server", logging.WARNING)
 
@@ -333,7 +333,7 @@ def test_an_act_that_fails_is_logged_as_well(office: Office) -> None:
 
 
 def test_the_log_is_bounded(office: Office) -> None:
-    log = parts_of(office.here.app).acts
+    log = parts_of(office.here.app).audit_log
     for number in range(MOST + 2):
         log.add("Eve", "leave", f"user {number}", "1 changed")
 

@@ -1,4 +1,4 @@
-"""The log of what operators have done on the admin page, of all workers."""
+"""The audit log: what operators have done on the admin page, of all workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = 500
 _TOPIC = "acts"
 
 
-class ActLog:
+class AuditLog:
     """
     The latest acts of operators, those on other workers since this one has joined among them.
 
