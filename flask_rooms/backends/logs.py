@@ -16,10 +16,11 @@ WARN_EVERY = 60.0
 @contextmanager
 def safe_logging() -> Iterator[None]:
     """
-    Let a thread go on that logs something in this context, whatever a handler raises.
+    Log something in this context, and go on, whatever a handler raises.
 
     Handlers are the application's, and may be of a server that is away. Their errors are reported
-    on stderr, as `logging` reports those of its own.
+    on stderr, as `logging` reports those of its own. Without this they would end the thread, or
+    take the place of what is done about the error that is logged.
     """
     try:
         yield

@@ -230,7 +230,8 @@ def _call(fn: Callable[[Future[Outcome]], object], future: Future[Outcome]) -> N
     try:
         fn(future)
     except Exception:  # of the application; concurrent.futures would log it as well
-        logger.exception("A callback for the outcome of a room change has failed.")
+        with safe_logging():
+            logger.exception("A callback for the outcome of a room change has failed.")
 
 
 def _description(change: Change | Tell) -> str:

@@ -12,6 +12,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from typing import Any, TypeVar
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.interfaces import Outbox
 from flask_rooms.membership.timers import Timers
@@ -241,7 +242,8 @@ class Question(Future[Responses]):
             try:
                 answer = _value(decode(self._internals.packet_class, packet).data)
             except Exception:  # of the application's own JSON module
-                logger.exception("What a client has answered could not be decoded.")
+                with safe_logging():
+                    logger.exception("What a client has answered could not be decoded.")
                 fate = "failed"
         size = size_of(packet)
         with self._lock:

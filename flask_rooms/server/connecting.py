@@ -8,6 +8,7 @@ from typing import Any
 
 from socketio.packet import CONNECT_ERROR
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.membership.attempts import Attempt
 from flask_rooms.membership.names import is_namespace
@@ -117,7 +118,8 @@ class Connecting:
         try:
             attempt.user = self._load_user(of_attempt(handshake, attempt), auth)
         except BaseException:  # of the application, such as SystemExit
-            logger.exception("The user of a socket could not be loaded: it is refused.")
+            with safe_logging():
+                logger.exception("The user of a socket could not be loaded: it is refused.")
             return _UNABLE
         return _EXPIRED if has_expired(attempt) else None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from socketio.packet import DISCONNECT
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.membership.namespace import Origin, Socket
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.registry import Registry
@@ -89,7 +90,8 @@ class Disconnects:
         try:
             self._disconnect(socket, namespace, reason)
         except BaseException:  # of the application, such as SystemExit; the other sockets go on
-            logger.exception("A disconnect handler has failed.")
+            with safe_logging():
+                logger.exception("A disconnect handler has failed.")
 
     def disconnect(self, socket: Socket, namespace: str) -> None:
         """Tell the client that it is disconnected, then run the application's handler."""

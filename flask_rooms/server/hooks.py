@@ -12,6 +12,7 @@ from flask import Flask, request, session
 from socketio.exceptions import ConnectionRefusedError as RefusedWithReason
 from werkzeug.exceptions import HTTPException
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.membership.guards import ask
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.protocol.messages import Room
@@ -74,7 +75,8 @@ class HookRunner:
         except HTTPException:  # `abort(403)`, as views and decorators for views refuse
             return _REFUSED
         except BaseException:  # of the application, such as SystemExit: not checked is refused
-            logger.exception("A before_connect hook has failed, and the client is refused.")
+            with safe_logging():
+                logger.exception("A before_connect hook has failed, and the client is refused.")
             return _REFUSED
         return _REFUSED if refused else None
 
@@ -102,7 +104,10 @@ class HookRunner:
                 raise
             context.pop(None)  # whatever the disconnect handler has raised, which is being handled
         except BaseException:  # of the application: the store of the sessions may be down
-            logger.exception("The context of a disconnect failed, or its session was not saved.")
+            with safe_logging():
+                logger.exception(
+                    "The context of a disconnect failed, or its session was not saved."
+                )
 
     def _enter(self, context: Any) -> dict[str, Any] | None:
         """Enter the context of a socket; return a copy of its session, None if there is none."""
@@ -111,14 +116,18 @@ class HookRunner:
             context.push()
             return deepcopy(dict(session))
         except BaseException:  # of the application, as above, or what is in the session
-            logger.exception("The session could not be loaded after a disconnect, or not copied.")
+            with safe_logging():
+                logger.exception(
+                    "The session could not be loaded after a disconnect, or not copied."
+                )
             return None
 
     def _call(self, hook: AfterDisconnect, reason: str, rooms: frozenset[Room]) -> None:
         try:
             self._app.ensure_sync(hook)(reason, rooms)  # an async hook as an async view
         except BaseException:  # of the application, such as SystemExit; the other hooks go on
-            logger.exception("An after_disconnect hook has failed.")
+            with safe_logging():
+                logger.exception("An after_disconnect hook has failed.")
 
     def _save_session(self, found: dict[str, Any]) -> None:
         """Save what the hooks have changed in a session, given what they have found in it."""

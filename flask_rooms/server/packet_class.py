@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packet
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.membership.names import NAMESPACE_LENGTH
 from flask_rooms.server.json_provider import ProviderJSON, refuse_not_json, replaced
 
@@ -57,7 +58,8 @@ class Checked:
         except RecursionError:  # it looks for bytes, also in what contains itself
             if packet_type != ACK:
                 raise
-            logger.exception(_NOT_ENCODED)
+            with safe_logging():
+                logger.exception(_NOT_ENCODED)
             self.failed = True
             super().__init__(packet_type, *args, **fields | {"data": [_FAILED]})  # type: ignore[call-arg]
 
@@ -68,7 +70,8 @@ class Checked:
         try:
             return self._encode_acknowledgement()
         except Exception:  # of the application: an object, or what its JSON provider makes of it
-            logger.exception(_NOT_ENCODED)
+            with safe_logging():
+                logger.exception(_NOT_ENCODED)
         self.failed = True
         self.packet_type, self.data = ACK, [_FAILED]
         return self._encode()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from flask_rooms.backends.logs import Throttle
+from flask_rooms.backends.logs import Throttle, safe_logging
 from flask_rooms.server.kept_threads import KeptThreads
 
 #: Seconds after which a caller that waits for the application's own code is reported.
@@ -79,7 +79,8 @@ class Tasks:
         try:
             return contextvars.Context().run(function, *args)
         except BaseException:  # as in a thread of its own, it reaches no caller
-            logger.exception("What should run in the background has failed.")
+            with safe_logging():
+                logger.exception("What should run in the background has failed.")
             return None
 
     def start_loop(self, function: Callable[..., object], *args: object) -> bool:
@@ -174,4 +175,5 @@ def _run_to_its_end(function: Callable[..., object], *args: object) -> None:
     try:
         function(*args)
     except SystemExit:  # of the application: a thread says nothing, a green one ends the process
-        logger.exception("A handler or callback has raised SystemExit, and the worker goes on.")
+        with safe_logging():
+            logger.exception("A handler or callback has raised SystemExit, and the worker goes on.")

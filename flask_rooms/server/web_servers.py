@@ -26,6 +26,7 @@ from flask.cli import run_command
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.shutdown import handle_signals
 from flask_rooms.server.async_mode import patched_for
 from flask_rooms.server.notices import Needs, Patch, of_gunicorn, of_uwsgi
@@ -53,7 +54,8 @@ class _Attached:
         try:
             self.serving.begin()
         except Exception:
-            logger.exception("The worker joins the cluster only with its first request.")
+            with safe_logging():
+                logger.exception("The worker joins the cluster only with its first request.")
 
     def run(self, socketio: Any, app: Any, *args: Any, **options: Any) -> None:
         """Serve, as `SocketIO.run` does."""

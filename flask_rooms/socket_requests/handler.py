@@ -15,6 +15,7 @@ from werkzeug.exceptions import SecurityError
 from werkzeug.wrappers import Response as WerkzeugResponse
 from werkzeug.wsgi import get_host
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.config import Config
 from flask_rooms.membership.names import RESERVED_EVENTS
 from flask_rooms.membership.namespace import Socket
@@ -193,7 +194,8 @@ class SocketRequests:
         except KeyboardInterrupt:
             raise
         except BaseException:  # of the application, such as SystemExit or a green Timeout
-            logger.exception("A socket request for %s failed.", payload.path)
+            with safe_logging():
+                logger.exception("A socket request for %s failed.", payload.path)
             reply = _error(500, "Internal Server Error")
         # Where more requests wait, their answers are sent together.
         self._acknowledge(event, reply, at_once=not state.queue.waits)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from werkzeug.http import parse_options_header
 
+from flask_rooms.backends.logs import safe_logging
+
 logger = logging.getLogger("flask_rooms.socket_requests")
 
 #: How large a response may be, in bytes: it is acknowledged in one piece.
@@ -100,7 +102,8 @@ def _close(chunks: Iterable[bytes]) -> None:
         if close is not None:
             close()
     except Exception:  # of the application; over HTTP the response has been sent by then
-        logger.exception("What was to run after a socket request has failed.")
+        with safe_logging():
+            logger.exception("What was to run after a socket request has failed.")
 
 
 def _check_has_body(response: Response) -> None:

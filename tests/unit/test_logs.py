@@ -45,9 +45,9 @@ class _Away(logging.Handler):
 
 
 @contextmanager
-def log_server_away() -> Iterator[_Away]:
+def log_server_away(name: str = "flask_rooms") -> Iterator[_Away]:
     handler = _Away()
-    logger = logging.getLogger("flask_rooms")
+    logger = logging.getLogger(name)
     logger.addHandler(handler)
     try:
         yield handler
@@ -164,6 +164,33 @@ def test_a_limit_is_enforced_that_cannot_be_warned_of() -> None:
 
     assert log.called.is_set()
     assert limits.counts == {"unread_bytes": 1}
+
+
+def test_a_client_is_answered_although_neither_its_request_nor_that_can_be_logged() -> None:
+    """Over HTTP its server would answer."""
+    app = create_app()
+
+    @app.get("/fails")
+    def fail() -> str:
+        raise ValueError("of the application")
+
+    with Hub() as hub:
+        client = hub.adopt(app, app.extensions["rooms"]).connect()
+        with log_server_away(""):
+            assert client.ask("get", "/fails")["statusCode"] == 500
+
+
+@pytest.mark.parametrize("register", ["user_loader", "before_connect"])
+def test_a_client_is_refused_although_it_cannot_be_logged_why(register: str) -> None:
+    app = create_app()
+
+    def fail(auth: Any) -> None:
+        raise ValueError("of the application")
+
+    getattr(app.extensions["rooms"], register)(fail)
+    with Hub() as hub, log_server_away():
+        worker = hub.adopt(app, app.extensions["rooms"])
+        assert not worker.socketio.test_client(app).is_connected()
 
 
 def test_timers_go_on(workers: LocalCluster) -> None:
