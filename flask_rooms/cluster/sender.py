@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.locked_node import LockedNode
 from flask_rooms.cluster.transport import AT_ONCE, Transport
 from flask_rooms.errors import BackendError
@@ -163,7 +164,8 @@ class Sender:
         with self._shared.lock:
             lost = [one for one in self._shared.node.waiting() if not isinstance(one, Goodbye)]
         if lost:
-            logger.warning("Leaving the cluster with %d operations unsent.", len(lost))
+            with safe_logging():
+                logger.warning("Leaving the cluster with %d operations unsent.", len(lost))
 
     def on_disconnect(self, error: BackendError) -> None:
         """Record that the broker is unreachable. From now on only the receiver retries."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import msgpack
 
-from flask_rooms.backends.logs import Throttle
+from flask_rooms.backends.logs import Throttle, safe_logging
 from flask_rooms.errors import (
     BackendError,
     BackendUnavailable,
@@ -237,7 +237,8 @@ class Keeper:
     def _unavailable(self, error: BackendError, consequence: str) -> BackendUnavailable:
         self.counts["unavailable"] += 1
         if self._throttle.is_due("unavailable"):
-            logger.warning("The history of rooms cannot be reached: %s", error)
+            with safe_logging():
+                logger.warning("The history of rooms cannot be reached: %s", error)
         return BackendUnavailable(
             f"The history of rooms cannot be reached, so {consequence}: start its store, or "
             "correct ROOMS_HISTORY_URL."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.membership.guards import Guards, InContext, may_join
 from flask_rooms.membership.namespace import Origin, PendingJoin
 from flask_rooms.membership.registry import Changed, Registry
@@ -16,6 +17,11 @@ logger = logging.getLogger("flask_rooms.membership")
 #: before, and rechecks that come faster than guards answer would have them asked for ever. A burst
 #: of rechecks, as of an administrator who removes many people, is over earlier.
 MAX_ROUNDS = 10
+
+_RECHECKED = (
+    "A join of %s was refused, as recheck() was called each time while its guards were asked, %d "
+    "times: call it less often, and not in a guard, or make the guards quicker."
+)
 
 
 class GuardedChanges:
@@ -61,12 +67,8 @@ class GuardedChanges:
             if changed is not None:
                 return changed
         self._registry.rollback(join)
-        logger.warning(
-            "A join of %s was refused, as recheck() was called each time while its guards were "
-            "asked, %d times: call it less often, and not in a guard, or make the guards quicker.",
-            ", ".join(map(str, change.rooms)),
-            MAX_ROUNDS,
-        )
+        with safe_logging():
+            logger.warning(_RECHECKED, ", ".join(map(str, change.rooms)), MAX_ROUNDS)
         return tuple(join.sids)
 
     def recheck(self, change: Change, origin: Origin) -> Iterable[Changed]:

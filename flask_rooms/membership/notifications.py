@@ -306,7 +306,8 @@ class SignalQueue:
     def _warn_once(self, kind: str, text: str, *args: object) -> None:
         if kind and kind not in self._warned:
             self._warned.add(kind)
-            logger.warning(text, *args)
+            with safe_logging():
+                logger.warning(text, *args)
 
 
 def _has_receivers() -> bool:

@@ -18,6 +18,11 @@ SLOW = 5.0
 #: How many threads of run_apart() may wait for each other, as of a guard that joins a room.
 MAX_NESTED = 20
 
+_SLOW_CALL = (
+    "A guard, handler or receiver of signals has run for %g seconds, and its caller waits: does it "
+    "wait for a lock, or a connection, that the caller holds? (%d so far on this worker)"
+)
+
 _depth: contextvars.ContextVar[int] = contextvars.ContextVar("flask_rooms.depth", default=0)
 
 logger = logging.getLogger("flask_rooms.server")
@@ -104,7 +109,8 @@ class Tasks:
         ends = not threading.main_thread().is_alive() or "at interpreter shutdown" in str(error)
         if not ends and not self._lacks_threads:
             self._lacks_threads = True  # right behind the look, or two threads would warn
-            logger.warning(text, error)
+            with safe_logging():
+                logger.warning(text, error)
 
     def create_event(self) -> Any:
         """Return an event that threads of the asynchronous mode may wait for."""
@@ -158,13 +164,8 @@ class Tasks:
     def _report_slow_call(self) -> None:
         self._slow_calls += 1
         if self._throttle.is_due("slow"):  # a client may have many handlers run
-            logger.warning(
-                "A guard, handler or receiver of signals has run for %g seconds, and its caller "
-                "waits: does it wait for a lock, or a connection, that the caller holds? (%d so "
-                "far on this worker)",
-                SLOW,
-                self._slow_calls,
-            )
+            with safe_logging():
+                logger.warning(_SLOW_CALL, SLOW, self._slow_calls)
 
     def sleep(self, seconds: float) -> None:
         """Let other tasks run for so many seconds."""

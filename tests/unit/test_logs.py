@@ -24,6 +24,7 @@ from flask_rooms.errors import BackendError
 from flask_rooms.globals import parts_of
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.protocol.messages import Change
+from flask_rooms.server import tasks
 from flask_rooms.signals import joined
 from flask_rooms.testing import LocalCluster, cluster
 from tests.support.apps import PATIENCE, fence, in_thread
@@ -191,6 +192,33 @@ def test_a_client_is_refused_although_it_cannot_be_logged_why(register: str) -> 
     with Hub() as hub, log_server_away():
         worker = hub.adopt(app, app.extensions["rooms"])
         assert not worker.socketio.test_client(app).is_connected()
+
+
+def test_a_caller_that_waits_for_long_gets_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, workers: LocalCluster
+) -> None:
+    monkeypatch.setattr(tasks, "SLOW", 0.0)
+    (worker,) = workers
+    internals = parts_of(worker.app).disconnects._internals
+
+    def late() -> str:
+        assert log.called.wait(PATIENCE)
+        return "late"
+
+    with log_server_away() as log:
+        assert internals.run_apart(late) == "late"
+
+
+def test_a_worker_that_cannot_say_what_is_unsent_leaves_all_the_same() -> None:
+    with cluster(create_app, 2) as workers:
+        leaving = parts_of(workers[0].app).cluster
+        workers.down()
+        until(lambda: not leaving.hears_itself)
+        workers[0].sockets.broadcast("red", "Hello")
+        with log_server_away() as log:
+            leaving.stop(0)
+        assert log.called.is_set()
+        assert not leaving.is_member
 
 
 def test_timers_go_on(workers: LocalCluster) -> None:
