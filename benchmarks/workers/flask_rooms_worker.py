@@ -36,6 +36,6 @@ def create(url: str, mode: str) -> Served:
 
         # Not the signal `left`, which is sent later, in another thread. As nothing listens to
         # memberships here, this is what carries out each leave.
-        after(parts_of(app).registry, "leave_unheard", left)
+        after(parts_of(app).registry, "fast_leave", left)
 
     return Served(app, socketio, leave, broadcast, on_left)

@@ -170,7 +170,7 @@ class Sockets(Queries, Events):
         # Nearly all leaves are such, and most of what others take is a Change that nothing needs.
         if len(sids) == 1 and options is NO_OPTIONS and callback is None and not is_traced():
             calls = self._cluster.calls
-            done = calls.leave_unheard(space, sids[0], rooms)
+            done = calls.fast_leave(space, sids[0], rooms)
             if done is not None:
                 return done
             return calls.change(Change("leave", space, sids, rooms, source, calling_socket()))

@@ -159,7 +159,7 @@ class Calls:
             future.contribute(self._worker.change(own, self._shared.node.name))
         return future
 
-    def leave_unheard(
+    def fast_leave(
         self, namespace: str, sid: str, rooms: tuple[str, ...]
     ) -> Future[Outcome] | None:
         """
@@ -170,7 +170,7 @@ class Calls:
         """
         if not self._is_own(owner_of(sid)):
             return None
-        part = self._worker.leave_unheard(namespace, sid, rooms)
+        part = self._worker.fast_leave(namespace, sid, rooms)
         if part is None:
             return None
         self._statistics.changes["leave", "confirmed"] += 1

@@ -41,7 +41,7 @@ class LocalWorker(Protocol):
     def change(self, change: Change, name: str) -> Part:
         """Carry out a change that this worker, called *name*, has been asked for by a caller."""
 
-    def leave_unheard(self, namespace: str, sid: str, rooms: tuple[Room, ...]) -> Part | None:
+    def fast_leave(self, namespace: str, sid: str, rooms: tuple[Room, ...]) -> Part | None:
         """Take a socket out of rooms; None if change() is to do it, as something listens."""
 
     def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:

@@ -223,7 +223,7 @@ class Namespace:
         edge = self._end(socket, room)
         return None if edge is None else self._event(socket, room, joined=False, edge=edge)
 
-    def leave_unheard(self, socket: Socket, room: Room) -> bool:
+    def fast_leave(self, socket: Socket, room: Room) -> bool:
         """End a membership as leave() does, without an event; return whether there was one."""
         if self.joining:
             self._cancel_joins(socket.sid, room)

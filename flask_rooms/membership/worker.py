@@ -74,7 +74,7 @@ class LocalWorker:
 
     def change(self, change: Change, name: str) -> Part:
         """Carry out a change for a caller on this worker, called *name*, which waits for it."""
-        if (done := self._unheard(change)) is not None:
+        if (done := self._fast_leave(change)) is not None:
             return done
         origin = Origin("call", name, change.by)
         if change.action in _GUARDED and self._guarded.concern(change):
@@ -84,16 +84,16 @@ class LocalWorker:
             self._signals.flush()
         return part
 
-    def leave_unheard(self, namespace: str, sid: str, rooms: tuple[Room, ...]) -> Part | None:
-        """Take a socket out of rooms; None if change() is to do it, see Registry.leave_unheard."""
-        left = self._registry.leave_unheard(namespace, sid, rooms)
+    def fast_leave(self, namespace: str, sid: str, rooms: tuple[Room, ...]) -> Part | None:
+        """Take a socket out of rooms; None if change() is to do it, see Registry.fast_leave."""
+        left = self._registry.fast_leave(namespace, sid, rooms)
         return None if left is None else part_of(left, len(rooms) - left)
 
-    def _unheard(self, change: Change) -> Part | None:
+    def _fast_leave(self, change: Change) -> Part | None:
         """Carry out a leave that nothing listens to, which most are; None for any other change."""
         if change.action != "leave" or len(change.sids) != 1 or change.options is not NO_OPTIONS:
             return None
-        return self.leave_unheard(change.namespace, change.sids[0], change.rooms)
+        return self.fast_leave(change.namespace, change.sids[0], change.rooms)
 
     def change_for(self, change: Change, sender: str, reply: Callable[[Part], object]) -> None:
         """
@@ -102,7 +102,7 @@ class LocalWorker:
         Called by the receiver's thread, which must not wait for guards and receivers of signals:
         these run in the background.
         """
-        if (done := self._unheard(change)) is not None:
+        if (done := self._fast_leave(change)) is not None:
             reply(done)
             return
         origin = Origin("remote", sender, change.by)

@@ -82,7 +82,7 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
         """End a membership, wherever the socket is."""
         # Nearly all end here. A room of which a socket is a member has a valid name: no check.
-        if type(room) is str and self._registry.leave_unheard(namespace, sid, (room,)):
+        if type(room) is str and self._registry.fast_leave(namespace, sid, (room,)):
             return
         self._move("leave", sid, namespace, room)
 

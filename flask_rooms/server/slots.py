@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 class Slots:
     """
-    Places for so many at once.
+    A number of places, each taken by one event handler or request.
 
     Args:
         limit: How many there are.

@@ -115,10 +115,10 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
         self._check(done, namespace, sid, room, lambda own: own - {room})
 
     @rule(namespace=namespaces, sid=sids, room=rooms)
-    def leave_unheard(self, namespace: str, sid: str, room: str) -> None:
-        assert self.registry.leave_unheard(namespace, sid, (room,)) is None
+    def fast_leave(self, namespace: str, sid: str, room: str) -> None:
+        assert self.registry.fast_leave(namespace, sid, (room,)) is None
         self.is_heard = False
-        left = self.registry.leave_unheard(namespace, sid, (room,))
+        left = self.registry.fast_leave(namespace, sid, (room,))
         self.is_heard = True
 
         own = self.model.get((namespace, sid))
@@ -369,7 +369,7 @@ def test_a_leave_that_nothing_listens_to_undoes_a_join_that_waits_and_its_end_in
     registry.apply(Change("join", "/", ("a",), ("red",), options=Options(expires=60)))
     waits = registry.prepare(Change("join", "/", ("a",), ("red", "blue")))
 
-    assert registry.leave_unheard("/", "a", ("red",)) == 1
+    assert registry.fast_leave("/", "a", ("red",)) == 1
 
     done = registry.commit(waits)
     assert done is not None
