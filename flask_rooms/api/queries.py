@@ -14,12 +14,12 @@ from flask_rooms.api.arguments import (
     socket_ids,
 )
 from flask_rooms.cluster.calls import Gathered
-from flask_rooms.cluster.driver import FENCE, Cluster
+from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.tracing import query_span
 from flask_rooms.errors import InvalidArgument
 from flask_rooms.membership.names import NOT_GIVEN, NotGiven, room_prefix
 from flask_rooms.protocol.ids import owner_of
-from flask_rooms.protocol.messages import Query, Room, User
+from flask_rooms.protocol.messages import FENCE, Query, Room, User
 from flask_rooms.results import Answer, SocketInfo, WorkerInfo
 
 By: TypeAlias = Literal["socket", "user"]

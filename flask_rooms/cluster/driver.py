@@ -24,8 +24,8 @@ from flask_rooms.cluster.statistics import CallStatistics, Traffic
 from flask_rooms.cluster.transport import Transport
 from flask_rooms.errors import BackendError, BackendUnavailable, RoomsError
 from flask_rooms.protocol.codec import BadMessage, Codec
-from flask_rooms.protocol.events import Deliver, Event, Evicted, PeerLeft
-from flask_rooms.protocol.messages import About, Frame, Goodbye, Query
+from flask_rooms.protocol.events import Deliver, Event, Evicted, PeerLeft, VerifyCount
+from flask_rooms.protocol.messages import FENCE, About, Frame, Goodbye
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
@@ -45,8 +45,6 @@ _LEAVE_INTERVAL = 0.01
 _COUNT_INTERVAL = 0.05
 #: The same in times that the answer took, and in seconds at most.
 _COUNT_PAUSE, _LONGEST_COUNT_PAUSE = 4.0, 2.0
-#: A query that costs next to nothing.
-FENCE = Query("count", "/", "")
 
 
 class Cluster:
@@ -472,6 +470,9 @@ class Cluster:
                 self._worker.on_worker_left(self.info(event.worker), event.said_goodbye)
             elif isinstance(event, Evicted):
                 self.restart(event.reason)
+            elif isinstance(event, VerifyCount):
+                with suppress(RoomsError):  # a full outbox: what waits for this waits on
+                    self._calls.send(FENCE, None)
 
     def restart(self, reason: str) -> None:
         """

@@ -181,6 +181,13 @@ class PendingCalls:
         pending = self._pending[number]
         return pending.audience is not None and pending.present + 1 >= pending.audience[0]
 
+    def verifies_count(self, number: int) -> bool:
+        """Whether as many workers answer an operation as the broker has counted last."""
+        pending, audience = self._pending[number], self._membership.audience
+        if audience is None or pending.audience is None or not pending.for_all:
+            return False
+        return pending.audience[0] <= audience[0]
+
     def awaits_none_met(self, number: int) -> bool:
         """Whether all workers that have been met have answered an operation."""
         return not self._pending[number].awaited

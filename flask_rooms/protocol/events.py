@@ -52,4 +52,13 @@ class Evicted(Struct, frozen=True):
         return f"worker {self.by} can no longer repeat what this worker missed"
 
 
-Event: TypeAlias = "Deliver | Completed | TimedOut | PeerLeft | Evicted"
+class VerifyCount(Struct, frozen=True):
+    """
+    All workers have to be queried, as a call waits for the end of a count.
+
+    Rule `every-worker-is-known`: as many were met as the broker has counted. One of these may have
+    ended before, and one that was not met was counted in its place.
+    """
+
+
+Event: TypeAlias = "Deliver | Completed | TimedOut | PeerLeft | Evicted | VerifyCount"

@@ -135,6 +135,8 @@ class Query(Message, frozen=True):
     about: Audience | None
 
 
+#: A query that costs next to nothing: a worker that answers it lives, and has what came before.
+FENCE = Query("count", "/", "")
 #: The kinds of queries about one socket, which its owner answers alone.
 OF_A_SOCKET = ("rooms_of", "describe")
 

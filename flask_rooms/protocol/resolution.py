@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import EchoClock
 from flask_rooms.protocol.delivery import NACK_INTERVAL, Delivery
-from flask_rooms.protocol.events import Event
+from flask_rooms.protocol.events import Event, VerifyCount
 from flask_rooms.protocol.membership import Membership
 from flask_rooms.protocol.pending import Completed
 
@@ -36,6 +36,8 @@ class Resolution:
         self._calls = calls
         self.alone = False
         self.asks = False
+        self._has_reached_all = False  # that were connected before a count of the broker
+        self._verified_at = float("-inf")  # when a query of all was last asked for
 
     @property
     def is_settled(self) -> bool:
@@ -50,6 +52,7 @@ class Resolution:
     def forget_audience(self) -> None:
         """Rule `every-worker-is-known`: workers may have connected that were not counted."""
         self._membership.audience = None
+        self._has_reached_all = False
         self._calls.on_absence()
 
     def resolve(self, numbers: Iterable[int], now: float) -> list[Event]:
@@ -62,10 +65,14 @@ class Resolution:
         events: list[Event] = []
         known: frozenset[str] | None = None  # what most calls need not know
         for number in numbers:
-            if self._calls.awaits_unmet(number) and self._is_every_worker_known(number, now):
+            if not self._calls.awaits_unmet(number):
+                pass
+            elif self._is_every_worker_known(number, now):
                 known = self._membership.known_by_name if known is None else known
                 unknown = self._calls.rule_out(number, known)
                 self._membership.rule_out(unknown, now - self._clock.born)
+            elif self._has_to_verify(number, now):
+                events.append(VerifyCount())
             completed = self._calls.complete(number)
             if completed is not None:
                 pending, result = completed
@@ -85,7 +92,9 @@ class Resolution:
         """
         if number >= self._delivery.first_unechoed:
             return False
-        is_known = self.is_settled or self._calls.has_reached_all(number)
+        # A worker that connects later says hello, so this holds until an absence.
+        self._has_reached_all |= self._calls.has_reached_all(number)
+        is_known = self.is_settled or self._has_reached_all
         unclear = self._membership.unclear()
         if is_known and not unclear:
             return True
@@ -93,6 +102,17 @@ class Resolution:
             for name in unclear:
                 self._ask_view(name, now)
         return False
+
+    def _has_to_verify(self, number: int, now: float) -> bool:
+        """Whether an echoed operation waits for a count that its own answers do not verify."""
+        if self.is_settled or self._has_reached_all or number >= self._delivery.first_unechoed:
+            return False
+        if self._calls.verifies_count(number) or not self._membership.has_met_audience:
+            return False
+        if now - self._verified_at < NACK_INTERVAL * self._clock.interval:
+            return False
+        self._verified_at = now
+        return True
 
     def _ask_view(self, name: str, now: float) -> None:
         peer = self._membership.peers[name]

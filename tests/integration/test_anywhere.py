@@ -84,22 +84,28 @@ def _network(workers: list[Worker]) -> Iterator[WithOutsiders]:
 # -- at once ----------------------------------------------------------------------------------
 
 AT_ONCE = """
+from flask_rooms.protocol.ids import new_sid, new_worker_name
 from tests.support.outside_app import rooms
 print("ready", flush=True)
 input()
-print(rooms.sockets.count("red").complete, flush=True)
+print({}, flush=True)
 input()
 """
+FIRST_CALLS = [
+    'rooms.sockets.count("red").complete',
+    'rooms.sockets.leave(new_sid(new_worker_name()), "red").result().unknown != ()',
+]
 
 
+@pytest.mark.parametrize("call", FIRST_CALLS, ids=["of all", "of one that has ended"])
 def test_programs_that_start_at_the_same_moment_have_an_answer_to_their_first_call(
-    workers: list[Worker],
+    workers: list[Worker], call: str
 ) -> None:
     """No other worker is on their channel, which could tell them who is."""
     own = environment(workers[0], FLASK_ROOMS_CHANNEL=uuid4().hex)
     programs = [
         subprocess.Popen(
-            [sys.executable, "-c", AT_ONCE],
+            [sys.executable, "-c", AT_ONCE.format(call)],
             cwd=ROOT,
             env=own,
             stdin=subprocess.PIPE,

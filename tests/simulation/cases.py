@@ -46,6 +46,15 @@ CASES: dict[str, Schedule] = {
         Broadcast(6.61, "w1", "r0"),
         Start(6.7, "w3"),
     ],
+    # w2 ends in the moment in which w5 starts; w7 has s1 of w2 join before any worker can vouch.
+    "CountNotVerified": [
+        Start(0.0, "w2"),
+        Connect(3.0, "s1", "w2"),
+        Start(8.731, "w5"),
+        Stop(8.731, "w2"),
+        Start(11.231, "w7"),
+        Move(11.378, "w7", "join", ("s1",), "r1"),
+    ],
     # The last answer of w1 is lost, and no other one shows it.
     "NoProbes": [
         Start(0.0, "w0"),

@@ -313,6 +313,33 @@ class CountedBeforeAbsence(PendingCalls):
         pass
 
 
+@breaks("every-worker-is-known")
+class CountBelieved(Resolution):
+    """Workers that were met are taken to be those that the broker has counted."""
+
+    @property
+    def is_settled(self) -> bool:
+        return super().is_settled or self._membership.has_met_audience
+
+
+@breaks("every-worker-is-known")
+class CountNotVerified(Resolution):
+    """Workers are not asked whether they are those that the broker has counted."""
+
+    def _has_to_verify(self, number: int, now: float) -> bool:
+        return False
+
+
+@breaks("every-worker-is-known")
+class VerifiedBeforeAbsence(Resolution):
+    """That all have answered before an absence counts."""
+
+    def forget_audience(self) -> None:
+        reached = self._has_reached_all
+        super().forget_audience()
+        self._has_reached_all = reached
+
+
 @breaks("hello-is-verified")
 class HelloBelieved(PendingCalls):
     """The copy of a hello counts."""
@@ -887,6 +914,8 @@ IN_SMALL_WORLDS: dict[Mutant, str] = {
     AnyWorkerAnswersForOthers: "a script asks while a worker stalls and another one starts",
     UnmetNotAwaited: "a script asks while a worker stalls",
     CountedBeforeAbsence: "a script and a worker are cut off while another one starts",
+    CountBelieved: "a script has a socket leave whose owner stalls, and a newcomer crashes",
+    VerifiedBeforeAbsence: "a script and a worker are cut off after it has asked all",
     HelloBelieved: "a hello is copied while its sender stalls",
     OtherVersionsUnseen: "the version changes, and one of the old workers asks",
     LeavesUnheard: "a script sends a message and ends",

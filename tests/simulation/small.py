@@ -17,11 +17,12 @@ from typing import Any, Literal, TypeAlias
 from flask_rooms.protocol.calls import PendingCalls
 from flask_rooms.protocol.clock import EchoClock
 from flask_rooms.protocol.delivery import Delivery
-from flask_rooms.protocol.events import Deliver, Event, Evicted
+from flask_rooms.protocol.events import Deliver, Event, Evicted, VerifyCount
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.membership import Membership
 from flask_rooms.protocol.messages import (
+    FENCE,
     Change,
     Done,
     Emit,
@@ -44,7 +45,7 @@ ROOM = "r"
 #: Seconds after which a worker that cannot send looks at the time again.
 IDLE = 0.5
 #: Seconds that a worker takes to leave at most, and a query that costs nothing.
-LEAVING, FENCE = 2.0, Query("count", "/", "")
+LEAVING = 2.0
 #: The parts of a node that others of its parts know.
 PARTS = (EchoClock, Membership, Delivery, PendingCalls, Resolution)
 #: Less than any two times differ by.
@@ -204,7 +205,7 @@ class Small:
         passes: list[Choice] = [] if found else [("wait", "")]
         workers: set[str] = set()
         for act in self.acts:  # each worker does its acts in order
-            if act.worker not in workers and self._can_act(act.worker):
+            if act.worker not in workers and self._can_act(act):
                 found.append(("act", act))
             workers.add(act.worker)
         if self.faults and self._can_fail(self.faults[0]):
@@ -231,9 +232,16 @@ class Small:
     def _decides(self, host: str) -> bool:
         return self._runs(host) and bool(self.sites[host].thinking)
 
-    def _can_act(self, host: str) -> bool:
+    def _can_act(self, act: Act) -> bool:
+        site = self.sites.get(act.worker)
+        if site is None or not self._runs(act.worker) or not site.accepts or site.is_leaving:
+            return False
+        return not act.socket or self._has_existed(host_of(owner_of(act.socket)))
+
+    def _has_existed(self, host: str) -> bool:
+        """Whether the socket of a host has existed; nobody can know its ID before."""
         site = self.sites.get(host)
-        return site is not None and self._runs(host) and site.accepts and not site.is_leaving
+        return self.lives.get(host, 0) > (site is not None and not site.accepts)
 
     def _can_fail(self, fault: Fault) -> bool:
         if fault.what == "copy":
@@ -419,6 +427,8 @@ class Small:
                 self._complete(site, event)
             elif isinstance(event, Evicted):
                 self._restart(host, event)
+            elif isinstance(event, VerifyCount):
+                site.node.call(FENCE, None, self.now)
 
     # -- operations -------------------------------------------------------------------------
 

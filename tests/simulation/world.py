@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeVar
 
 from flask_rooms.errors import BackendUnavailable
 from flask_rooms.protocol.codec import encode_operation
-from flask_rooms.protocol.events import Deliver, Event, Evicted
+from flask_rooms.protocol.events import Deliver, Event, Evicted, VerifyCount
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.lanes import Lanes, WaitingJoin
 from flask_rooms.protocol.messages import (
     ANSWERS,
+    FENCE,
     Change,
     Done,
     Emit,
@@ -336,9 +337,10 @@ class World:
     def ask(self, host: str, room: str) -> None:
         """Let a worker ask all workers about a room."""
         worker = self._active(host)
-        if worker is None:
-            return
-        query = Query("count", "/", room)
+        if worker is not None:
+            self._query(worker, Query("count", "/", room))
+
+    def _query(self, worker: Worker, query: Query) -> None:
         make_call = partial(worker.node.call, query, None, self._clock(worker))
         done = self._put(worker, query, make_call)
         if done is not None:
@@ -800,6 +802,8 @@ class World:
                 self._complete(worker, event)
             elif isinstance(event, Evicted):
                 self._restart(worker, event)
+            elif isinstance(event, VerifyCount):
+                self._query(worker, FENCE)
 
     def _complete(self, worker: Worker, event: Completed | TimedOut) -> None:
         if event.number not in worker.calls:

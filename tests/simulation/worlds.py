@@ -107,6 +107,20 @@ PLANS: dict[str, Plan] = {
         counts=True,
         age=3.0,
     ),
+    "a script has a socket leave whose owner stalls, and a newcomer crashes": Plan(
+        "a",
+        (Act("c", "leave", "a_s"),),
+        (START, STALL, Fault("d", "start"), Fault("d", "crash")),
+        counts=True,
+    ),
+    "a script and a worker are cut off after it has asked all": Plan(
+        "b",
+        (Act("c", "count"), Act("c", "leave", "d_s")),
+        (START, Fault("b", "cut", 1.0), Fault("c", "cut", 1.0), Fault("d", "start")),
+        sockets=(("d", True),),
+        counts=True,
+        age=3.0,
+    ),
     "a hello is copied while its sender stalls": Plan(
         "a", (Act("c", "count"),), (START, STALL, Fault("a", "copy")), counts=True
     ),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flask_rooms.protocol.codec import Codec
-from flask_rooms.protocol.events import Deliver, Event, Evicted
-from flask_rooms.protocol.messages import Change, Done, Emit, Frame, Heartbeat, Query, Reply
+from flask_rooms.protocol.events import Deliver, Event, Evicted, VerifyCount
+from flask_rooms.protocol.messages import FENCE, Change, Done, Emit, Frame, Heartbeat, Query, Reply
 from flask_rooms.protocol.node import Node
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.protocol.stream import Limits
@@ -95,6 +95,8 @@ class Network:
                 for page in (f"{name} 1", f"{name} 2"):
                     last = page.endswith("2")
                     node.submit(Reply(event.sender, event.number, (page,), (), last))
+            elif isinstance(event, VerifyCount):
+                node.call(FENCE, None, self.now)
         return events
 
     def advance(self, seconds: float, **left_out: tuple[str, ...]) -> None:

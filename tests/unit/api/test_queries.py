@@ -27,10 +27,9 @@ from flask_rooms import (
     sockets,
 )
 from flask_rooms.api.sockets import Sockets
-from flask_rooms.cluster.driver import FENCE
 from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.ids import new_sid, new_worker_name
-from flask_rooms.protocol.messages import Reply, Room
+from flask_rooms.protocol.messages import FENCE, Reply, Room
 from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.pending import TimedOut
 from flask_rooms.protocol.stream import Limits

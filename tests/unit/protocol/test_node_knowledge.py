@@ -102,6 +102,36 @@ def test_everybody_is_known_when_as_many_have_answered_as_the_broker_counts() ->
     assert network.has_completed("script")
 
 
+def test_a_socket_of_a_worker_that_has_left_is_unknown_when_the_count_is_verified() -> None:
+    """Rule `every-worker-is-known`: a newcomer need not wait until another worker can vouch."""
+    network = Network("a")
+    network.add("script")
+    network.now += 0.1
+    network.nodes["script"].note_audience(2, network.now)
+
+    network.call("script", "gone")
+    network.exchange()
+
+    assert not network.nodes["script"].is_settled
+    assert network.has_completed("script")
+
+
+def test_a_worker_that_stands_still_is_not_unknown_because_others_are_as_many_as_counted() -> None:
+    """Rule `every-worker-is-known`: one of them may have ended before the count."""
+    network = Network("crashed")
+    network.add("stopped")
+    network.add("script")
+    network.exchange(deaf=("stopped",), mute=("stopped",))
+    network.nodes["script"].note_audience(2, network.now)
+    assert network.nodes["script"].has_met_audience
+
+    network.call("script", "stopped")
+    left_out = ("stopped", "crashed")
+    network.exchange(deaf=left_out, mute=left_out)
+
+    assert not network.has_completed("script")
+
+
 def test_a_worker_that_connects_after_the_count_does_not_stand_for_another_one() -> None:
     """Rule `every-worker-is-known`."""
     network = Network("script")
