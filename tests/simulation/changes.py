@@ -263,9 +263,16 @@ def check_time(world: World, call: Call | Question) -> None:
     if not world.speak_alike():
         return
     noticed = NOTICED * world.slowest
+    if not world.counts and _are_all_new(world, noticed + takes):
+        return
     well = world.well_for() > noticed + takes and call.at > noticed
     well = well and world.crashed_for() > FORGOTTEN * world.slowest + takes
     demand("answered at once", takes < AT_ONCE or not well, f"{call} took {takes:.1f} s")
+
+
+def _are_all_new(world: World, seconds: float) -> bool:
+    """Whether no worker could vouch for the others, so many seconds ago."""
+    return all(world.now - one.born < seconds for one in world.workers.values())
 
 
 def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 0.0) -> None:
@@ -274,9 +281,7 @@ def check_missing(world: World, caller: str, outcome: TimedOut, thinks: float = 
     dead = [name for name in outcome.missing if membership.state_of(name) is State.DEAD]
     demand("the dead are not awaited", not dead, f"{caller} timed out on {dead}")
     noticed = NOTICED * world.slowest
-    # No worker can vouch for the others yet.
-    all_new = all(world.now - one.born < noticed + CONFIRM for one in world.workers.values())
-    if all_new or not world.speak_alike():
+    if _are_all_new(world, noticed + CONFIRM) or not world.speak_alike():
         return
     is_settled = world.nodes[caller].is_settled and world.now > noticed
     for name in outcome.missing or ("",):
