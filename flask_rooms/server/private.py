@@ -467,7 +467,7 @@ class _Upgrade:
             websocket = self._internals.upgrade(self._handler.__self__.sid, environ)
         except upgrading.NoWebSocket:
             start_response("400 Bad Request", [("Connection", "close")])
-            return []
+            return ()  # for a list python-engineio would begin a second response
         try:
             self._handle(websocket)
         finally:

@@ -85,9 +85,11 @@ def test_a_server_without_websocket_refuses_one(cluster: LocalCluster) -> None:
     worker = worker_with(cluster, async_mode="threading")
     headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
-    response = Browser(worker.app).get(f"{ENDPOINT}?EIO=4&transport=websocket", headers=headers)
+    client = PollingClient(worker.app)
 
-    assert response.status_code == 400
+    for of in ("", f"&sid={client.eio_sid}"):  # the latter as an upgrade of a connection
+        response = client.browser.get(f"{ENDPOINT}?EIO=4&transport=websocket{of}", headers=headers)
+        assert response.status_code == 400
 
 
 # -- pages of other origins -----------------------------------------------------------------------

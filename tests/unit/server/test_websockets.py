@@ -11,6 +11,7 @@ import pytest
 from websocket import WebSocketTimeoutException
 
 from tests.support.raw import RawClient
+from tests.support.raw_polling import PollingClient
 from tests.support.workers import Worker, cluster
 
 #: What no buffers of the system hold, on both sides together, in bytes.
@@ -46,10 +47,11 @@ def name() -> str:
     return uuid4().hex
 
 
-def handshake(worker: Worker, *headers: str) -> list[str]:
+def handshake(worker: Worker, *headers: str, of: str = "") -> list[str]:
     """Return the head of the response to a request with these headers, line by line."""
     where = urlsplit(worker.url)
-    head = ["GET /socket.io/?EIO=4&transport=websocket HTTP/1.1", "Host: here", *headers, "", ""]
+    path = f"/socket.io/?EIO=4&transport=websocket{of}"
+    head = [f"GET {path} HTTP/1.1", "Host: here", *headers, "", ""]
     with socket.create_connection((where.hostname, where.port or 80), timeout=30) as tcp:
         tcp.sendall("\r\n".join(head).encode())
         received = b""
@@ -79,23 +81,37 @@ def test_a_handshake_is_answered_as_the_standard_has_it(worker: Worker) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"Sec-WebSocket-Key": ""},
-        {"Sec-WebSocket-Version": ""},
-        {"Sec-WebSocket-Version": "8"},
-        {"Sec-WebSocket-Version": "13, 8"},
-        {"Upgrade": "h2c"},
-        {"Connection": "keep-alive"},
-    ],
-)
+NO_HANDSHAKES = [
+    {"Sec-WebSocket-Key": ""},
+    {"Sec-WebSocket-Version": ""},
+    {"Sec-WebSocket-Version": "8"},
+    {"Sec-WebSocket-Version": "13, 8"},
+    {"Upgrade": "h2c"},
+    {"Connection": "keep-alive"},
+]
+
+
+@pytest.mark.parametrize("wrong", NO_HANDSHAKES)
 def test_what_is_no_handshake_is_refused(worker: Worker, wrong: dict[str, str]) -> None:
     asked = [f"{name}: {value}" for name, value in (EXAMPLE | wrong).items() if value]
 
     status, *_ = handshake(worker, *asked)
 
     assert status.split()[1] == "400"
+
+
+@pytest.mark.parametrize("wrong", NO_HANDSHAKES[:4])  # the others are requests for packets
+def test_so_is_what_is_none_for_a_connection_that_polls(
+    worker: Worker, wrong: dict[str, str]
+) -> None:
+    """Once, where a second response would be an error with a traceback."""
+    asked = [f"{name}: {value}" for name, value in (EXAMPLE | wrong).items() if value]
+    with PollingClient(worker.url) as client:
+        status, *_ = handshake(worker, *asked, of=client.address[client.address.index("&sid=") :])
+
+        assert status.split()[1] == "400"
+        client.post('420["get",{"url":"/nowhere"}]')
+        assert client.receive(1)[0].startswith("430")
 
 
 def test_a_worker_receives_no_more_than_it_can_take(
