@@ -25,6 +25,8 @@ SEPARATOR = "\x1e"
 _PACKET = re.compile(r"1|2(probe)?|3(probe)?|5|6|4([0-9].*)?", re.DOTALL | re.ASCII)
 # The same where the application has a serializer of its own, whose text may begin with anything.
 _PACKET_OF_ANY_TEXT = re.compile(r"1|2(probe)?|3(probe)?|5|6|4.*", re.DOTALL)
+# Python makes no number of thousands of digits.
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_BRACKETS = re.compile(r"[^][{}]+")
 _BASE64 = re.compile(r"b([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -75,7 +77,7 @@ def check_post(
         any_text: As is_packet() has it.
     """
     length = environ.get("CONTENT_LENGTH") or "0"
-    if not length.isascii() or not length.isdigit() or int(length) > limit:
+    if not _LENGTH.fullmatch(length) or int(length) > limit:
         refuse("max_http_buffer_size")
         return f"The body of a request has {limit} bytes at most."
     try:

@@ -21,7 +21,7 @@ class Ended:
         raise OSError("unexpected end of file")
 
 
-def check(length: int, body: Any) -> tuple[str | None, list[str]]:
+def check(length: int | str, body: Any) -> tuple[str | None, list[str]]:
     """Return why a body is refused, and the limits that were counted."""
     counted: list[str] = []
     environ = {"CONTENT_LENGTH": str(length), "wsgi.input": body}
@@ -31,6 +31,13 @@ def check(length: int, body: Any) -> tuple[str | None, list[str]]:
 @pytest.mark.parametrize("body", [io.BytesIO(b'42["a"]'), Ended()], ids=["short", "an error"])
 def test_a_body_whose_client_has_gone_is_refused_without_a_traceback(body: Any) -> None:
     assert check(8, body) == ("The body of this request has no end.", ["malformed_packets"])
+
+
+@pytest.mark.parametrize("length", [LIMIT + 1, "-1", "+5", "\xb2", "x", "9" * 5000])
+def test_a_length_that_is_none_or_too_large_is_refused(length: int | str) -> None:
+    """Python raises an error for a number of that many digits, and werkzeug lets it through."""
+    refused = (f"The body of a request has {LIMIT} bytes at most.", ["max_http_buffer_size"])
+    assert check(length, io.BytesIO()) == refused
 
 
 def test_a_whole_body_can_be_read_again() -> None:
