@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -26,7 +27,8 @@ class Cookies:
     """
 
     def __init__(self, handshake: str) -> None:
-        self._given = [(_name(pair), pair.strip()) for pair in handshake.split(";")]
+        # One string: a client may send thousands of them, and each socket has a jar.
+        self._given = _without(handshake, ())
         self._jar: CookieJar | None = None
 
     def header(self, path: str | None) -> str:
@@ -36,12 +38,11 @@ class Cookies:
         Args:
             path: The path of the request, percent-encoded; None for the cookies of all paths.
         """
-        given = [pair for _, pair in self._given if pair]
         if self._jar is None:
-            return "; ".join(given)
+            return self._given
         request = _Anywhere(_HOST) if path is None else _request(path)
         self._jar.add_cookie_header(request)
-        return "; ".join(filter(None, [request.get_header("Cookie"), *given]))
+        return "; ".join(filter(None, [request.get_header("Cookie"), self._given]))
 
     def update(self, headers: list[str], path: str) -> None:
         """
@@ -56,7 +57,7 @@ class Cookies:
         set_now = {_name(header.partition(";")[0]) for header in headers}
         # The handshake does not tell the paths of its cookies, so the name identifies them:
         # otherwise the old session cookie would survive a logout.
-        self._given = [(name, pair) for name, pair in self._given if name not in set_now]
+        self._given = _without(self._given, set_now)
         self._jar = self._jar or CookieJar(_OneHost())
         self._jar.extract_cookies(_Response(headers), _request(path))  # type: ignore[arg-type]
         for cookie in list(self._jar)[:-COOKIES]:
@@ -97,6 +98,12 @@ class _Response:
 
 def _request(path: str) -> Request:
     return Request(_HOST + path)
+
+
+def _without(cookies: str, names: Container[str]) -> str:
+    """Return a `Cookie` header without the cookies of some names, and without empty ones."""
+    pairs = map(str.strip, cookies.split(";"))
+    return "; ".join(pair for pair in pairs if pair and _name(pair) not in names)
 
 
 def _name(pair: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,6 +153,23 @@ def test_a_cookie_is_as_long_as_a_browsers(excess: int) -> None:
     jar.update([cookie], "/")
 
     assert jar.header("/") == ("" if excess else cookie)
+
+
+@pytest.mark.mode_independent
+@pytest.mark.parametrize("pair", [";", "a;", "a=b; "])
+def test_a_jar_takes_no_more_than_the_cookies_of_its_handshake(pair: str) -> None:
+    """Each of its sockets has one, and a server may let a client send megabytes of them."""
+    handshake = pair * 100_000
+    tracemalloc.start()
+    try:
+        jar = Cookies(handshake)
+        jar.update(["c=d"], "/")
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert jar.header("/").startswith("c=d")
+    assert kept < 2 * len(handshake) + 2**16
 
 
 # -- sockets ----------------------------------------------------------------------------------
