@@ -290,6 +290,9 @@ def _refusal(app: Flask, environ: dict[str, Any]) -> str | None:
     """Return why a request to the Socket.IO server is refused, or None."""
     if socket_of(environ) is not None:
         return "Socket.IO itself is not served over a socket."
+    logged = session_of(environ), environ.get("HTTP_ORIGIN", "")  # by python-engineio, as they are
+    if not all(map(str.isprintable, logged)):
+        return "This request has characters in it that cannot be printed."
     query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
     if "j" in query:
         # Any page may load a script, and would read the ID of the session in it.

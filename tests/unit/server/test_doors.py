@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import msgpack
 import pytest
@@ -90,6 +91,31 @@ def test_a_server_without_websocket_refuses_one(cluster: LocalCluster) -> None:
     for of in ("", f"&sid={client.eio_sid}"):  # the latter as an upgrade of a connection
         response = client.browser.get(f"{ENDPOINT}?EIO=4&transport=websocket{of}", headers=headers)
         assert response.status_code == 400
+
+
+@pytest.mark.mode_independent
+@pytest.mark.parametrize("hidden", ["\n", "\x1b[31m", "\x00", "\u202e", "\x85"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_connection_that_a_client_makes_up_writes_no_line_of_its_own_into_the_log(
+    worker: Worker, caplog: pytest.LogCaptureFixture, hidden: str, method: str
+) -> None:
+    """python-engineio logs the first one as it is."""
+    name = quote(f"x{hidden}CRITICAL")
+
+    response = Browser(worker.app).open(f"{OPEN}&sid={name}", method=method, data="3")
+
+    assert response.status_code == 400
+    assert "CRITICAL" not in caplog.text
+
+
+@pytest.mark.mode_independent
+def test_nor_does_an_origin(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    origin = {"HTTP_ORIGIN": "https://x\x1b[31mCRITICAL"}  # some servers let this through
+
+    response = Browser(worker.app).get(OPEN, environ_overrides=origin)
+
+    assert response.status_code == 400
+    assert "CRITICAL" not in caplog.text
 
 
 # -- pages of other origins -----------------------------------------------------------------------
