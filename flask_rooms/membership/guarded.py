@@ -68,7 +68,7 @@ class GuardedChanges:
                 return changed
         self._registry.rollback(join)
         with safe_logging():
-            logger.warning(_RECHECKED, ", ".join(map(str, change.rooms)), MAX_ROUNDS)
+            logger.warning(_RECHECKED, ", ".join(map(repr, change.rooms)), MAX_ROUNDS)
         return tuple(join.sids)
 
     def recheck(self, change: Change, origin: Origin) -> Iterable[Changed]:

@@ -641,16 +641,16 @@ def test_rechecks_that_come_faster_than_the_guard_answers_end_in_a_refusal(
 def test_a_guard_that_rechecks_its_own_room_refuses(
     there: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ann = there.connect()
+    ann, room = there.connect(), "club\n"  # clients may choose the names
 
-    @there.rooms.guard("club")
-    def guard() -> bool:
-        return there.rooms.recheck("club").result(PATIENCE) == Outcome()
+    @there.rooms.guard("<room>")
+    def guard(room: str) -> bool:
+        return there.rooms.recheck(room).result(PATIENCE) == Outcome()
 
     with pytest.raises(Refused, match=ann.sid):
-        there.sockets.join(ann.sid, "club").result(PATIENCE)
+        there.sockets.join(ann.sid, room).result(PATIENCE)
 
-    assert [message for message in caplog.messages if "join of club was refused" in message]
+    assert [message for message in caplog.messages if f"join of {room!r} was refused" in message]
 
 
 # -- recheck --------------------------------------------------------------------------------------
