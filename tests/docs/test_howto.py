@@ -135,6 +135,13 @@ def test_a_kicked_user_may_come_back_and_a_banned_one_may_not(workers: LocalClus
         assert client.request("put", "/chats/tea").status_code == 403
     assert ann.request("put", "/chats/coffee").status_code == 200
 
+    late = here.connect()
+    assert late.request("post", "/login/ann").status_code == 200  # the user of this socket is None
+    assert late.request("put", "/chats/coffee").status_code == 200
+    banned = moderator.request("delete", "/chats/coffee/users/ann", {"ban": "1"})
+    assert banned.body == {"removed": 2}
+    assert late.request("post", "/chats/coffee", {"text": "Hi"}).status_code == 403
+
     assert ann.request("delete", "/chats/tea/bans/ann").status_code == 403
     assert moderator.request("delete", "/chats/tea/bans/ann").status_code == 200
     assert ann.request("put", "/chats/tea").status_code == 200
