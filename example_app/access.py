@@ -24,9 +24,9 @@ def load_user(auth: object) -> str | None:
 
 @rooms.guard("*")
 def may_join(room: str) -> bool:
-    """Let only guests into a private room, and no one into a room who is banned from it."""
+    """Let in who has signed in: only guests into a private room, and no one who is banned."""
     user = session.get("user")
-    if room.startswith(PRIVATE) and not is_guest(room, user):
+    if user is None or (room.startswith(PRIVATE) and not is_guest(room, user)):
         return False
     return not sql("SELECT 1 FROM bans WHERE room = ? AND user = ?", room, user)
 

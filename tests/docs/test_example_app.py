@@ -332,6 +332,16 @@ def test_who_is_banned_may_not_until_forgiven(workers: LocalCluster) -> None:
     assert join(ada).status == 200
 
 
+def test_who_is_banned_does_not_come_back_as_nobody(workers: LocalCluster) -> None:
+    ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob", **MODERATOR)
+    join(ada), join(bob)
+    ask(bob, "put", f"/rooms/{ROOM}/bans/Ada")
+
+    assert ask(ada, "post", "/sign-out").status == 302  # for this socket alone
+    for nobody in (ada, connect(workers[0])):
+        assert join(nobody) == message(403, NOT_ALLOWED)
+
+
 def test_a_ban_holds_also_while_the_broker_is_down(make_app: Callable[[], Flask]) -> None:
     with cluster(make_app, confirm_timeout=0.2) as workers:
         ada, bob = connect(workers[0], "Ada"), connect(workers[1], "Bob", **MODERATOR)
