@@ -43,18 +43,34 @@
           if (unanswered.delete(request)) sendAll();
           answer(...args);
         };
-        emit.call(socket, ...event, Object.assign(answered, answer)); // emitWithAck() marks its own
+        try {
+          emit.call(socket, ...event, Object.assign(answered, answer)); // emitWithAck() marks its own
+        } catch (error) {
+          unanswered.delete(request); // it cannot be encoded
+          throw error;
+        }
+      }
+      // One that cannot be encoded keeps no other from being sent; the page is told.
+      function sendNext() {
+        try {
+          send(waiting.shift());
+        } catch (error) {
+          queueMicrotask(() => {
+            throw error;
+          });
+        }
       }
       function sendAll() {
-        while (waiting.length > 0 && unanswered.size < WINDOW) send(waiting.shift());
+        while (waiting.length > 0 && unanswered.size < WINDOW) sendNext();
       }
       socket.emit = (...event) => {
         const flags = Object.keys(socket.flags || {}); // they are those of one event, now
         if (typeof event.at(-1) !== "function" || flags.length > 0) {
           return emit.call(socket, ...event);
         }
-        waiting.push([event.pop(), ...event]);
-        sendAll();
+        const request = [event.pop(), ...event];
+        if (waiting.length === 0 && unanswered.size < WINDOW) send(request);
+        else waiting.push(request);
         return socket;
       };
       // What was sent before is not answered any more.

@@ -279,3 +279,27 @@ def test_many_requests_at_once_are_sent_within_a_window(console: Console) -> Non
     })()""")
 
     assert result == {"sent": 64, "served": 250}
+
+
+def test_what_cannot_be_encoded_takes_no_place_in_the_window(console: Console) -> None:
+    """It is the error of the call, or of the page if the request has waited."""
+    result = console.run("""(async () => {
+      await ask(io.socket, "get", "/echo");
+      let thrown = 0;
+      for (let n = 0; n < 64; n++) {
+        try { io.socket.post("/echo", { n: 1n }); } catch { thrown++; }
+      }
+      const uncaught = new Promise((resolve) => {
+        if (globalThis.process) process.once("uncaughtException", ({ name }) => resolve(name));
+        else addEventListener("error", (event) => {
+          event.preventDefault();
+          resolve(event.error.name);
+        }, { once: true });
+      });
+      const ahead = Array.from({ length: 64 }, () => ask(io.socket, "get", "/echo"));
+      io.socket.post("/echo", { n: 1n });
+      const answers = await Promise.all([...ahead, ask(io.socket, "get", "/echo")]);
+      return [thrown, await uncaught, new Set(answers.map(({ status }) => status)).size];
+    })()""")
+
+    assert result == [64, "TypeError", 1]
