@@ -134,7 +134,7 @@ class AsyncRoomsClient(Verbs[Coroutine[Any, Any, Response]]):
         except Exception as error:  # noqa: BLE001 - logged, or that of a lost connection
             self._begin_anew(sid, error)
             return
-        for returned in self._conclude(sid, due, results):
+        for returned in self._standing.tell(self._conclude(sid, due, results)):
             if inspect.isawaitable(returned):
                 await _finish(returned)
 

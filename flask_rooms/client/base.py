@@ -248,7 +248,7 @@ class Verbs(ABC, Generic[R]):
             self._standing.settle(request, error)
             raise
         finally:
-            request.was_sent = True  # or given up
+            request.was_given_up = not request.was_sent
 
     @abstractmethod
     def _watch(self) -> None:
@@ -289,8 +289,8 @@ class Verbs(ABC, Generic[R]):
 
     def _conclude(
         self, sid: str, due: list[StandingRequest], results: list[Result]
-    ) -> list[object]:
-        """Let other requests go on, and tell the program what the standing ones came to."""
+    ) -> list[Repetition]:
+        """Let other requests go on, and return what the standing ones came to."""
         self._standing.end(sid)
         repetitions = []
         for request, result in zip(due, results, strict=True):
@@ -299,7 +299,7 @@ class Verbs(ABC, Generic[R]):
             repetitions.append(
                 Repetition(request.method, request.url, request.data, response, error, kept)
             )
-        return self._standing.tell(repetitions)
+        return repetitions
 
     def _payload(self, url: str, data: Any, headers: Mapping[str, Any] | None) -> dict[str, Any]:
         both = {**self._headers, **(headers or {})}

@@ -63,7 +63,8 @@ class StandingRequest:
         headers: The headers of this request.
         timeout: Seconds for the response, or None for the client's.
         key: What makes it the same request.
-        was_sent: Whether it no longer waits to be sent for the first time.
+        was_sent: Whether it has been sent for the first time, or one before that is the same.
+        was_given_up: Whether it was never sent, and the program does not wait for it any more.
     """
 
     method: str
@@ -73,6 +74,7 @@ class StandingRequest:
     timeout: float | None
     key: str = field(repr=False)
     was_sent: bool = False
+    was_given_up: bool = False
 
 
 class StandingRequests:
@@ -133,7 +135,10 @@ class StandingRequests:
             if sid == self._begun:
                 return []
             self._begun = sid
-            return self._due()
+            due = self._due()
+            for one in due:
+                one.was_sent = True
+            return due
 
     def end(self, sid: str) -> None:
         """Allow other requests on a socket, on which these have been repeated."""
@@ -171,7 +176,7 @@ class StandingRequests:
             self._begun = self._restored = sid
 
     def _due(self) -> list[StandingRequest]:
-        return [request for request in self._all.values() if request.was_sent]
+        return [one for one in self._all.values() if one.was_sent or one.was_given_up]
 
 
 def _key(method: str, url: str, data: Any) -> str:

@@ -128,7 +128,9 @@ class RoomsClient(Verbs[Response]):
     def _restore(self, sid: str, due: list[StandingRequest]) -> None:
         repeated = [self._repeat(request) for request in due]
         results = [self._result(sid, *one) for one in repeated]
-        self._conclude(sid, due, results)
+        repetitions = self._conclude(sid, due, results)
+        # In another thread, as a callback may wait for a connection that this one has to restore.
+        threading.Thread(target=self._standing.tell, args=[repetitions], daemon=True).start()
 
     def _repeat(self, request: StandingRequest) -> tuple[concurrent.futures.Future[Any], Deadline]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()

@@ -435,6 +435,64 @@ def test_standing_requests_are_few_and_json(make: Make, worker: Worker) -> None:
     assert {one.result(TIMEOUT).status for one in early} == {200}
 
 
+def test_a_standing_request_that_is_made_anew_before_it_was_sent_is_sent_once(
+    make: Make, worker: Worker
+) -> None:
+    program = make()
+    with pytest.raises(RequestTimeout):
+        program.ask("put", "/echo", standing=True, timeout=0.01)
+    early = program.start(program.api.put, "/echo", standing=True, timeout=TIMEOUT)
+    program.connect(worker)
+    early.result(TIMEOUT)
+
+    assert program.ask("get", "/requested").body == ["/echo", "/requested"]
+    assert reconnect(program, worker)[1] == ["/echo", "/requested"]
+
+
+def test_a_standing_request_keeps_its_place_once_it_has_been_repeated(
+    make: Make, worker: Worker
+) -> None:
+    program = make()
+    with pytest.raises(RequestTimeout):
+        program.ask("put", "/echo?late", standing=True, timeout=0.01)
+    program.connect(worker)
+    program.ask("get", "/echo?another")
+    program.disconnect()
+    requests = [
+        program.start(getattr(program.api, verb), url, timeout=TIMEOUT, standing=verb == "put")
+        for verb, url in (("get", "/echo?another"), ("put", "/echo?late"))
+    ]
+    program.connect(worker)
+    for request in requests:
+        request.result(TIMEOUT)
+
+    requested = program.ask("get", "/requested").body
+    assert requested[0] == "/echo?late"
+    assert sorted(requested[1:]) == ["/echo?another", "/echo?late", "/requested"]
+
+
+def test_a_callback_of_restored_can_wait_for_the_next_connection(worker: Worker) -> None:
+    program = Program(socketio.Client, None)
+    program.connect(worker)
+    program.ask("put", "/echo", standing=True)
+    lost, came = threading.Event(), SimpleQueue[int]()
+
+    def on_restored(_: list[Repetition]) -> None:
+        end()
+        program.disconnect()
+        lost.set()
+        came.put(program.api.get("/echo", timeout=TIMEOUT).status)
+
+    end = program.api.restored(on_restored)
+    program.disconnect()
+    program.connect(worker)
+    assert lost.wait(TIMEOUT)
+    program.connect(worker)
+
+    assert came.get(timeout=TIMEOUT) == 200
+    program.disconnect()
+
+
 def test_a_function_makes_the_data_each_time_that_a_request_is_sent(
     make: Make, worker: Worker
 ) -> None:
