@@ -2,8 +2,9 @@
 
 /** The parts of socket.io-client's Socket (4.6 or newer) that are used here. */
 export interface RoomsSocket {
-  id?: string;
+  id?: string | undefined;
   connected: boolean;
+  sendBuffer?: any;
   emitWithAck(event: any, ...args: any[]): Promise<any>;
   on(event: any, listener: any): unknown;
   once(event: any, listener: any): unknown;
@@ -11,10 +12,10 @@ export interface RoomsSocket {
 }
 
 export interface RoomsOptions {
-  /** Milliseconds from the call to the response; defaults to 10,000. */
-  timeout?: number;
+  /** Milliseconds from the call to the response, at most 2 ** 31 - 1; defaults to 10,000. */
+  timeout?: number | undefined;
   /** Sent with each request, unless the request sets the same name. */
-  headers?: RoomsHeaders;
+  headers?: RoomsHeaders | undefined;
 }
 
 /** Names and values; undefined values are not sent. */
@@ -22,20 +23,20 @@ export type RoomsHeaders = Record<string, string | number | undefined>;
 
 export interface RequestOptions extends RoomsOptions {
   /** Cancels the request; the promise then rejects with the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /**
    * Repeat the request on each new socket, before all others, until it is withdrawn or refused
    * with a status of the 400s other than 408 and 429. The data must be JSON. At most 32 requests
    * are standing; another one is a RangeError.
    */
-  standing?: boolean;
+  standing?: boolean | undefined;
 }
 
 export interface RoomsRequest extends RequestOptions {
   /** A path, optionally with a query string. */
   url: string;
   /** The verb; defaults to "get". "head" and "options" are supported, too. */
-  method?: string;
+  method?: string | undefined;
   /**
    * For get, head and delete, an object for the query string; otherwise a JSON value or bytes. Or a
    * function that returns one, called each time that the request is sent.
@@ -56,7 +57,7 @@ export interface RoomsResponse<Body = any> {
 export interface StandingRequest {
   url: string;
   /** The verb; defaults to "get". */
-  method?: string;
+  method?: string | undefined;
   data?: unknown;
 }
 
@@ -64,9 +65,9 @@ export interface StandingRequest {
 export interface Repetition<Body = any> extends StandingRequest {
   method: string;
   /** Undefined if the request has failed. */
-  response?: RoomsResponse<Body>;
+  response?: RoomsResponse<Body> | undefined;
   /** Why it has failed; another error is that of the function for the data. */
-  error?: RequestFailed | RequestTimeout | Error;
+  error?: RequestFailed | RequestTimeout | Error | undefined;
   /** Whether it will be repeated again. */
   kept: boolean;
 }

@@ -63,7 +63,7 @@ class PresenceLists {
     if (!this.#followers.has(room)) this.#followers.set(room, new Set());
     this.#followers.get(room).add(callback);
     const joined = this.people(room);
-    if (this.#lists.has(room)) callback(joined, { joined, changed: [], left: [] });
+    if (this.#lists.has(room)) call(callback, joined, { joined, changed: [], left: [] });
     return () => this.#followers.get(room).delete(callback);
   }
 
@@ -127,12 +127,27 @@ class Positions {
 // nothing. A server reads no more from a client with 100 requests in its queue.
 const WINDOW = 64;
 
+// In milliseconds; setTimeout() ends at once if it is more.
+const MAX_TIMEOUT = 2 ** 31 - 1;
+
+function requireTimeout(timeout) {
+  if (timeout >= 0 && timeout <= MAX_TIMEOUT) return timeout; // nor NaN
+  throw new RangeError(
+    `A timeout is a number of milliseconds from 0 to ${MAX_TIMEOUT}, not ${timeout}.`,
+  );
+}
+
+// The message of the error with which socket.io-client ends a request after its `ackTimeout`.
+const ACK_TIMEOUT = "operation has timed out";
+
 // How many requests may be standing: all are repeated at once, within the window.
 const MAX_STANDING = 32;
 
 /** The requests to repeat on each new socket, in the order in which they were first made. */
 class StandingRequests {
-  #all = new Map(); // key -> a request, with the function `send` that sends it for the first time
+  // Key -> a request. Its function `send` sends it for the first time, or is the latest of those
+  // that were to and were given up.
+  #all = new Map();
 
   add({ method, url, data, headers, timeout }) {
     const key = keyOf(method, url, data);
@@ -182,10 +197,12 @@ function isFinal(error) {
 
 /** Return the HTTP verbs as functions. */
 export function rooms(socket, { timeout = 10_000, headers } = {}) {
+  requireTimeout(timeout);
   // Requests that wait for the connection or for a place in the window, in order. The buffer of
   // socket.io-client would also send requests that have timed out or were aborted.
   const waiting = new Set();
   const sent = new Set();
+  const everSent = new WeakSet();
   const lists = new PresenceLists(socket);
   const positions = new Positions(socket);
   const standing = new StandingRequests();
@@ -206,6 +223,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
 
   function sendNow(send) {
     sent.add(send);
+    everSent.add(send);
     send();
   }
 
@@ -225,6 +243,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
   async function restore() {
     const id = (begun = socket.id);
     const due = [...standing].filter(({ send }) => !waiting.has(send));
+    for (const { send } of due) everSent.add(send);
     const results = due.length > 0 ? await Promise.allSettled(due.map(repeat)) : [];
     if (socket.id !== id) {
       if (begun === id) begun = undefined; // also if the server recovers this very socket
@@ -245,6 +264,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
   function exchange(verb, payload, name, milliseconds, signal, begin) {
     return new Promise((resolve, reject) => {
       let problem = "no connection for";
+      let made; // what is sent
       const end = (settle, value) => {
         clearTimeout(timer);
         dequeue(send);
@@ -255,19 +275,26 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
       const late = () =>
         end(reject, new RequestTimeout(`There was ${problem} ${name} within ${milliseconds} ms.`));
       const aborted = () => end(reject, signal.reason);
-      const disconnected = () =>
+      const disconnected = () => {
+        // After a sleep, socket.io-client has kept it instead, for the next connection: there it
+        // would come before the standing requests, although it has failed.
+        socket.sendBuffer = socket.sendBuffer?.filter(({ data }) => data[1] !== made);
         end(reject, new Disconnected(`The socket disconnected before the answer to ${name} came.`));
+      };
       const send = () => {
         problem = "no answer to";
-        let made = payload;
+        made = { ...payload };
         try {
-          if (typeof payload.data === "function") made = { ...payload, data: payload.data() };
+          if (typeof made.data === "function") made.data = made.data();
         } catch (error) {
           return end(reject, error);
         }
+        if (made.data === undefined) delete made.data; // msgpack has a value for it
         socket.once("disconnect", disconnected);
-        // Rejects only after this request has ended, or if socket.io-client's `ackTimeout` expires.
-        socket.emitWithAck(verb, made).then((answer) => end(resolve, answer), late);
+        // Rejects at once if the data cannot be encoded; else only after this request has ended, or
+        // if socket.io-client's `ackTimeout` expires.
+        const failed = (error) => (error.message === ACK_TIMEOUT ? late() : end(reject, error));
+        socket.emitWithAck(verb, made).then((answer) => end(resolve, answer), failed);
       };
       const timer = setTimeout(late, milliseconds);
       signal?.addEventListener("abort", aborted);
@@ -277,8 +304,10 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
 
   // Make a request once; `begin` gets the function that sends it.
   async function make({ method, url, data, signal, ...options }, begin) {
-    const payload = { url, data, headers: { ...headers, ...options.headers } };
-    const milliseconds = options.timeout ?? timeout;
+    const both = Object.entries({ ...headers, ...options.headers });
+    const set = Object.fromEntries(both.filter(([, value]) => value !== undefined));
+    const payload = { url, data, headers: set };
+    const milliseconds = requireTimeout(options.timeout ?? timeout);
     // Without the query string, which may have what is not for a log.
     const name = `${method.toUpperCase()} ${String(url).split("?")[0]}`;
     const answer = await exchange(method.toLowerCase(), payload, name, milliseconds, signal, begin);
@@ -288,13 +317,13 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
   }
 
   async function request({ standing: stands = false, ...options }) {
-    const made = { method: "get", ...options };
+    const made = { ...options, method: options.method ?? "get" };
     made.signal?.throwIfAborted();
     if (!stands) return make(made, enqueue);
     const kept = standing.add(made);
     try {
       return await make(made, (send) => {
-        kept.send ??= send;
+        if (!everSent.has(kept.send)) kept.send = send;
         enqueue(send);
       });
     } catch (error) {

@@ -75,6 +75,8 @@ def test_every_verb_is_a_function(console: Console) -> None:
 def test_request_takes_any_method_and_data(console: Console) -> None:
     assert outcome(console, "api.request({ url: '/echo' })")["body"]["method"] == "GET"
     assert outcome(console, "api.request({ method: 'HEAD', url: '/echo' })")["status"] == 200
+    unset = outcome(console, "api.request({ method: undefined, url: '/echo' })")
+    assert unset["body"]["method"] == "GET"
     posted = outcome(console, "api.request({ method: 'Post', url: '/echo', data: [1, null] })")
     assert posted["body"]["json"] == [1, None]
     sent = "api.post('/bytes', new Uint8Array([0, 1, 255]))"
@@ -146,6 +148,72 @@ def test_an_answer_that_does_not_come_is_an_error(console: Console, worker: Work
     assert (late["name"], late["isError"]) == ("RequestTimeout", True)
     assert late["message"] == f"There was no answer to GET /wait/{name} within 10 ms."
     assert outcome(console, "api.get('/echo')")["status"] == 200
+
+
+def test_data_that_cannot_be_encoded_are_an_error_at_once(console: Console) -> None:
+    big = "{ n: 1n }"
+    failed = outcome(console, f"api.put('/echo', {big})")
+    stands = console.run("""(async () => {
+      const failed = await outcome(api.put("/echo", () => 1n, { standing: true }));
+      return [failed.name, api.withdraw({ method: "put", url: "/echo" })];
+    })()""")
+
+    assert (failed["name"], "BigInt" in failed["message"]) == ("TypeError", True)
+    assert stands == ["TypeError", False]
+    assert outcome(console, "api.get('/echo')")["status"] == 200
+
+
+def test_a_timeout_is_what_a_timer_takes(console: Console) -> None:
+    for timeout in ("Infinity", "2 ** 31", "-1", "NaN", "'5 s'"):
+        options = f"{{ timeout: {timeout} }}"
+        for promise in (
+            f"api.get('/echo', null, {options})",
+            f"(async () => module.rooms(socket, {options}))()",
+        ):
+            refused = outcome(console, promise)
+            assert (refused["name"], "2147483647" in refused["message"]) == ("RangeError", True)
+    longest = "{ timeout: 2 ** 31 - 1 }"
+    assert outcome(console, f"api.get('/echo', null, {longest})")["status"] == 200
+
+
+def test_what_is_undefined_is_not_sent(console: Console) -> None:
+    """JSON leaves it out, and msgpack has a value for it that no server takes."""
+    sent = console.run("""(async () => {
+      const sent = [], names = Object.keys;
+      socket.onAnyOutgoing((verb, made) => sent.push([names(made), names(made.headers)]));
+      await api.put("/echo");
+      await api.put("/echo", () => undefined);
+      await api.put("/echo", null, { headers: { "X-One": undefined, "X-Two": "2" } });
+      socket.offAnyOutgoing();
+      return sent;
+    })()""")
+
+    assert sent == [
+        [["url", "headers"], []],
+        [["url", "headers"], []],
+        [["url", "data", "headers"], ["X-Two"]],
+    ]
+
+
+def test_a_request_at_the_end_of_a_sleep_is_not_sent_over_the_next_connection(
+    console: Console,
+) -> None:
+    """The socket learns only by it that its connection is lost."""
+    sent, *names = console.run("""(async () => {
+      await api.put("/echo?stands", null, { standing: true });
+      const sent = [], now = Date.now;
+      socket.onAnyOutgoing((verb, { url }) => sent.push(url));
+      Date.now = () => now() + 3_600_000;
+      const requests = [outcome(api.post("/echo?one")), outcome(api.post("/echo?two"))];
+      Date.now = now;
+      const answers = await Promise.all(requests);
+      await api.get("/echo?next");
+      socket.offAnyOutgoing();
+      return [sent, ...answers.map(({ name }) => name)];
+    })()""")
+
+    assert names == ["Disconnected", "Disconnected"]
+    assert sent == ["/echo?stands", "/echo?next"]
 
 
 def test_a_request_can_be_aborted(console: Console, worker: Worker) -> None:
@@ -301,6 +369,18 @@ def test_a_callback_of_presence_that_throws_keeps_no_other_from_its_call(console
     assert console.run("reported") == "of the page"
 
 
+def test_a_callback_that_throws_at_the_list_that_is_there_can_be_ended(console: Console) -> None:
+    console.run("(async () => { await api.put('/rooms/team:there'); await api.get('/echo'); })()")
+    console.run(REPORTED)
+    ended = console.run("""(() => {
+      const end = api.presence("team:there", () => { throw new Error("of the page"); });
+      return end();
+    })()""")
+
+    assert ended is True
+    assert console.run("reported") == "of the page"
+
+
 def test_a_callback_of_restored_that_throws_keeps_no_other_from_its_call(console: Console) -> None:
     console.run(REPORTED)
     called = console.run("""(async () => {
@@ -379,6 +459,35 @@ def test_a_standing_request_that_waits_is_sent_once(console: Console) -> None:
     })()""")
 
     assert sent == ["RequestTimeout", "/echo?late", "/echo"]
+
+
+def test_a_standing_request_that_is_made_anew_before_it_was_sent_is_sent_once(
+    console: Console,
+) -> None:
+    """As by a component that is mounted twice, and by a person who has no connection."""
+    sent = console.run("""(async () => {
+      const early = connect({ autoConnect: false }), api = module.rooms(early), sent = [];
+      early.onAnyOutgoing((verb, { url }) => sent.push(url));
+      const aborted = new AbortController(), { signal } = aborted;
+      const put = (url, options) => outcome(api.put(url, null, { standing: true, ...options }));
+      const requests = [put("/echo?aborted", { signal })];
+      aborted.abort();
+      requests.push(put("/echo?aborted"));
+      await put("/echo?late", { timeout: 1 });
+      requests.push(put("/echo?late"));
+      early.connect();
+      await Promise.all(requests);
+      // From now on they keep their places.
+      early.disconnect();
+      requests.push(put("/echo?late"));
+      early.connect();
+      await Promise.all(requests);
+      early.disconnect();
+      return sent;
+    })()""")
+
+    once = ["/echo?aborted", "/echo?late"]
+    assert sent == [*once, *once, "/echo?late"]
 
 
 def test_standing_requests_are_few_and_json(console: Console) -> None:

@@ -95,6 +95,10 @@ export const status = (error: RequestFailed): number => error.status;
 export const socket: RoomsSocket = strict;
 export const { signal } = new AbortController();
 void api.delete("/", [1], { signal, timeout: 5 });
+const unset = undefined;
+void api.request({ url: "/", method: unset, signal: unset, timeout: unset, standing: unset });
+api.withdraw({ url: "/", method: unset });
+rooms(strict, { timeout: unset, headers: unset });
 
 // @ts-expect-error
 rooms({});
@@ -105,24 +109,32 @@ api.get("/", {}, { tiemout: 5 });
 """
 STRICT = {
     "strict": True,
+    "exactOptionalPropertyTypes": True,
+    "verbatimModuleSyntax": True,
     "noEmit": True,
     "target": "es2022",
-    "module": "esnext",
-    "moduleResolution": "bundler",
     "lib": ["es2022", "dom"],
     "types": [],
 }
 
 
-def test_the_types_are_those_of_a_strict_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "resolution"),
+    [("esnext", "bundler"), ("node16", "node16"), ("nodenext", "nodenext")],
+)
+def test_the_types_are_those_of_a_strict_program(
+    module: str, resolution: str, tmp_path: Path
+) -> None:
     """And the documentation's code is one."""
     node_modules = require_npm("socket.io-client", "typescript")
     (tmp_path / "node_modules").symlink_to(node_modules)
     for name in ("rooms.js", "rooms.d.ts"):
         shutil.copy(STATIC / name, tmp_path)
+    (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     (tmp_path / "documented.ts").write_text(TYPED, encoding="utf-8")
     (tmp_path / "use.ts").write_text(USE, encoding="utf-8")
-    configuration = {"compilerOptions": STRICT, "files": ["documented.ts", "use.ts"]}
+    options = STRICT | {"module": module, "moduleResolution": resolution}
+    configuration = {"compilerOptions": options, "files": ["documented.ts", "use.ts"]}
     (tmp_path / "tsconfig.json").write_text(json.dumps(configuration), encoding="utf-8")
 
     compiler = node_modules / "typescript" / "bin" / "tsc"
