@@ -18,7 +18,7 @@ import requests
 from flask_rooms.testing import Client, LocalCluster, cluster
 from tests.docs.test_readme import FLASK, TIMEOUT, run, running
 from tests.support.brokers import Broker, free_port
-from tests.support.browser import Browser
+from tests.support.browser import Browser, Tab
 from tests.support.documents import blocks
 from tests.support.javascript import require_npm
 from tests.unit.presence.test_presence import until
@@ -381,8 +381,22 @@ def test_two_pages_show_each_other_and_who_has_gone(tmp_path: Path, chromium: Br
         for page in (ann, bob):
             page.until("/^Ann( .away.)?Bob$/.test(document.getElementById('people').textContent)")
 
+        # One in the background is away as well once it has lost its connection and is back.
+        bob.run("Object.defineProperty(document, 'hidden', { value: true })")
+        set_offline(bob, True)
+        ann.until("/^Ann( .away.)?$/.test(document.getElementById('people').textContent)")
+        set_offline(bob, False)
+        ann.until("document.getElementById('people').textContent.endsWith('Bob (away)')")
+
         bob.run("setTimeout(() => location.replace('about:blank')); 0")
         ann.until("/^Ann( .away.)?$/.test(document.getElementById('people').textContent)")
+
+
+def set_offline(tab: Tab, offline: bool) -> None:
+    """Take the network from a tab, or give it back."""
+    unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    tab.command("Network.enable")
+    tab.command("Network.emulateNetworkConditions", offline=offline, **unlimited)
 
 
 @contextmanager
