@@ -42,6 +42,13 @@ function call(callback, ...values) {
   }
 }
 
+// Add a callback to a set, also one that is in it already; return a function that takes it out.
+function follow(followers, callback) {
+  const follower = (...values) => callback(...values);
+  followers.add(follower);
+  return () => followers.delete(follower);
+}
+
 // A person of a list of those who are present: a user, or a socket without one.
 const nameOf = ({ user, socket }) => (user === null ? `socket ${socket}` : `user ${user}`);
 
@@ -61,10 +68,10 @@ class PresenceLists {
 
   follow(room, callback) {
     if (!this.#followers.has(room)) this.#followers.set(room, new Set());
-    this.#followers.get(room).add(callback);
+    const end = follow(this.#followers.get(room), callback);
     const joined = this.people(room);
     if (this.#lists.has(room)) call(callback, joined, { joined, changed: [], left: [] });
-    return () => this.#followers.get(room).delete(callback);
+    return end;
   }
 
   #replace({ room, version, people }) {
@@ -341,10 +348,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
     patch: verb("patch"),
     delete: verb("delete"),
     withdraw: (request) => standing.withdraw(request),
-    restored(callback) {
-      onRestored.add(callback);
-      return () => onRestored.delete(callback);
-    },
+    restored: (callback) => follow(onRestored, callback),
     presence: (room, callback) => lists.follow(room, callback),
     since: (room) => positions.of(room),
   };

@@ -369,6 +369,32 @@ def test_a_callback_of_presence_that_throws_keeps_no_other_from_its_call(console
     assert console.run("reported") == "of the page"
 
 
+def test_one_callback_can_be_given_twice_and_ended_apart(console: Console) -> None:
+    """As by two components that share one."""
+    twice, once, restored = console.run("""(async () => {
+      let people = 0, all = 0, restored = 0;
+      const onPeople = () => { people++; }, onRestored = () => { restored++; };
+      api.presence("team:twice", () => { all++; });
+      const ends = [1, 2].map(() => [
+        api.presence("team:twice", onPeople), api.restored(onRestored)]);
+      const enter = async () => {
+        await api.put("/rooms/team:twice", null, { standing: true });
+        await api.get("/echo");
+      };
+      await enter();
+      const twice = people / all;
+      for (const end of ends[0]) { end(); end(); }
+      people = all = 0;
+      const again = new Promise((resolve) => api.restored(resolve));
+      socket.disconnect().connect();
+      await again;
+      await api.get("/echo");
+      return [twice, people / all, restored];
+    })()""")
+
+    assert (twice, once, restored) == (2, 1, 1)
+
+
 def test_a_callback_that_throws_at_the_list_that_is_there_can_be_ended(console: Console) -> None:
     console.run("(async () => { await api.put('/rooms/team:there'); await api.get('/echo'); })()")
     console.run(REPORTED)
