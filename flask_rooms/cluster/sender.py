@@ -154,15 +154,17 @@ class Sender:
         while self._publishing.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
                 more = not self._transport.down and self._publish_next()
+                with self._shared.lock:
+                    has_unsent = self._shared.node.has_unsent
             finally:
                 self._publishing.release()
-            if time.monotonic() > deadline or not (more or self._transport.down):
+            if time.monotonic() > deadline or not has_unsent:
                 break
             if not more:  # the receiver connects again
                 self.stopping.wait(_ROUND_TRIP)
         self._transport.log_warnings()
         with self._shared.lock:
-            lost = [one for one in self._shared.node.waiting() if not isinstance(one, Goodbye)]
+            lost = [one for one in self._shared.node.unpublished() if not isinstance(one, Goodbye)]
         if lost:
             with safe_logging():
                 logger.warning("Leaving the cluster with %d operations unsent.", len(lost))

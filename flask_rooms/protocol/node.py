@@ -240,8 +240,11 @@ class Node:
 
     def waiting(self) -> list[Operation]:
         """Return the operations that no worker can have received, in order."""
-        decoded = [decode_operation(data) for data in self._delivery.stream.untried()]
-        return [operation for operation in decoded if operation is not None]
+        return _decode(self._delivery.stream.untried())
+
+    def unpublished(self) -> list[Operation]:
+        """Return the operations that were not sent as far as is known, in order."""
+        return _decode(self._delivery.stream.waiting())
 
     def take_over(self, former: Node) -> list[tuple[int, Operation]]:
         """
@@ -377,3 +380,8 @@ class Node:
         self._delivery.give_back(frame)
         if frame.heartbeat is not None and not frame.to:
             self._clock.give_back(now)
+
+
+def _decode(entries: list[bytes]) -> list[Operation]:
+    decoded = map(decode_operation, entries)
+    return [operation for operation in decoded if operation is not None]

@@ -174,7 +174,14 @@ class Stream:
 
     def untried(self) -> list[bytes]:
         """Return what take() has never returned, in order: no worker can have received it."""
-        return [self._entries[n - self.oldest] for n in range(self.first_untried, self.next)]
+        return self._from(self.first_untried)
+
+    def waiting(self) -> list[bytes]:
+        """Return what was not sent as far as is known, in order: also what was given back."""
+        return self._from(self.fresh)
+
+    def _from(self, number: int) -> list[bytes]:
+        return [self._entries[n - self.oldest] for n in range(number, self.next)]
 
     def _advance(self, size: int) -> None:
         if self._cursor == self.fresh:
