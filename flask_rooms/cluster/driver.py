@@ -17,7 +17,7 @@ from flask_rooms.cluster.calls import Calls
 from flask_rooms.cluster.dispatcher import Dispatcher
 from flask_rooms.cluster.interfaces import LocalWorker, Timing
 from flask_rooms.cluster.locked_node import LockedNode
-from flask_rooms.cluster.receiver import SHORTEST, Receiver
+from flask_rooms.cluster.receiver import LONGEST, SHORTEST, Receiver
 from flask_rooms.cluster.sender import Sender
 from flask_rooms.cluster.shutdown import register_process
 from flask_rooms.cluster.statistics import CallStatistics, Traffic
@@ -81,7 +81,9 @@ class Cluster:
         worker: LocalWorker,
         version: str,
     ) -> None:
-        self._transport = Transport(backend, codec)
+        # Well below the time after which workers that are back sooner count this one as dead.
+        self._longest_pause = min(timing.heartbeat / 2, LONGEST)
+        self._transport = Transport(backend, codec, self._longest_pause)
         self._timing = timing
         self._limits = limits
         self._worker = worker
@@ -206,9 +208,7 @@ class Cluster:
             self._shared.node.on_reconnect(time.monotonic())
             self._count_due = 0.0
             self._meets_until = time.monotonic() + _MEETING
-            # Well below the time after which workers that are back sooner count this one as dead.
-            longest = self._timing.heartbeat / 2
-            self.receiver = Receiver(self, self.backend, opened=opened, longest=longest)
+            self.receiver = Receiver(self, self.backend, opened=opened, longest=self._longest_pause)
             echo = self.receiver.drain if self.backend.private else None
             self._sender = Sender(self._shared, self._transport, self.receiver.stopping, echo)
             worker = self._worker
@@ -360,7 +360,7 @@ class Cluster:
 
     def on_payload(self, payload: bytes | None, reconnected: bool) -> bool:
         """Handle what was received, and let time pass; return False to reconnect."""
-        self._transport.down = False  # so that the outbox is tried, too
+        self._transport.on_received(reconnected)
         frame = None if payload is None else self._decode(payload)
         now = time.monotonic()
         if frame is not None and frame.heartbeat is not None and frame.heartbeat.about is not None:

@@ -59,7 +59,7 @@ class Receiver:
         self._handler = weakref.ref(handler, lambda _: backend.close())
         self._backend = backend
         self._opened = opened
-        self._longest = min(longest, LONGEST)
+        self._longest = longest
         self._failures = 0
         self._process = os.getpid()
         self._draining = threading.Lock()
@@ -141,10 +141,16 @@ class Receiver:
             with safe_logging():
                 logger.exception("Calls that wait could not be told that they are unconfirmed.")
         del handler
-        seconds = min(SHORTEST * 2 ** min(self._failures, 10), self._longest)
+        seconds = pause_before(self._failures, self._longest)
         self._failures += 1
-        # A random part, so that the workers do not all come back at once.
-        self.stopping.wait(seconds * random.uniform(0.5, 1))
+        self.stopping.wait(seconds)
+
+
+def pause_before(failures: int, longest: float) -> float:
+    """Return how many seconds to wait for the broker after so many failures and another one."""
+    # A random part, so that the workers do not all come back at once.
+    seconds: float = min(SHORTEST * 2 ** min(failures, 10), longest)
+    return seconds * random.uniform(0.5, 1)
 
 
 def _yield() -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.logs import Throttle, safe_logging
+from flask_rooms.cluster.receiver import LONGEST, pause_before
 from flask_rooms.errors import BackendError
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.messages import Frame
@@ -41,6 +42,7 @@ class Transport:
     Args:
         backend: Carries the bytes; not opened yet.
         codec: Encodes and signs.
+        longest: The longest pause before it is tried again to publish, in seconds.
 
     Attributes:
         down: Whether the broker could not be reached at the last attempt.
@@ -49,9 +51,12 @@ class Transport:
         reconnects: How often the broker was connected to again.
     """
 
-    def __init__(self, backend: Backend, codec: Codec) -> None:
+    def __init__(self, backend: Backend, codec: Codec, longest: float = LONGEST) -> None:
         self.backend = backend
         self._codec = codec
+        self._longest = longest
+        self._failures = 0  # to publish, since it was possible
+        self._retry_at = 0.0
         self.down = False
         self.error: str | None = None
         self.dropped: Counter[str] = Counter()
@@ -87,14 +92,22 @@ class Transport:
         if not frame.to:
             self._latest = payload, frame
         publish = self._publisher_for(frame)
-        began = time.monotonic()
         try:
-            publish(payload)
+            _publish_twice(publish, payload)
         except BackendError:
-            # A connection that went stale while idle fails at once; a second attempt may succeed.
-            if time.monotonic() - began > AT_ONCE:
-                raise
-            publish(payload)
+            self._retry_at = time.monotonic() + pause_before(self._failures, self._longest)
+            self._failures += 1
+            raise
+        self._failures = 0
+
+    def on_received(self, reconnected: bool) -> None:
+        """
+        Record that the broker can be received from, so that publishing is tried again.
+
+        A broker may refuse that alone, such as to a user without the permission.
+        """
+        if self.down and (reconnected or time.monotonic() >= self._retry_at):
+            self.down = False
 
     def decode(self, payload: bytes) -> Frame:
         """
@@ -145,3 +158,14 @@ class Transport:
                 return
             with safe_logging():
                 logger.warning(text, *args)
+
+
+def _publish_twice(publish: Callable[[bytes], object], payload: bytes) -> None:
+    began = time.monotonic()
+    try:
+        publish(payload)
+    except BackendError:
+        # A connection that went stale while idle fails at once; a second attempt may succeed.
+        if time.monotonic() - began > AT_ONCE:
+            raise
+        publish(payload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Queue
@@ -78,6 +79,16 @@ class LostBackend(AwayBackend):
             self.tried += 1
             raise BackendError("The test has switched the broker off.")
         return super().receive(timeout)
+
+
+class RefusingBackend(FaultyBackend):
+    """Can receive while it is down; counts how often it has refused to publish."""
+
+    refused = 0
+
+    def publish(self, payload: bytes) -> None:
+        self.refused += self.down
+        super().publish(payload)
 
 
 class FarBackend(FaultyBackend):
@@ -392,6 +403,22 @@ def test_a_worker_that_is_back_later_is_not_counted_as_dead(cluster: LocalCluste
     assert there.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
 
 
+def test_a_broker_that_only_refuses_to_publish_is_tried_ever_more_rarely(
+    cluster: LocalCluster,
+) -> None:
+    """As Redis does for a user whose permission is gone: the subscription goes on."""
+    backend = RefusingBackend(cluster.hub)
+    here = cluster.worker(make_app(), backend=backend, heartbeat_interval=2.0)
+    fence(here, here.connect())
+    backend.down, began = True, time.monotonic()
+
+    here.sockets.broadcast("red", "accepted")
+
+    _wait_for(lambda: backend.refused >= 2 * 8)  # each time twice at once
+    # The least that the random pauses between eight tries can be.
+    assert time.monotonic() - began >= sum(min(0.05 * 2**n, 1.0) / 2 for n in range(7))
+
+
 def test_a_goodbye_is_heard_at_once(cluster: LocalCluster) -> None:
     # By its heartbeats `here` would notice only after minutes.
     here, there = cluster.worker(make_app(), heartbeat_interval=60), cluster.worker()
@@ -517,6 +544,25 @@ def test_a_worker_that_ends_while_its_broker_is_away_for_a_moment_says_goodbye(
 
     _wait_for(lambda: there.name not in here.cluster.peers)
     assert client.received() == [("message", "accepted")]
+
+
+@pytest.mark.parametrize("was_tried", [True, False], ids=["refused", "never tried"])
+def test_a_worker_that_ends_says_what_it_has_not_sent(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture, was_tried: bool
+) -> None:
+    """Such as the only broadcast of a script, which may be the first to notice."""
+    here = _with(cluster, backend := RefusingBackend(cluster.hub))
+    cluster.worker()
+    fence(here, here.connect())
+    backend.down = True
+    here.cluster._transport.down = not was_tried
+    here.sockets.broadcast("red", "lost")
+    assert not was_tried or backend.refused
+
+    with caplog.at_level(logging.WARNING, "flask_rooms.cluster"):
+        here.cluster.stop()
+
+    assert "Leaving the cluster with 1 operations unsent." in caplog.messages
 
 
 class LaggingBackend(FaultyBackend):
