@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ STATUSES = {
 #: How much longer one heartbeat interval may be than another. A worker is dead to another one after
 #: four of the longer intervals.
 MAX_RATIO = 1.5
+#: Seconds before the workers are asked again, while more are connected than have answered.
+_ASK_INTERVAL = 0.1
 
 ONLY_ITSELF = (
     "memory:// connects the workers of one process, so this command has no other workers: set "
@@ -167,7 +170,7 @@ def check(cluster: Cluster, queries: Queries, history: Keeper) -> Finding:
     finding = of_broker(cluster) or _of_unfit(cluster) or _of_history(history)
     if finding is not None:
         return finding
-    answer = queries.workers()
+    answer = _ask(cluster, queries)
     return (
         _of_dropped(cluster.dropped)
         or _of_others(cluster, answer)
@@ -176,6 +179,22 @@ def check(cluster: Cluster, queries: Queries, history: Keeper) -> Finding:
         or _of_incomplete(answer)
         or Finding("ok", f"All workers on {cluster.backend!r} have answered.", answer.value)
     )
+
+
+def _ask(cluster: Cluster, queries: Queries) -> Answer[frozenset[WorkerInfo]]:
+    """
+    Return which workers have answered; where more are connected, ask until each had to be heard.
+
+    The others may vouch that there is no other worker before one of another key has sent anything.
+    """
+    interval = cluster.info(cluster.name).heartbeat_interval or 0.0
+    deadline = time.monotonic() + MAX_RATIO * interval
+    while True:
+        answer = queries.workers()
+        audience = cluster.backend.audience() or 0
+        if cluster.dropped or audience <= len(answer.value) or time.monotonic() > deadline:
+            return answer
+        cluster.receiver.stopped.wait(_ASK_INTERVAL)
 
 
 def unanswered(cluster: Cluster, answer: Answer[Any]) -> Finding | None:

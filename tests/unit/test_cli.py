@@ -246,6 +246,23 @@ def test_the_reasons_of_rabbitmq_too(
     assert f'"kind": "{kind}"' in output
 
 
+def test_a_worker_of_another_key_beside_others_is_not_taken_for_one_that_hangs(
+    redis_broker: Broker,
+) -> None:
+    """The others answer and vouch for each other before it has sent its next heartbeat."""
+    interval, other = "2", json.dumps({"SECRET_KEY": "another"})
+    with (
+        cluster(redis_broker.url, 2, ROOMS_APP, "", "--heartbeat", interval) as (web, _),
+        cluster(
+            redis_broker.url, 1, ROOMS_APP, web.channel, "--heartbeat", interval, "--config", other
+        ),
+    ):
+        status, variables = STATUSES["key"], {"FLASK_ROOMS_HEARTBEAT_INTERVAL": interval}
+        for _ in range(2):  # when the first one has ended, the others have listened long enough
+            output = run_flask(web, "rooms", "check", returns=status, errors=True, **variables)
+            assert "a worker another SECRET_KEY?" in output
+
+
 def test_a_worker_that_is_stopped_is_named_or_counted(redis_broker: Broker) -> None:
     with cluster(redis_broker.url, 2, ROOMS_APP) as (here, there):
         there.pause()
