@@ -150,7 +150,12 @@ class Cluster:
     @property
     def hears_itself(self) -> bool:
         """Whether this worker receives its own messages, and the broker was reachable since."""
-        return self._listening.is_set() and not self._transport.down
+        if self._transport.down or not self._listening.is_set():
+            return False
+        if self.backend.private:  # it receives only when it sends
+            return True
+        with self._shared.lock:
+            return not self._shared.node.is_unheard(time.monotonic())
 
     def confirm_alone(self) -> bool:
         """Return whether there is certainly no other worker; waits for an echo of the broker."""
@@ -301,6 +306,7 @@ class Cluster:
             self._shared.node.submit(Goodbye())
             self._said_goodbye = True
         self._sender.send_last(deadline)
+        self._await_echo(deadline)
         self.receiver.stopping.set()
         self.backend.close()
         self.receiver.stopped.wait(timeout)
@@ -332,6 +338,16 @@ class Cluster:
                 _, answer = self._calls.send(FENCE, dict.fromkeys(known, ()))
                 asked |= known
             stopped.wait(_LEAVE_INTERVAL)
+
+    def _await_echo(self, deadline: float) -> None:
+        """Wait until then for the goodbye to come back, and warn of what has not."""
+        stopped, unechoed = self.receiver.stopped, self._shared.node.unechoed
+        while unechoed and not (self._transport.down or stopped.is_set()):
+            if time.monotonic() >= deadline:
+                break
+            stopped.wait(_LEAVE_INTERVAL)
+            unechoed = self._shared.node.unechoed
+        self._sender.warn_of_lost(unechoed - 1)  # the goodbye is the last one
 
     # -- what the receiver calls ------------------------------------------------------------
 

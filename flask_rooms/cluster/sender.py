@@ -163,11 +163,27 @@ class Sender:
             if not more:  # the receiver connects again
                 self.stopping.wait(_ROUND_TRIP)
         self._transport.log_warnings()
+
+    def warn_of_lost(self, unechoed: int) -> None:
+        """
+        Log how much this worker, which is about to leave, has in vain for the others.
+
+        Args:
+            unechoed: How many operations have not come back: RabbitMQ does not say whether it has
+                taken what was published.
+        """
         with self._shared.lock:
             lost = [one for one in self._shared.node.unpublished() if not isinstance(one, Goodbye)]
         if lost:
             with safe_logging():
                 logger.warning("Leaving the cluster with %d operations unsent.", len(lost))
+        elif unechoed > 0:
+            with safe_logging():
+                logger.warning(
+                    "Leaving the cluster with %d operations that have not come back from the "
+                    "broker: the other workers may not have received them.",
+                    unechoed,
+                )
 
     def on_disconnect(self, error: BackendError) -> None:
         """Record that the broker is unreachable. From now on only the receiver retries."""

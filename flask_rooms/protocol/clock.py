@@ -103,6 +103,10 @@ class EchoClock:
         timeout = MAX_MISSED_BEATS * self.interval
         return self._unechoed_since is not None and now - self._unechoed_since > timeout
 
+    def is_unheard(self, now: float) -> bool:
+        """Whether no own frame has come back for long, also where it was connected again since."""
+        return now - self._echoed_at > (MAX_MISSED_BEATS + 1) * self.interval
+
     def on_echo(self, now: float) -> None:
         """Record that an own frame has come back."""
         if self.was_absent(now):

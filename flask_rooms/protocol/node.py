@@ -141,6 +141,11 @@ class Node:
         return self._delivery.has_unsent
 
     @property
+    def unechoed(self) -> int:
+        """How many operations have not come back, sent or not."""
+        return self._delivery.stream.next - self._delivery.first_unechoed
+
+    @property
     def has_direct(self) -> bool:
         """Whether something for a single worker waits for take()."""
         return self._delivery.has_direct
@@ -331,6 +336,10 @@ class Node:
     def is_deaf(self, now: float) -> bool:
         """Rule `reconnect-when-deaf`: whether an own heartbeat should have echoed long ago."""
         return self._clock.is_deaf(now)
+
+    def is_unheard(self, now: float) -> bool:
+        """Whether no own frame has come back for long, also where it was connected again since."""
+        return self._clock.is_unheard(now)
 
     # -- what to publish ------------------------------------------------------------------
 

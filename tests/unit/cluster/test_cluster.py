@@ -161,6 +161,22 @@ def test_a_worker_that_does_not_hear_itself_connects_again(cluster: LocalCluster
     assert here.sockets.leave(sid, "red").result(PATIENCE) == Outcome(1)
 
 
+def test_a_worker_whose_messages_do_not_come_back_says_so_until_they_do(
+    cluster: LocalCluster,
+) -> None:
+    """Also once it has connected again, which may not help: so clients are sent elsewhere."""
+    worker = _with(cluster, backend := FaultyBackend(cluster.hub))
+    worker.connect()
+    assert worker.cluster.hears_itself
+    backend.mute = True
+
+    _wait_for(lambda: worker.cluster.traffic.reconnects > 1)
+    assert not worker.cluster.hears_itself
+
+    backend.mute = False
+    _wait_for(lambda: worker.cluster.hears_itself)
+
+
 def test_counting_the_workers_leaves_time_to_receive(cluster: LocalCluster) -> None:
     """One that handled a message after each count would fall behind, and so count for ever."""
     backend = FarBackend(cluster.hub)
@@ -563,6 +579,36 @@ def test_a_worker_that_ends_says_what_it_has_not_sent(
         here.cluster.stop()
 
     assert "Leaving the cluster with 1 operations unsent." in caplog.messages
+
+
+def test_a_worker_that_ends_says_what_has_not_come_back(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As while RabbitMQ has an alarm: it takes what is published, and may drop it."""
+    here = _with(cluster, backend := FaultyBackend(cluster.hub))
+    cluster.worker()
+    fence(here, here.connect())
+    backend.mute = True
+    here.sockets.broadcast("red", "lost")
+
+    with caplog.at_level(logging.WARNING, "flask_rooms.cluster"):
+        here.cluster.stop()
+
+    assert caplog.messages[-1].startswith("Leaving the cluster with 1 operations that have not")
+
+
+def test_a_worker_that_ends_in_peace_says_nothing(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, client = cluster.worker(), cluster.worker().connect()
+    fence(here, client)
+
+    with caplog.at_level(logging.WARNING, "flask_rooms.cluster"):
+        here.sockets.broadcast(client.sid, "last")
+        here.cluster.stop()
+
+    assert caplog.messages == []
+    assert client.received() == [("message", "last")]
 
 
 class LaggingBackend(FaultyBackend):
