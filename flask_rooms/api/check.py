@@ -50,6 +50,10 @@ ONLY_ITSELF = (
     "ROOMS_BACKEND_URL to a broker's URL."
 )
 _ANY = "start the broker, or correct ROOMS_BACKEND_URL."
+_MUTE = (
+    "it takes what is published, and delivers nothing. RabbitMQ does so while it has an alarm, as "
+    "memory or the disk runs out: see `rabbitmq-diagnostics alarms`."
+)
 _TLS = r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerification|\[(SSL|X509)"
 _AUTHORITY = (
     "the certificate of the broker cannot be verified: give its authority in "
@@ -131,7 +135,7 @@ def of_broker(cluster: Cluster) -> Finding | None:
         return None
     begin = f"No message arrives over {cluster.backend!r}, not even this command's own"
     if cluster.broker_error is None:
-        return Finding("broker", f"{begin}: {_ANY}")
+        return Finding("broker", f"{begin}: {_MUTE}")
     kind, advice = kind_of_error(cluster.broker_error)
     return Finding(kind, f"{begin}: {advice} ({cluster.broker_error})")
 

@@ -19,7 +19,7 @@ from flask import Flask
 
 import flask_rooms
 from flask_rooms import Answer, Rooms
-from flask_rooms.api.check import ONLY_ITSELF, STATUSES, kind_of_error
+from flask_rooms.api.check import ONLY_ITSELF, STATUSES, kind_of_error, of_broker
 from flask_rooms.cli.completion import complete_room
 from flask_rooms.globals import parts_of
 from flask_rooms.protocol.ids import new_sid
@@ -403,6 +403,20 @@ def test_bad_input_is_one_line_and_a_status(
     assert result.exit_code == status
     assert complaint in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_broker_that_delivers_nothing_is_not_said_to_be_away(local: LocalCluster) -> None:
+    """As RabbitMQ while it has an alarm: it takes what is published, and there is no error."""
+    backend = FaultyBackend(local.hub)
+    backend.mute = True
+    worker = local.worker(make_app(), backend=backend, confirm_timeout=0.2)
+    worker.cluster.start()
+
+    found = of_broker(worker.cluster)
+
+    assert found is not None
+    assert found.kind == "broker"
+    assert "rabbitmq-diagnostics alarms" in found.message
 
 
 def test_a_mute_worker_is_named_and_what_the_others_say_is_shown(local: LocalCluster) -> None:
