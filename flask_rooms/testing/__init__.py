@@ -46,7 +46,9 @@ _ON_USE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ON_USE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"flask_rooms.testing.{_ON_USE[name]}"), name)
+if not TYPE_CHECKING:  # for which every name would be there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _ON_USE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"flask_rooms.testing.{_ON_USE[name]}"), name)

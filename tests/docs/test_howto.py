@@ -362,7 +362,10 @@ def test_a_page_is_in_its_room_again_after_a_reconnect(tmp_path: Path, chromium:
     for text in ("first", "second"):
         with serving_news(tmp_path, port) as url:
             tab = tab or chromium.tab(f"{url}/page.html")
-            tell_the_members(url, text)
+            try:
+                tell_the_members(url, text)
+            except AssertionError as error:
+                raise AssertionError(tab.errors()) from error
             tab.until(f"document.body.textContent.includes('{text}')")
 
 
@@ -406,9 +409,8 @@ def serving_news(directory: Path, port: int) -> Iterator[str]:
 
 
 def tell_the_members(url: str, text: str) -> None:
-    """Send news until a member is there to get it; each time is a round trip."""
-    while requests.post(f"{url}/news", json=text, timeout=TIMEOUT).json()["members"] == 0:
-        pass
+    """Send news until a member is there to get it."""
+    until(lambda: requests.post(f"{url}/news", json=text, timeout=TIMEOUT).json()["members"])
 
 
 @pytest.mark.parametrize("workers", [("talk", TALK)], indirect=True)

@@ -11,14 +11,13 @@ import pytest
 from flask_rooms.backends.base import Backend
 from flask_rooms.errors import BackendError
 from flask_rooms.testing import (
-    PAYLOADS,
-    RENAMES,
     BackendContract,
     BreakConnection,
     MakeBackend,
     ReconnectContract,
     Workers,
 )
+from flask_rooms.testing.contract import PAYLOADS, RENAMES
 
 pytestmark = pytest.mark.mode_independent
 
