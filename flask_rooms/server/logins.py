@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from datetime import datetime
 from typing import Any
@@ -64,7 +64,7 @@ def _timestamp(when: Any) -> float | None:
     if isinstance(when, datetime) and when.tzinfo is not None:
         return when.timestamp()
     is_number = isinstance(when, int | float) and not isinstance(when, bool)
-    if when is None or (is_number and math.isfinite(when)):
+    if when is None or (is_number and abs(when) <= sys.float_info.max):
         return None if when is None else float(when)
     raise InvalidArgument(
         "A login expires at a number of seconds since 1970 (as `exp` in a JWT), at a datetime with "

@@ -197,7 +197,16 @@ def test_nobody_connects_with_a_login_that_has_expired(worker: Worker) -> None:
 
 @pytest.mark.parametrize(
     "when",
-    ["", "1", True, float("nan"), float("inf"), [], datetime(2030, 1, 1)],
+    [
+        "",
+        "1",
+        True,
+        float("nan"),
+        float("inf"),
+        pytest.param(10**400, id="huge"),
+        [],
+        datetime(2030, 1, 1),
+    ],
 )
 def test_what_is_no_time_is_refused(when: Any) -> None:
     with pytest.raises(InvalidArgument, match="seconds since 1970"):
