@@ -14,6 +14,7 @@ from flask_socketio import SocketIO
 from flask_rooms.api.parts import Parts
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends.base import Backend
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.interfaces import Timing
 from flask_rooms.config import Config
@@ -59,6 +60,11 @@ from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.handler import SocketRequests, guard_http
 
 logger = logging.getLogger("flask_rooms.api")
+
+_ANY_ORIGIN = (
+    "cors_allowed_origins=%r lets every page on the web connect as its visitor, and read what any "
+    "GET route returns: name the origins that may."
+)
 
 
 @dataclass(eq=False)
@@ -362,8 +368,5 @@ def _warn_of_any_origin(socketio: SocketIO) -> None:
     # To python-engineio an empty list means the same as "*". Any page has a frame with the origin
     # "null" if it wants one.
     if allowed == [] or "*" in origins or "null" in origins:
-        logger.warning(
-            "cors_allowed_origins=%r lets every page on the web connect as its visitor, and read "
-            "what any GET route returns: name the origins that may.",
-            allowed,
-        )
+        with safe_logging():
+            logger.warning(_ANY_ORIGIN, allowed)

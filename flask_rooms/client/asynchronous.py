@@ -21,8 +21,9 @@ from flask_rooms.client.base import (
     Result,
     Verbs,
 )
+from flask_rooms.client.logs import log_failure
 from flask_rooms.client.responses import Response, to_response
-from flask_rooms.client.standing import StandingRequest, logger
+from flask_rooms.client.standing import StandingRequest
 from flask_rooms.errors import InvalidData, RequestFailed, RequestTimeout
 
 
@@ -157,8 +158,8 @@ class AsyncRoomsClient(Verbs[Coroutine[Any, Any, Response]]):
 async def _finish(callback: Awaitable[object]) -> None:
     try:
         await callback
-    except Exception:  # noqa: BLE001 - logged
-        logger.exception("A callback of restored() has failed.")
+    except Exception as error:  # noqa: BLE001 - logged
+        log_failure("A callback of restored() has failed.", error)
 
 
 def _watch_async(client: weakref.ref[AsyncRoomsClient], loop: asyncio.AbstractEventLoop) -> None:

@@ -15,6 +15,7 @@ from socketio.exceptions import BadNamespaceError
 from flask_rooms.client.arguments import require_seconds
 from flask_rooms.client.handlers import Handlers
 from flask_rooms.client.history import Positions
+from flask_rooms.client.logs import log_failure
 from flask_rooms.client.presence import OnPresence, PresenceLists
 from flask_rooms.client.responses import Response
 from flask_rooms.client.standing import (
@@ -22,7 +23,6 @@ from flask_rooms.client.standing import (
     Repetition,
     StandingRequest,
     StandingRequests,
-    logger,
 )
 from flask_rooms.errors import Disconnected, InvalidData, RequestFailed, RequestTimeout
 
@@ -274,7 +274,7 @@ class Verbs(ABC, Generic[R]):
         """Repeat the standing requests on the next socket, or on this one, as it has failed."""
         # Until they have been repeated, no other request is sent.
         if not isinstance(error, BadNamespaceError | Disconnected):
-            logger.error("Repeating standing requests has failed; trying again.", exc_info=error)
+            log_failure("Repeating standing requests has failed; trying again.", error)
             self._watch_from = time.monotonic() + RETRY_INTERVAL
         if sid is not None:
             self._standing.abandon(sid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-logger = logging.getLogger("flask_rooms.client")
+from flask_rooms.client.logs import log_failure
 
 #: How many differences of a room wait for the list, or for a difference before them. What comes
 #: over a connection comes whole, so that a gap is closed at once; but the list of a room that was
@@ -163,8 +162,8 @@ class PresenceLists:
         for callback in list(self._callbacks.get(room, ())):
             try:
                 callback(list(people), difference)
-            except Exception:
-                logger.exception("A callback of presence() has failed.")
+            except Exception as error:  # noqa: BLE001 - logged
+                log_failure("A callback of presence() has failed.", error)
 
 
 def _compare(

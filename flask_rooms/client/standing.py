@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from flask_rooms.client.logs import log_failure
 from flask_rooms.client.responses import Response
 from flask_rooms.errors import (
     Disconnected,
@@ -18,8 +18,6 @@ from flask_rooms.errors import (
     RequestFailed,
     RequestTimeout,
 )
-
-logger = logging.getLogger("flask_rooms.client")
 
 #: How many requests can be standing. All are repeated at once, within what a server reads.
 MAX_STANDING = 32
@@ -161,14 +159,19 @@ class StandingRequests:
 
         return end
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether tell() has a callback to call."""
+        return bool(self._callbacks)
+
     def tell(self, repetitions: list[Repetition]) -> list[object]:
         """Call the callbacks, and return what they have returned."""
         returned = []
         for callback in list(self._callbacks):
             try:
                 returned.append(callback(repetitions))
-            except Exception:
-                logger.exception("A callback of restored() has failed.")
+            except Exception as error:  # noqa: BLE001 - logged
+                log_failure("A callback of restored() has failed.", error)
         return returned
 
     def _begin_without_any(self, sid: str) -> None:

@@ -23,7 +23,7 @@ from flask_rooms.client.base import (
     Verbs,
 )
 from flask_rooms.client.responses import Response, to_response
-from flask_rooms.client.standing import StandingRequest
+from flask_rooms.client.standing import Repetition, StandingRequest
 from flask_rooms.errors import InvalidData, RequestFailed, RequestTimeout
 
 
@@ -48,6 +48,7 @@ class RoomsClient(Verbs[Response]):
         self._sending = threading.Lock()  # keeps the order
         self._emitting = threading.Lock()  # python-socketio's emit() is not thread-safe
         self._window = threading.Semaphore(WINDOW)
+        self._teller: threading.Thread | None = None  # the latest that has called back
 
     def request(
         self,
@@ -129,8 +130,28 @@ class RoomsClient(Verbs[Response]):
         repeated = [self._repeat(request) for request in due]
         results = [self._result(sid, *one) for one in repeated]
         repetitions = self._conclude(sid, due, results)
-        # In another thread, as a callback may wait for a connection that this one has to restore.
-        threading.Thread(target=self._standing.tell, args=[repetitions], daemon=True).start()
+        if self._standing.is_followed:
+            self._tell(repetitions)
+
+    def _tell(self, repetitions: list[Repetition]) -> None:
+        """
+        Call the callbacks of restored(), after those for the socket before.
+
+        In another thread, as one may wait for a connection that this thread has to restore.
+        """
+
+        def tell(former: threading.Thread | None = self._teller) -> None:
+            if former is not None:
+                former.join()
+            self._standing.tell(repetitions)
+
+        teller = threading.Thread(target=tell, daemon=True)
+        try:
+            teller.start()
+        except RuntimeError:  # no thread can be started
+            tell()
+        else:
+            self._teller = teller
 
     def _repeat(self, request: StandingRequest) -> tuple[concurrent.futures.Future[Any], Deadline]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.forks import reset_in_children
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.answers import Answers
 from flask_rooms.cluster.calls import Calls
 from flask_rooms.cluster.dispatcher import Dispatcher
@@ -159,6 +160,7 @@ class Cluster:
 
     def confirm_alone(self) -> bool:
         """Return whether there is certainly no other worker; waits for an echo of the broker."""
+        self._join()  # in a forked child, the locks are those of the parent before
         # The hello of another worker may be on its way: it comes before the echo.
         if not self.hears_itself or not self.calls.query(FENCE, None).complete:
             return False
@@ -510,7 +512,8 @@ class Cluster:
         unanswered.fail(self._timing.confirm)
         self._worker.on_restart()
         self._worker.disconnect_all()
-        logger.warning("Disconnecting all sockets of this worker: %s.", reason)
+        with safe_logging():
+            logger.warning("Disconnecting all sockets of this worker: %s.", reason)
 
 
 def pause_after(count: int | None, took: float, heartbeat: float) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask
 from socketio.admin import HOSTNAME, InstrumentedServer
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import RoomsError
 from flask_rooms.server.delivery import Delivery
@@ -140,7 +141,8 @@ class ClusterAdmin(InstrumentedServer):  # type: ignore[misc]  # python-socketio
                 # Afterwards: the Admin UI forgets the sockets that it knows when it gets a list.
                 self._emitter.tell_workers(_TOPIC, newcomers)
         except RoomsError as error:  # a report must not make the application's call fail
-            logger.warning("A report to the Admin UI could not be sent: %s", error)
+            with safe_logging():
+                logger.warning("A report to the Admin UI could not be sent: %s", error)
 
     def _on_newcomers(self, newcomers: list[str]) -> None:
         self.sio.start_background_task(self._introduce, newcomers)

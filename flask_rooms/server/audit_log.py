@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import Any
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.errors import RoomsError
 from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.emitter import Emitter
@@ -48,10 +49,12 @@ class AuditLog:
             target: To whom.
             outcome: What it came to.
         """
-        logger.warning("%r has asked for %s of %s: %s", who, act, target, outcome)
+        with safe_logging():
+            logger.warning("%r has asked for %s of %s: %s", who, act, target, outcome)
         done = {"at": time.time(), "who": who, "act": act, "target": target, "outcome": outcome}
         self._acts.append(done)
         try:
             self._emitter.tell_workers(_TOPIC, done)
         except RoomsError as error:  # the act is done all the same
-            logger.warning("The other workers could not be told of an act: %s", error)
+            with safe_logging():
+                logger.warning("The other workers could not be told of an act: %s", error)

@@ -8,6 +8,7 @@ from typing import Any
 
 from socketio.manager import Manager
 
+from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.driver import Cluster
 from flask_rooms.errors import Refused
 from flask_rooms.membership.names import any_room, any_rooms
@@ -282,4 +283,5 @@ def _sids(skip_sid: Any) -> tuple[str, ...]:
 def _log_failure(future: Any) -> None:
     error = future.exception()
     if error is not None:
-        logger.warning("A room change for another worker's socket: %s", error)
+        with safe_logging():
+            logger.warning("A room change for another worker's socket: %s", error)

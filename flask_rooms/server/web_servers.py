@@ -106,7 +106,8 @@ def attach(socketio: Any, serving: Serving, patch: Patch) -> None:
 def log_notices(notices: Iterable[str]) -> None:
     """Log what cannot work; the server starts all the same, for what else it serves."""
     for notice in notices:
-        logger.error("%s", notice)
+        with safe_logging():
+            logger.error("%s", notice)
 
 
 def _serves(app: Any, options: dict[str, Any]) -> bool:

@@ -327,6 +327,7 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
     const made = { ...options, method: options.method ?? "get" };
     made.signal?.throwIfAborted();
     if (!stands) return make(made, enqueue);
+    requireTimeout(made.timeout ?? timeout); // before it is kept
     const kept = standing.add(made);
     try {
       return await make(made, (send) => {

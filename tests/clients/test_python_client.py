@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pickle
 import threading
@@ -491,6 +492,82 @@ def test_a_callback_of_restored_can_wait_for_the_next_connection(worker: Worker)
 
     assert came.get(timeout=TIMEOUT) == 200
     program.disconnect()
+
+
+def test_the_callbacks_of_restored_come_in_the_order_of_the_connections(worker: Worker) -> None:
+    program = Program(socketio.Client, None)
+    program.connect(worker)
+    program.ask("put", "/echo", standing=True)
+    may_end, came = threading.Event(), SimpleQueue[str]()
+
+    def on_restored(_: list[Repetition]) -> None:
+        came.put("begins")
+        if not may_end.is_set():
+            assert may_end.wait(TIMEOUT)
+        came.put("ends")
+
+    program.api.restored(on_restored)
+    for _ in range(2):
+        program.disconnect()
+        program.connect(worker)
+        program.ask("get", "/echo")  # after the standing one
+    may_end.set()
+
+    assert [came.get(timeout=TIMEOUT) for _ in range(4)] == ["begins", "ends"] * 2
+    program.disconnect()
+
+
+def test_standing_requests_are_repeated_once_where_no_thread_can_be_started(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program(socketio.Client, None)
+    program.connect(worker)
+    program.ask("put", "/echo", standing=True)
+    came = SimpleQueue[int]()
+    program.api.restored(lambda repetitions: came.put(len(repetitions)))
+    start = threading.Thread.start
+
+    def start_another(thread: threading.Thread) -> None:
+        if "tell" in repr(thread._target):  # type: ignore[attr-defined]
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_another)
+    program.disconnect()
+    program.connect(worker)
+
+    assert came.get(timeout=TIMEOUT) == 1
+    assert program.ask("get", "/requested").body == ["/echo", "/requested"]
+    program.disconnect()
+
+
+def test_standing_requests_are_repeated_although_a_failure_cannot_be_logged(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program(socketio.Client, None)
+    program.connect(worker)
+    program.ask("put", "/echo", standing=True)
+    emit, failures = socketio.Client.emit, [OSError("once")]
+
+    def emit_later(*args: Any, **options: Any) -> None:
+        if failures:
+            raise failures.pop()
+        emit(*args, **options)
+
+    class Away(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("the server of the log is away")
+
+    away = Away()
+    logging.getLogger("flask_rooms").addHandler(away)
+    try:
+        program.disconnect()
+        monkeypatch.setattr(socketio.Client, "emit", emit_later)
+        program.connect(worker)
+        assert program.ask("get", "/requested").body == ["/echo", "/requested"]
+    finally:
+        logging.getLogger("flask_rooms").removeHandler(away)
+        program.disconnect()
 
 
 def test_a_function_makes_the_data_each_time_that_a_request_is_sent(

@@ -172,6 +172,11 @@ def test_a_timeout_is_what_a_timer_takes(console: Console) -> None:
         ):
             refused = outcome(console, promise)
             assert (refused["name"], "2147483647" in refused["message"]) == ("RangeError", True)
+    # One that stands already is kept.
+    assert outcome(console, "api.put('/echo', null, { standing: true })")["status"] == 200
+    again = "{ standing: true, timeout: Infinity }"
+    assert outcome(console, f"api.put('/echo', null, {again})")["name"] == "RangeError"
+    assert console.run("api.withdraw({ method: 'put', url: '/echo' })") is True
     longest = "{ timeout: 2 ** 31 - 1 }"
     assert outcome(console, f"api.get('/echo', null, {longest})")["status"] == 200
 

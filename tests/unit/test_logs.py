@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 from flask import Flask
+from flask_socketio import SocketIO
 
 from flask_rooms import Outcome, Rooms, Unconfirmed
 from flask_rooms.backends import MemoryBackend
@@ -23,9 +25,12 @@ from flask_rooms.cluster.statistics import CallStatistics
 from flask_rooms.errors import BackendError
 from flask_rooms.globals import parts_of
 from flask_rooms.membership.refusals import Refusals
-from flask_rooms.protocol.messages import Change
+from flask_rooms.protocol.events import Event, Evicted, PeerLeft
+from flask_rooms.protocol.messages import FENCE, Change
+from flask_rooms.results import WorkerInfo
 from flask_rooms.server import tasks
-from flask_rooms.signals import joined
+from flask_rooms.server.web_servers import log_notices
+from flask_rooms.signals import joined, worker_gone
 from flask_rooms.testing import LocalCluster, cluster
 from tests.support.apps import PATIENCE, fence, in_thread
 from tests.support.apps import LocalCluster as Hub
@@ -219,6 +224,41 @@ def test_a_worker_that_cannot_say_what_is_unsent_leaves_all_the_same() -> None:
             leaving.stop(0)
         assert log.called.is_set()
         assert not leaving.is_member
+
+
+def test_what_cannot_work_keeps_no_server_from_its_start() -> None:
+    with log_server_away() as log:
+        log_notices(["what there was to say"])
+        assert log.called.is_set()
+        log.called.clear()
+        Rooms(Flask("application"), SocketIO(cors_allowed_origins="*"), secret_keys=["key"])
+        assert log.called.is_set()
+
+
+def test_what_an_operator_has_done_is_kept(workers: LocalCluster) -> None:
+    (worker,) = workers
+    audit_log = parts_of(worker.app).audit_log
+
+    with log_server_away():
+        audit_log.add("ann", "disconnect", "bob", "done")
+
+    assert [one["who"] for one in audit_log.latest(1)] == ["ann"]
+
+
+def test_what_follows_a_restart_is_told() -> None:
+    gone = SimpleQueue[str]()
+
+    def on_gone(app: Flask, worker: WorkerInfo, **about: Any) -> None:
+        gone.put(str(worker))
+
+    with cluster(create_app, 2) as workers, worker_gone.connected_to(on_gone, workers[0].app):
+        here, there = (parts_of(worker.app).cluster for worker in workers)
+        here.calls.query(FENCE, None)
+        events: list[Event] = [Evicted(there.name, True), PeerLeft(there.name, True)]
+        with log_server_away() as log:
+            here._handle(events, here._shared.node)
+        assert log.called.is_set()
+        assert gone.get(timeout=PATIENCE) == there.name
 
 
 def test_timers_go_on(workers: LocalCluster) -> None:

@@ -233,6 +233,17 @@ def test_a_child_that_is_forked_while_the_parent_joins_can_join() -> None:
     assert run(program, *QUIET) == ["True", "16"]
 
 
+def test_a_child_that_is_forked_while_the_parent_works_can_ask_whether_it_is_alone() -> None:
+    program = dedent(FORK) + dedent("""
+        backend.may_open.set()
+        parts.cluster.start()
+        with parts.cluster._shared.lock:  # which nothing releases in the child
+            print(in_child(parts.cluster.confirm_alone))
+    """)
+
+    assert run(program, *QUIET) == ["True"]
+
+
 def test_a_child_does_not_hold_the_sockets_of_its_parent() -> None:
     """They would be moved there, confirmed, and stay where they are."""
     program = dedent(FORK) + dedent("""
