@@ -342,14 +342,13 @@ class Cluster:
             stopped.wait(_LEAVE_INTERVAL)
 
     def _await_echo(self, deadline: float) -> None:
-        """Wait until then for the goodbye to come back, and warn of what has not."""
-        stopped, unechoed = self.receiver.stopped, self._shared.node.unechoed
-        while unechoed and not (self._transport.down or stopped.is_set()):
+        """Wait until then for what comes before the goodbye to come back; warn of what has not."""
+        stopped, node = self.receiver.stopped, self._shared.node
+        while node.unechoed > 1 and not (self._transport.down or stopped.is_set()):
             if time.monotonic() >= deadline:
                 break
             stopped.wait(_LEAVE_INTERVAL)
-            unechoed = self._shared.node.unechoed
-        self._sender.warn_of_lost(unechoed - 1)  # the goodbye is the last one
+        self._sender.warn_of_lost(node.unechoed - 1)
 
     # -- what the receiver calls ------------------------------------------------------------
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
@@ -34,6 +33,7 @@ from flask_rooms.signals import joined, worker_gone
 from flask_rooms.testing import LocalCluster, cluster
 from tests.support.apps import PATIENCE, fence, in_thread
 from tests.support.apps import LocalCluster as Hub
+from tests.unit.presence.test_presence import until
 
 pytestmark = pytest.mark.every_python
 
@@ -72,13 +72,6 @@ def create_app() -> Flask:
 def _workers() -> Iterator[LocalCluster]:
     with cluster(create_app, 1) as workers:
         yield workers
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come to this"
-        time.sleep(0)
 
 
 def test_the_error_of_a_handler_is_reported_as_logging_reports_its_own(

@@ -619,11 +619,14 @@ def test_a_worker_that_stops_leaves_no_future_behind(network: TwoWorkers) -> Non
     assert isinstance(future.exception(0), RoomsError)
 
 
-def test_unconfirmed_says_where_the_worker_runs_also_after_pickling(network: TwoWorkers) -> None:
+def test_unconfirmed_says_where_the_worker_runs_also_after_pickling(
+    cluster: LocalCluster, network: TwoWorkers
+) -> None:
+    here = impatient(cluster, network.there)
     network.backend.deaf = True
 
     with pytest.raises(Unconfirmed) as caught:
-        network.sockets.leave(network.other, "red").result()
+        here.sockets.leave(network.other, "red").result()
 
     error = pickle.loads(pickle.dumps(caught.value))
     (worker,) = error.workers
