@@ -62,6 +62,7 @@ class Page:
         self.had: dict[str, Any] = {}
         self.client: Client | None = None
         self.answer: Any = None
+        self.has_number = True  # of the latest event
 
     def connected(self, worker: Worker) -> str:
         """Return the ID of its socket, which it gets now if it has none."""
@@ -81,10 +82,20 @@ class Page:
         assert self.client is not None
         events = []
         for event, data in self.client.received():
-            if event == "history_offset":
+            self.has_number = event == "history_offset"
+            if self.has_number:
                 self._note(data)
             else:
                 events.append((event, data))
+        return events
+
+    def get_whole(self) -> list[tuple[str, Any]]:
+        """Do so until the latest event has its number; without it, the event would come again."""
+        events = self.get()
+        deadline = time.monotonic() + PATIENCE
+        while not self.has_number:
+            assert time.monotonic() < deadline, "the number does not come"
+            events += self.get()
         return events
 
     def _note(self, told: dict[str, Any]) -> None:
@@ -659,7 +670,7 @@ def test_threads_on_both_workers_lose_and_double_nothing(workers: LocalCluster, 
         thread.start()
     turn = 0
     while any(thread.is_alive() for thread in threads):
-        got += page.get()
+        got += page.get_whole()
         page.go()
         turn += 1
         got += page.come(workers[turn % 2], "long:1")
