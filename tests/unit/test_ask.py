@@ -211,6 +211,7 @@ def test_an_answer_that_fits_into_no_message_has_failed() -> None:
         assert responses.answers.keys() == {small.sid}
 
 
+@pytest.mark.slow
 @pytest.mark.mode_independent
 def test_no_more_sockets_are_asked_than_a_worker_awaits(
     workers: LocalCluster, monkeypatch: pytest.MonkeyPatch
@@ -279,6 +280,7 @@ def test_a_callback_of_the_future_runs_apart_and_may_ask_again(workers: LocalClu
     assert again == [Responses({client.sid: ["message", "again"]})]
 
 
+@pytest.mark.slow
 @pytest.mark.mode_independent
 def test_a_full_outbox_asks_nobody() -> None:
     with cluster(create_app, 2, outbox_bytes=2**12, message_bytes=2**11) as workers:

@@ -35,6 +35,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 # -- documentation ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pydoc_shows_the_calls() -> None:
     page = subprocess.run(
         [sys.executable, "-m", "pydoc", "flask_rooms.sockets"],

@@ -654,6 +654,7 @@ def test_what_others_have_written_into_the_store_is_not_sent(
     assert parts_of(there.app).history.counts["unsigned"] == 3
 
 
+@pytest.mark.slow
 def test_threads_on_both_workers_lose_and_double_nothing(workers: LocalCluster, page: Page) -> None:
     for worker in workers:
         worker.app.extensions["rooms"].history("long:<id>", messages=1000)

@@ -357,6 +357,7 @@ def test_a_leave_that_hangs_until_its_worker_restarts_comes_before_the_next_broa
     assert there.rooms_of(client) == set()
 
 
+@pytest.mark.slow
 def test_a_worker_that_restarts_with_a_full_outbox_fails_its_calls(cluster: LocalCluster) -> None:
     """What was under way comes back to an outbox that is full, and is more than that holds."""
     backend = HangingBackend(cluster.hub)
@@ -419,6 +420,7 @@ def test_a_worker_that_is_back_later_is_not_counted_as_dead(cluster: LocalCluste
     assert there.sockets.leave(client.sid, "red").result(PATIENCE) == Outcome(1)
 
 
+@pytest.mark.slow
 def test_a_broker_that_only_refuses_to_publish_is_tried_ever_more_rarely(
     cluster: LocalCluster,
 ) -> None:
@@ -877,6 +879,7 @@ def test_workers_notice_that_they_have_different_heartbeat_intervals(
 # -- a rolling upgrade ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version_is_silent_and_not_unknown(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -568,6 +568,7 @@ del args
 """
 
 
+@pytest.mark.slow
 def test_a_failure_of_a_future_that_is_kept_is_logged_when_the_process_ends() -> None:
     ended = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
 

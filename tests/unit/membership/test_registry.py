@@ -226,7 +226,7 @@ class RegistryIsADictOfSets(RuleBasedStateMachine):
 RegistryIsADictOfSets.TestCase.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None
 )
-TestRegistryIsADictOfSets = RegistryIsADictOfSets.TestCase
+TestRegistryIsADictOfSets = pytest.mark.slow(RegistryIsADictOfSets.TestCase)
 
 
 def test_a_socket_in_two_of_the_rooms_is_found_once() -> None:

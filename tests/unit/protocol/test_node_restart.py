@@ -149,6 +149,7 @@ def test_a_worker_that_was_counted_as_dead_and_forgotten_is_told_when_it_is_hear
     assert network.evicted() == {"b"}
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_workers_that_have_ended_does_not_grow() -> None:
     """Rule `copies-revive-no-worker`: ten thousand workers start and end, well or badly."""
     network = Network("a")
@@ -164,6 +165,7 @@ def test_what_is_kept_of_workers_that_have_ended_does_not_grow() -> None:
     assert max(sizes[4:]) < 1.01 * sizes[3]
 
 
+@pytest.mark.slow
 def test_a_worker_born_after_the_forgotten_names_were_ruled_out_is_met() -> None:
     """Rule `dead-are-told-again`: even if its hello is lost."""
     network = Network("a")
@@ -215,6 +217,7 @@ def test_a_call_for_all_is_not_confirmed_when_a_worker_turns_up_that_has_to_star
     assert network.evicted() == {"c"}
 
 
+@pytest.mark.slow
 def test_a_socket_of_a_worker_that_turns_up_and_has_to_start_over_is_not_called_unknown() -> None:
     """Rule `dead-are-told-again`: "a" knows it by name, and has forgotten others."""
     network = Network()
