@@ -55,6 +55,11 @@ class FrameReader:
         made: Connection | None = vars(self).get("_protocol")
         return made is None or made.state is ConnectionState.OPEN
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether next() has returned all that was taken in."""
+        return not self._received
+
     def receive(self, data: bytes) -> None:
         """Take in what was read."""
         self._received += data

@@ -223,6 +223,18 @@ class ServerInternals(Tasks):
             return
         self.send_to([eio_sid], packets)
 
+    def run_before_reading(self, eio_sid: str) -> None:
+        """
+        Let what a client has just started run before its connection is read again.
+
+        Where nothing more of it is here to be handled, the thread that reads would first find out
+        that there is nothing to read, while the client waits for its answer.
+        """
+        session = self.server.eio.sockets.get(eio_sid)
+        transport = None if session is None else session.queue.transport
+        if isinstance(transport, WebSocket) and transport.has_handled_all:
+            self.sleep(0)
+
     def _connection(self, eio_sid: str) -> Any:
         """Return the connection of a client; its ID if it has left, or is a test client's."""
         return self.server.eio.sockets.get(eio_sid, eio_sid)

@@ -82,6 +82,11 @@ class WebSocket:
         self._closed = False
         self._sending = threading.Lock()  # answers to pings are sent by the thread that reads
 
+    @property
+    def has_handled_all(self) -> bool:
+        """Whether wait() has returned all that was read of the connection."""
+        return self._frames.is_empty
+
     def wait(self) -> str | bytes | None:
         """Return the next message; None once the connection has ended, on either side."""
         try:

@@ -169,6 +169,7 @@ class SocketRequests:
             self._acknowledge(event, _error(429, "Too many requests of this socket are waiting."))
         elif admission is Admission.START and self._internals.runs_events_in_background:
             self._internals.spawn(queue.run, Pauses(self._internals.sleep), kind="requests")
+            self._internals.run_before_reading(event.socket.eio_sid)
         elif admission is Admission.START:
             queue.run(Pauses(self._internals.sleep))
 

@@ -197,3 +197,15 @@ def test_what_has_not_arrived_is_not_kept_here() -> None:
     assert not event.message_finished
     assert incoming.next() is None
     assert incoming._received == b""
+
+
+def test_it_is_empty_when_all_that_has_arrived_was_returned() -> None:
+    reader = FrameReader()
+    one, other = client_frame(0x81, b"one"), client_frame(0x81, b"other")
+
+    reader.receive(one + other[:3])
+    assert reader.next() == "one"
+    assert not reader.is_empty  # the beginning of another
+    reader.receive(other[3:])
+    assert reader.next() == "other"
+    assert reader.is_empty
