@@ -84,7 +84,7 @@ class Rooms:
         **options: Any,
     ) -> None:
         _require_socketio(socketio)
-        _refuse_options_of_socketio(options)
+        _refuse_options_of_socketio(options, socketio)
         self._socketio = ReusableSocketIO() if socketio is None else socketio
         self._backend = backend
         self._history_store = history_store
@@ -516,7 +516,7 @@ def _require_socketio(given: Any) -> None:
         )
 
 
-def _refuse_options_of_socketio(options: Mapping[str, Any]) -> None:
+def _refuse_options_of_socketio(options: Mapping[str, Any], socketio: SocketIO | None) -> None:
     """Raise where Rooms is given what SocketIO takes; the configuration checks the others."""
     if "message_queue" in options:
         raise ConfigurationError("Rooms takes the place of message_queue=: use backend_url=.")
@@ -526,9 +526,12 @@ def _refuse_options_of_socketio(options: Mapping[str, Any]) -> None:
     given = sorted((options.keys() & known) - {one.name for one in fields(Config)})
     if given:
         shown = ", ".join(f"{name}=..." for name in given)
+        advice = f"pass Rooms(app, SocketIO({shown}))"
+        if socketio is not None:  # in whose place another one would have none of its handlers
+            advice = f"create yours as SocketIO({shown}), or call"
+            advice += f" socketio.server_options.update({shown}) before Rooms()"
         raise ConfigurationError(
-            f"Rooms() does not take {', '.join(given)}, which SocketIO does: "
-            f"pass Rooms(app, SocketIO({shown}))."
+            f"Rooms() does not take {', '.join(given)}, which SocketIO does: {advice}."
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
 from flask_rooms.membership.attempts import Attempt, Attempts
 from flask_rooms.membership.namespace import Namespace, Sizes, Socket
@@ -91,11 +91,11 @@ class Index:
         with self._lock:
             return bool(self._namespace(namespace).members(room))
 
-    def rooms_of(self, namespace: str, sid: str) -> frozenset[Room]:
-        """Return the rooms of a socket, its own included; none when it is not here."""
+    def rooms_of(self, namespace: str, sid: str) -> KeysView[Room]:
+        """Return the rooms of a socket in the order joined, so its own first; none if not here."""
         with self._lock:
             socket = self._namespace(namespace).sockets.get(sid)
-            return frozenset(socket.rooms) if socket else frozenset()
+            return dict(socket.rooms if socket else ()).keys()
 
     def sizes(self) -> Sizes:
         """Return how much there is; takes time for each socket and each room."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from typing import Any
 
 from msgspec.structs import replace
@@ -128,7 +128,7 @@ class CatchingUp:
             self._delivery.release(sid, room)
 
     def _replay(
-        self, namespace: str, socket: Socket, room: Room, past: MissedEvents, rooms: frozenset[Room]
+        self, namespace: str, socket: Socket, room: Room, past: MissedEvents, rooms: KeysView[Room]
     ) -> int:
         user = "" if socket.user is None else socket.user.id
         sent = 0

@@ -10,7 +10,7 @@ from socketio.manager import Manager
 
 from flask_rooms.backends.logs import safe_logging
 from flask_rooms.cluster.driver import Cluster
-from flask_rooms.errors import Refused
+from flask_rooms.errors import ConfigurationError, Refused
 from flask_rooms.membership.names import any_room, any_rooms
 from flask_rooms.membership.namespace import is_own_room
 from flask_rooms.membership.registry import Registry
@@ -199,7 +199,17 @@ class RoomsManager(Manager):  # type: ignore[misc]  # python-socketio is not typ
         self._cluster.start()
 
     def set_server(self, server: Any) -> None:
-        """Take over a server: python-socketio calls this when it makes one."""
+        """
+        Take over a server: python-socketio calls this when it makes one.
+
+        Raises:
+            ConfigurationError: It is not the first one; this happens in a second init_app().
+        """
+        if self.server is not None:
+            raise ConfigurationError(
+                "Rooms has initialised this SocketIO: remove your own call of init_app(), and set "
+                "its options before Rooms()."
+            )
         super().set_server(server)
         self._internals.bind(server, self._handlers)
         server.disconnect = self.kick

@@ -21,6 +21,9 @@ class RoomsView(Mapping[str, Mapping["Room | None", Mapping[str, str]]]):
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
+    def __repr__(self) -> str:
+        return repr({namespace: self.get(namespace, {}) for namespace in self})  # or it is gone
+
     def __getitem__(self, namespace: str) -> Mapping[Room | None, Mapping[str, str]]:
         if namespace not in self._registry.namespaces():
             raise KeyError(namespace)
@@ -38,6 +41,9 @@ class _NamespaceView(Mapping["Room | None", Mapping[str, str]]):
         self._registry = registry
         self._namespace = namespace
 
+    def __repr__(self) -> str:
+        return repr({room: self.get(room, {}) for room in self})
+
     def __getitem__(self, room: Room | None) -> Mapping[str, str]:
         members = self._registry.members(self._namespace, None if room is None else (room,))
         if not members:
@@ -50,8 +56,8 @@ class _NamespaceView(Mapping["Room | None", Mapping[str, str]]):
     def __len__(self) -> int:
         return len(self._names())
 
-    def _names(self) -> set[Room | None]:
-        names: set[Room | None] = set()
+    def _names(self) -> dict[Room | None, None]:
+        names: dict[Room | None, None] = {}
         for sid in self._registry.members(self._namespace, None):
-            names |= {None, *self._registry.rooms_of(self._namespace, sid)}
+            names |= dict.fromkeys((None, *self._registry.rooms_of(self._namespace, sid)))
         return names

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,7 +40,7 @@ def blocks(language: str) -> list[str]:
 
 
 # A new block needs a new test here.
-ONE_LINE, FACTORY = blocks("diff")
+ONE_LINE, FACTORY, OPTIONS = blocks("diff")
 BOTH_KINDS, OUTSIDE, CELERY, TEST, ADMIN = blocks("python")
 
 
@@ -69,6 +70,22 @@ def test_the_line_that_is_changed_and_the_one_that_it_becomes() -> None:
 
     assert managers == [RedisManager, RoomsManager]
     assert before.count("\n") == after.count("\n") == 1
+
+
+def test_the_options_that_only_a_factory_knows() -> None:
+    managers = []
+    for side in "-+":
+        code = dedent(side_of(OPTIONS, side))
+        given: dict[str, Any] = {"Rooms": Rooms, "socketio": SocketIO(async_mode="threading")}
+        for seconds in (7, 11):  # a factory may be called again
+            given["app"] = app = make_app()
+            app.config["PING"] = seconds
+            exec(code, given)
+            server = app.extensions["socketio"].server
+            assert server.eio.ping_interval == seconds
+        managers.append(type(server.manager))
+
+    assert managers == [RedisManager, RoomsManager]
 
 
 def test_both_kinds_of_calls_can_be_mixed() -> None:

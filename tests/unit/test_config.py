@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask_socketio import SocketIO
 
 from flask_rooms import ConfigurationError, Rooms
 from flask_rooms.backends import MemoryBackend
@@ -120,6 +121,15 @@ def test_an_option_of_socketio_is_refused_with_where_it_belongs(options: dict[st
         assert "backend_url=" in str(caught.value)
     else:
         assert f"Rooms(app, SocketIO({names}))" in str(caught.value)
+
+
+def test_an_option_of_a_given_socketio_is_no_reason_for_another_one_without_its_handlers() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Rooms(make_app(), SocketIO(), path="ws", backend_url="memory://")
+
+    assert "create yours as SocketIO(path=...)" in str(caught.value)
+    assert "socketio.server_options.update(path=...) before Rooms()" in str(caught.value)
+    assert "Rooms(app, SocketIO" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given_as", ["configuration", "option"])

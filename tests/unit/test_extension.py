@@ -99,6 +99,20 @@ def test_a_socketio_that_was_initialised_before_is_refused() -> None:
         Rooms(app, socketio)
 
 
+def test_init_app_after_rooms_is_refused_and_the_first_server_goes_on(
+    cluster: LocalCluster,
+) -> None:
+    """Else there would be a second server without handlers, to which no client can connect."""
+    app, socketio = make_app(), SocketIO()
+    rooms = Rooms(app, socketio, backend_url=cluster.hub)
+    socketio.on_event("who", lambda: "the first")
+
+    with pytest.raises(ConfigurationError, match=r"remove your own call of init_app\(\)"):
+        socketio.init_app(app, cors_allowed_origins="*")
+
+    assert cluster.adopt(app, rooms).connect().emit("who") == "the first"
+
+
 def test_a_socketio_serves_the_application_that_was_made_last(cluster: LocalCluster) -> None:
     """As in Flask-SocketIO: tests call a factory often, and its SocketIO is a global."""
     socketio = SocketIO()

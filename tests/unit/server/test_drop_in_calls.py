@@ -180,6 +180,23 @@ def test_the_server_moves_sockets_of_every_worker(clients: list[Client], room: s
     fence(one, *clients)
 
 
+def test_the_own_room_is_the_first_and_the_others_are_in_the_order_joined(
+    clients: list[Client], room: str
+) -> None:
+    """Applications take `rooms()[0]` for the socket, and `rooms()[1]` for the room it is in."""
+    one, two, _ = clients
+    joined = [f"{room}, {number}" for number in range(20)]
+    for name in joined:
+        server(one, "enter_room", two.sid, name)
+    fence(one, two)
+
+    one_sid, *others = two.call("rooms")
+    assert [one_sid, *others] == [two.sid, *joined]
+    two.call("leave", joined[0])
+    two.call("join", joined[0])
+    assert server(two, "rooms", two.sid) == [two.sid, *joined[1:], joined[0]]
+
+
 def test_the_extension_closes_a_room_on_every_worker(clients: list[Client], room: str) -> None:
     """socketio.close_room() needs no request."""
     for client in clients:

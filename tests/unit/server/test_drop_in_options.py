@@ -290,6 +290,19 @@ def test_the_managers_rooms_are_those_of_this_worker(cluster: LocalCluster) -> N
     assert len(rooms["/"]) == 3
 
 
+def test_the_managers_rooms_are_shown_with_their_members(cluster: LocalCluster) -> None:
+    """Applications print them, to see who is where."""
+    worker = cluster.worker()
+    rooms = worker.socketio.server.manager.rooms
+    assert str(rooms) == "{}"
+    client = worker.connect()
+    worker.sockets.join(client.sid, ["red", "blue"])
+
+    here = {client.sid: client.eio_sid}
+    assert repr(rooms["/"]) == repr({None: here, client.sid: here, "red": here, "blue": here})
+    assert str(rooms) == f"{{'/': {rooms['/']}}}"
+
+
 def test_an_instrumented_server_forgets_sockets_in_any_case(cluster: LocalCluster) -> None:
     """instrument() replaces python-socketio's handlers, and must not lose what ours do."""
     worker = cluster.worker()
