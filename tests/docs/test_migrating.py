@@ -19,6 +19,7 @@ from socketio import RedisManager
 
 from flask_rooms import Rooms, sockets
 from flask_rooms.api.sockets import Sockets
+from flask_rooms.config import Config
 from flask_rooms.protocol.ids import new_sid, new_worker_name
 from flask_rooms.server.admin import ClusterAdmin
 from flask_rooms.server.manager import RoomsManager
@@ -174,6 +175,18 @@ def test_the_admin_ui() -> None:
         assert admin.auth == {"username": "admin", "password": "change me, too"}
     finally:
         admin.uninstrument()
+
+
+def test_the_limits_of_a_connection_are_the_defaults() -> None:
+    config = Config.of(make_app(), {})
+    limits = (
+        f"{config.concurrent_events} event handlers that run at once, "
+        f"{config.sockets_per_connection} namespaces, {config.rooms_per_socket:,} rooms for each, "
+        f"{config.packets_per_second:,} packets a second and "
+        f"{config.unread_bytes // 2**20} MiB that its client has not read"
+    )
+
+    assert limits in TEXT
 
 
 def test_the_calls_named_are_there() -> None:
