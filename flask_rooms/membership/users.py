@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask
 
+from flask_rooms.membership.contexts import request_context
 from flask_rooms.membership.names import user_id
 from flask_rooms.protocol.messages import User
 
@@ -37,7 +38,7 @@ class Users:
         loader = self.loader or _flask_login(app)
         if loader is None:
             return None
-        with app.request_context(environ):
+        with request_context(app, environ):
             found = app.ensure_sync(loader)(auth)
         return None if found is None else user_id(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -56,7 +57,8 @@ class Decoder:
         if has_app_context():  # as with a test client, whose caller may have one
             self._internals.run_apart(partial(self._handle, eio_sid, data))
         else:
-            self._handle(eio_sid, data)
+            # Flask-SocketIO, too, may leave a part of a context that it could not enter.
+            copy_context().run(self._handle, eio_sid, data)
 
     def _handle(self, eio_sid: str, data: Any) -> None:
         if not self._registry.has_socket(eio_sid) and _size(data) > BEFORE_CONNECT_BYTES:

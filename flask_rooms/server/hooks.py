@@ -13,6 +13,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedWithReason
 from werkzeug.exceptions import HTTPException
 
 from flask_rooms.backends.logs import safe_logging
+from flask_rooms.membership.contexts import request_context
 from flask_rooms.membership.guards import ask
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.protocol.messages import Room
@@ -64,7 +65,7 @@ class HookRunner:
         if not self._hooks.before_connect:
             return None
         try:
-            with self._app.request_context(handshake):
+            with request_context(self._app, handshake):
                 refused = any(
                     ask(self._app, hook, auth) is False for hook in self._hooks.before_connect
                 )

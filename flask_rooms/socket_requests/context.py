@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask
 
 from flask_rooms.config import Config
+from flask_rooms.membership.contexts import request_context
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.private import ServerInternals
@@ -85,5 +86,5 @@ class SocketContext:
         handshake = self._internals.handshake(socket.eio_sid) if socket else None
         if socket is None or handshake is None:
             return None
-        with self._app.request_context(self.environ(socket, namespace, handshake)):
+        with request_context(self._app, self.environ(socket, namespace, handshake)):
             return function()

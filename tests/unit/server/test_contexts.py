@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import flask_socketio
 import pytest
 from cachelib.file import FileSystemCache
-from flask import Flask, g, request, session
+from flask import Flask, g, has_app_context, has_request_context, request, session
+from flask.sessions import SecureCookieSessionInterface
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from flask_session import Session
 from flask_socketio import SocketIO
@@ -276,6 +277,77 @@ def test_a_teardown_that_fails_after_a_signal_harms_nobody(
 
     assert seen == ["red", "blue"]
     assert "ZeroDivisionError" in caplog.text
+
+
+# -- a context that cannot be entered -------------------------------------------------------------
+
+
+class Closed(SecureCookieSessionInterface):
+    """Sessions whose store is down."""
+
+    def open_session(self, *_: Any) -> Any:
+        raise ConnectionError("The store is down.")
+
+
+def connect_by_a_hook(worker: Worker) -> None:
+    worker.rooms.before_connect(lambda auth: True)
+    worker.connect()
+
+
+def connect_by_a_loader(worker: Worker) -> None:
+    worker.rooms.user_loader(lambda auth: None)
+    worker.connect()
+
+
+def connect_by_a_handler(worker: Worker) -> None:
+    worker.socketio.on("connect")(lambda: None)
+    with suppress(ConnectionError):
+        worker.connect()
+
+
+@pytest.mark.oldest_dependencies
+@pytest.mark.parametrize("connect", [connect_by_a_hook, connect_by_a_loader, connect_by_a_handler])
+def test_a_session_that_cannot_be_opened_leaves_no_context_in_the_thread(
+    cluster: LocalCluster, connect: Callable[[Worker], None]
+) -> None:
+    """Else each request that the server handles in it afterwards would have the same `g`."""
+    worker = cluster.worker()
+    worker.app.session_interface = Closed()
+
+    connect(worker)
+
+    assert not has_app_context()
+    assert not has_request_context()
+
+
+@pytest.mark.parametrize("connect", [connect_by_a_hook, connect_by_a_loader])
+def test_what_opening_a_session_has_begun_is_torn_down_where_it_fails(
+    cluster: LocalCluster, connect: Callable[[Worker], None]
+) -> None:
+    """As over HTTP: a connection of a database may be checked out by then."""
+    worker = cluster.worker()
+    torn: list[Any] = []
+    worker.app.session_interface = Closed()
+    worker.app.teardown_request(lambda error: torn.append(("request", type(error))))
+    worker.app.teardown_appcontext(lambda error: torn.append(type(error)))
+
+    connect(worker)
+
+    assert torn == [("request", ConnectionError), ConnectionError]
+
+
+def test_so_is_what_a_guard_would_have_needed(cluster: LocalCluster) -> None:
+    worker = cluster.worker()
+    torn: list[Any] = []
+    worker.rooms.guard("<name>")(lambda name: True)
+    client = worker.connect()
+    worker.app.session_interface = Closed()
+    worker.app.teardown_appcontext(lambda error: torn.append(type(error)))
+
+    with pytest.raises(Refused):
+        worker.sockets.join(client.sid, "red").result(PATIENCE)
+
+    assert ConnectionError in torn
 
 
 # -- the session of a database --------------------------------------------------------------------
