@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -511,10 +512,11 @@ def when_done(future: Future[Result], callback: Callback | None) -> Future[Resul
 
 
 def checked_callback(callback: Any) -> Callable[[BaseException | None], object] | None:
-    """Return *callback* if it is None or callable, else raise InvalidArgument."""
-    if callback is not None and not callable(callback):
+    """Return *callback* if it is None or can be called, else raise InvalidArgument."""
+    is_function = callable(callback) and not iscoroutinefunction(callback)  # it would not run
+    if callback is not None and not is_function:
         raise InvalidArgument(
-            "A callback is a function that takes the error or None, "
+            "A callback is a function that takes the error or None, and is not async, "
             f"not {type_of(callback)}: pass none to use the future that is returned."
         )
     return callback  # type: ignore[no-any-return]  # callable; its signature cannot be checked

@@ -54,7 +54,7 @@ class _Signal:
             yield self.then
 
     def give(self, receiver: Callable[..., object], app: Flask) -> None:
-        receiver(app, **self.about)
+        app.ensure_sync(receiver)(app, **self.about)  # an async one, as of Flask's own signals
 
     def __str__(self) -> str:
         return f"A receiver of the signal {self.signal.name!r}"
@@ -81,7 +81,7 @@ class WorkerMessage:
 
     def give(self, receiver: Callable[[Any], object], app: Flask) -> None:
         """Call a handler."""
-        receiver(self.decode())
+        app.ensure_sync(receiver)(self.decode())
 
     def __str__(self) -> str:
         return f"A handler of the message {self.event!r}"

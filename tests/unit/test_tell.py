@@ -18,7 +18,7 @@ from flask_rooms.membership import notifications
 from flask_rooms.protocol.messages import Tell
 from flask_rooms.results import Told
 from flask_rooms.testing import LocalCluster, Worker, cluster
-from tests.support.apps import PATIENCE
+from tests.support.apps import PATIENCE, as_a_function
 from tests.unit.api.test_arguments import UntouchedWorkers
 from tests.unit.api.test_arguments import network as network
 
@@ -164,6 +164,20 @@ def test_a_handler_that_fails_is_logged_and_changes_nothing_for_others(
         assert [queue.get(timeout=PATIENCE) for _ in range(2)] == [("nothing", {"a": 1}), {"a": 1}]
         assert parts_of(worker.app).signals.failures == 1
     assert caplog.text.count("A handler of the message 'news' has failed.") == 2
+
+
+def test_an_async_handler_is_run(workers: LocalCluster) -> None:
+    """By the function that runs async views."""
+    app, heard = workers[0].app, Queue[Any]()
+    app.async_to_sync = as_a_function  # type: ignore[assignment,method-assign]
+
+    @rooms_of(workers[0]).on_tell("news")
+    async def hear(data: Any) -> None:
+        heard.put(data)
+
+    rooms_of(workers[0]).tell("news", 1).result(PATIENCE)
+
+    assert heard.get(timeout=PATIENCE) == 1
 
 
 @pytest.mark.mode_independent

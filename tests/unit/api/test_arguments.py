@@ -329,7 +329,11 @@ def test_what_an_iterable_raises_reaches_the_caller(
     network.refuses(Boom, calls[argument])
 
 
-@pytest.mark.parametrize("callback", [42, "callback", [print], {}, True])
+async def called_back(error: object) -> None:
+    """Would not run when it is called."""
+
+
+@pytest.mark.parametrize("callback", [42, "callback", [print], {}, True, called_back])
 @pytest.mark.parametrize("action", ["join", "leave"])
 def test_a_callback_has_to_be_callable(
     network: UntouchedWorkers, action: str, callback: Any

@@ -15,7 +15,15 @@ from flask_rooms import Outcome, Rooms, signals, sockets
 from flask_rooms.membership import notifications
 from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.membership.notifications import SignalQueue
-from tests.support.apps import HEARTBEAT, PATIENCE, Client, LocalCluster, Worker, make_app
+from tests.support.apps import (
+    HEARTBEAT,
+    PATIENCE,
+    Client,
+    LocalCluster,
+    Worker,
+    as_a_function,
+    make_app,
+)
 
 pytestmark = pytest.mark.every_python
 
@@ -239,6 +247,20 @@ def test_a_receiver_that_raises_harms_no_other_receiver(
             "blue",
         ]
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_async_receiver_is_run(here: Worker) -> None:
+    """As one of Flask's own signals, by the function that runs async views."""
+    here.app.async_to_sync = as_a_function  # type: ignore[assignment,method-assign]
+    client, rooms = here.connect(), []
+
+    async def note(app: Any, room: str, **about: Any) -> None:
+        rooms.append(room)
+
+    with signals.joined.connected_to(note, here.app):
+        assert here.sockets.join(client.sid, "red").result(PATIENCE) == Outcome(1)
+
+    assert rooms == ["red"]
 
 
 def test_a_receiver_that_hangs_holds_up_no_change_of_other_workers(
