@@ -27,9 +27,9 @@ class Cookies:
     """
 
     def __init__(self, handshake: str) -> None:
-        # One string: a client may send thousands of them, and each socket has a jar.
-        self._given = _without(handshake, ())
-        self._jar: CookieJar | None = None
+        # One string: a client may send thousands of them, and each socket has a jar. Both are
+        # replaced in one step, as a guard may look at them in the middle of an update.
+        self._kept: tuple[str, CookieJar | None] = _without(handshake, ()), None
 
     def header(self, path: str | None) -> str:
         """
@@ -38,11 +38,12 @@ class Cookies:
         Args:
             path: The path of the request, percent-encoded; None for the cookies of all paths.
         """
-        if self._jar is None:
-            return self._given
+        given, jar = self._kept
+        if jar is None:
+            return given
         request = _Anywhere(_HOST) if path is None else _request(path)
-        self._jar.add_cookie_header(request)
-        return "; ".join(filter(None, [request.get_header("Cookie"), self._given]))
+        jar.add_cookie_header(request)
+        return "; ".join(filter(None, [request.get_header("Cookie"), given]))
 
     def update(self, headers: list[str], path: str) -> None:
         """
@@ -55,13 +56,14 @@ class Cookies:
         if not headers:
             return
         set_now = {_name(header.partition(";")[0]) for header in headers}
+        given, jar = self._kept
         # The handshake does not tell the paths of its cookies, so the name identifies them:
         # otherwise the old session cookie would survive a logout.
-        self._given = _without(self._given, set_now)
-        self._jar = self._jar or CookieJar(_OneHost())
-        self._jar.extract_cookies(_Response(headers), _request(path))  # type: ignore[arg-type]
-        for cookie in list(self._jar)[:-COOKIES]:
-            self._jar.clear(cookie.domain, cookie.path, cookie.name)
+        given, jar = _without(given, set_now), jar or CookieJar(_OneHost())
+        jar.extract_cookies(_Response(headers), _request(path))  # type: ignore[arg-type]
+        for cookie in list(jar)[:-COOKIES]:
+            jar.clear(cookie.domain, cookie.path, cookie.name)
+        self._kept = given, jar
 
 
 class _Anywhere(Request):

@@ -135,6 +135,22 @@ def test_a_value_comes_back_as_it_was_set(worker: Worker, value: str) -> None:
     assert cookies_of(client)["a"] == value
 
 
+def test_a_cookie_that_is_replaced_is_there_at_every_moment() -> None:
+    """A guard may look in another thread, and would take the socket for one without a login."""
+    jar, seen = Cookies("a=old"), set()
+
+    class Watched(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            seen.add(jar.header(None))
+            yield from super().__iter__()
+            seen.add(jar.header(None))
+
+    jar.update(Watched(["a=new; Path=/"]), "/")
+
+    assert seen == {"a=old"}
+    assert jar.header(None) == "a=new"
+
+
 def test_a_jar_is_as_large_as_a_browsers() -> None:
     jar = Cookies("")
     for number in range(3 * COOKIES):
