@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
@@ -13,6 +14,9 @@ from urllib.request import Request
 COOKIES = 50
 #: How long the name and value of a cookie may be together, in bytes.
 COOKIE_BYTES = 4096
+
+# What browsers ignore, and for which a CookieJar would ignore the cookie: a float, for instance.
+_NO_MAX_AGE = re.compile(r";\s*max-age\s*(?=[=;]|$)(?!=\s*-?\d+\s*(;|$))[^;]*", re.IGNORECASE)
 
 # Never fetched; https, so that the jar returns Secure cookies, too.
 _HOST = "https://socket.invalid"
@@ -53,6 +57,7 @@ class Cookies:
             headers: Their values.
             path: The path of the request, percent-encoded.
         """
+        headers = [_NO_MAX_AGE.sub("", header) for header in headers if _fits(header)]
         if not headers:
             return
         set_now = {_name(header.partition(";")[0]) for header in headers}
@@ -77,7 +82,7 @@ class _OneHost(DefaultCookiePolicy):
         return isinstance(request, _Anywhere) or super().path_return_ok(path, request)
 
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
-        return len(cookie.name) + len(cookie.value or "") <= COOKIE_BYTES
+        return True
 
     def return_ok_domain(self, cookie: Cookie, request: Request) -> bool:
         return True
@@ -96,6 +101,11 @@ class _Response:
 
     def info(self) -> Any:
         return self._message
+
+
+def _fits(header: str) -> bool:
+    name, _, value = header.partition(";")[0].partition("=")
+    return len(name.strip()) + len(value.strip()) <= COOKIE_BYTES
 
 
 def _request(path: str) -> Request:

@@ -70,6 +70,9 @@ def cookies_of(client: Client, path: str = "/cookies") -> Any:
         ([f"a=b; Expires={FAR}"], "a=b; given=1; other=2"),
         (["a=b; Max-Age=60"], "a=b; given=1; other=2"),
         ([f"a=b; Max-Age=60; Expires={GONE}"], "a=b; given=1; other=2"),
+        (["a=b; Max-Age=60.5; Path=/"], "a=b; given=1; other=2"),
+        ([f"a=b; Max-Age=soon; Expires={GONE}"], "given=1; other=2"),
+        (["a=b; Max-Age"], "a=b; given=1; other=2"),
         (["given=new"], "given=new; other=2"),
         (["given=; Max-Age=0"], "other=2"),
         ([f"given=; Expires={GONE}"], "other=2"),
@@ -169,6 +172,16 @@ def test_a_cookie_is_as_long_as_a_browsers(excess: int) -> None:
     jar.update([cookie], "/")
 
     assert jar.header("/") == ("" if excess else cookie)
+
+
+def test_a_cookie_that_is_too_long_replaces_none() -> None:
+    """Else a session that grows would end its login."""
+    jar, long = Cookies("given=1"), "x" * COOKIE_BYTES
+    jar.update(["set=2; Path=/"], "/")
+
+    jar.update([f"given={long}; Path=/", f"set={long}; Path=/"], "/")
+
+    assert jar.header("/") == "set=2; given=1"
 
 
 @pytest.mark.mode_independent
