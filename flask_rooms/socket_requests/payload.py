@@ -14,6 +14,8 @@ from urllib.parse import quote, unquote_to_bytes, urlencode
 URL_BYTES = 2**16
 #: How long all headers may be together, in bytes.
 HEADER_BYTES = 2**14
+#: The memory that a header takes besides its characters, in bytes: thousands may be tiny.
+HEADER_OVERHEAD = 150
 #: How many levels deep arrays and objects may be nested in data.
 DEPTH = 100
 # The verbs whose data goes into the query string.
@@ -71,7 +73,9 @@ class Payload:
     @property
     def size(self) -> int:
         """The approximate memory that it takes, in bytes."""
-        return len(self.path) + len(self.query) + len(self.body[0] if self.body else b"")
+        texts = self.path, self.query, *self.headers, *self.headers.values()
+        body = len(self.body[0]) if self.body else 0
+        return body + sum(map(len, texts)) + HEADER_OVERHEAD * len(self.headers)
 
 
 def parse(verb: str, args: tuple[Any, ...]) -> Payload:

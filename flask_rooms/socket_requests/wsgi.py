@@ -63,7 +63,12 @@ class _Call:
     ) -> Callable[[bytes], object]:
         # Nothing is sent yet, so an error handler's second call may replace the first.
         self.status, self.headers = status, headers
-        return self.body.extend
+        return self.write
+
+    def write(self, chunk: bytes) -> None:
+        self.body += chunk
+        if len(self.body) > RESPONSE_BYTES:
+            raise ValueError(f"A response over a socket has {RESPONSE_BYTES} bytes at most.")
 
 
 def call(app: Any, environ: dict[str, Any], is_wanted: Callable[[], bool]) -> Response:
@@ -83,9 +88,7 @@ def call(app: Any, environ: dict[str, Any], is_wanted: Callable[[], bool]) -> Re
     chunks: Iterable[bytes] = app(environ, result.start_response)
     try:
         for chunk in chunks:
-            result.body += chunk
-            if len(result.body) > RESPONSE_BYTES:
-                raise ValueError(f"A response over a socket has {RESPONSE_BYTES} bytes at most.")
+            result.write(chunk)
             if not is_wanted():
                 break
     finally:

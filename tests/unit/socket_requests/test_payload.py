@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -52,6 +53,23 @@ def test_no_more_of_the_data_is_read_than_a_query_string_may_have(verb: str, val
 
     assert status(verb, data={"": values}) == 414
     assert values.read <= URL_BYTES // len("=&") + 1
+
+
+@pytest.mark.parametrize("value", ["", "1234"])
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_the_size_of_a_request_is_no_less_than_what_it_takes(count: int, value: str) -> None:
+    """Else more of them wait than ROOMS_WAITING_REQUEST_BYTES says."""
+    asked = json.dumps(
+        {"url": "/" + "x" * 1000, "headers": {f"h{one}": value for one in range(count)}}
+    )
+    tracemalloc.start()
+    try:
+        payload = parse("get", (json.loads(asked),))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert taken - 2000 < payload.size  # what each request takes, and the tests themselves
 
 
 def test_no_more_headers_are_read_than_there_may_be() -> None:

@@ -69,6 +69,23 @@ def test_a_body_that_is_as_large_as_it_may_be_is_returned(monkeypatch: pytest.Mo
     assert (does_not.taken, fits.is_closed, does_not.is_closed) == (3, True, True)
 
 
+def test_no_more_is_written_than_a_body_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wsgi, "RESPONSE_BYTES", 6)
+    written = []
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        write = start_response("200 OK", [])
+        for chunk in (b"one", b"two", b"3", b"4"):
+            written.append(chunk)
+            write(chunk)
+        return []
+
+    with pytest.raises(ValueError, match=r"^A response over a socket has 6 bytes at most\.$"):
+        call(app, {}, lambda: True)
+
+    assert written == [b"one", b"two", b"3"]
+
+
 def test_no_more_is_taken_of_a_body_that_nobody_waits_for() -> None:
     body = Body(b"one", b"two")
 
