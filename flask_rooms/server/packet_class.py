@@ -5,10 +5,19 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask
-from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, DISCONNECT, EVENT, Packet
+from socketio.packet import (
+    ACK,
+    BINARY_ACK,
+    BINARY_EVENT,
+    CONNECT,
+    CONNECT_ERROR,
+    DISCONNECT,
+    EVENT,
+    Packet,
+)
 
 from flask_rooms.backends.logs import safe_logging
 from flask_rooms.membership.names import NAMESPACE_LENGTH
@@ -16,9 +25,24 @@ from flask_rooms.server.json_provider import ProviderJSON, refuse_not_json, repl
 
 logger = logging.getLogger("flask_rooms.server")
 
-#: What a client gets in place of an answer that cannot be sent, in the form of Sails.
-_FAILED = {"body": {"message": "Internal Server Error"}, "headers": {}, "statusCode": 500}
-_NOT_ENCODED = "An acknowledgement cannot be encoded, and is sent as an error."
+
+class _Instead(NamedTuple):
+    """What a client gets in place of what it waits for and cannot be sent, and what is logged."""
+
+    data: Any
+    text: str
+
+
+_FAILED = _Instead(
+    [{"body": {"message": "Internal Server Error"}, "headers": {}, "statusCode": 500}],  # as Sails
+    "An acknowledgement cannot be encoded, and is sent as an error.",
+)
+_REFUSED = _Instead(
+    {"message": "Connection rejected by server"},
+    "The reason for which a client is refused cannot be encoded, and is left out.",
+)
+# By the type of the packet.
+_INSTEAD = {ACK: _FAILED, BINARY_ACK: _FAILED, CONNECT_ERROR: _REFUSED}
 
 #: How many binary attachments an event may have, and how many bytes they may have together.
 ATTACHMENTS = 1000
@@ -55,28 +79,32 @@ class Checked:
     def __init__(self, packet_type: int = EVENT, *args: Any, **fields: Any) -> None:
         try:
             super().__init__(packet_type, *args, **fields)  # type: ignore[call-arg]  # likewise
-        except RecursionError:  # it looks for bytes, also in what contains itself
-            if packet_type != ACK:
+        except (RecursionError, ValueError):
+            # It looks for bytes, also in what contains itself, and refuses those of a refusal.
+            if packet_type not in _INSTEAD:
                 raise
-            with safe_logging():
-                logger.exception(_NOT_ENCODED)
-            self.failed = True
-            super().__init__(packet_type, *args, **fields | {"data": [_FAILED]})  # type: ignore[call-arg]
+            instead = self._fail(packet_type)
+            super().__init__(packet_type, *args, **fields | {"data": instead})  # type: ignore[call-arg]
 
     def encode(self) -> Any:
-        """Encode the packet; an acknowledgement is always sent, as a client waits for it."""
-        if self.packet_type not in (ACK, BINARY_ACK):
+        """Encode the packet; one that a client waits for is always sent."""
+        if self.packet_type not in _INSTEAD:
             return self._encode()
         try:
-            return self._encode_acknowledgement()
-        except Exception:  # of the application: an object, or what its JSON provider makes of it
-            with safe_logging():
-                logger.exception(_NOT_ENCODED)
-        self.failed = True
-        self.packet_type, self.data = ACK, [_FAILED]
+            return self._encode_answer()
+        except Exception:  # noqa: BLE001 - logged; of an object, or what a JSON provider makes of it
+            self.data = self._fail(self.packet_type)
+        self.packet_type = ACK if self.packet_type == BINARY_ACK else self.packet_type
         return self._encode()
 
-    def _encode_acknowledgement(self) -> Any:
+    def _fail(self, packet_type: int) -> Any:
+        """Log the error that is being handled, and return what is sent in place of the data."""
+        instead, self.failed = _INSTEAD[packet_type], True
+        with safe_logging():
+            logger.exception(instead.text)
+        return instead.data
+
+    def _encode_answer(self) -> Any:
         try:
             return self._encode()
         except ValueError:  # numbers or characters that JSON does not have

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import socket
 import threading
@@ -74,6 +75,12 @@ def before_connect(auth: Any) -> bool | None:
     way = auth.get("refuse") if isinstance(auth, dict) else None
     if way == "reason":
         raise flask_socketio.ConnectionRefusedError("Not on a Sunday.", {"opens": "Monday"})
+    if way == "unsendable":
+        raise flask_socketio.ConnectionRefusedError("Not on a Sunday.", {"not", "JSON"})
+    if way == "bytes":
+        raise flask_socketio.ConnectionRefusedError("Not on a Sunday.", b"no JSON")
+    if way == "no number":
+        raise flask_socketio.ConnectionRefusedError("Not on a Sunday.", math.inf)
     if way == "plainly":
         raise ConnectionRefusedError("Not on a Sunday.")
     if way == "error":

@@ -380,6 +380,10 @@ def url() -> Iterator[str]:
     [
         ("reason", {"message": "Not on a Sunday.", "data": {"opens": "Monday"}}),
         ("plainly", {"message": "Not on a Sunday."}),
+        ("no number", {"message": "Not on a Sunday.", "data": None}),
+        # What cannot be sent is left out: a client waits for an answer.
+        ("unsendable", {"message": "Connection rejected by server"}),
+        ("bytes", {"message": "Connection rejected by server"}),
         ("no", {"message": "Connection rejected by server"}),
         ("error", {"message": "Connection rejected by server"}),
     ],
