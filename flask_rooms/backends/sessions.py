@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from amqp import Message, spec
+from amqp import AMQPError, Message, spec
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer
@@ -254,6 +254,12 @@ class RabbitMQSession(Session):
                     pass
         except TimeoutError:
             return False
+        except OSError as error:
+            # RabbitMQ has closed the connection, and said why. py-amqp closes the socket then,
+            # which takes no timeout any more, and that error hides the reason.
+            if isinstance(error.__context__, AMQPError):
+                raise error.__context__ from None
+            raise
         return True
 
     def audience(self) -> int | None:

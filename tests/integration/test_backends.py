@@ -541,6 +541,16 @@ def test_rabbitmq_counts_again_when_the_roll_is_lost(amqp_broker: Broker) -> Non
         assert [worker.audience() for worker in everyone] == [2, 2]
 
 
+@pytest.mark.parametrize("use", ["receive", "publish"])
+def test_why_rabbitmq_has_closed_the_connection_is_told(amqp_broker: Broker, use: str) -> None:
+    broker = own(amqp_broker)
+    with Workers(opener(broker.url), patience=30) as workers:
+        (worker,) = workers.open()
+        broker.cut()
+        with pytest.raises(BackendError, match="CONNECTION_FORCED - cut by a test"):
+            worker.receive(30) if use == "receive" else worker.publish(b"")
+
+
 def test_closing_connects_no_more_to_rabbitmq(amqp_broker: Broker) -> None:
     """py-amqp connects again when it is used after the broker has agreed to the end."""
     with Proxy(amqp_broker.url) as proxy, Workers(opener(proxy.url), patience=30) as workers:
