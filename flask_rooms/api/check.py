@@ -191,8 +191,7 @@ def _ask(cluster: Cluster, queries: Queries) -> Answer[frozenset[WorkerInfo]]:
 
     The others may vouch that there is no other worker before one of another key has sent anything.
     """
-    interval = cluster.info(cluster.name).heartbeat_interval or 0.0
-    deadline = time.monotonic() + MAX_RATIO * interval
+    deadline = _deadline(cluster)
     while True:
         answer = queries.workers()
         audience = cluster.backend.audience() or 0
@@ -201,9 +200,36 @@ def _ask(cluster: Cluster, queries: Queries) -> Answer[frozenset[WorkerInfo]]:
         cluster.receiver.stopped.wait(_ASK_INTERVAL)
 
 
+def _deadline(cluster: Cluster) -> float:
+    """Return by when a worker that is connected had to be heard, by the monotonic clock."""
+    interval = cluster.info(cluster.name).heartbeat_interval or 0.0
+    return time.monotonic() + MAX_RATIO * interval
+
+
 def unanswered(cluster: Cluster, answer: Answer[Any]) -> Finding | None:
     """Return why an answer has no part of every worker, or None if it has."""
-    return _of_dropped(cluster.dropped) or _of_missing(answer) or _of_incomplete(answer)
+    return (
+        _of_dropped(cluster.dropped)
+        or _of_missing(answer)
+        or unheard(cluster)
+        or _of_incomplete(answer)
+    )
+
+
+def unheard(cluster: Cluster) -> Finding | None:
+    """
+    Return why a worker that is connected was not asked, or None.
+
+    Waits for one that has not been heard, which may have just started or have another key.
+    """
+    deadline = _deadline(cluster)
+    while (finding := _of_dropped(cluster.dropped)) is None:
+        heard = len(cluster.known_workers[0]) + 1
+        finding = _of_uncounted(cluster, heard)
+        if finding is None or time.monotonic() > deadline:
+            break
+        cluster.receiver.stopped.wait(_ASK_INTERVAL)
+    return finding
 
 
 def described(workers: Iterable[str]) -> str:
@@ -252,13 +278,10 @@ def _of_others(cluster: Cluster, answer: Answer[frozenset[WorkerInfo]]) -> Findi
 
 
 def _of_silent(cluster: Cluster, answer: Answer[frozenset[WorkerInfo]]) -> Finding | None:
-    audience, heard = cluster.backend.audience() or 0, len(answer.value)
-    if audience > heard:
-        message = (
-            f"{audience} workers are connected to {cluster.backend!r}, and {heard} have answered, "
-            "including this command: the others hang or are stopped, or have just started."
-        )
-        return Finding("silent", message, answer.value)
+    heard = len(answer.value)
+    finding = _of_uncounted(cluster, heard, answer.value)
+    if finding is not None:
+        return finding
     if heard > 1:
         return None
     elsewhere = cluster.backend.elsewhere()
@@ -274,6 +297,19 @@ def _of_silent(cluster: Cluster, answer: Answer[frozenset[WorkerInfo]]) -> Findi
         "ROOMS_BACKEND_URL (host, port and database or virtual host) and ROOMS_CHANNEL."
     )
     return Finding("alone", message, answer.value)
+
+
+def _of_uncounted(
+    cluster: Cluster, heard: int, workers: frozenset[WorkerInfo] = frozenset()
+) -> Finding | None:
+    audience = cluster.backend.audience() or 0
+    if audience <= heard:
+        return None
+    message = (
+        f"{audience} workers are connected to {cluster.backend!r}, and {heard} have answered, "
+        "including this command: the others hang or are stopped, or have just started."
+    )
+    return Finding("silent", message, workers)
 
 
 def _of_incomplete(answer: Answer[Any]) -> Finding | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import click
@@ -16,6 +17,7 @@ from flask_rooms.cli.group import (
     given_sids,
     json_option,
     namespace_option,
+    require_all_asked,
     require_complete,
     room_argument,
     rooms,
@@ -23,6 +25,8 @@ from flask_rooms.cli.group import (
 )
 from flask_rooms.cli.output import number, show_json, show_outcome
 from flask_rooms.membership.names import NOT_GIVEN
+from flask_rooms.protocol.ids import is_sid
+from flask_rooms.results import Outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,7 +39,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def join(room: str, sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
     """Put sockets into ROOM."""
     socket = given_sids(sids, user)
-    show_outcome(connect()[1].join(socket, room, user=user, namespace=namespace), as_json)
+    _conclude(connect()[1].join(socket, room, user=user, namespace=namespace), as_json, sids)
 
 
 @rooms.command()
@@ -46,7 +50,7 @@ def join(room: str, sids: Any, user: str | None, namespace: str | None, as_json:
 def leave(room: str, sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
     """Take sockets out of ROOM."""
     socket = given_sids(sids, user)
-    show_outcome(connect()[1].leave(socket, room, user=user, namespace=namespace), as_json)
+    _conclude(connect()[1].leave(socket, room, user=user, namespace=namespace), as_json, sids)
 
 
 @rooms.command("leave-all")
@@ -59,7 +63,8 @@ def leave_all(room: str | None, user: str | None, namespace: str | None, as_json
     if room is None and user is None:
         raise click.UsageError("Give a room, a socket ID, or --user.")
     whose = NOT_GIVEN if room is None else room
-    show_outcome(connect()[1].leave_all(whose, user=user, namespace=namespace), as_json)
+    named = () if room is None else (room,)
+    _conclude(connect()[1].leave_all(whose, user=user, namespace=namespace), as_json, named)
 
 
 @rooms.command()
@@ -69,7 +74,7 @@ def leave_all(room: str | None, user: str | None, namespace: str | None, as_json
 def disconnect(sids: Any, user: str | None, namespace: str | None, as_json: bool) -> None:
     """Disconnect sockets; their clients do not reconnect automatically."""
     socket = given_sids(sids, user)
-    show_outcome(connect()[1].disconnect(socket, user=user, namespace=namespace), as_json)
+    _conclude(connect()[1].disconnect(socket, user=user, namespace=namespace), as_json, sids)
 
 
 @rooms.command()
@@ -78,7 +83,14 @@ def disconnect(sids: Any, user: str | None, namespace: str | None, as_json: bool
 @json_option
 def recheck(room: str, namespace: str | None, as_json: bool) -> None:
     """Ask the guard of ROOM about all its members, and remove those refused."""
-    show_outcome(connect()[1]._recheck(room, None, namespace), as_json)
+    _conclude(connect()[1]._recheck(room, None, namespace), as_json)
+
+
+def _conclude(future: Future[Outcome], as_json: bool, named: Sequence[str] = ()) -> None:
+    """Show the outcome; the workers of sockets that are named, and found, are enough for it."""
+    outcome = show_outcome(future, as_json)
+    if outcome.unknown or not (named and all(map(is_sid, named))):
+        require_all_asked()
 
 
 def _event_options(command: F) -> F:

@@ -8,7 +8,14 @@ from typing import Any, NoReturn, TypeVar
 import click
 from flask.cli import AppGroup
 
-from flask_rooms.api.check import ONLY_ITSELF, STATUSES, Finding, of_broker, unanswered
+from flask_rooms.api.check import (
+    ONLY_ITSELF,
+    STATUSES,
+    Finding,
+    of_broker,
+    unanswered,
+    unheard,
+)
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends import MemoryBackend
 from flask_rooms.cli.completion import complete_room
@@ -106,6 +113,11 @@ def connect() -> tuple[Cluster, Sockets]:
 def require_complete(answer: Answer[Any]) -> None:
     """End the command unless every worker has answered."""
     require_none(unanswered(current_parts().cluster, answer))
+
+
+def require_all_asked() -> None:
+    """End the command if a worker is connected that was not asked."""
+    require_none(unheard(current_parts().cluster))
 
 
 def require_none(finding: Finding | None) -> None:

@@ -66,12 +66,13 @@ def answer_as_json(answer: Answer[Any], value: Any) -> dict[str, Any]:
     return {"value": value, "complete": answer.complete, "missing": answer.missing}
 
 
-def show_outcome(future: Future[Outcome], as_json: bool) -> None:
-    """Wait for the outcome of a change, and print it."""
+def show_outcome(future: Future[Outcome], as_json: bool) -> Outcome:
+    """Wait for the outcome of a change, print it, and return it."""
     outcome = future.result()
     if as_json:
         show_json(asdict(outcome))
-        return
-    click.echo(f"changed: {outcome.changed}, unchanged: {outcome.unchanged}")
-    for sid in outcome.unknown:
-        click.echo(f"unknown: {sid}")
+    else:
+        click.echo(f"changed: {outcome.changed}, unchanged: {outcome.unchanged}")
+        for sid in outcome.unknown:
+            click.echo(f"unknown: {sid}")
+    return outcome

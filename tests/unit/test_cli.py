@@ -27,6 +27,7 @@ from flask_rooms.protocol.messages import Change
 from tests.support.apps import LocalCluster, fence, make_app
 from tests.support.apps import Worker as InProcessWorker
 from tests.support.brokers import Broker, free_port
+from tests.support.clients import Client
 from tests.support.faults import FaultyBackend
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import run_flask, run_python
@@ -270,6 +271,39 @@ def test_a_worker_that_is_stopped_is_named_or_counted(redis_broker: Broker) -> N
         there.resume()
 
     assert there.name in output or "the others hang or are stopped" in output
+
+
+@pytest.mark.parametrize(
+    "command", [("members", "red"), ("leave-all", "red"), ("leave", "red", new_sid("a" * 16))]
+)
+def test_what_a_worker_was_not_asked_is_not_said_to_be_done(
+    redis_broker: Broker, command: tuple[str, ...]
+) -> None:
+    """It has another key, or is stopped for longer than it takes to count it as dead."""
+    with cluster(redis_broker.url, 1, ROOMS_APP) as (web,):
+
+        def fails(kind: str, **variables: str) -> str:
+            status = STATUSES[kind]
+            return run_flask(web, "rooms", *command, returns=status, errors=True, **variables)
+
+        assert "a worker another SECRET_KEY?" in fails("key", FLASK_SECRET_KEY="another")
+        web.pause()
+        output = fails("silent")
+        web.resume()
+
+    assert "2 workers are connected to" in output
+    assert "and 1 have answered" in output
+
+
+def test_sockets_that_are_found_need_no_other_worker(redis_broker: Broker) -> None:
+    with cluster(redis_broker.url, 2, ROOMS_APP) as (here, there):
+        client = Client(here.url)
+        there.pause()
+        output = run_flask(here, "rooms", "leave", "red", client.sid)
+        there.resume()
+        client.disconnect()
+
+    assert output == "changed: 0, unchanged: 1\n"
 
 
 def test_every_kind_has_a_status_of_its_own_and_a_row_in_the_documentation() -> None:
