@@ -14,6 +14,8 @@ from flask_rooms.errors import ConfigurationError
 
 # Signs the messages of workers that are all in this process.
 _PROCESS_KEY = secrets.token_bytes(32)
+# The headers that no configuration lets clients set: they say who a client is, and where it is.
+_OF_THE_HANDSHAKE = frozenset({"cookie", "host", "origin"})
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,10 @@ class Config:
             raise _wrong("channel", "a string that is not empty", self.channel)
         if not _is_list(self.request_headers, str):
             raise _wrong("request_headers", "a list of names", self.request_headers)
+        if not _OF_THE_HANDSHAKE.isdisjoint(name.lower() for name in self.request_headers):
+            names = ", ".join(sorted(_OF_THE_HANDSHAKE))
+            wanted = f"a list of names without those that are the handshake's own ({names})"
+            raise _wrong("request_headers", wanted, self.request_headers)
         self._check_secrets()
 
     def _check_seconds(self) -> None:

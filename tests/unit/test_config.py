@@ -58,6 +58,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "secret_keys": ["", "key", b"key", [], (), [""], [b""], [None], ["key", None], [42], 42, True],
     "backend_options": ["option", [1], 42, True, [("a", 1)]],
     "backend_url": ["", " ", "redis", "localhost:6379", None, 42, b"memory://", [], [""], [None]],
+    "request_headers": ["X-Tag", 42, [1], ["Cookie"], ["X-Tag", "ORIGIN"], ["host"]],
 }
 
 
