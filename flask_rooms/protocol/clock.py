@@ -9,6 +9,9 @@ MAX_MISSED_BEATS = 3
 SETTLED_ECHOES = MAX_MISSED_BEATS + 1
 #: How long the gap between two echoes may be, in heartbeat intervals. A longer one is an absence.
 MAX_ECHO_GAP = 1.5
+#: How long an absence is, in heartbeat intervals, in which a newcomer may come to know all others
+#: but this one. A little less than its echoes take, as a heartbeat was sent before its echo.
+LONG_ABSENCE = SETTLED_ECHOES - 2
 #: The least time between two echoes that count, in heartbeat intervals.
 _COUNT_INTERVAL = 0.9
 #: The least time between two heartbeats, in heartbeat intervals, even if many workers are new.
@@ -46,6 +49,7 @@ class EchoClock:
         self._sent_at = float("-inf")
         self._unechoed_since: float | None = None
         self._echoed_at = now  # when any own frame came back
+        self._back_at = float("-inf")  # when the last long absence ended
         self._first_beat = 1  # the first one since the last absence
         self._vouched_beat = 0  # the latest one that a worker which knows all others has answered
         self._count = 0  # heartbeats that echoed since the last absence, an interval apart
@@ -98,6 +102,14 @@ class EchoClock:
         """Whether nothing of this worker has echoed for too long."""
         return now - self._echoed_at >= MAX_ECHO_GAP * self.interval
 
+    def was_long_absent(self, now: float) -> bool:
+        """Whether this worker is in a long absence, or what came in one may not be received yet."""
+        return self._is_long_absent(now) or now - self._back_at < self.interval
+
+    def _is_long_absent(self, now: float) -> bool:
+        # Before its first heartbeat has echoed it has no sockets.
+        return self.echoed_beat > 0 and now - self._echoed_at >= LONG_ABSENCE * self.interval
+
     def is_deaf(self, now: float) -> bool:
         """Rule `reconnect-when-deaf`: whether an own heartbeat should have echoed long ago."""
         timeout = MAX_MISSED_BEATS * self.interval
@@ -111,6 +123,8 @@ class EchoClock:
         """Record that an own frame has come back."""
         if self.was_absent(now):
             self._unsettle()
+        if self._is_long_absent(now):
+            self._back_at = now
         self._echoed_at = now
         self._unechoed_since = None
 

@@ -63,6 +63,8 @@ class Peer:
         born_by: The latest time at which it can have been born.
         met_beat: The latest own heartbeat when it was met.
         pace: Its heartbeat interval in those of this worker, if it is longer; else 1.
+        may_overlook: Whether it may know all other workers, but not this one, in whose long
+            absence it came.
     """
 
     born_by: float
@@ -76,6 +78,7 @@ class Peer:
     asked_at: float = float("-inf")
     has_held: bool = False
     pace: float = 1.0
+    may_overlook: bool = False
 
     def is_recent(self, direct: Direct) -> bool:
         """Rule `copies-revive-no-worker`: whether it has sent this after it was met."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_rooms.protocol.calls import PendingCalls
-from flask_rooms.protocol.clock import EchoClock
+from flask_rooms.protocol.clock import LONG_ABSENCE, EchoClock
 from flask_rooms.protocol.codec import BadMessage, decode_operation, is_for
 from flask_rooms.protocol.delivery import Delivery
 from flask_rooms.protocol.events import Deliver, Event, Evicted, PeerLeft
@@ -91,6 +91,8 @@ class Reception:
         evicted = self._receive_statements(frame, peer, now)
         if evicted is not None:
             return [evicted]
+        if peer.may_overlook and peer.state is State.JOINING and self._is_last(frame):
+            return [Evicted(name, counted_dead=True)]  # Rule `gone-newcomers-evict`
         events: list[Event] = []
         if frame.direct is not None:
             self._delivery.on_direct(name, frame.direct, self._membership.view)
@@ -195,6 +197,8 @@ class Reception:
         if beat.about is not None:  # Rule `longer-interval`
             peer.pace = max(1.0, beat.about.interval / self._clock.interval)
             self._clock.pace = max(self._clock.pace, peer.pace)
+        if peer.state is State.JOINING:
+            peer.may_overlook |= self._may_overlook(peer, beat, now)
         expected = self._delivery.link(name).inbound.expected
         if expected is None:
             self._delivery.introduce(name)
@@ -203,6 +207,12 @@ class Reception:
             return Evicted(name, counted_dead=False)
         self._compare_views(name, peer)
         return None
+
+    def _may_overlook(self, peer: Peer, beat: Heartbeat, now: float) -> bool:
+        """Rule `gone-newcomers-evict`: whether a peer may have come to know all but this worker."""
+        is_newcomer = peer.born_by > self._clock.born
+        has_time = beat.age >= LONG_ABSENCE * self._clock.interval * peer.pace
+        return is_newcomer and has_time and self._clock.was_long_absent(now)
 
     def _compare_views(self, name: str, peer: Peer) -> None:
         """Rule `views-are-compared`: ask a peer that may not count this worker as alive."""
@@ -258,6 +268,10 @@ class Reception:
             return decode_operation(data) if is_for(self.name, data) else None
         except BadMessage:
             return None
+
+    def _is_last(self, frame: Frame) -> bool:
+        """Whether the sender says goodbye."""
+        return any(isinstance(self._decode(data), Goodbye) for data in frame.operations)
 
     def _names_own_socket(self, data: bytes) -> bool:
         operation = self._decode(data)

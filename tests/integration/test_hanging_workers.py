@@ -95,3 +95,21 @@ def test_what_rabbitmq_dropped_is_repaired(tight: RabbitMQ, connect: Connect) ->
         hanging.resume()
         say(1)
         assert [client.receive()[1] for _ in range(sent)] == list(range(sent))
+
+
+@pytest.mark.parametrize("broker", ["redis_broker", "amqp_broker"])
+def test_a_worker_that_was_stopped_starts_over_after_a_script_that_called_its_socket_unknown(
+    request: pytest.FixtureRequest, broker: str, connect: Connect
+) -> None:
+    """The script has ended when the worker goes on, so nothing else tells it."""
+    url = request.getfixturevalue(broker).url
+    with cluster(url, 1) as (owner,):
+        client = connect(owner)
+        client.request("post", "/join", rooms="red")
+        owner.pause()
+        with cluster(url, 1, channel=owner.channel) as (script,):
+            outcome = script.post("/leave", sids=[client.sid], rooms="red")
+        owner.resume()
+
+        assert outcome["unknown"] == [client.sid]
+        eventually(lambda: not owner.post("/ask", room="red", sid=client.sid)["members"])

@@ -105,6 +105,10 @@ class Deaths:
         if event.counted_dead:
             holds = self._world.nodes[event.by].is_ruled_out(worker.name)
             holds |= (event.by, worker.name) in self._left_out  # it may have forgotten it
+            # Rule `gone-newcomers-evict`: one that has ended can no longer say what it knew.
+            troubled = max(map(self._world.trouble_of, ("", worker.host)))
+            trouble = self._world.now - troubled < self._forgiven
+            holds |= trouble and not self._world.lives(event.by)
         else:
             way, world = (host_of(event.by), worker.host), self._world
             lost = max(world.bus.hurt[way], world.bus.missed[way], world.back_at[worker.host])
@@ -138,4 +142,5 @@ class Deaths:
             if world.left_at[host] - until < SPOKEN * world.slowest:  # too short for a heartbeat
                 away = world.bus.is_away(host)
                 until = max(until, world.now if away else world.back_at[host])
+            until = max(until, world.silent_until(host, until + SPOKEN * world.slowest))
         return until

@@ -657,6 +657,14 @@ class CopiesRevive(Membership):
         super().on_direct(name, replace(direct, heard=self.peers[name].met_beat), own_beat)
 
 
+@breaks("gone-newcomers-evict")
+class GoneNewcomersForgotten(Reception):
+    """A worker goes on that was stopped while a newcomer came and went."""
+
+    def _may_overlook(self, peer: Peer, beat: Heartbeat, now: float) -> bool:
+        return False
+
+
 @breaks("evicted-start-over")
 class OutboxLost(Node):
     """An evicted worker loses its outbox."""
@@ -916,6 +924,7 @@ IN_SMALL_WORLDS: dict[Mutant, str] = {
     CountedBeforeAbsence: "a script and a worker are cut off while another one starts",
     CountBelieved: "a script has a socket leave whose owner stalls, and a newcomer crashes",
     VerifiedBeforeAbsence: "a script and a worker are cut off after it has asked all",
+    GoneNewcomersForgotten: "a script has a socket leave whose owner is stopped, and ends",
     HelloBelieved: "a hello is copied while its sender stalls",
     OtherVersionsUnseen: "the version changes, and one of the old workers asks",
     LeavesUnheard: "a script sends a message and ends",

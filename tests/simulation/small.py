@@ -168,6 +168,7 @@ class Small:
         self._hellos: dict[str, int] = {}
         self._done: list[Act] = []  # what was begun
         self._left: set[str] = set()  # the sockets of which a caller knows that they have left
+        self._unknown: set[str] = set()  # those that were called unknown
         self._answered: dict[Act, set[str]] = {}
         self._asked: dict[Act, frozenset[str]] = {}  # the workers that had sockets at a call
         self._barred: dict[Act, frozenset[str]] = {}  # a broadcast -> who must not receive it
@@ -577,6 +578,8 @@ class Small:
             return
         if act.socket in outcome.unknown:
             demand("no false unknown", self._is_excused(owner, site), f"{act}: {act.socket}")
+            if not owner.was_cut:  # else it is never told, if the caller has gone by then
+                self._unknown.add(act.socket)
         else:
             undone = any(one.socket == act.socket and one != act for one in self._done)
             holds = (ROOM in owner.rooms[act.socket]) == (act.what == "join")
@@ -599,6 +602,8 @@ class Small:
                 if owner and sid in owner.rooms and ROOM in owner.rooms[sid]:
                     demand("nothing lost", (act, sid) in self._got, f"{sid} misses {act}")
         for host, site in self.sites.items():
+            goes_on = self._unknown.intersection(site.rooms)
+            demand("the unknown are gone", not goes_on, f"{goes_on} of {host}")
             names = {one.node.name for one in self.sites.values() if one is not site}
             others = {name for name in names if self._can_read(host, name)}
             demand("all meet", site.node.peers == others, host)

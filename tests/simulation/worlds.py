@@ -87,6 +87,11 @@ PLANS: dict[str, Plan] = {
     "a script has a socket leave whose owner has stalled": Plan(
         "a", (Act("c", "leave", "a_s"),), (STALL, START)
     ),
+    "a script has a socket leave whose owner is stopped, and ends": Plan(
+        "a",
+        (Act("c", "leave", "a_s"), Act("c", "quit")),
+        (Fault("a", "stall", 14.0), START),
+    ),
     "a script asks while a worker stalls": Plan(
         "a", (Act("c", "count"),), (START, STALL), counts=True
     ),

@@ -358,3 +358,75 @@ def test_a_quarantine_does_not_end_while_nothing_comes_back() -> None:
 
     network.exchange()
     assert ("a", 1) in network.applied("b")
+
+
+# -- newcomers that have come and gone while a worker was stopped -----------------------------
+
+#: Seconds after which a newcomer knows every other worker, with its first heartbeat.
+SETTLED = SETTLING + HEARTBEAT
+
+
+def live_beside_a_stopped_worker(network: Network, seconds: float) -> list[Frame]:
+    """Let a newcomer live for so long, and return what it leaves in the queue of "owner"."""
+    network.add("newcomer")
+    network.advance(seconds, deaf=("owner",), mute=("owner",))
+    network.call("newcomer", "owner")
+    network.exchange(deaf=("owner",), mute=("owner",))
+    left = [frame for frame in network.frames if frame.sender == "newcomer"]
+    goodbye = encode_operation(Goodbye())
+    return [*left, Frame("newcomer", left[-1].first + len(left[-1].operations), (goodbye,))]
+
+
+def test_a_worker_that_was_stopped_starts_over_after_a_newcomer_that_came_and_went() -> None:
+    """Rule `gone-newcomers-evict`: it was called unknown, and nothing else will tell it."""
+    network = Network("owner")
+    network.advance(SETTLING)
+    queued = live_beside_a_stopped_worker(network, SETTLED)
+    assert isinstance(network.outcome("newcomer"), Completed)
+
+    events = [event for frame in queued for event in network.deliver("owner", frame)]
+
+    assert events == [Evicted("newcomer", counted_dead=True)]
+
+
+def test_a_worker_that_was_stopped_goes_on_beside_a_newcomer_that_stays() -> None:
+    """Rule `gone-newcomers-evict`: it was not called unknown, or would be told so."""
+    network = Network("owner")
+    network.advance(SETTLING)
+    network.add("newcomer")
+    network.advance(SETTLING, deaf=("owner",), mute=("owner",))
+    for frame in [frame for frame in network.frames if frame.sender == "newcomer"]:
+        network.deliver("owner", frame)
+
+    network.advance(SETTLING)
+
+    assert network.evicted() == set()
+    assert network.nodes["owner"].peers == {"newcomer"}
+
+
+def test_it_goes_on_after_one_that_was_gone_too_soon_to_call_it_unknown() -> None:
+    """Rule `gone-newcomers-evict`: it has not heard four of its own heartbeats."""
+    network = Network("owner")
+    network.advance(SETTLING)
+    queued = live_beside_a_stopped_worker(network, HEARTBEAT)
+    for frame in queued:
+        network.deliver("owner", frame)
+
+    network.advance(SETTLING)
+
+    assert network.evicted() == set()
+
+
+def test_copies_of_one_that_came_and_went_evict_no_worker() -> None:
+    """Rule `gone-newcomers-evict`: they come while the worker hears itself."""
+    network = Network("guest")
+    network.advance(SETTLING)
+    recorded = live_beside_a_stopped_worker(network, SETTLED)
+    network = Network("owner")
+    network.advance(SETTLING)
+
+    for frame in recorded:
+        network.deliver("owner", frame)
+    network.advance(SETTLING)
+
+    assert network.evicted() == set()
