@@ -61,6 +61,7 @@ def test_the_running_python_is_one_that_the_package_names() -> None:
     assert python in PYPROJECT["project"]["classifiers"]
 
 
+@pytest.mark.slow
 def test_the_source_distribution_is_whole(tmp_path: Path) -> None:
     sources = tmp_path / "sources"
     wanted = _copy_sources(sources)
@@ -150,3 +151,12 @@ def _requirements() -> Iterator[str]:
     groups = PYPROJECT["dependency-groups"]
     for group in ("test", "core", "beside"):
         yield from (requirement for requirement in groups[group] if isinstance(requirement, str))
+
+
+def test_rows_that_run_tests_side_by_side_have_what_that_takes() -> None:
+    """CI would not notice for a row that runs only when asked for."""
+    tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^    (\w+): python tests/run\.py -n ", tox, re.MULTILINE))
+    (having,) = re.findall(r"^    ([\w,]+): pytest-xdist$", tox, re.MULTILINE)
+
+    assert rows == set(having.split(","))
