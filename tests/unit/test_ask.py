@@ -146,6 +146,7 @@ def test_the_members_of_a_worker_that_dies_have_left(workers: LocalCluster) -> N
     )
 
 
+@pytest.mark.slow
 @pytest.mark.mode_independent
 def test_a_worker_that_does_not_say_whom_it_has_asked_is_missing(workers: LocalCluster) -> None:
     stays = connect(workers, 1, echo)

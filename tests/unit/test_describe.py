@@ -97,6 +97,7 @@ def test_a_socket_that_is_disconnected_is_described_by_none_at_once(workers: Loc
     assert seen.get(timeout=PATIENCE) is None
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_answer_is_missing(workers: LocalCluster) -> None:
     client = workers[1].connect()
     workers[1].cut()

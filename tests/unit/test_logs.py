@@ -207,6 +207,7 @@ def test_a_caller_that_waits_for_long_gets_what_it_waits_for(
         assert internals.run_apart(late) == "late"
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_say_what_is_unsent_leaves_all_the_same() -> None:
     with cluster(create_app, 2) as workers:
         leaving = parts_of(workers[0].app).cluster

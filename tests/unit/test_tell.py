@@ -129,6 +129,7 @@ def test_a_handler_finds_what_its_sender_has_done_before() -> None:
         assert heard(workers[1]) == [[client.sid]]
 
 
+@pytest.mark.slow
 @pytest.mark.mode_independent
 def test_a_worker_that_does_not_confirm_is_named_and_one_that_is_gone_is_not() -> None:
     with cluster(create_app, 2, confirm_timeout=0.2, heartbeat_interval=0.1) as workers:

@@ -251,6 +251,7 @@ def test_while_the_broker_is_down_own_sockets_are_served(cluster: LocalCluster) 
     assert elsewhere.received() == [("message", "before")]
 
 
+@pytest.mark.slow
 def test_a_full_outbox_raises_and_nothing_has_changed(cluster: LocalCluster) -> None:
     backend = FaultyBackend(cluster.hub)
     here = cluster.worker(make_app(), backend=backend, outbox_bytes=2000)
@@ -564,6 +565,7 @@ def test_a_worker_that_ends_while_its_broker_is_away_for_a_moment_says_goodbye(
     assert client.received() == [("message", "accepted")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("was_tried", [True, False], ids=["refused", "never tried"])
 def test_a_worker_that_ends_says_what_it_has_not_sent(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture, was_tried: bool
@@ -583,6 +585,7 @@ def test_a_worker_that_ends_says_what_it_has_not_sent(
     assert "Leaving the cluster with 1 operations unsent." in caplog.messages
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_says_what_has_not_come_back(
     cluster: LocalCluster, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -215,6 +215,7 @@ def test_many_are_waited_for_together(network: TwoWorkers) -> None:
     assert set(as_completed(futures, PATIENCE)) == set(futures)
 
 
+@pytest.mark.slow
 def test_the_first_of_several_can_be_waited_for(network: TwoWorkers) -> None:
     network.backend.deaf = True
     futures = [
@@ -354,6 +355,7 @@ def test_a_silent_worker_does_not_keep_the_others_from_it(
     assert worker.rooms_of(own) == {"red"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deaf", [True, False], ids=["it has not answered", "it has answered"])
 def test_a_wait_ends_in_time_also_while_the_receiver_is_busy(
     cluster: LocalCluster, network: TwoWorkers, monkeypatch: pytest.MonkeyPatch, deaf: bool
@@ -620,6 +622,7 @@ def test_a_worker_that_stops_leaves_no_future_behind(network: TwoWorkers) -> Non
     assert isinstance(future.exception(0), RoomsError)
 
 
+@pytest.mark.slow
 def test_unconfirmed_says_where_the_worker_runs_also_after_pickling(
     cluster: LocalCluster, network: TwoWorkers
 ) -> None:
@@ -711,6 +714,7 @@ def first_refused(call: Callable[[int], object]) -> int:
     pytest.fail("the outbox is never full")
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_the_outbox_has_not_changed_anything(
     cluster: LocalCluster, offline: tuple[Worker, FaultyBackend]
 ) -> None:

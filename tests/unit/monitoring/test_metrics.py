@@ -105,6 +105,7 @@ def test_sockets_rooms_memberships_and_users_are_those_of_this_worker(pair: Pair
     assert samples_of(pair.here)[("sockets",)] == 1
 
 
+@pytest.mark.slow
 def test_calls_are_counted_by_action_and_outcome(pair: Pair) -> None:
     sockets = pair.here.sockets
     pair.rooms.guard("secret")(lambda: False)
@@ -143,6 +144,7 @@ def test_a_confirmation_by_another_worker_is_timed(pair: Pair) -> None:
     assert 0 < moved[("confirmation_seconds_sum",)] < PATIENCE
 
 
+@pytest.mark.slow
 def test_the_outbox_and_what_it_refuses_are_counted(pair: Pair) -> None:
     pair.backend.down = True
     pair.here.sockets.broadcast("red", "news")
@@ -159,6 +161,7 @@ def test_the_outbox_and_what_it_refuses_are_counted(pair: Pair) -> None:
     assert pair.moved_by(overflow)[("calls_total", "leave", "unavailable")] == 1
 
 
+@pytest.mark.slow
 def test_queries_are_counted_by_kind_and_result(pair: Pair) -> None:
     moved = pair.moved_by(lambda: pair.here.sockets.rooms())
     assert moved == {("queries_total", "rooms", "complete"): 1, ("operations_total",): 1}
@@ -245,6 +248,7 @@ def test_signals_that_are_not_sent_are_counted(pair: Pair, monkeypatch: pytest.M
         pair.moves(lambda: pair.here.sockets.join(pair.mine.sid, "red"), "dropped_signals_total")
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_down_is_told(pair: Pair) -> None:
     pair.backend.down = True
     pair.here.sockets.broadcast("red", "news")

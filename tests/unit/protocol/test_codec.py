@@ -171,6 +171,7 @@ def tried(decode: Callable[[bytes], Any], data: bytes) -> Any:
         return error.reason
 
 
+@pytest.mark.slow
 @frequently
 @given(operations)
 def test_an_operation_survives_encoding(operation: Any) -> None:
