@@ -142,5 +142,4 @@ class Deaths:
             if world.left_at[host] - until < SPOKEN * world.slowest:  # too short for a heartbeat
                 away = world.bus.is_away(host)
                 until = max(until, world.now if away else world.back_at[host])
-            until = max(until, world.silent_until(host, until + SPOKEN * world.slowest))
         return until

@@ -443,11 +443,6 @@ class World:
             for start, end in self._silences[host]
         )
 
-    def silent_until(self, host: str, before: float) -> float:
-        """Return until when a worker could not send, of the silences that began before a time."""
-        spans = [span for span in self._silences[host] if span[0] < before]
-        return max((min(end, self.now) for _, end in spans), default=0.0)
-
     def away_of(self, host: str) -> float:
         """Return until when a worker was cut off from the broker, and aware of it."""
         return self.now if self.bus.is_away(host) else self.back_at[host]
