@@ -306,7 +306,7 @@ def _of_uncounted(
     if audience <= heard:
         return None
     message = (
-        f"{audience} workers are connected to {cluster.backend!r}, and {heard} have answered, "
+        f"{audience} workers are connected to {cluster.backend!r}, and {heard} were heard, "
         "including this command: the others hang or are stopped, or have just started."
     )
     return Finding("silent", message, workers)

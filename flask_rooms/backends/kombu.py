@@ -86,7 +86,7 @@ class KombuBackend(Backend):
         try:
             self._subscriber.connect()
             self._publisher.connect()
-        except BaseException:
+        except BaseException:  # also a green Timeout: no half of the two connections stays
             self.close()
             raise
 
@@ -310,7 +310,7 @@ class _Subscriber(_Link):
     def _prepare(self, session: Session) -> Session:
         try:
             session.subscribe(self._address, self._arrived.append)
-        except BaseException:
+        except BaseException:  # also a green Timeout: nothing else would close it
             session.discard()
             raise
         return session

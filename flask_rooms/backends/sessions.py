@@ -364,7 +364,7 @@ def connect(urls: Sequence[str], options: Mapping[str, Any], name: str) -> Sessi
             interval_max=0,
         )
         return _SESSIONS.get(connection.transport.driver_type, VirtualSession)(connection, name)
-    except BaseException:
+    except BaseException:  # also a green Timeout: nothing else would close it
         with suppress(Exception):  # it is broken already
             connection.collect()
         raise

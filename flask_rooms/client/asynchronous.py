@@ -114,7 +114,7 @@ class AsyncRoomsClient(Verbs[Coroutine[Any, Any, Response]]):
                         await self._emit(method, payload, callback)
                         return sid
                 await asyncio.sleep(deadline.poll_timeout(CONNECTION))
-        except BaseException:
+        except BaseException:  # also where the caller is cancelled: its place is free again
             self._window.release()
             raise
 

@@ -114,7 +114,7 @@ class RoomsClient(Verbs[Response]):
                         self._emit(method, payload, callback)
                         return sid
                 time.sleep(deadline.poll_timeout(CONNECTION))
-        except BaseException:
+        except BaseException:  # also a KeyboardInterrupt: its place is free again
             self._window.release()
             raise
 

@@ -37,8 +37,8 @@ class Evicted(Struct, frozen=True):
 
     Args:
         by: The worker from which it has learned that.
-        counted_dead: Whether that worker counts this one as dead; otherwise it no longer holds an
-            operation that this one has missed.
+        counted_dead: Whether that worker counts this one as dead, or did not know of it and has
+            ended; otherwise it no longer holds an operation that this one has missed.
     """
 
     by: str

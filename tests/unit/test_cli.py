@@ -292,7 +292,7 @@ def test_what_a_worker_was_not_asked_is_not_said_to_be_done(
         web.resume()
 
     assert "2 workers are connected to" in output
-    assert "and 1 have answered" in output
+    assert "and 1 were heard" in output
 
 
 def test_sockets_that_are_found_need_no_other_worker(redis_broker: Broker) -> None:

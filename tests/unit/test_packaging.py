@@ -11,11 +11,13 @@ import tarfile
 from collections.abc import Iterator
 from importlib.metadata import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import flask_rooms
+from tests.conftest import pytest_ignore_collect
 from tests.run import COPIED
 
 if sys.version_info >= (3, 11):
@@ -160,3 +162,26 @@ def test_rows_that_run_tests_side_by_side_have_what_that_takes() -> None:
     (having,) = re.findall(r"^    ([\w,]+): pytest-xdist$", tox, re.MULTILINE)
 
     assert rows == set(having.split(","))
+
+
+@pytest.mark.parametrize(
+    ("expression", "is_left_out"),
+    [
+        ("", None),
+        ("not program", None),
+        ("not (program or slow)", None),
+        ("every_python and not slow", None),
+        ("oldest_dependencies or every_python", None),
+        ("program", True),
+        ("program and not every_python", True),
+    ],
+)
+def test_a_file_is_left_out_only_if_no_test_in_it_can_be_asked_for(
+    tmp_path: Path, expression: str, is_left_out: bool | None
+) -> None:
+    """Else a row, or a contributor, would run less than it says."""
+    path = tmp_path / "test_some.py"
+    path.write_text("pytestmark = [pytest.mark.every_python, pytest.mark.slow]")
+    config: Any = SimpleNamespace(option=SimpleNamespace(markexpr=expression))
+
+    assert pytest_ignore_collect(path, config) is is_left_out
