@@ -80,7 +80,7 @@ class Result:
     Args:
         restarts: Workers that were ended and started again.
         seconds: How long that took.
-        said: The numbers that were said, each answered with 200.
+        said: The worker that said a number, by the number; each was answered with 200.
         failed: HTTP requests with another answer, or none.
         slowest: Seconds of the slowest HTTP request.
         moves: What became of moves, by outcome.
@@ -95,7 +95,7 @@ class Result:
 
     restarts: int = 0
     seconds: float = 0.0
-    said: list[int] = field(default_factory=list)
+    said: dict[int, int] = field(default_factory=dict)
     failed: int = 0
     slowest: float = 0.0
     moves: Counter[str] = field(default_factory=Counter)
@@ -172,13 +172,20 @@ class Listener:
         """Disconnect."""
         self._client.disconnect()
 
-    def lost(self, said: list[int]) -> int:
-        """Return how many numbers are missing or doubled between two on the same connection."""
+    def lost(self, said: dict[int, int]) -> int:
+        """
+        Return how many numbers are doubled, or missing between two of the same worker.
+
+        Those of different workers may overtake each other: of two that are said as a socket joins,
+        the earlier one may arrive in the room and the later one before it.
+        """
         lost = 0
-        for heard in filter(None, self.heard):
+        for heard in self.heard:
             lost += len(heard) - len(set(heard))
-            # Those of different workers may overtake each other.
-            lost += len({n for n in said if min(heard) <= n <= max(heard)} - set(heard))
+            for worker in set(said.values()):
+                of_it = [n for n, who in said.items() if who == worker]
+                got = set(of_it).intersection(heard)
+                lost += sum(min(got) <= n <= max(got) for n in of_it) - len(got) if got else 0
         return lost
 
 
@@ -215,8 +222,9 @@ class Load:
                 return
 
     def _speak(self, number: int) -> None:
-        if self._post(number, f"/said/{number}") is not None:
-            self._result.said.append(number)
+        answer = self._post(number, f"/said/{number}")
+        if answer is not None:
+            self._result.said[number] = answer["worker"]
 
     def _move(self, number: int) -> None:
         sid = random.choice(self._listeners).sid
@@ -381,7 +389,7 @@ def run(workers: int, clients: int, rounds: int) -> Result:
             eventually(lambda: all(one.sid for one in listeners), "a client is not back")
         finally:
             load.stop()
-        last = result.said[-1]
+        last = max(result.said)
         eventually(lambda: all(one.heard[-1][-1:] == [last] for one in listeners), "the last word")
         answer = requests.get(f"{site.url}/members", timeout=PATIENCE).json()
         result.members, result.complete = answer["count"], answer["complete"]

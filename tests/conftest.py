@@ -44,6 +44,15 @@ def _started(kind: brokers.Kind) -> Iterator[brokers.Broker]:
         yield broker
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _site() -> Iterator[None]:
+    """Have the processes that tests start begin with tests/support/site."""
+    site = str(Path(__file__).parent / "support" / "site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", site, prepend=os.pathsep)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _locks() -> Iterator[None]:
     """Fail a test in which code of the application may be called under a lock."""

@@ -27,10 +27,10 @@ def join(room: str) -> dict[str, Any]:
 
 
 @app.post("/said/<int:number>")
-def say(number: int) -> dict[str, Any]:
-    """Broadcast a number."""
+def say(number: int) -> dict[str, int]:
+    """Broadcast a number; return which worker did."""
     sockets.broadcast("hall", "said", number)
-    return {}
+    return {"worker": os.getpid()}
 
 
 @app.post("/moved/<sid>")

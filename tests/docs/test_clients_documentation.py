@@ -65,7 +65,10 @@ def test_a_page_shows_who_it_is(worker: Worker, chromium: Browser, number: int) 
 
 
 @pytest.mark.parametrize("program", [PROGRAM, ASYNC_PROGRAM])
-def test_a_python_program_prints_what_it_says(worker: Worker, program: str) -> None:
+def test_a_python_program_prints_what_it_says(
+    worker: Worker, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOMS_TEST_AIOHTTP", "1")
     assert run([sys.executable, "-c", at(worker, program)]) == OUTPUT
 
 

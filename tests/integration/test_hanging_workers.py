@@ -71,7 +71,7 @@ def tight(amqp_broker: Broker) -> Iterator[RabbitMQ]:
 
 def test_what_rabbitmq_dropped_is_repaired(tight: RabbitMQ, connect: Connect) -> None:
     """Its queue for a worker that hangs has a bound; the sockets then get everything, in order."""
-    options = ("--heartbeat", "20", "--config", json.dumps(ONE_BY_ONE))
+    options = ("--heartbeat", "60", "--config", json.dumps(ONE_BY_ONE))
     with cluster(tight.url, 2, ROOMS_APP, "", *options) as workers:
         speaker, hanging = workers
         client = connect(hanging)

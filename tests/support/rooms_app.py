@@ -18,6 +18,10 @@ from flask_rooms import Answer, Rooms, sockets
 
 TIMEOUT = 20.0  # seconds for a callback, which comes in milliseconds
 
+#: Seconds until a ping is overdue: tests stop workers for as long as a slow machine needs, and a
+#: client would otherwise leave a worker that does not ping it.
+PING_TIMEOUT = 600
+
 bp = Blueprint("rooms", __name__)
 
 
@@ -26,7 +30,7 @@ def create_app(**config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update({"SECRET_KEY": "of the tests", **config})
     app.register_blueprint(bp)
-    rooms = Rooms(app)
+    rooms = Rooms(app, flask_socketio.SocketIO(ping_timeout=PING_TIMEOUT))
     # A namespace is there only when it has a handler.
     rooms.socketio.on("connect", namespace="/chat")(lambda: None)
     rooms.socketio.on("disconnect")(tell_watchers)

@@ -120,11 +120,12 @@ def test_a_worker_may_have_so_many_connections(worker: Worker, other: RawClient)
 def test_a_connection_that_sends_too_fast_is_read_more_slowly(
     worker: Worker, other: RawClient
 ) -> None:
+    before = refusals(other, "packets_per_second")
     with RawClient(worker.url) as client:
-        asked = [client.ask("echo", number) for number in range(2 * RATE)]
+        while refusals(other, "packets_per_second") == before:  # a slow machine needs several
+            asked = [client.ask("echo", number) for number in range(2 * RATE)]
 
-        assert [client.answer(one) for one in asked] == [[number] for number in range(2 * RATE)]
-    assert refusals(other, "packets_per_second") >= 1
+            assert [client.answer(one) for one in asked] == [[number] for number in range(2 * RATE)]
 
 
 @pytest.mark.parametrize("kind", ["answers to pings", "pings", "pieces"])
