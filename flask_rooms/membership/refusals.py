@@ -6,14 +6,35 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 from flask_rooms.backends.logs import Throttle, safe_logging
 
 logger = logging.getLogger("flask_rooms.membership")
 
+#: What a client may reach: an option in lower case without `ROOMS_`, where there is one.
+Limit: TypeAlias = Literal[
+    "before_connect_bytes",
+    "concurrent_events",
+    "connect_timeout",
+    "connections",
+    "connections_per_user",
+    "login_expired",
+    "malformed_packets",
+    "max_http_buffer_size",
+    "overlapping_requests",
+    "packets_per_second",
+    "presence_members",
+    "rooms_per_socket",
+    "sockets_per_connection",
+    "unanswered_callbacks",
+    "unread_bytes",
+    "waiting_requests",
+]
+
 #: Limits of which each connection is warned of on its own, so that all clients that misbehave can
 #: be found.
-FOR_EACH_CONNECTION = frozenset({"malformed_packets"})
+FOR_EACH_CONNECTION: frozenset[Limit] = frozenset({"malformed_packets"})
 #: How many connections may be warned of in a minute. It bounds the lines, too: a client may
 #: connect again and again.
 MAX_CONNECTIONS = 100
@@ -40,13 +61,12 @@ class Refusals:
         """How often any limit was reached."""
         return sum(list(self._counts.values()))
 
-    def count(self, limit: str, connection: str = "", address: str = "") -> None:
+    def count(self, limit: Limit, connection: str = "", address: str = "") -> None:
         """
         Count that a client has reached a limit.
 
         Args:
-            limit: The name: that of the option in lower case without `ROOMS_`, where there is
-                one. Never anything that a client chooses, since each name is kept.
+            limit: Its name.
             connection: The connection, if it is known; it is not logged.
             address: The address of its client.
         """

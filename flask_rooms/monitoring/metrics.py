@@ -19,12 +19,15 @@ from prometheus_client.registry import Collector
 
 from flask_rooms.api.parts import Parts
 from flask_rooms.cluster.statistics import BOUNDS, OUTCOMES, CallStatistics, Traffic
-from flask_rooms.protocol.messages import Action
+from flask_rooms.membership.refusals import Limit
+from flask_rooms.protocol.messages import Action, QueryKind
 from flask_rooms.results import Health
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: What is told as 0 before it happens: Prometheus sees no increase in what appears with a 1.
 _CALLS = dict.fromkeys(product(get_args(Action), OUTCOMES), 0)
+_QUERIES = dict.fromkeys(product(get_args(QueryKind), ("complete", "incomplete")), 0)
+_REFUSALS = dict.fromkeys(get_args(Limit), 0)
 _DROPPED = dict.fromkeys(("malformed", "oversized", "unsigned", "version"), 0)
 
 
@@ -62,7 +65,8 @@ class WorkerCollector(Collector):
         )
         dropped = _DROPPED | dict(cluster.dropped)
         yield _counters("dropped_messages", "Messages of workers refused.", dropped, "reason")
-        yield _counters("refusals", "Limits reached by clients.", parts.refusals.counts, "limit")
+        refusals = _REFUSALS | dict(parts.refusals.counts)
+        yield _counters("refusals", "Limits reached by clients.", refusals, "limit")
         yield _counters(
             "history", "What the history of rooms was used for.", parts.history.counts, "what"
         )
@@ -100,7 +104,8 @@ def _of_calls(calls: CallStatistics) -> Iterator[Metric]:
     yield _counters(
         "calls", "Changes asked for here.", _CALLS | dict(calls.changes), "action", "outcome"
     )
-    yield _counters("queries", "Queries to other workers.", calls.queries, "kind", "result")
+    queries = _QUERIES | dict(calls.queries)
+    yield _counters("queries", "Queries to other workers.", queries, "kind", "result")
     bounds = [*map(str, BOUNDS), "+Inf"]
     buckets = list(zip(bounds, accumulate(calls.times), strict=True))
     text = "Time until other workers confirmed a change."

@@ -46,6 +46,9 @@ Packet: TypeAlias = tuple[str | bytes, ...]
 Action: TypeAlias = Literal["join", "leave", "leave_all", "disconnect", "recheck", "set_data"]
 #: The actions that take sockets out of rooms.
 REMOVALS = ("leave", "leave_all", "disconnect", "recheck")
+QueryKind: TypeAlias = Literal[
+    "members", "users", "rooms", "rooms_of", "describe", "count", "statistics"
+]
 #: When a socket connected, by the clock that its worker keeps in step with those of the others, and
 #: its ID, so that no two sockets of the cluster have the same.
 ConnectTime: TypeAlias = tuple[Number, str]
@@ -130,7 +133,7 @@ class Query(Message, frozen=True):
         about: The room, prefix or socket ID; None for all sockets of the namespace.
     """
 
-    kind: Literal["members", "users", "rooms", "rooms_of", "describe", "count", "statistics"]
+    kind: QueryKind
     namespace: str
     about: Audience | None
 

@@ -18,7 +18,7 @@ from flask_rooms.backends.logs import safe_logging
 from flask_rooms.config import Config
 from flask_rooms.membership.attempts import Attempt
 from flask_rooms.membership.namespace import Socket
-from flask_rooms.membership.refusals import Refusals
+from flask_rooms.membership.refusals import Limit, Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.engine_io import session_of
 from flask_rooms.server.output import Output
@@ -171,7 +171,7 @@ class Connections:
         # In the background: it may hold a lock, and what is logged be sent to clients.
         self._internals.spawn(self._refuse, eio_sid, "unread_bytes", UNREAD)
 
-    def _refuse(self, eio_sid: str, limit: str, reason: str) -> None:
+    def _refuse(self, eio_sid: str, limit: Limit, reason: str) -> None:
         self._refusals.count(limit)
         self._end(eio_sid, reason)
 

@@ -9,6 +9,8 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qs
 
+from flask_rooms.membership.refusals import Limit
+
 #: Packets that one POST of a polling client may have. Clients send all that has queued up while
 #: they connected, and python-engineio refuses more than 16.
 MAX_POLLED_PACKETS = 5000
@@ -65,7 +67,7 @@ def session_of(environ: Mapping[str, Any]) -> str:
 
 
 def check_post(
-    environ: dict[str, Any], limit: int, refuse: Callable[[str], object], any_text: bool = False
+    environ: dict[str, Any], limit: int, refuse: Callable[[Limit], object], any_text: bool = False
 ) -> str | None:
     """
     Read the body of a polling client's POST, and return why it is refused, or None.

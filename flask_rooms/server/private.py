@@ -21,6 +21,7 @@ from engineio.socket import Socket as EngineSocket
 from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 
 from flask_rooms.membership.namespace import Socket
+from flask_rooms.membership.refusals import Limit
 from flask_rooms.server import upgrading
 from flask_rooms.server.engine_io import MAX_POLLED_PACKETS
 from flask_rooms.server.output import Measured, Output, ThreadQueue
@@ -59,7 +60,7 @@ class ServerHandlers:
     session_ended: Callable[[str, Any], None]
     session_closed: Callable[[str], object]
     unread: Callable[[str], object]
-    refused: Callable[[str, str, str], object]
+    refused: Callable[[Limit, str, str], object]
     pace: Callable[[str], object]
     http: Callable[[Callable[..., Any]], Callable[..., Any]]
     packet_class: Callable[[Any], Any]
@@ -442,7 +443,7 @@ class _Client(Pauses):
     def pace(self) -> None:
         self._handlers.pace(self._eio_sid)
 
-    def refuse(self, limit: str) -> None:
+    def refuse(self, limit: Limit) -> None:
         address = self._internals.address(self._eio_sid)
         self._handlers.refused(limit, self._eio_sid, address)
 

@@ -14,6 +14,7 @@ from wsproto.events import CloseConnection, Event, Message, Ping
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
+from flask_rooms.membership.refusals import Limit
 from flask_rooms.server.engine_io import is_message, is_packet
 from flask_rooms.server.frames import FrameReader, frame_of
 
@@ -39,7 +40,7 @@ class Client(Protocol):
         Such are the answer to a ping, a ping of WebSocket's own, and a piece of a message.
         """
 
-    def refuse(self, limit: str) -> None:
+    def refuse(self, limit: Limit) -> None:
         """Count that the client has reached a limit."""
 
     def is_silent(self) -> None:

@@ -19,7 +19,7 @@ from flask_rooms.backends.logs import safe_logging
 from flask_rooms.config import Config
 from flask_rooms.membership.names import RESERVED_EVENTS
 from flask_rooms.membership.namespace import Socket
-from flask_rooms.membership.refusals import Refusals
+from flask_rooms.membership.refusals import Limit, Refusals
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.connections import Connections
 from flask_rooms.server.delivery import Delivery
@@ -279,7 +279,7 @@ def guard_http(
 
 def _refuse_of(
     environ: Mapping[str, Any], internals: ServerInternals, refusals: Refusals
-) -> Callable[[str], object]:
+) -> Callable[[Limit], object]:
     """Return what counts a limit that the connection of a request has reached."""
     eio_sid = session_of(environ)
     address = internals.address(eio_sid)

@@ -24,7 +24,7 @@ def test_each_limit_is_counted_by_its_name() -> None:
         limits.count(name)
 
     assert limits.counts == {"unread_bytes": 2, "waiting_requests": 1}
-    assert limits.counts["attachments"] == 0
+    assert limits.counts["connections"] == 0
 
 
 def test_each_limit_is_warned_of_once_a_minute(
