@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import brokers
+from tests.support import brokers, processes
 from tests.support.browser import Browser, BrowserMissing
 from tests.support.locks import nothing_foreign_is_called
 
@@ -53,6 +53,13 @@ def _site() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forks(_site: None) -> Iterator[None]:
+    """Have workers start within milliseconds."""
+    with processes.forking():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _locks() -> Iterator[None]:
     """Fail a test in which code of the application may be called under a lock."""
@@ -72,9 +79,15 @@ def amqp_broker() -> Iterator[brokers.Broker]:
     yield from _started("amqp")
 
 
+@pytest.fixture(scope="module")
+def chromium(_browser: Browser) -> Iterator[Browser]:
+    """A browser, shared by the run; its tabs are closed after each module."""
+    yield _browser
+    _browser.close_tabs()
+
+
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """A browser, shared by the run."""
+def _browser() -> Iterator[Browser]:
     try:
         browser = Browser()
     except BrowserMissing as missing:

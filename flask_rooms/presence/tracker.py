@@ -123,7 +123,7 @@ class Tracker:
         self._life = 0  # how often this worker has started over
         self._serves = False
         self._has_submitted = False  # since the last flush
-        self._owes_bound = False  # whether something could not be sent, which the others may miss
+        self._bound_unsent = False  # whether something could not be sent, which the others may miss
 
     def connect(self, cluster: Cluster, feed: Feed, call: InContext, signals: SignalQueue) -> None:
         """
@@ -352,7 +352,7 @@ class Tracker:
             self._replica.restart()
             self._announcements.restart()
             self._life += 1
-            self._owes_bound = False
+            self._bound_unsent = False
             self._feed.touch(self._replica.take_touched())
 
     def reset_after_fork(self) -> None:
@@ -422,7 +422,7 @@ class Tracker:
                 self._cluster.sender.submit(operation)
                 self._has_submitted = True
         except RoomsError:  # the outbox is full: the others notice the gap, and ask for the list
-            self._owes_bound = True
+            self._bound_unsent = True
 
     def _tell(self) -> None:
         """Send the clients what is due, one thread at a time, so that it stays in order."""
@@ -454,7 +454,7 @@ class Tracker:
     @property
     def _is_waiting(self) -> bool:
         is_announcing = self._is_choosing or self._announcements.is_waiting
-        return self._owes_bound or is_announcing or self._replica.wakes_at < float("inf")
+        return self._bound_unsent or is_announcing or self._replica.wakes_at < float("inf")
 
     def _watch(self) -> None:
         while True:
@@ -472,9 +472,9 @@ class Tracker:
                 self._tasks.sleep(_TICK)
 
     def _pass_time(self) -> list[Operation]:
-        owed = [self._replica.bound()] if self._owes_bound else []
-        self._owes_bound = False
-        return owed + self._replica.tick(time.monotonic())
+        bound = [self._replica.bound()] if self._bound_unsent else []
+        self._bound_unsent = False
+        return bound + self._replica.tick(time.monotonic())
 
 
 def _about(announcement: Announcement) -> dict[str, Any]:

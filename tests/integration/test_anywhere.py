@@ -23,7 +23,8 @@ from tests.support.brokers import Broker
 from tests.support.clients import Client
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, TIMEOUT, environment, peers, run_python
-from tests.support.workers import ROOMS_APP, ROOT, Worker, cluster
+from tests.support.processes import ROOT
+from tests.support.workers import ROOMS_APP, Worker, cluster
 
 pytestmark = pytest.mark.mode_independent
 

@@ -23,8 +23,9 @@ from flask_rooms.server.async_mode import patched_for
 from tests.support.brokers import Broker
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, environment, peers
+from tests.support.processes import ROOT
 from tests.support.serving import HEARTBEAT
-from tests.support.workers import ROOMS_APP, ROOT, Worker, cluster
+from tests.support.workers import ROOMS_APP, Worker, cluster
 
 pytestmark = pytest.mark.mode_independent
 

@@ -19,7 +19,8 @@ from rq.job import Job
 from tests.support.brokers import Broker
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, TIMEOUT, environment, peers
-from tests.support.workers import ROOMS_APP, ROOT, cluster
+from tests.support.processes import ROOT
+from tests.support.workers import ROOMS_APP, cluster
 
 pytestmark = [
     pytest.mark.mode_independent,

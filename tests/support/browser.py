@@ -52,6 +52,7 @@ class Browser:
         self._program = program
         self._last_id = 0
         self._events: list[dict[str, Any]] = []
+        self._targets: list[str] = []
 
     def __enter__(self) -> Browser:
         with ExitStack() as stack:
@@ -82,8 +83,16 @@ class Browser:
     def tab(self, url: str) -> Tab:
         """Open a page in a new tab, and return when it has loaded."""
         target = self.command("Target.createTarget", url="about:blank")["targetId"]
+        self._targets.append(target)
         attached = self.command("Target.attachToTarget", targetId=target, flatten=True)
         return Tab(self, attached["sessionId"], url)
+
+    def close_tabs(self) -> None:
+        """Close all pages: their clients would go on to connect to workers that have ended."""
+        for target in self._targets:
+            self.command("Target.closeTarget", targetId=target)
+        self._targets.clear()
+        self._events.clear()
 
     def command(self, method: str, session: str | None = None, **params: Any) -> Any:
         """Have the browser, or one tab of it, do something; return the result."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.clients import Client
+from tests.support.processes import ROOT
 from tests.support.serving import HEARTBEAT
-from tests.support.workers import ROOT, Worker
+from tests.support.workers import Worker
 
 #: Seconds that a process may take on a machine that is busy.
 TIMEOUT = 60.0

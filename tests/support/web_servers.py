@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tests.support.brokers import free_port
 from tests.support.outside import environment
-from tests.support.workers import ROOT, Worker
+from tests.support.processes import ROOT
+from tests.support.workers import Worker
 
 APP = "tests.support.ending_app"
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:{port}", f"{APP}:app"]

@@ -13,6 +13,7 @@ never outlives its parent.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 
 from tests.run import patch
@@ -20,6 +21,12 @@ from tests.run import patch
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")  # the README passes it on
     patch(os.environ.get("ROOMS_TEST_MODE", "threading"))  # before anything else is imported
+    from tests.support.processes import FORKS
+
+    if sys.argv[1:] == [FORKS]:
+        from tests.support.forking import serve
+
+        serve()
     from tests.support.serving import main
 
     main()

@@ -7,17 +7,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+from tests.support import processes
 from tests.support.clients import Client
-
-ROOT = Path(__file__).parents[2]
 
 #: Connects a client to a worker, in namespaces, until the test ends.
 Connect = Callable[..., Client]
@@ -53,17 +50,10 @@ class Worker:
     def __init__(self, backend: str, channel: str, application: str, *options: str) -> None:
         self.backend, self.channel = backend, channel
         self.name = self.url = ""
-        self._command = [sys.executable, "-m", "tests.support.worker"]
-        self._command += ["--backend", backend, "--channel", channel, "--application", application]
-        self._command += options
-        self._process = subprocess.Popen(
-            self._command,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,  # never written to: it ends with us, and the worker with it
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self._arguments = ["--backend", backend, "--channel", channel]
+        self._arguments += ["--application", application, *options]
+        # Its standard input is never written to: it ends with us, and the worker with it.
+        self._process = processes.start(self._arguments)
 
     def __repr__(self) -> str:
         return f"<Worker {self.name} at {self.url}>"
@@ -76,7 +66,7 @@ class Worker:
         line = self._process.stdout.readline()
         overdue.cancel()
         if not line:
-            raise RuntimeError(f"A worker did not start: {' '.join(self._command)}")
+            raise RuntimeError(f"A worker did not start: {' '.join(self._arguments)}")
         address = json.loads(line)
         self.name, self.url = address["name"], f"http://127.0.0.1:{address['port']}"
 
@@ -115,8 +105,7 @@ class Worker:
 
     def pause(self) -> None:
         """Stop the worker from doing anything; its connections stay."""
-        os.killpg(self._process.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # all of its threads have
+        self._process.pause()
 
     def resume(self) -> None:
         """Let a paused worker continue."""

@@ -18,8 +18,8 @@ from flask_rooms import Rooms
 from flask_rooms.server.notices import Needs, of_gunicorn, of_uwsgi
 from tests.support.apps import make_app
 from tests.support.brokers import free_port
+from tests.support.processes import ROOT
 from tests.support.web_servers import GEVENT_WEBSOCKET
-from tests.support.workers import ROOT
 
 pytestmark = pytest.mark.mode_independent
 
