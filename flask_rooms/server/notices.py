@@ -36,6 +36,13 @@ _UWSGI_WEBSOCKET = (
     "uWSGI has no WebSocket here, and SocketIO(transports=...) leaves out polling, so no client "
     'can connect: add "polling", or use gunicorn with --worker-class gthread.'
 )
+_UWSGI_ENDING = (
+    "uWSGI has --%s: it ends a worker when all requests have returned, and accepts none meanwhile, "
+    "so the site does not answer for as long as clients that poll wait, which is half a minute. "
+    "Leave it out, and end the process with SIGTERM where it has to start anew."
+)
+#: Options of uWSGI that have a worker end between requests.
+_ENDING = ("max-requests", "max-worker-lifetime", "reload-on-as", "reload-on-rss")
 _WAITRESS = (
     "waitress has few threads and no WebSocket, so a few clients that wait take them all: serve "
     "the application with gunicorn, or with rooms.socketio.run(app)."
@@ -105,6 +112,7 @@ def of_gunicorn(config: Any, needs: Needs) -> list[str]:
 def of_uwsgi(options: Mapping[str, Any], processes: int, needs: Needs) -> list[str]:
     """Return what cannot work with options of uWSGI."""
     more = needs.of_workers("uWSGI", processes)
+    more += [_UWSGI_ENDING % name for name in _ENDING if name in options]
     if "gevent" in options:
         return [_UWSGI_GEVENT, *more]
     one_at_a_time = int(options.get("threads", 1)) < 2

@@ -66,15 +66,25 @@ def test_a_server_without_websocket_is_named_with_its_first_request(
     assert "Traceback" not in log
 
 
-def test_uwsgis_own_loop_for_gevent_is_named_at_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--gevent", "10"], "hang in uWSGI's own loop for gevent"),
+        (["--threads", "4", "--max-requests", "5000"], "uWSGI has --max-requests"),
+    ],
+    ids=["gevent", "max-requests"],
+)
+def test_what_does_not_fit_of_uwsgis_options_is_named_at_the_start(
+    options: list[str], words: str, tmp_path: Path
+) -> None:
     pytest.importorskip("gevent")
     program = shutil.which("uwsgi", path=Path(sys.executable).parent)
     if program is None:
         pytest.skip("uWSGI is not installed.")
-    options = ["--http-socket", PORT, "--module", "unfit_app:app", "--gevent", "10"]
-    log = first_request([program, *options, "--master", "--die-on-term"], tmp_path)
+    command = [program, "--http-socket", PORT, "--module", "unfit_app:app", *options]
+    log = first_request([*command, "--master", "--die-on-term"], tmp_path)
 
-    assert log.index("hang in uWSGI's own loop for gevent") < log.index("GET / ")
+    assert log.index(words) < log.index("GET / ")
 
 
 def test_gunicorn_has_no_worker_for_eventlet(tmp_path: Path) -> None:

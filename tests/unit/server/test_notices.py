@@ -64,6 +64,8 @@ def test_gunicorn(config: Config, needs: Needs, words: list[str]) -> None:
         ({"gevent": b"100"}, 1, ALL, ["hang in uWSGI's own loop"]),
         ({"threads": b"8"}, 2, ALL, ["uWSGI has started 2 workers, and", "2 workers on one port"]),
         ({"threads": b"8"}, 1, NOTHING, ["uWSGI has no WebSocket here"]),
+        ({"threads": b"8", "max-requests": b"5000"}, 1, ALL, ["--max-requests: it ends a worker"]),
+        ({"threads": b"8", "reload-on-rss": b"500"}, 1, ALL, ["--reload-on-rss: it ends a worker"]),
     ],
 )
 def test_uwsgi(options: dict[str, Any], processes: int, needs: Needs, words: list[str]) -> None:
