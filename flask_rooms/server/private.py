@@ -485,7 +485,7 @@ class _Upgrade:
             self._handle(websocket)
         finally:
             websocket.drain()
-        return upgrading.finish(environ)
+        return upgrading.finish(environ, start_response)
 
     def _handle(self, websocket: Any) -> Any:
         output = self._handler.__self__.queue

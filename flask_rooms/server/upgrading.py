@@ -78,10 +78,15 @@ def _handshake(environ: dict[str, Any]) -> bytes:
     return _SWITCHING % generate_accept_token(key.encode("latin-1"))
 
 
-def finish(environ: dict[str, Any]) -> Iterable[bytes]:
+def finish(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Tell the server of a request that its connection is not for it any more."""
     if "werkzeug.socket" in environ:
-        raise ConnectionError("The WebSocket is closed.")  # which it expects, and does not log
+        # It fails to send that, which it expects, and has no error in its log. What is raised here
+        # would be a page of its debugger, with status 500.
+        with contextlib.suppress(OSError):
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        start_response("101 Switching Protocols", [])
+        return ()  # for a list python-engineio would begin a second response
     if "gunicorn.socket" in environ:
         raise StopIteration
     if "eventlet.input" in environ:

@@ -41,15 +41,24 @@ def test_one_worker_prints_what_you_will_see(tmp_path: Path) -> None:
         assert run_client(tmp_path, port) == WHAT_YOU_WILL_SEE
 
 
-def test_the_server_logs_no_errors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Such as the rest of a WebSocket, taken for a request."""
+@pytest.mark.parametrize("debug", ["0", "1"])
+def test_the_server_logs_no_errors(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], debug: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the rest of a WebSocket, taken for a request; or its end, by the debugger."""
+    monkeypatch.setenv("FLASK_DEBUG", debug)
+    monkeypatch.setenv("FLASK_RUN_RELOAD", "0")  # that process would be left behind
     with serving(tmp_path, APP) as port:
         run_client(tmp_path, port)
         with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 404")
 
-    assert " 400 " not in capfd.readouterr().err
+    said, log = capfd.readouterr()
+    assert ("Debug mode: on" in said) == (debug == "1")
+    assert '" 101 -' in log
+    assert '" 400 -' not in log
+    assert '" 500 -' not in log
 
 
 def test_with_gevent_it_prints_the_same(tmp_path: Path) -> None:
