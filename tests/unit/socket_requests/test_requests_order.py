@@ -170,12 +170,12 @@ def test_requests_of_a_socket_that_has_gone_do_not_run(
 ) -> None:
     before = other.request("get", "/objects")["body"]
     with RawClient(worker.url) as client:
+        client.request("post", f"/join/{gate}")
         hold(client, other, gate)
         for _ in range(WAITING):
             client.ask("post", {"url": "/note", "data": gate})
         assert client.answer(client.ask("echo", 1)) == [1]
-        assert other.request("get", "/objects")["body"]["sockets"] == before["sockets"] + 1
-    while other.request("get", "/objects")["body"]["sockets"] > before["sockets"] + 1:
+    while [gate] not in [one["rooms"] for one in other.request("get", "/gone")["body"]]:
         pass
 
     release(other, gate)
