@@ -1,9 +1,11 @@
-"""The events that a client handles, also with the clients that a simple client makes later."""
+"""What each client is given: its handlers; also those that a simple client makes later."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
+
+from flask_rooms.client.connecting import notice_early_end
 
 #: Takes the data of an event, and the ID of the connection that it came over: None if that is lost.
 Handler: TypeAlias = "Callable[[dict[str, Any], str | None], object]"
@@ -27,6 +29,8 @@ class Handlers:
             # Before a client connects is the only time at which no event can be missed.
             self._client, self._make_client = sio.client, sio.client_class
             sio.client_class = self._make
+        if self._client is not None:
+            notice_early_end(self._client)
 
     def add(self, event: str, handler: Handler) -> None:
         """Handle an event from now on, unless that has been asked for before."""
@@ -38,6 +42,7 @@ class Handlers:
 
     def _make(self, *args: Any, **options: Any) -> Any:
         self._client = self._make_client(*args, **options)
+        notice_early_end(self._client)
         for event in list(self._all):
             self._register(event, self._client)
         return self._client

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import pickle
+import socket
 import threading
+import time
 from collections import UserDict
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
@@ -342,6 +345,86 @@ def test_many_requests_at_once_are_sent_within_a_window(program: Program) -> Non
 
     assert {one.result(TIMEOUT).status for one in asked} == {200}
     assert most == [WINDOW]
+
+
+def lose(client: Any) -> None:
+    """End the connection below a client with threads."""
+    client.eio.ws.sock.shutdown(socket.SHUT_RDWR)
+
+
+class EndsEarly(threading.Event):
+    """Ends a connection when the sockets of its client are connected, before connect() goes on."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__()
+        self._client = client
+        self.armed = True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        came = super().wait(timeout)
+        if came and self.armed:
+            self.armed = False
+            lose(self._client)
+            while self._client.sid is not None:
+                time.sleep(0.001)
+        return came
+
+
+class EndsEarlyAsync(asyncio.Event):
+    """The same for asyncio."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__()
+        self._client = client
+        self.armed = True
+
+    async def wait(self) -> Any:
+        await super().wait()
+        if self.armed:
+            self.armed = False
+            await self._client.eio.ws.close()
+            while self._client.sid is not None:
+                await asyncio.sleep(0.001)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "again"])
+def test_a_connection_that_ends_while_the_client_connects_is_made_again(
+    make: Make, worker: Worker, again: bool
+) -> None:
+    """Where a server ends in that moment; python-socketio would take the client for connected."""
+    program, events = make(), []
+
+    def prepare(client: Any) -> Any:
+        client.reconnection, client.reconnection_delay = True, 0.01
+        kind = EndsEarlyAsync if "Async" in type(client).__name__ else EndsEarly
+        client._connect_event = kind(client)
+        client._connect_event.armed = not again
+        events.append(client._connect_event)
+        return client
+
+    if program.simple:
+        make_client = program.sio.client_class
+        program.sio.client_class = lambda *args, **options: prepare(make_client(*args, **options))
+    else:
+        prepare(program.sio)
+    program.start(program.sio.connect, worker.url, transports=["websocket"]).result(TIMEOUT)
+    if again:
+        events[0].armed = True
+        if isinstance(events[0], EndsEarly):
+            lose(program.client)
+        else:
+            program.start(program.client.eio.ws.close).result(TIMEOUT)
+        while events[0].armed:
+            time.sleep(0.001)
+
+    answer = None
+    while answer is None:
+        with suppress(Disconnected):  # sent over the connection that is ending
+            answer = program.ask("get", "/echo")
+    assert answer.status == 200
+    gc.collect()  # python-socketio does not close what it has lost
 
 
 def reconnect(program: Program, worker: Worker) -> tuple[list[Repetition], list[str]]:

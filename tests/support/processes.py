@@ -88,13 +88,9 @@ class Forked:
         return self.returncode
 
     def terminate(self) -> None:
-        """Send it SIGTERM."""
-        self.send_signal(signal.SIGTERM)
-
-    def send_signal(self, number: int) -> None:
-        """Send it a signal, unless it is known to have ended."""
+        """Send it SIGTERM, unless it is known to have ended."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            os.kill(self.pid, signal.SIGTERM)
 
 
 class ForkServer:

@@ -82,10 +82,6 @@ class Worker:
         with urlopen(asked, timeout=TIMEOUT) as answer:
             return json.load(answer)
 
-    def signal(self, number: int) -> None:
-        """Send the process a signal."""
-        self._process.send_signal(number)
-
     def stop(self) -> None:
         """Let the worker say goodbye to the others and end."""
         self.begin_to_stop()
