@@ -12,9 +12,10 @@ def notice_early_end(client: Any) -> None:
     """
     Have connect() of a client notice that its connection has ended meanwhile.
 
-    python-socketio 5.18 waits until the sockets are connected, and calls the client connected then,
-    without a look at what has become of the connection. Requests would never be answered, and the
-    client would not connect again. It happens where a server ends just as a client connects.
+    python-socketio (up to 5.18) waits until the sockets are connected, and then calls the client
+    connected, without a look at what has become of the connection. Requests would never be
+    answered, and the client would not connect again. It happens where a server ends just as a
+    client connects.
 
     Args:
         client: A `socketio.Client` or `socketio.AsyncClient`.

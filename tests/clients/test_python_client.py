@@ -9,7 +9,6 @@ import os
 import pickle
 import socket
 import threading
-import time
 from collections import UserDict
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
@@ -73,6 +72,10 @@ class Program:
         self.start(
             self.sio.connect, worker.url, transports=["websocket"], wait_timeout=TIMEOUT, **where
         ).result(TIMEOUT)
+        self.end_at_once()
+
+    def end_at_once(self) -> None:
+        """Have the present connection closed when it is disconnected."""
         if self._loop is None:
             hang_up_at_once(self.client)
             self._close = self.client.eio.ws.shutdown
@@ -347,61 +350,62 @@ def test_many_requests_at_once_are_sent_within_a_window(program: Program) -> Non
     assert most == [WINDOW]
 
 
-def lose(client: Any) -> None:
-    """End the connection below a client with threads."""
-    client.eio.ws.sock.shutdown(socket.SHUT_RDWR)
-
-
 class EndsEarly(threading.Event):
     """Ends a connection when the sockets of its client are connected, before connect() goes on."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, passes: int) -> None:
         super().__init__()
         self._client = client
-        self.armed = True
+        self._passes = passes  # connections that last
+        self.has_ended = threading.Event()
+
+    def lose(self) -> None:
+        """Lose the connection, and return when the client has noticed."""
+        websocket, reader = self._client.eio.ws, self._client.eio.read_loop_task
+        websocket.sock.shutdown(socket.SHUT_RDWR)
+        reader.join(TIMEOUT)
+        websocket.shutdown()  # python-socketio does not close what it has lost
 
     def wait(self, timeout: float | None = None) -> bool:
         came = super().wait(timeout)
-        if came and self.armed:
-            self.armed = False
-            lose(self._client)
-            while self._client.sid is not None:
-                time.sleep(0.001)
+        self._passes -= came
+        if self._passes == -1:
+            self.lose()
+            self.has_ended.set()
         return came
 
 
 class EndsEarlyAsync(asyncio.Event):
     """The same for asyncio."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, passes: int) -> None:
         super().__init__()
         self._client = client
-        self.armed = True
+        self._passes = passes
+        self.has_ended = threading.Event()
+
+    async def lose(self) -> None:
+        await self._client.eio.ws.close()
+        while self._client.sid is not None:
+            await asyncio.sleep(0)
 
     async def wait(self) -> Any:
         await super().wait()
-        if self.armed:
-            self.armed = False
-            await self._client.eio.ws.close()
-            while self._client.sid is not None:
-                await asyncio.sleep(0.001)
+        self._passes -= 1
+        if self._passes == -1:
+            await self.lose()
+            self.has_ended.set()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("again", [False, True], ids=["at first", "again"])
-def test_a_connection_that_ends_while_the_client_connects_is_made_again(
-    make: Make, worker: Worker, again: bool
-) -> None:
-    """Where a server ends in that moment; python-socketio would take the client for connected."""
-    program, events = make(), []
+def end_early(program: Program, passes: int, **options: Any) -> list[EndsEarly | EndsEarlyAsync]:
+    """Have a connection of a program end early; return a list that gets what does that."""
+    made: list[EndsEarly | EndsEarlyAsync] = []
 
     def prepare(client: Any) -> Any:
-        client.reconnection, client.reconnection_delay = True, 0.01
+        vars(client).update(options)
         kind = EndsEarlyAsync if "Async" in type(client).__name__ else EndsEarly
-        client._connect_event = kind(client)
-        client._connect_event.armed = not again
-        events.append(client._connect_event)
+        client._connect_event = kind(client, passes)
+        made.append(client._connect_event)
         return client
 
     if program.simple:
@@ -409,22 +413,39 @@ def test_a_connection_that_ends_while_the_client_connects_is_made_again(
         program.sio.client_class = lambda *args, **options: prepare(make_client(*args, **options))
     else:
         prepare(program.sio)
+    return made
+
+
+# python-engineio does not close the session of aiohttp, where it connects while that is due.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "again"])
+def test_a_connection_that_ends_while_the_client_connects_is_made_again(
+    make: Make, worker: Worker, again: bool
+) -> None:
+    """Where a server ends in that moment; python-socketio would take the client for connected."""
+    program = make()
+    made = end_early(program, int(again), reconnection=True, reconnection_delay=0.01)
     program.start(program.sio.connect, worker.url, transports=["websocket"]).result(TIMEOUT)
     if again:
-        events[0].armed = True
-        if isinstance(events[0], EndsEarly):
-            lose(program.client)
-        else:
-            program.start(program.client.eio.ws.close).result(TIMEOUT)
-        while events[0].armed:
-            time.sleep(0.001)
+        program.start(made[0].lose).result(TIMEOUT)
+    assert made[0].has_ended.wait(TIMEOUT)
 
     answer = None
     while answer is None:
         with suppress(Disconnected):  # sent over the connection that is ending
             answer = program.ask("get", "/echo")
     assert answer.status == 200
-    gc.collect()  # python-socketio does not close what it has lost
+    program.end_at_once()
+    gc.collect()
+
+
+def test_it_is_an_error_where_the_client_does_not_connect_again(make: Make, worker: Worker) -> None:
+    program = make()
+    end_early(program, 0)
+
+    with pytest.raises(socketio.exceptions.ConnectionError, match="has ended while"):
+        program.start(program.sio.connect, worker.url, transports=["websocket"]).result(TIMEOUT)
 
 
 def reconnect(program: Program, worker: Worker) -> tuple[list[Repetition], list[str]]:

@@ -21,9 +21,9 @@ import pytest
 from flask_rooms.server.async_mode import patched_for
 from tests.support.brokers import Broker
 from tests.support.clients import Client
+from tests.support.documents import ROOT
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, TIMEOUT, environment, peers, run_python
-from tests.support.processes import ROOT
 from tests.support.workers import ROOMS_APP, Worker, cluster
 
 pytestmark = pytest.mark.mode_independent

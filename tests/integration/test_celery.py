@@ -21,9 +21,9 @@ from celery import Celery
 
 from flask_rooms.server.async_mode import patched_for
 from tests.support.brokers import Broker
+from tests.support.documents import ROOT
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, environment, peers
-from tests.support.processes import ROOT
 from tests.support.serving import HEARTBEAT
 from tests.support.workers import ROOMS_APP, Worker, cluster
 

@@ -17,9 +17,9 @@ from rq import Queue
 from rq.job import Job
 
 from tests.support.brokers import Broker
+from tests.support.documents import ROOT
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, TIMEOUT, environment, peers
-from tests.support.processes import ROOT
 from tests.support.workers import ROOMS_APP, cluster
 
 pytestmark = [

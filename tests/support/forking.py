@@ -11,6 +11,8 @@ import socket
 import sys
 from importlib import import_module
 
+#: The one argument of this process, where workers have theirs.
+FORKS = "--forks"
 #: What a worker imports, whatever its application and its broker are.
 IMPORTED = (
     *("flask_rooms", "flask_rooms.backends", "tests.support.serving", "werkzeug.serving"),

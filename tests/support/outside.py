@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.clients import Client
-from tests.support.processes import ROOT
+from tests.support.documents import ROOT
 from tests.support.serving import HEARTBEAT
 from tests.support.workers import Worker
 

@@ -17,13 +17,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.documents import ROOT
+from tests.support.forking import FORKS
+
 COMMAND = [sys.executable, "-m", "tests.support.worker"]
-
-#: The one argument of the process that is forked: see forking.py.
-FORKS = "--forks"
 
 
 class Spawned(subprocess.Popen[str]):

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.support.brokers import free_port
+from tests.support.documents import ROOT
 from tests.support.outside import environment
-from tests.support.processes import ROOT
 from tests.support.workers import Worker
 
 APP = "tests.support.ending_app"

@@ -21,11 +21,9 @@ from tests.run import patch
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")  # the README passes it on
     patch(os.environ.get("ROOMS_TEST_MODE", "threading"))  # before anything else is imported
-    from tests.support.processes import FORKS
+    from tests.support.forking import FORKS, serve
 
     if sys.argv[1:] == [FORKS]:
-        from tests.support.forking import serve
-
         serve()
     from tests.support.serving import main
 

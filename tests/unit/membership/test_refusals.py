@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import get_args
 
 import pytest
 
@@ -11,8 +12,9 @@ from flask_rooms import Rooms
 from flask_rooms.backends import logs
 from flask_rooms.globals import parts_of
 from flask_rooms.membership import refusals
-from flask_rooms.membership.refusals import Refusals
+from flask_rooms.membership.refusals import Limit, Refusals
 from tests.support.apps import make_app
+from tests.support.documents import ROOT
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.every_python]
 
@@ -25,6 +27,12 @@ def test_each_limit_is_counted_by_its_name() -> None:
 
     assert limits.counts == {"unread_bytes": 2, "waiting_requests": 1}
     assert limits.counts["connections"] == 0
+
+
+def test_the_threat_model_names_each_limit() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+
+    assert [limit for limit in get_args(Limit) if f"`{limit}`" not in page] == []
 
 
 def test_each_limit_is_warned_of_once_a_minute(

@@ -18,7 +18,7 @@ from flask_rooms import Rooms
 from flask_rooms.server.notices import Needs, of_gunicorn, of_uwsgi
 from tests.support.apps import make_app
 from tests.support.brokers import free_port
-from tests.support.processes import ROOT
+from tests.support.documents import ROOT
 from tests.support.web_servers import GEVENT_WEBSOCKET
 
 pytestmark = pytest.mark.mode_independent
