@@ -181,9 +181,10 @@ class Responses:
         left: Those that have disconnected without an answer, or whose worker has died.
         failed: Those whose answers were too large or cannot be passed on, or that could not be
             asked because too many answers are awaited.
-        complete: Whether every worker has said whom it has asked.
-        missing: The names of the workers that have not, or that have died before, as far as they
-            are known.
+        complete: Whether every worker has said whom it has asked, and this one has not started
+            over since, so that answers were lost.
+        missing: The names of the workers that have not, that have died before, or whose answers
+            were lost, as far as they are known.
     """
 
     answers: dict[str, Any]

@@ -184,7 +184,7 @@ class Dispatcher:
         if ask.rooms is not None and all(_is_of_another(room, name) for room in ask.rooms):
             return
         with operation_span("ask", ask.trace):
-            self._reply(event, (self._worker.ask(ask, event.sender, self._sender), []))
+            self._reply(event, self._worker.ask(ask, event.sender, self._sender))
 
     def _told(self, event: Deliver, tell: Tell) -> None:
         with operation_span("tell", tell.trace):

@@ -56,8 +56,8 @@ class LocalWorker(Protocol):
     def told(self, tell: Tell) -> bool:
         """Take in a message of another worker; return whether there was a place for it."""
 
-    def ask(self, ask: Ask, sender: str, outbox: Outbox) -> list[Room]:
-        """Ask the sockets here, and return their IDs; their answers go to *outbox*."""
+    def ask(self, ask: Ask, sender: str, outbox: Outbox) -> tuple[list[Room], list[int]]:
+        """Ask the sockets here, whose answers go to *outbox*; return the names and counts."""
 
     def answer(self, query: Query) -> tuple[list[Room], list[int]]:
         """Return the names and counts that a query asks for."""

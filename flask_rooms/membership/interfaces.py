@@ -51,14 +51,17 @@ class Incoming(Protocol):
     def on_operation(self, operation: Operation, sender: str, outbox: Any) -> None:
         """Deliver an event or an acknowledgement; answers go to *outbox*."""
 
-    def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
-        """Ask the sockets here for another worker; return their IDs."""
+    def ask(self, ask: Ask, sender: str, outbox: Any) -> tuple[list[Room], list[int]]:
+        """Ask the sockets here for another worker; return the names and counts of a Reply."""
 
     def told(self, tell: Tell) -> bool:
         """Take in a message of another worker; return whether there was a place for it."""
 
     def on_worker_left(self, worker: str) -> None:
         """Release the callbacks that wait for a client of another worker, which has left."""
+
+    def on_restart(self) -> None:
+        """Await no answers of other workers: this one has a new name."""
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what waits in the parent."""

@@ -197,8 +197,8 @@ class LocalWorker:
         else:
             self._incoming.on_operation(operation, sender, outbox)
 
-    def ask(self, ask: Ask, sender: str, outbox: Any) -> list[Room]:
-        """Ask the sockets here, and return their IDs; their answers go to *outbox*."""
+    def ask(self, ask: Ask, sender: str, outbox: Any) -> tuple[list[Room], list[int]]:
+        """Ask the sockets here, whose answers go to *outbox*; return the names and counts."""
         return self._incoming.ask(ask, sender, outbox)
 
     def told(self, tell: Tell) -> bool:
@@ -234,7 +234,8 @@ class LocalWorker:
         self._tracker.on_serving()
 
     def on_restart(self) -> None:
-        """Forget who is present elsewhere: this worker has a new name."""
+        """Forget what the others hold, and what they were asked: this worker has a new name."""
+        self._incoming.on_restart()
         self._tracker.on_restart()
 
     def on_worker_left(self, worker: WorkerInfo, said_goodbye: bool) -> None:

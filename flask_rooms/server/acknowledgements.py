@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.protocol.ids import is_sid, owner_of
+from flask_rooms.protocol.messages import Audience
 
 #: Callbacks that may wait for clients of other workers; beyond that the oldest are dropped.
 MAX_REMOTE = 10_000
@@ -17,6 +18,12 @@ MAX_REMOTE = 10_000
 MAX_LOCAL = 10_000
 
 Callback: TypeAlias = "Callable[..., object]"
+
+
+def only_socket(rooms: tuple[Audience, ...] | None) -> str | None:
+    """Return the ID of the only socket that an event is for; None if it may be for several."""
+    room = rooms[0] if rooms is not None and len(rooms) == 1 else None
+    return room if isinstance(room, str) and is_sid(room) else None
 
 
 class Cancellable(ABC):
@@ -40,7 +47,7 @@ class Acknowledgements:
 
     Attributes:
         local: Socket ID -> acknowledgement ID -> callback; python-socketio's `callbacks`.
-        remote: Number -> the worker of the client, where there is only one, and the callback.
+        remote: Number -> the worker of the client, where it is for one socket, and the callback.
     """
 
     def __init__(self, refusals: Refusals) -> None:
@@ -81,15 +88,16 @@ class Acknowledgements:
         """Return and forget all callbacks that wait for a socket of this worker."""
         return list(self.local.pop(sid, {}).values())
 
-    def add_remote(self, room: str, callback: Callback) -> int:
+    def add_remote(self, rooms: tuple[Audience, ...] | None, callback: Callback) -> int:
         """
-        Keep the callback for the members of a room on other workers; return its number.
+        Keep the callback for the recipients on other workers; return its number.
 
-        The room of a socket's ID has one member, and its callback is taken with the answer. How
-        many members another room has is not known, so its callback stays among the latest.
+        That of a single socket is taken with the answer. How many others there are is not known,
+        so their callback stays among the latest.
         """
         ack = next(self._ids)
-        self.remote[ack] = (owner_of(room) if is_sid(room) else None, callback)
+        sid = only_socket(rooms)
+        self.remote[ack] = (None if sid is None else owner_of(sid), callback)
         while len(self.remote) > MAX_REMOTE:
             self.remote.pop(next(iter(self.remote)), None)
         return ack

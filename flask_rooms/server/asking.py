@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from flask_rooms.backends.logs import safe_logging
@@ -17,7 +18,7 @@ from flask_rooms.cluster.driver import Cluster
 from flask_rooms.cluster.interfaces import Outbox
 from flask_rooms.membership.timers import Timers
 from flask_rooms.protocol.ids import is_sid, owner_of
-from flask_rooms.protocol.messages import Answered, Ask, Audience
+from flask_rooms.protocol.messages import Answered, Ask, Audience, Reply, Room
 from flask_rooms.protocol.pending import Completed, TimedOut
 from flask_rooms.results import Responses
 from flask_rooms.server.packets import Encoded, decode, encode_event
@@ -112,7 +113,8 @@ class Asking:
         close = question.close
         try:
             close = self._ask_others(cluster, ask, question, named)
-            question.add_asked(self._polls.ask(ask, packet, question.report))
+            asked = self._polls.ask(ask, packet, question.report)
+            question.add_own(asked, self._polls.left_out(ask, asked))
         except BaseException:
             self._open.pop(number, None)
             raise
@@ -134,15 +136,15 @@ class Asking:
             others = [sid for sid in named if owner_of(sid) not in calls.own_names]
             targets = {owner_of(sid): () for sid in others}
             if not others:
-                question.add_asked(())
+                question.add_asked((), ())
                 return question.close
         number, future = calls.send(ask, targets)
 
         def on_rosters(done: Future[Completed | TimedOut]) -> None:
             event = done.result()
             missing = event.missing if isinstance(event, TimedOut) else ()
-            sids = (str(name) for reply in event.replies for name in reply.names)
-            question.add_asked(sids, isinstance(event, Completed), calls.infos(missing))
+            asked, left_out = _told_apart(event.replies)
+            question.add_asked(asked, left_out, isinstance(event, Completed), calls.infos(missing))
 
         def close() -> None:
             calls.time_out(number, future)
@@ -153,13 +155,21 @@ class Asking:
 
     # -- other workers --------------------------------------------------------------------
 
-    def ask_for(self, ask: Ask, sender: str, outbox: Outbox) -> list[str]:
-        """Ask the clients of this worker for another one; return their socket IDs."""
+    def ask_for(self, ask: Ask, sender: str, outbox: Outbox) -> tuple[list[Room], list[int]]:
+        """
+        Ask the clients of this worker for another one.
+
+        Returns:
+            Their socket IDs, as a Reply has names and counts. Where a socket that is named is here,
+            and was not asked, each has a count: 1 if it was asked, and 0 if not.
+        """
         packet = decode(self._internals.packet_class, ask.packet)
         batches = Batches(sender, ask.ask, outbox, self._timers, self._message)
         sids = self._polls.ask(ask, packet, batches)
         batches.expect(len(sids))
-        return sids
+        left_out = self._polls.left_out(ask, sids)
+        counts = [1] * len(sids) + [0] * len(left_out) if left_out else []
+        return [*sids, *left_out], counts
 
     def on_answered(self, answered: Answered) -> None:
         """Take what became of sockets that another worker has asked."""
@@ -177,6 +187,11 @@ class Asking:
         """Take the sockets of a worker that is gone for having left."""
         for question in list(self._open.values()):
             question.on_worker_left(worker)
+
+    def on_restart(self) -> None:
+        """Await no answers of other workers: they go to the former name of this one."""
+        for question in list(self._open.values()):
+            question.on_restart()
 
 
 class Question(Future[Responses]):
@@ -208,9 +223,11 @@ class Question(Future[Responses]):
         self._internals = internals
         self._on_closed = on_closed
         self._lock = threading.Lock()
-        self._named = frozenset(named)
+        self._named = set(named)
         self._room = limit
         self._asked: set[str] = set()
+        self._own = frozenset[str]()  # those of this worker
+        self._lost = set[str]()  # those whose answers do not arrive any more
         self._answers: dict[str, Any] = {}
         self._without: dict[str, Fate] = {}  # socket -> why it has given no answer
         self._gone: set[str] = set()  # workers that have left since
@@ -223,12 +240,22 @@ class Question(Future[Responses]):
 
     # -- what becomes of the sockets ------------------------------------------------------
 
+    def add_own(self, sids: Iterable[str], left_out: Iterable[str]) -> None:
+        """Note which sockets this worker has asked, and which named ones it has not."""
+        self._own = frozenset(sids)
+        self.add_asked(self._own, left_out)
+
     def add_asked(
-        self, sids: Iterable[str], complete: bool = True, missing: tuple[str, ...] = ()
+        self,
+        sids: Iterable[str],
+        left_out: Iterable[str],
+        complete: bool = True,
+        missing: tuple[str, ...] = (),
     ) -> None:
-        """Note which sockets this worker, or the others, have asked."""
+        """Note which sockets the other workers have asked, and which named ones they have not."""
         with self._lock:
             self._asked.update(sids)
+            self._named.difference_update(left_out)
             self._unsaid -= 1
             self._complete = self._complete and complete
             self._missing += missing
@@ -265,6 +292,18 @@ class Question(Future[Responses]):
             self._note_gone()
         self._close_if_done()
 
+    def on_restart(self) -> None:
+        """Note that what the sockets of other workers answer does not arrive any more."""
+        with self._lock:
+            lost = self._awaited() - self._own
+            self._lost |= lost
+            self._missing += tuple(sorted(set(map(owner_of, lost))))
+            self._complete = self._complete and not lost
+        self._close_if_done()
+
+    def _awaited(self) -> set[str]:
+        return self._asked - self._answers.keys() - self._without.keys()
+
     def _note_gone(self) -> None:
         if self._gone:
             for sid in self._asked - self._answers.keys():
@@ -275,10 +314,10 @@ class Question(Future[Responses]):
 
     def _close_if_done(self) -> None:
         with self._lock:
-            known = len(self._answers) + len(self._without)
+            known = len(self._answers) + len(self._without) + len(self._lost)
             if self._unsaid or known < len(self._asked):
                 return
-            if not self._answers.keys() | self._without.keys() >= self._asked:
+            if self._awaited() - self._lost:
                 return
         self.close()
 
@@ -333,6 +372,13 @@ class Question(Future[Responses]):
         except FutureTimeout:
             self.on_overdue()
         return wait(bound)
+
+
+def _told_apart(replies: Iterable[Reply]) -> tuple[list[str], list[str]]:
+    """Return the sockets that other workers have asked, and those that they have not asked."""
+    sockets = [pair for one in replies for pair in zip_longest(one.names, one.counts, fillvalue=1)]
+    asked = [str(sid) for sid, count in sockets if count]
+    return asked, [str(sid) for sid, count in sockets if not count]
 
 
 def _value(arguments: list[Any] | None) -> Any:

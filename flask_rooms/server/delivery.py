@@ -11,7 +11,7 @@ from flask_rooms.errors import InvalidArgument, RoomsError
 from flask_rooms.membership.registry import Registry
 from flask_rooms.protocol.ids import owner_of
 from flask_rooms.protocol.messages import Acknowledged, Emit, Operation, Room
-from flask_rooms.server.acknowledgements import Acknowledgements, Cancellable
+from flask_rooms.server.acknowledgements import Acknowledgements, Cancellable, only_socket
 from flask_rooms.server.holds import Holds
 from flask_rooms.server.packets import Encoded, decode, encode_acknowledgement
 from flask_rooms.server.private import ServerInternals, engine_packets
@@ -129,8 +129,10 @@ class Delivery:
             return
         answer = _Answer(self._internals, sender, emit.ack, outbox)
         self.deliver(emit, answer)
-        sid = str(emit.rooms[0]) if emit.rooms else ""
-        if owner_of(sid) == outbox.name and not self._registry.get(emit.namespace, sid):
+        sid = only_socket(emit.rooms)
+        if sid is None or owner_of(sid) != outbox.name:
+            return
+        if not self._registry.get(emit.namespace, sid):
             answer.cancel()  # no client will answer
 
     def _acknowledged(self, answer: Acknowledged) -> None:

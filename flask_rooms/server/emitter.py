@@ -115,8 +115,7 @@ class Emitter:
         if callback is None or emit.rooms == ():
             self._cluster.sender.submit(emit)
             return
-        room = str(emit.rooms[0]) if emit.rooms else ""  # that of one socket, or any other
-        ack = self._acknowledgements.add_remote(room, callback)
+        ack = self._acknowledgements.add_remote(emit.rooms, callback)
         try:
             self._cluster.sender.submit(replace(emit, ack=ack))
         except RoomsError:

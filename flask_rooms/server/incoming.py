@@ -31,9 +31,9 @@ class Incoming:
         else:
             self._delivery.on_operation(operation, sender, outbox)
 
-    def ask(self, ask: Ask, sender: str, outbox: Outbox) -> list[Room]:
-        """Ask the clients of this worker; return their socket IDs."""
-        return [*self._asking.ask_for(ask, sender, outbox)]
+    def ask(self, ask: Ask, sender: str, outbox: Outbox) -> tuple[list[Room], list[int]]:
+        """Ask the clients of this worker; return names and counts, as Asking.ask_for() does."""
+        return self._asking.ask_for(ask, sender, outbox)
 
     def told(self, tell: Tell) -> bool:
         """Have the handlers of a message called; return whether there was a place for it."""
@@ -43,6 +43,10 @@ class Incoming:
         """Release what waits for the clients of another worker, which has left."""
         self._delivery.on_worker_left(worker)
         self._asking.on_worker_left(worker)
+
+    def on_restart(self) -> None:
+        """Await no answers to what this worker has asked under its former name."""
+        self._asking.on_restart()
 
     def reset_after_fork(self) -> None:
         """Forget, in a forked child, what waits in the parent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +12,7 @@ from flask_rooms.cluster.interfaces import Outbox
 from flask_rooms.errors import InvalidArgument
 from flask_rooms.membership.registry import Registry
 from flask_rooms.membership.timers import Timers
+from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import Answered, Ask
 from flask_rooms.server.acknowledgements import Acknowledgements, Cancellable
 from flask_rooms.server.delivery import Delivery
@@ -90,6 +91,12 @@ class Polls:
         waits = weakref.ref(poll)  # or all answers would be kept until the time is over
         self._timers.after(ask.timeout, partial(self._on_overdue, waits, ack))
         return sids
+
+    def left_out(self, ask: Ask, asked: Collection[str]) -> list[str]:
+        """Return the sockets here that a question names, and that it was not for all the same."""
+        named = [str(room) for room in ask.rooms or () if isinstance(room, str) and is_sid(room)]
+        here = [sid for sid in named if self._registry.get(ask.namespace, sid) is not None]
+        return [sid for sid in here if sid not in asked]
 
     def _admit(self, count: int) -> int:
         """Return how many of so many sockets may be asked."""

@@ -185,6 +185,41 @@ def test_a_socket_that_no_worker_holds_has_left(workers: LocalCluster) -> None:
         )
 
 
+@pytest.mark.mode_independent
+@pytest.mark.parametrize("holder", [0, 1])
+def test_a_socket_that_is_named_and_not_asked_is_in_no_field(
+    workers: LocalCluster, holder: int
+) -> None:
+    """It is connected: it is left out, or has left the room of its own ID."""
+    ask_here, named = workers[0].sockets.ask, workers[holder].connect(auth="ann")
+    answers = connect(workers, 1, echo)
+    both, expected = [named.sid, answers.sid], Responses({answers.sid: ["message", 1]})
+
+    assert ask_here(both, 1, omit=named.sid).result() == expected
+    assert ask_here(both, 1, omit_user="ann").result() == expected
+    assert ask_here([*both, "red"], 1, omit=[named.sid]).result() == expected
+    workers[0].sockets.leave(named.sid, named.sid).result(PATIENCE)
+    assert ask_here(both, 1).result() == expected
+
+
+@pytest.mark.mode_independent
+def test_a_worker_that_starts_over_says_whose_answers_it_has_lost(workers: LocalCluster) -> None:
+    """They are sent to its former name."""
+    name, here, there = workers[1].name, connect(workers, 0), connect(workers, 1)
+    future = workers[0].sockets.ask("red", 1, timeout=PATIENCE)
+    workers[0].sockets.leave(there.sid, "none").result(PATIENCE)  # it has said whom it has asked
+
+    parts_of(workers[0].app).cluster.restart("the test")
+
+    assert future.result(PATIENCE / 2) == Responses(
+        {},
+        silent=frozenset({there.sid}),
+        left=frozenset({here.sid}),
+        complete=False,
+        missing=(name,),
+    )
+
+
 # -- bounds ---------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,38 @@ def test_a_callback_with_a_room_is_called_for_every_member(
             fence(client, one)  # what it has answered has arrived before
 
 
+def test_a_callback_with_several_recipients_is_called_for_each(
+    workers: list[Worker], clients: list[Client], room: str
+) -> None:
+    """Socket IDs of one worker and of several, one that is gone, and a room, in any order."""
+    if are_plain(workers):
+        pytest.skip("A message queue hands over the first answer alone.")
+    one, two, three = clients
+    with connected(workers[1]) as (gone,):
+        gone_sid = gone.sid
+    with connected(workers[1]) as (neighbour,):
+        one.call("join", room)
+        for to in (
+            [two.sid, neighbour.sid],
+            [two.sid, three.sid],
+            [gone_sid, two.sid, three.sid],
+            [one.sid, two.sid, three.sid],
+            [two.sid, room],
+        ):
+            asked = [c for c in (*clients, neighbour) if c.sid in to or (c is one and room in to)]
+
+            one.call("ask", to, "Who?")
+
+            for client in asked:
+                if client is not one:
+                    assert client.receive() == ["question", "Who?"]
+            heard = [one.receive() for _ in range(len(asked) + (one in asked))]
+            answers = [event for event in heard if event[0] == "answer"]
+            assert answers == [["answer", "answered", ["Who?"]]] * len(asked)
+            for client in asked:
+                fence(client, one)
+
+
 # -- memberships ----------------------------------------------------------------------------------
 
 
