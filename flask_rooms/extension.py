@@ -19,6 +19,7 @@ import flask_rooms
 from flask_rooms.api.arguments import finite_seconds
 from flask_rooms.api.builder import Builder
 from flask_rooms.api.parts import Parts
+from flask_rooms.api.registrations import Registered, Registrations
 from flask_rooms.api.sockets import Callback, Sockets, checked_callback, when_done
 from flask_rooms.backends import MemoryBackend, from_url, split_urls
 from flask_rooms.backends.base import Backend
@@ -32,15 +33,15 @@ from flask_rooms.globals import keep_parts, parts_of
 from flask_rooms.history import SCHEMES, Bounds, HistoryStore, MemoryHistory
 from flask_rooms.history import from_url as history_from_url
 from flask_rooms.history.keeper import Keeper
-from flask_rooms.membership.guards import Guard, Guards
+from flask_rooms.membership.guards import Guard
 from flask_rooms.membership.names import message_name, type_of
 from flask_rooms.membership.rules import Rules, require_rule
-from flask_rooms.membership.users import Loader, Users
+from flask_rooms.membership.users import Loader
 from flask_rooms.presence.tracker import Describe
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.signing import Signer
 from flask_rooms.results import Health, Outcome, Told
-from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect, Hooks
+from flask_rooms.server.hooks import AfterDisconnect, BeforeConnect
 from flask_rooms.server.manager import RoomsManager
 from flask_rooms.server.notices import Patch, of_request
 from flask_rooms.server.reusable import ReusableSocketIO
@@ -89,12 +90,7 @@ class Rooms:
         self._backend = backend
         self._history_store = history_store
         self._options = options
-        self._guards = Guards()
-        self._presence: Rules[Describe] = Rules()
-        self._history: Rules[Bounds] = Rules()
-        self._users = Users()
-        self._hooks = Hooks()
-        self._handlers: dict[str, list[TellHandler]] = {}
+        self._registrations = Registrations()
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._latest: weakref.ref[Flask] | None = None
         self._side_by_side = False  # whether the applications are those of a test cluster
@@ -128,10 +124,10 @@ class Rooms:
         config = self._read_config(app)
         socketio = self._choose_socketio()
         backend, codec = self._make_transport(app, config)
-        keeper = self._make_keeper(app, config)
+        registered = self._registrations.for_app(app)
+        keeper = self._make_keeper(app, config, registered.history)
         parts = Builder(
-            *(app, config, socketio, backend, codec, flask_rooms.__version__),
-            *(self._guards, self._users, self._hooks, self._presence, self._handlers, keeper),
+            *(app, config, socketio, backend, codec, flask_rooms.__version__, registered, keeper)
         ).build()
         adapt(app)
         serve(app, config)
@@ -161,7 +157,11 @@ class Rooms:
             ConfigurationError: *loader* is not a function.
         """
         _require_callable(loader, "user_loader takes a function of one argument, `auth`.")
-        self._users.loader = loader
+
+        def set_loader(to: Registered) -> None:
+            to.users.loader = loader
+
+        self._registrations.add("user_loader", loader, set_loader)
         return loader
 
     def before_connect(self, hook: B) -> B:
@@ -177,7 +177,7 @@ class Rooms:
             ConfigurationError: *hook* is not a function.
         """
         _require_callable(hook, "before_connect takes a function of one argument, `auth`.")
-        self._hooks.before_connect.append(hook)
+        self._registrations.append("connect", hook, lambda of: of.hooks.before_connect)
         return hook
 
     def after_disconnect(self, hook: A) -> A:
@@ -193,7 +193,7 @@ class Rooms:
             ConfigurationError: *hook* is not a function.
         """
         _require_callable(hook, "after_disconnect takes a function of a reason and rooms.")
-        self._hooks.after_disconnect.append(hook)
+        self._registrations.append("disconnect", hook, lambda of: of.hooks.after_disconnect)
         return hook
 
     def guard(self, rule: str) -> Callable[[G], G]:
@@ -218,7 +218,7 @@ class Rooms:
 
         def register(guard: G) -> G:
             _require_callable(guard, "A guard is a function that returns a bool.")
-            self._guards.add(rule, guard)
+            self._registrations.add(("guard", rule), guard, lambda to: to.guards.add(rule, guard))
             return guard
 
         return register
@@ -243,7 +243,8 @@ class Rooms:
 
         def register(describe: P) -> P:
             _require_callable(describe, "presence takes a function that returns a dictionary.")
-            self._presence.add(rule, describe)
+            key = "presence", rule
+            self._registrations.add(key, describe, lambda to: to.presence.add(rule, describe))
             return describe
 
         return register
@@ -274,7 +275,8 @@ class Rooms:
                 "history() takes whole numbers of `messages` and `max_bytes`, and a number of "
                 "`seconds`, all greater than 0 and at most 2**31."
             )
-        self._history.add(rule, bounds)
+        key = "history", rule
+        self._registrations.add(key, bounds, lambda to: to.history.add(rule, bounds))
         for app in list(self._apps):
             parts_of(app).history.require_store()
 
@@ -299,7 +301,8 @@ class Rooms:
 
         def register(handler: H) -> H:
             _require_callable(handler, "on_tell takes a function of one argument, the data.")
-            self._handlers.setdefault(name, []).append(handler)
+            key = "tell", name
+            self._registrations.append(key, handler, lambda of: of.handlers.setdefault(name, []))
             return handler
 
         return register
@@ -423,7 +426,8 @@ class Rooms:
         if has_app_context() and current_app.extensions.get("rooms") is self:
             return parts_of(current_app)
         apps = list(self._apps)
-        if len(apps) > 1 and self._side_by_side:
+        is_making = current_overrides.get() is not None  # in the factory of a test cluster
+        if len(apps) > 1 and self._side_by_side and not is_making:
             raise ConfigurationError(
                 "Rooms serves several applications, and none of them is current: use "
                 "`with app.app_context():`."
@@ -455,7 +459,7 @@ class Rooms:
         # Room for the operations' framing and for a heartbeat that names a large cluster.
         return backend, Codec(keys, config.channel, 2 * config.message_bytes + 2**16)
 
-    def _make_keeper(self, app: Flask, config: Config) -> Keeper:
+    def _make_keeper(self, app: Flask, config: Config, rules: Rules[Bounds]) -> Keeper:
         """Make what keeps the history of rooms; its store connects later."""
         overrides = current_overrides.get()
         url, store = config.history_url, self._history_store
@@ -468,10 +472,10 @@ class Rooms:
         in_process = store is None or type(store) is MemoryHistory
         keys = config.keys(app, in_process=in_process)
         signer = Signer(keys, f"flask-rooms.history.{config.channel}")
-        keeper = Keeper(self._history, store, signer)
+        keeper = Keeper(rules, store, signer)
         keeper.require_store()
         # After all checks, as for the backend.
-        return keeper if overrides is None else Keeper(self._history, overrides.history, signer)
+        return keeper if overrides is None else Keeper(rules, overrides.history, signer)
 
     def _choose_socketio(self) -> SocketIO:
         """Return the Flask-SocketIO of a new application: with a factory, each has its own."""

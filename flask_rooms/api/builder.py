@@ -12,6 +12,7 @@ from flask import Flask
 from flask_socketio import SocketIO
 
 from flask_rooms.api.parts import Parts
+from flask_rooms.api.registrations import Registered
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.logs import safe_logging
@@ -20,17 +21,14 @@ from flask_rooms.cluster.interfaces import Timing
 from flask_rooms.config import Config
 from flask_rooms.history.keeper import Keeper
 from flask_rooms.membership.guarded import GuardedChanges
-from flask_rooms.membership.guards import Guards
 from flask_rooms.membership.namespace import MembershipEvent, Origin
 from flask_rooms.membership.notifications import SignalQueue
 from flask_rooms.membership.refusals import Refusals
 from flask_rooms.membership.registry import Registry
-from flask_rooms.membership.rules import Rules
 from flask_rooms.membership.timers import Timers
-from flask_rooms.membership.users import Users
 from flask_rooms.membership.worker import LocalWorker
 from flask_rooms.presence.feed import Feed
-from flask_rooms.presence.tracker import Describe, Tracker
+from flask_rooms.presence.tracker import Tracker
 from flask_rooms.protocol.codec import Codec
 from flask_rooms.protocol.presence import Replica
 from flask_rooms.protocol.stream import Limits
@@ -47,7 +45,7 @@ from flask_rooms.server.delivery import Delivery
 from flask_rooms.server.disconnects import Disconnects
 from flask_rooms.server.drain import Drain
 from flask_rooms.server.emitter import Emitter
-from flask_rooms.server.hooks import HookRunner, Hooks
+from flask_rooms.server.hooks import HookRunner
 from flask_rooms.server.incoming import Incoming
 from flask_rooms.server.logins import Logins
 from flask_rooms.server.manager import RoomsManager
@@ -55,7 +53,7 @@ from flask_rooms.server.packet_class import checked
 from flask_rooms.server.polls import Polls
 from flask_rooms.server.private import ServerHandlers, ServerInternals
 from flask_rooms.server.serving import Serving
-from flask_rooms.server.tells import TellHandler, Tells
+from flask_rooms.server.tells import Tells
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.handler import SocketRequests, guard_http
 
@@ -81,11 +79,7 @@ class Builder:
         backend: Carries bytes between the workers.
         codec: Encodes and signs what they send.
         version: The version of Flask-Rooms.
-        guards: The guards of its Rooms.
-        users: The user loader.
-        hooks: The hooks.
-        presence: The rules of the rooms whose presence is tracked.
-        handlers: The handlers of messages between workers.
+        registered: What the application has registered.
         keeper: Keeps the history of rooms.
     """
 
@@ -95,11 +89,7 @@ class Builder:
     backend: Backend
     codec: Codec
     version: str
-    guards: Guards
-    users: Users
-    hooks: Hooks
-    presence: Rules[Describe]
-    handlers: dict[str, list[TellHandler]]
+    registered: Registered
     keeper: Keeper
 
     def __post_init__(self) -> None:
@@ -156,7 +146,7 @@ class Builder:
         config = self.config
         return Tracker(
             self.app,
-            self.presence,
+            self.registered.presence,
             Replica(config.presence_grace, config.presence_members),
             self._refusals,
             self._internals,
@@ -173,7 +163,7 @@ class Builder:
     def _worker(self) -> LocalWorker:
         return LocalWorker(
             self._registry,
-            GuardedChanges(self._registry, self.guards, self._context.call),
+            GuardedChanges(self._registry, self.registered.guards, self._context.call),
             self._signals,
             Incoming(self._delivery, self._asking, self._tells),
             self._disconnects,
@@ -194,7 +184,7 @@ class Builder:
 
     @cached_property
     def _tells(self) -> Tells:
-        return Tells(self.handlers, self._signals, self._internals)
+        return Tells(self.registered.handlers, self._signals, self._internals)
 
     # -- what is sent to clients ----------------------------------------------------------
 
@@ -248,7 +238,7 @@ class Builder:
 
     @cached_property
     def _hook_runner(self) -> HookRunner:
-        return HookRunner(self.app, self.hooks, self._internals, self._context.environ)
+        return HookRunner(self.app, self.registered.hooks, self._internals, self._context.environ)
 
     @cached_property
     def _disconnects(self) -> Disconnects:
@@ -275,7 +265,7 @@ class Builder:
             self._delivery,
             self._disconnects,
             self._hook_runner,
-            partial(self.users.load, self.app),
+            partial(self.registered.users.load, self.app),
             self._connections,
             self._internals,
         )

@@ -12,6 +12,7 @@ from flask_rooms.errors import ConfigurationError
 from flask_rooms.protocol.messages import Room
 
 F = TypeVar("F")
+R = TypeVar("R", bound="Rules[Any]")
 
 #: The rule for the names that no other rule matches, whatever characters they have.
 EVERYTHING_ELSE = "*"
@@ -32,6 +33,7 @@ class Rules(Generic[F]):
         self._rules = Map(merge_slashes=False)
         self._matcher = self._rules.bind("")
         self._registered: dict[str, F] = {}  # by rule, without the names of variables
+        self._rule_of: dict[str, str] = {}
         self.are_empty = True
 
     def add(self, rule: str, function: F) -> None:
@@ -58,7 +60,15 @@ class Rules(Generic[F]):
             except (LookupError, SyntaxError, TypeError, ValueError) as error:
                 raise _not_a_rule(rule, error) from error
         self._registered[key] = function
+        self._rule_of.setdefault(key, rule)
         self.are_empty = False
+
+    def copy(self: R) -> R:
+        """Return the same for another application."""
+        other = type(self)()
+        for key, function in self._registered.items():
+            other.add(self._rule_of[key], function)
+        return other
 
     def match(self, room: Room) -> tuple[F, dict[str, Any]] | None:
         """Return what is registered for a room, with the arguments; None if no rule matches."""

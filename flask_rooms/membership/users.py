@@ -19,12 +19,12 @@ class Users:
     """
     Loads the users of connecting sockets.
 
-    Attributes:
+    Args:
         loader: The application's own; without one, Flask-Login is asked where it is set up.
     """
 
-    def __init__(self) -> None:
-        self.loader: Loader | None = None
+    def __init__(self, loader: Loader | None = None) -> None:
+        self.loader = loader
 
     def load(self, app: Flask, environ: dict[str, Any], auth: Any) -> User | None:
         """

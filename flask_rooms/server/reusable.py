@@ -20,7 +20,13 @@ class ReusableSocketIO(SocketIO):  # type: ignore[misc]  # Flask-SocketIO is not
     def __init__(self, **options: Any) -> None:
         self._registered: list[tuple[str, str | None, Callable[..., Any]]] = []
         self._namespaces: list[Namespace] = []
+        self._options: dict[str, Any] = {}
         super().__init__(**options)
+
+    def init_app(self, app: Any, **options: Any) -> None:
+        """As in Flask-SocketIO."""
+        self._options = dict(self.server_options)
+        super().init_app(app, **options)
 
     def on(self, message: str, namespace: str | None = None) -> Callable[..., Any]:
         """As in Flask-SocketIO."""
@@ -38,8 +44,8 @@ class ReusableSocketIO(SocketIO):  # type: ignore[misc]  # Flask-SocketIO is not
         self._namespaces.append(namespace_handler)
 
     def copy(self) -> ReusableSocketIO:
-        """Return one that is not initialised yet, with the same handlers."""
-        other = ReusableSocketIO()
+        """Return one that is not initialised yet, with the same options and handlers."""
+        other = ReusableSocketIO(**self._options)
         for message, namespace, handler in self._registered:
             other.on(message, namespace)(handler)
         for namespace_handler in self._namespaces:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeAlias
@@ -31,7 +31,7 @@ class Tells:
 
     def __init__(
         self,
-        handlers: Mapping[str, list[TellHandler]],
+        handlers: dict[str, list[TellHandler]],
         signals: SignalQueue,
         internals: ServerInternals,
     ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask_socketio import SocketIO, emit, join_room
 
-from flask_rooms import ConfigurationError, Outcome, Rooms, sockets, testing
+from flask_rooms import ConfigurationError, Outcome, Refused, Rooms, sockets, testing
 from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.globals import parts_of
 from tests.support.apps import PATIENCE, LocalCluster, make_app
@@ -169,6 +169,138 @@ def test_in_a_test_cluster_a_context_is_needed() -> None:
             _ = project.rooms.sockets
         with workers[0].app.app_context():
             assert project.rooms.sockets is parts_of(workers[0].app).sockets
+
+
+class Tenants:
+    """Applications of one factory, whose functions know which of them they are for."""
+
+    def __init__(self, early: bool) -> None:
+        self.early = early
+        self.rooms = Rooms()
+        self.calls: list[tuple[str, str]] = []
+
+    def create_app(self, tenant: str = "acme") -> Flask:
+        app = make_app()
+        if not self.early:
+            self.rooms.init_app(app)
+        self.register(tenant)
+        if self.early:
+            self.rooms.init_app(app)
+        return app
+
+    def register(self, tenant: str) -> None:
+        @self.rooms.user_loader
+        def load(auth: Any) -> str:
+            return f"{tenant}'s {auth}"
+
+        @self.rooms.guard("team:<name>")
+        def admit(name: str) -> bool:
+            return name == tenant
+
+        for _ in range(2):  # of one application all count, also where the same lines have made them
+
+            @self.rooms.before_connect
+            def connecting(auth: Any) -> None:
+                self.calls.append((tenant, "before_connect"))
+
+        @self.rooms.after_disconnect
+        def gone(reason: str, rooms: frozenset[Any]) -> None:
+            self.calls.append((tenant, "after_disconnect"))
+
+        @self.rooms.on_tell("news")
+        def told(data: Any) -> None:
+            self.calls.append((tenant, "on_tell"))
+
+    def calls_of(self, app: Flask) -> list[tuple[str, str]]:
+        """Return what is called when a client comes and goes, and the application tells itself."""
+        self.calls.clear()
+        with app.app_context():
+            client = self.rooms.socketio.test_client(app, auth="ann")
+            self.rooms.tell("news").result(PATIENCE)
+            client.disconnect()
+        return sorted(self.calls)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before init_app()", "after init_app()"])
+def test_what_a_factory_registers_is_of_the_application_that_it_makes(early: bool) -> None:
+    tenants = Tenants(early)
+    names = ("acme", "other", "third")
+    apps = {name: tenants.create_app(name) for name in names}
+    for name, app in apps.items():
+        calls = [*["before_connect"] * 2, "after_disconnect", "on_tell"]
+        assert tenants.calls_of(app) == sorted((name, call) for call in calls)
+        with app.app_context():
+            client = tenants.rooms.socketio.test_client(app, auth="ann")
+            (sid,) = parts_of(app).registry.sockets_in("/", None, ())
+            found = sockets.describe(sid).value
+            assert found is not None
+            assert found.user == f"{name}'s ann"
+            for team in names:
+                future = sockets.join(sid, f"team:{team}")
+                error = future.exception(PATIENCE)
+                assert (type(error) is Refused) == (team != name)
+            client.disconnect()
+
+
+def test_what_is_registered_later_is_of_all_applications() -> None:
+    """As by a module of views that the factory imports at its first call."""
+    rooms, calls = Rooms(), list[Any]()
+    apps = [make_app(), make_app()]
+    for app in apps:
+        rooms.init_app(app)
+
+    rooms.before_connect(calls.append)
+    rooms.guard("*")(lambda room: False)
+    apps.append(make_app())
+    rooms.init_app(apps[-1])
+
+    for app in apps:
+        with app.app_context():
+            client = rooms.socketio.test_client(app, auth="ann")
+            (sid,) = parts_of(app).registry.sockets_in("/", None, ())
+            assert type(sockets.join(sid, "red").exception(PATIENCE)) is Refused
+            client.disconnect()
+    assert calls == ["ann"] * 3
+
+
+def test_a_function_that_no_further_application_follows_is_of_the_latest_one() -> None:
+    """Though the same lines have registered one for it before."""
+    rooms, calls = Rooms(), list[Any]()
+
+    def plug_in(name: str) -> None:
+        rooms.before_connect(lambda auth: calls.append(name))
+
+    plug_in("one")
+    app = make_app()
+    rooms.init_app(app)
+    plug_in("two")
+
+    with app.app_context():
+        rooms.socketio.test_client(app)
+    assert calls == ["one", "two"]
+
+
+def test_each_application_has_the_options_of_the_socketio() -> None:
+    rooms = Rooms()
+    rooms.socketio.server_options.update(max_http_buffer_size=4321)
+    for _ in range(2):
+        app = make_app()
+        rooms.init_app(app)
+        assert parts_of(app).socketio.server.eio.max_http_buffer_size == 4321
+
+
+def test_the_factory_of_a_test_cluster_may_register_with_the_socketio() -> None:
+    rooms = Rooms()
+
+    def create_app() -> Flask:
+        app = make_app()
+        rooms.init_app(app)
+        rooms.socketio.on("who")(lambda: parts_of(app).cluster.name)
+        return app
+
+    with testing.cluster(create_app, workers=2) as workers:
+        for worker in workers:
+            assert worker.connect().emit("who") == worker.name
 
 
 # -- memory:// ------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ def test_a_handler_that_hangs_holds_up_neither_workers_nor_other_handlers(
         slow.put(data)
         assert may_go_on.wait(PATIENCE)
 
-    rooms_of(workers[1])._handlers["news"].insert(0, hang)
+    parts_of(workers[1].app).tells._handlers["news"].insert(0, hang)
     client = workers[1].connect()
     for data in range(3):
         assert len(rooms_of(workers[0]).tell("news", data).result(PATIENCE).workers) == 2
@@ -217,7 +217,7 @@ def test_a_worker_without_a_place_for_a_message_does_not_say_that_it_has_it(
         assert "functions of on_tell() that do not return" in str(caught.value)
         assert "within 0 seconds" not in str(caught.value)
 
-        rooms_of(workers[0])._handlers.clear()
+        parts_of(workers[0].app).tells._handlers.clear()
         with pytest.raises(Unconfirmed) as caught:
             rooms_of(workers[0]).tell("news").result()
         assert caught.value.workers == (workers[1].name,)
