@@ -19,12 +19,21 @@
       return copy;
     }
 
+    // Unlike a listener, this runs first, and the page's removeAllListeners() does not remove it.
+    function observe(socket, event, observer) {
+      const emitReserved = socket.emitReserved;
+      socket.emitReserved = (emitted, ...args) => {
+        if (emitted === event) observer(...args);
+        return emitReserved.call(socket, emitted, ...args);
+      };
+    }
+
     // sails.io.js waits for events that socket.io-client 2 also emitted on the socket.
     function forward(socket) {
-      const tell = (event) => (...args) => socket.listeners(event).forEach((hear) => hear(...args));
+      const tell = (event) => (...args) => socket.emitReserved(event, ...args);
       socket.io.on("reconnect", tell("reconnect"));
       socket.io.on("reconnect_attempt", tell("reconnecting"));
-      socket.on("connect_error", tell("error"));
+      observe(socket, "connect_error", tell("error"));
     }
 
     // At most so many requests are unanswered at once; the rest waits here, where it costs the
@@ -74,10 +83,10 @@
         return socket;
       };
       // What was sent before is not answered any more.
-      socket.on("disconnect", () => {
+      observe(socket, "disconnect", () => {
         unanswered = new Set();
       });
-      socket.on("connect", sendAll);
+      observe(socket, "connect", sendAll);
     }
 
     function connect(url, options) {

@@ -12,10 +12,11 @@ from tests.support.brokers import Broker
 from tests.support.javascript import CONSOLES, Console, Node, require_npm
 from tests.support.workers import Worker, cluster
 
-# What follows is the same in both: `io` with its eager `io.socket`, and these two.
+# What follows is the same in both: `io` with its eager `io.socket`, and these three.
 #
-# ask     makes a request, and returns what its callback is given
-# hear    returns a function that returns the next message to a socket, as a promise
+# ask           makes a request, and returns what its callback is given
+# hear          returns a function that returns the next message to a socket, as a promise
+# RECONNECTING  the options of a socket that reconnects by itself, at once
 COMMON = """
 globalThis.ask = (socket, method, ...args) => new Promise((resolve) =>
   socket[method](...args, (body, jwr) => resolve({
@@ -23,6 +24,9 @@ globalThis.ask = (socket, method, ...args) => new Promise((resolve) =>
     status: jwr.statusCode, headers: jwr.headers, same: jwr.body === body,
     error: jwr.error instanceof Error ? jwr.error.message : null,
   })));
+
+globalThis.RECONNECTING = {
+  reconnection: true, reconnectionDelay: 1, reconnectionDelayMax: 1 };
 
 globalThis.hear = (socket) => {
   const heard = [], waiting = [];
@@ -198,8 +202,7 @@ def test_a_socket_that_reconnects_by_itself_sends_what_was_asked_meanwhile(
     for _ in range(2):
         answer = console.run(
             """(async () => {
-              globalThis.again ??= io.sails.connect(io.sails.url, {
-                reconnection: true, reconnectionDelay: 1, reconnectionDelayMax: 1 });
+              globalThis.again ??= io.sails.connect(io.sails.url, RECONNECTING);
               const { body } = await ask(again, "get", "/id");
               again._raw.io.engine.close();
               if (again.isConnected()) return "not disconnected";
@@ -225,6 +228,24 @@ def test_a_socket_that_was_refused_can_connect_again(
     )
 
     assert ask(console, "get", "/id", socket="refused")["status"] == 200
+
+
+def test_a_refusal_is_heard_after_all_listeners_were_removed(
+    console: Console,
+) -> None:
+    asked = json.dumps({"query": "refuse=yes"})
+
+    heard = console.run(
+        f"""(async () => {{
+          const refused = io.sails.connect(io.sails.url, {asked}), heard = [];
+          refused.removeAllListeners();
+          refused.on("error", () => heard.push("error"));
+          await new Promise((resolve) => refused.on("connect_error", resolve));
+          return heard;
+        }})()"""
+    )
+
+    assert heard == ["error"]
 
 
 def test_the_options_of_a_socket_reach_the_server(console: Console) -> None:
@@ -279,6 +300,30 @@ def test_many_requests_at_once_are_sent_within_a_window(console: Console) -> Non
     })()""")
 
     assert result == {"sent": 64, "served": 250}
+
+
+@pytest.mark.parametrize("removal", ["removeAllListeners()", "off('disconnect')"])
+def test_a_lost_connection_empties_the_window_also_without_listeners(
+    console: Console, workers: list[Worker], removal: str
+) -> None:
+    name = f"removed-{type(console).__name__}-{removal.partition('(')[0]}"
+    sent = console.run(
+        f"""(async () => {{
+          const socket = io.sails.connect(io.sails.url, RECONNECTING), sent = [];
+          await ask(socket, "get", "/id");
+          for (let n = 0; n < 64; n++) socket.get("/wait/{name}");
+          socket.{removal};
+          const again = new Promise((resolve) => socket.on("connect", resolve));
+          socket._raw.io.engine.close();
+          await again;
+          socket._raw.onAnyOutgoing((verb, {{ url }}) => sent.push(url));
+          socket.get("/echo");
+          return sent;
+        }})()"""
+    )
+    workers[0].post(f"/release/{name}")
+
+    assert sent == ["/echo"]
 
 
 def test_what_cannot_be_encoded_takes_no_place_in_the_window(console: Console) -> None:
