@@ -90,7 +90,8 @@
     }
 
     function connect(url, options) {
-      const socket = io(url, options && enumerable(options));
+      if (!options?.eventQueue) return io(url, options); // it is no socket of sails.io.js
+      const socket = io(url, enumerable(options));
       forward(socket);
       pace(socket);
       return socket;

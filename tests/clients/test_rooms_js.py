@@ -271,7 +271,6 @@ def test_options_of_socket_io_client_go_together_with_it(console: Console, worke
 def test_nothing_is_left_behind_by_a_request(console: Console) -> None:
     before, left = console.run(
         """(async () => {
-          // The page in Chromium has the adapter for sails.io.js, which has listeners of its own.
           const count = () =>
             ["connect", "disconnect"].map((event) => socket.listeners(event).length);
           const before = count();

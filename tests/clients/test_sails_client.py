@@ -326,6 +326,18 @@ def test_a_lost_connection_empties_the_window_also_without_listeners(
     assert sent == ["/echo"]
 
 
+def test_the_other_sockets_of_a_page_are_as_without_the_adapter(console: Console) -> None:
+    """Such as that of rooms.js, which has a window of its own."""
+    sent = console.run("""(async () => {
+      const socket = io(io.sails.url), connected = new Promise((go) => socket.on("connect", go));
+      await connected;
+      for (let n = 0; n < 65; n++) socket.emit("get", { url: "/echo" }, () => {});
+      return Object.keys(socket.acks).length;
+    })()""")
+
+    assert sent == 65
+
+
 def test_what_cannot_be_encoded_takes_no_place_in_the_window(console: Console) -> None:
     """It is the error of the call, or of the page if the request has waited."""
     result = console.run("""(async () => {
