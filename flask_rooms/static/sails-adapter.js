@@ -40,9 +40,9 @@
     // server nothing.
     const WINDOW = 64;
 
-    function pace(socket) {
+    function pace(socket, sails) {
       const emit = socket.emit;
-      const waiting = [];
+      let waiting = [];
       let unanswered = new Set();
 
       function send([answer, ...event]) {
@@ -82,9 +82,13 @@
         else waiting.push(request);
         return socket;
       };
-      // What was sent before is not answered any more.
       observe(socket, "disconnect", () => {
-        unanswered = new Set();
+        unanswered = new Set(); // what was sent before is not answered any more
+        // sails.io.js now tells the page that these have failed, so they must not be carried out
+        // later. After a sleep, socket.io-client has kept some for the next connection.
+        const ended = new Set(sails._requestCtxs);
+        waiting = waiting.filter(([, , request]) => !ended.has(request));
+        socket.sendBuffer = socket.sendBuffer.filter(({ data }) => !ended.has(data[1]));
       });
       observe(socket, "connect", sendAll);
     }
@@ -93,7 +97,7 @@
       if (!options?.eventQueue) return io(url, options); // it is no socket of sails.io.js
       const socket = io(url, enumerable(options));
       forward(socket);
-      pace(socket);
+      pace(socket, options);
       return socket;
     }
     return Object.assign(connect, io);

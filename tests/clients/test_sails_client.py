@@ -302,6 +302,49 @@ def test_many_requests_at_once_are_sent_within_a_window(console: Console) -> Non
     assert result == {"sent": 64, "served": 250}
 
 
+def test_requests_that_wait_are_not_sent_after_their_callbacks_were_called(
+    console: Console, workers: list[Worker]
+) -> None:
+    """One without a callback is, which has not failed for the page."""
+    name = f"ended-{type(console).__name__}"
+    statuses, requested = console.run(
+        f"""(async () => {{
+          const socket = io.sails.connect(io.sails.url, RECONNECTING);
+          await ask(socket, "get", "/id");
+          const all = Array.from({{ length: 64 }}, () => ask(socket, "get", "/wait/{name}"));
+          socket.post("/echo?silent");
+          all.push(ask(socket, "post", "/echo?ended"));
+          socket._raw.io.engine.close();
+          const statuses = (await Promise.all(all)).map(({{ status }}) => status);
+          await ask(socket, "post", "/echo?meanwhile");
+          return [statuses, (await ask(socket, "get", "/requested")).body];
+        }})()"""
+    )
+    workers[0].post(f"/release/{name}")
+
+    assert statuses == [0] * 65
+    assert requested == ["/echo?silent", "/echo?meanwhile", "/requested"]
+
+
+def test_a_request_at_the_end_of_a_sleep_is_not_sent_over_the_next_connection(
+    console: Console,
+) -> None:
+    """The socket learns only by it that its connection is lost."""
+    status, requested = console.run("""(async () => {
+      const socket = io.sails.connect(io.sails.url, RECONNECTING), now = Date.now;
+      await ask(socket, "get", "/id");
+      Date.now = () => now() + 3_600_000;
+      const ended = ask(socket, "post", "/echo?ended");
+      socket.post("/echo?silent");
+      Date.now = now;
+      const { status } = await ended;
+      return [status, (await ask(socket, "get", "/requested")).body];
+    })()""")
+
+    assert status == 0
+    assert requested == ["/echo?silent", "/requested"]
+
+
 @pytest.mark.parametrize("removal", ["removeAllListeners()", "off('disconnect')"])
 def test_a_lost_connection_empties_the_window_also_without_listeners(
     console: Console, workers: list[Worker], removal: str
