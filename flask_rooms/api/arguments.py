@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from flask import Request, has_request_context, request
+from flask import Request
 from werkzeug.local import LocalProxy
 
 from flask_rooms.errors import InvalidArgument, InvalidRoom, InvalidSocket, NotASocketRequest
@@ -21,6 +21,7 @@ from flask_rooms.membership.names import (
 )
 from flask_rooms.protocol.ids import is_sid
 from flask_rooms.protocol.messages import Audience, User
+from flask_rooms.server.context import current_socket, socket_of_request
 
 _SINGLE_VALUES = (*SINGLE_VALUES, Request)
 
@@ -173,12 +174,8 @@ def namespace_of_call(namespace: Any) -> str:
     """Return *namespace*, else the one of the current socket request, else "/"."""
     if namespace is not None:
         return namespace_name(namespace)
-    if has_request_context():
-        # The request itself: its proxy looks it up for each attribute.
-        current: Any = request._get_current_object()  # type: ignore[attr-defined]  # of the proxy
-        if getattr(current, "is_socket", False):
-            return str(current.namespace)
-    return "/"
+    current = current_socket()
+    return "/" if current is None else current[1]
 
 
 def _is_one(value: Any) -> bool:
@@ -191,8 +188,7 @@ def _located(socket: Any) -> tuple[str, str | None]:
         socket = _represented(socket)
     if isinstance(socket, str):
         return _socket_id(socket), None
-    socket_request = _socket_request(socket)
-    return socket_request.sid, socket_request.namespace
+    return _requesting(socket)
 
 
 def _socket_id(value: str) -> str:
@@ -213,13 +209,15 @@ def _represented(proxy: LocalProxy[Any]) -> Any:
         ) from None
 
 
-def _socket_request(value: Any) -> Any:
+def _requesting(value: Any) -> tuple[str, str]:
+    """Return the ID and the namespace of the socket that has sent a request."""
     if not isinstance(value, Request):
         raise InvalidSocket(
             f"A socket is `request` in a socket request, or a socket ID, not {type_of(value)}."
         )
-    if not getattr(value, "is_socket", False):
+    socket = socket_of_request(value)
+    if socket is None:
         raise NotASocketRequest(
             "This request came over HTTP and has no socket: check `request.is_socket` first."
         )
-    return value
+    return socket

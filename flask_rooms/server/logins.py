@@ -12,6 +12,7 @@ from flask import has_request_context, request
 from flask_rooms.errors import InvalidArgument, NotASocketRequest
 from flask_rooms.membership.attempts import Attempt
 from flask_rooms.membership.registry import Registry
+from flask_rooms.server.context import HANDSHAKE, current_socket
 
 # The key in the environment of a connecting client, for the hooks that decide about it.
 _ATTEMPT = "flask_rooms.attempt"
@@ -36,11 +37,9 @@ class Logins:
             attempt = request.environ.get(_ATTEMPT)
         if attempt is not None:
             attempt.expires = at
-        elif has_request_context() and getattr(request, "is_socket", False):
-            socket = self._registry.get(
-                request.namespace,  # type: ignore[attr-defined]  # set on socket requests
-                request.sid,  # type: ignore[attr-defined]
-            )
+        elif (current := current_socket()) is not None:
+            sid, namespace = current
+            socket = self._registry.get(namespace, sid)
             if socket is not None:
                 self._registry.set_login_expiry(socket, at)
         else:
@@ -52,7 +51,7 @@ class Logins:
 
 def of_attempt(handshake: dict[str, Any], attempt: Attempt) -> dict[str, Any]:
     """Return the environment in which the hooks of a connecting client run."""
-    return {**handshake, _ATTEMPT: attempt}
+    return {**handshake, HANDSHAKE: False, _ATTEMPT: attempt}  # there is no socket yet
 
 
 def has_expired(attempt: Attempt) -> bool:

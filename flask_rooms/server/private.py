@@ -23,6 +23,7 @@ from socketio.packet import BINARY_EVENT, CONNECT, DISCONNECT, EVENT
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.refusals import Limit
 from flask_rooms.server import upgrading
+from flask_rooms.server.context import HANDSHAKE
 from flask_rooms.server.engine_io import MAX_POLLED_PACKETS
 from flask_rooms.server.output import Measured, Output, ThreadQueue
 from flask_rooms.server.pace import Pauses
@@ -140,6 +141,7 @@ class ServerInternals(Tasks):
         return int(self.server.eio.max_http_buffer_size)
 
     def _begin_session(self, eio_sid: str, environ: dict[str, Any]) -> Any:
+        environ[HANDSHAKE] = True
         session = self.server.eio.sockets.get(eio_sid)
         if session is not None:
             session.queue.eio_sid, session.queue.on_full = eio_sid, self._handlers.unread

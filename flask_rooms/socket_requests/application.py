@@ -11,6 +11,7 @@ from flask import Flask, Request
 from werkzeug.local import LocalProxy
 
 from flask_rooms.errors import ConfigurationError
+from flask_rooms.server.context import socket_of_request
 from flask_rooms.socket_requests.environ import ARRIVAL, Arrival, socket_of
 
 _WSGI: TypeAlias = "Callable[..., Iterable[bytes]]"
@@ -49,13 +50,14 @@ class SocketRequest(Request):
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(environ, *args, **kwargs)
-        if (socket := socket_of(environ)) is not None:
-            self.sid, self.namespace = socket
+        self._rooms_socket = socket_of(environ)
+        if self._rooms_socket is not None:
+            self.sid, self.namespace = self._rooms_socket
 
     @property
     def is_socket(self) -> bool:
         """True in a socket request and in a Socket.IO event handler, False over HTTP."""
-        return "sid" in self.__dict__
+        return socket_of_request(self) is not None
 
 
 class _Adapted(Flask):

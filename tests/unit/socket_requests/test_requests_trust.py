@@ -9,10 +9,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 from flask import Flask, redirect, request, url_for
+from flask import Request as FlaskRequest
 from websocket import WebSocketBadStatusException
 from werkzeug.exceptions import Forbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from flask_rooms import NotASocketRequest, signals, sockets
 from flask_rooms.socket_requests.payload import DEPTH, HEADER_BYTES, URL_BYTES
 from tests.support.apps import Client, LocalCluster, Worker, make_app
 from tests.support.raw import RawClient
@@ -288,6 +290,83 @@ def test_a_handler_for_all_events_leaves_the_verbs_to_the_routes(
     assert client.ask("get", "/x")["body"]["path"] == "x"
     if namespace != "*":  # there Flask-SocketIO takes the name of the event for the namespace
         assert client.emit("GET", {"url": "/x"}) == ["GET"]
+
+
+# -- which socket it is -----------------------------------------------------------------------
+
+
+def track() -> None:
+    """Set names of the application's own from what a client says, as for statistics."""
+    current: Any = request
+    current.sid, current.namespace = current.cookies["sid"], "/chat"
+
+
+class Tracked(FlaskRequest):
+    """A request that has such names from the beginning."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sid, self.namespace = self.cookies["sid"], "/chat"
+
+
+@pytest.fixture(params=["before_request", "request_class"])
+def tracking(request: pytest.FixtureRequest, local: LocalCluster) -> Worker:
+    app = make_app()
+    if request.param == "before_request":
+        app.before_request(track)
+    else:
+        app.request_class = Tracked
+    worker = local.worker(app)
+    app.add_url_rule("/join", view_func=join, methods=["PUT"])
+    worker.socketio.on("join")(join)
+    return worker
+
+
+def join() -> list[Any]:
+    """Have the socket of this request join a room, and return which socket that is."""
+    sockets.join(request, "red").result()
+    return [request.is_socket, sockets.get_id(request)]  # type: ignore[attr-defined]
+
+
+def test_over_http_an_id_that_the_application_sets_is_none_of_a_socket(tracking: Worker) -> None:
+    app, other, about = tracking.app, tracking.connect(headers={"Cookie": "sid=1"}), []
+    current: Any = request
+
+    with (
+        signals.joined.connected_to(lambda app, **given: about.append(given), app),
+        app.test_request_context("/", headers={"Cookie": f"sid={other.sid}"}),
+    ):
+        app.preprocess_request()
+        assert (current.sid, current.namespace, current.is_socket) == (other.sid, "/chat", False)
+        for call in (sockets.get_id, sockets.leave_all, sockets.disconnect):
+            with pytest.raises(NotASocketRequest):
+                call(request)
+        with pytest.raises(NotASocketRequest):
+            tracking.rooms.login_expires(0)
+        assert sockets.join(other.sid, "red").result().changed == 1
+
+    assert [(one["room"], one["by"], one["reason"]) for one in about] == [("red", None, "call")]
+
+
+def test_over_a_socket_it_is_not_that_of_another(tracking: Worker) -> None:
+    other = tracking.connect(headers={"Cookie": "sid=1"})
+    client = tracking.connect(headers={"Cookie": f"sid={other.sid}"})
+
+    assert client.ask("put", "/join")["body"] == [True, client.sid]
+    assert client.emit("join") == [True, client.sid]
+    assert (tracking.rooms_of(client), tracking.rooms_of(other)) == ({"red"}, set())
+
+
+def test_before_a_client_is_connected_it_is_that_of_no_socket(tracking: Worker) -> None:
+    known: list[bool] = []
+
+    @tracking.rooms.before_connect
+    def look(auth: Any) -> None:
+        known.append(request.is_socket)  # type: ignore[attr-defined]
+
+    tracking.connect(headers={"Cookie": f"sid={tracking.name}-1"})
+
+    assert known == [False]
 
 
 # -- where the application is -----------------------------------------------------------------
