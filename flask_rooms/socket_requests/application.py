@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import lru_cache
+from inspect import getattr_static
 from typing import Any, TypeAlias
 
 from flask import Flask, Request
@@ -77,6 +78,11 @@ class _Adapted(Flask):
         _check_request_class(given)
         vars(self)["request_class"] = given
 
+    @request_class.deleter
+    def request_class(self) -> None:
+        if vars(self).pop("request_class", None) is None:
+            raise AttributeError("request_class")
+
     @property
     def wsgi_app(self) -> _WSGI:
         """The outermost middleware of the application, which may be served in its place."""
@@ -87,6 +93,10 @@ class _Adapted(Flask):
     def wsgi_app(self, given: _WSGI) -> None:
         is_own = type(given) is _EntryPoint and given._rooms_app is self
         vars(self)["wsgi_app"] = given if is_own else _EntryPoint(self, given)
+
+    @wsgi_app.deleter
+    def wsgi_app(self) -> None:
+        self.wsgi_app = super().wsgi_app  # Flask's own, without any middleware
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if socket_of(environ) is not None:  # it has arrived with its handshake
@@ -157,6 +167,19 @@ def _check_request_class(given: object) -> None:
             f"`app.request_class` is {given!r}, which is no class: derive one from flask.Request. "
             "It is extended with `is_socket` and `sid`, as a function cannot be."
         )
+    for name in ("is_socket", "sid", "namespace"):
+        if _is_computed(given, name):
+            raise ConfigurationError(
+                f"`{given.__name__}.{name}` is computed, but over a socket Flask-SocketIO and "
+                f"Flask-Rooms set `request.{name}`: give yours another name."
+            )
+
+
+def _is_computed(given: type, name: str) -> bool:
+    """Whether a class has a property or a method of its own, and no default that may be set."""
+    own = getattr_static(given, name, None)
+    is_ours = own is vars(SocketRequest)[name]
+    return not is_ours and hasattr(own, "__get__") and getattr(own, "fset", None) is None
 
 
 @lru_cache(maxsize=64)
@@ -165,4 +188,7 @@ def _extended(own: type[Request]) -> type[Request]:
         return own
     if issubclass(SocketRequest, own):
         return SocketRequest
-    return type(own.__name__, (SocketRequest, own), {})
+    # What it has of these is there over HTTP, too: a default, or a property with a setter.
+    bases = [vars(base) for base in reversed(own.__mro__)]
+    kept = {name: base[name] for base in bases for name in ("sid", "namespace") if name in base}
+    return type(own.__name__, (SocketRequest, own), kept)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from functools import cached_property
 from io import BytesIO
 from typing import Any
+from unittest import mock
 from wsgiref.validate import validator
 
 import flask_socketio
@@ -13,6 +15,7 @@ import pytest
 from flask import Flask, Request, got_request_exception, request
 from flask.wrappers import Response
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.utils import environ_property
 
 from flask_rooms import ConfigurationError, Rooms
 from tests.support.apps import LocalCluster, Worker, make_app
@@ -140,6 +143,97 @@ def test_what_a_request_class_knows_by_itself_stays(cluster: LocalCluster) -> No
         assert getattr(request, "sid", None) == "its own sid"
 
 
+class Typed(Request):
+    """One that gives the names of a socket a default, as for a type checker."""
+
+    sid: str | None = None
+    namespace = "none"
+
+
+class Settable(Request):
+    """One with a property, which Flask-SocketIO sets as well."""
+
+    sid = "none"
+
+    @property
+    def namespace(self) -> str:
+        """What was set, or a default."""
+        return str(self.environ.get("app.namespace", "none"))
+
+    @namespace.setter
+    def namespace(self, given: str) -> None:
+        self.environ["app.namespace"] = given
+
+
+class Derived(Settable):
+    """One that has them from its base, in part."""
+
+    sid = "another"
+
+
+@pytest.mark.parametrize(
+    ("own", "over_http"),
+    [(Typed, [None, "none"]), (Settable, ["none", "none"]), (Derived, ["another", "none"])],
+)
+def test_over_http_the_names_of_a_socket_are_what_the_request_class_says(
+    cluster: LocalCluster, own: type[Request], over_http: list[Any]
+) -> None:
+    """Over a socket they are set, as in any application with Flask-SocketIO."""
+
+    def see() -> list[Any]:
+        current: Any = request
+        return [current.is_socket, current.sid, current.namespace]
+
+    app = make_app()
+    app.request_class = own
+    app.add_url_rule("/request", view_func=see)
+    worker = cluster.worker(app)
+    worker.socketio.on("see", namespace="/chat")(see)
+    client = worker.connect("/chat")
+
+    assert app.test_client().get("/request").json == [False, *over_http]
+    assert client.ask("get", "/request")["body"] == [True, client.sid, "/chat"]
+    assert client.emit("see") == [True, client.sid, "/chat"]
+
+
+@pytest.mark.parametrize("name", ["is_socket", "sid", "namespace"])
+@pytest.mark.parametrize("make", [property, cached_property, environ_property])
+def test_a_request_class_that_computes_a_name_of_a_socket_is_refused(name: str, make: Any) -> None:
+    """Flask-SocketIO cannot set it, or what is computed would be lost."""
+    base = type("Base", (Request,), {name: make(lambda self: "its own")})
+    before, after = make_app(), make_app()
+    Rooms(after)
+    remedy = rf"`Computing\.{name}` is computed.*another name"
+
+    before.request_class = type("Computing", (base,), {})
+    with pytest.raises(ConfigurationError, match=remedy):
+        Rooms(before)
+    with pytest.raises(ConfigurationError, match=remedy):
+        after.request_class = before.request_class
+
+
+def test_a_request_class_may_be_derived_from_the_extended_one(cluster: LocalCluster) -> None:
+    app = add_route(make_app())
+    worker = cluster.worker(app)
+
+    app.request_class = type("Derived", (app.request_class,), {"about": "derived"})
+
+    assert ask(worker) == [["derived", False], ["derived", True]]
+
+
+def test_a_request_class_may_be_patched_for_a_while(cluster: LocalCluster) -> None:
+    """As tests do: what was not set is deleted then."""
+    app = add_route(make_app())
+    worker = cluster.worker(app)
+
+    with mock.patch.object(app, "request_class", Own):
+        assert ask(worker) == [[Own.about, False], [Own.about, True]]
+
+    assert ask(worker) == [[None, False], [None, True]]
+    with pytest.raises(AttributeError):
+        del app.request_class
+
+
 def test_a_function_that_makes_requests_is_refused_with_the_remedy() -> None:
     """Flask would call it; it failed with a TypeError at the first request."""
     before, after = make_app(), make_app()
@@ -232,6 +326,16 @@ def test_wsgi_app_is_like_the_middleware_that_was_put_there(
     other.wsgi_app = kept  # type: ignore[method-assign]
     assert other.wsgi_app is not kept
     assert ask(worker) == [[None, False], [None, True]]
+
+
+def test_a_wsgi_app_that_is_deleted_is_that_of_flask() -> None:
+    """As where a test has patched it before Rooms: what was not set is deleted then."""
+    app = add_route(make_app())
+    with mock.patch.object(app, "wsgi_app", ProxyFix(app.wsgi_app)):
+        Rooms(app)
+
+    assert app.wsgi_app == Flask.wsgi_app.__get__(app)
+    assert app.test_client().get("/request").json == [None, False]
 
 
 def drops_keys(inner: Any) -> Any:
