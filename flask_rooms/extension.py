@@ -171,7 +171,9 @@ class Rooms:
         It is called with the client's `auth` (None if it has sent none), in the context of the
         handshake, before the user is loaded. It refuses the client by returning False, or by
         raising ConnectionRefusedError(reason), whose reason the client gets. Any other error
-        refuses it, too; that one is logged, and not sent.
+        refuses it, too; that one is logged, and not sent. So is what Flask takes for a response:
+        a Response, a string, bytes, a dictionary, a list or a tuple. None, True and whatever else
+        it returns let the client in.
 
         Raises:
             ConfigurationError: *hook* is not a function.
@@ -203,7 +205,8 @@ class Rooms:
         It is called on the worker that holds the socket, with the values that the rule has
         matched in the name, in a context of its own: `request.sid`, `request.namespace` and
         `session` are what the next request of the socket would see. It returns whether the
-        socket may join. If it raises, the join is refused.
+        socket may join: any true value is a yes, a string as well, but no Response and no tuple.
+        If it raises, the join is refused.
 
         Args:
             rule: As in `app.route()`, over the whole name: `"team:<int:id>"`. The rule `"*"`

@@ -68,10 +68,15 @@ def ask(app: Flask, function: Callable[..., object], *args: Any) -> object:
     if (
         inspect.isawaitable(answer)
         or inspect.isgenerator(answer)
-        or isinstance(answer, Response)
+        or isinstance(answer, (Response, HTTPException))
         or type(answer) is tuple  # a body and a status; the row of a database is a class of its own
     ):
-        raise TypeError(
-            f"A guard or hook returns whether it allows something, not a {type(answer).__name__}."
-        )
+        raise no_decision(answer)
     return answer
+
+
+def no_decision(answer: object) -> TypeError:
+    """Return the error of a guard or hook that has returned something else."""
+    return TypeError(
+        f"A guard or hook returns whether it allows something, not a {type(answer).__name__}."
+    )

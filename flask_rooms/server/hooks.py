@@ -14,17 +14,20 @@ from werkzeug.exceptions import HTTPException
 
 from flask_rooms.backends.logs import safe_logging
 from flask_rooms.membership.contexts import request_context
-from flask_rooms.membership.guards import ask
+from flask_rooms.membership.guards import ask, no_decision
 from flask_rooms.membership.namespace import Socket
 from flask_rooms.protocol.messages import Room
 from flask_rooms.server.private import ServerInternals
 
 logger = logging.getLogger("flask_rooms.server")
 
-#: Takes what the client has sent as `auth`; False refuses the client.
+#: Takes what the client has sent as `auth`; False or a response refuses the client.
 BeforeConnect = Callable[[Any], object]
 #: Takes the reason, and the rooms that the socket was in.
 AfterDisconnect = Callable[[str, frozenset[Room]], object]
+
+# What Flask takes for a response, besides what no guard may return: a page that asks for a login.
+_PAGES = (str, bytes, bytearray, dict, list)
 
 _REFUSED = {"message": "Connection rejected by server"}
 
@@ -66,9 +69,7 @@ class HookRunner:
             return None
         try:
             with request_context(self._app, handshake):
-                refused = any(
-                    ask(self._app, hook, auth) is False for hook in self._hooks.before_connect
-                )
+                refused = any(self._refuses(hook, auth) for hook in self._hooks.before_connect)
         except RefusedWithReason as error:
             return error.error_args
         except ConnectionRefusedError as error:  # Python's own
@@ -80,6 +81,12 @@ class HookRunner:
                 logger.exception("A before_connect hook has failed, and the client is refused.")
             return _REFUSED
         return _REFUSED if refused else None
+
+    def _refuses(self, hook: BeforeConnect, auth: Any) -> bool:
+        answer = ask(self._app, hook, auth)
+        if isinstance(answer, _PAGES):
+            raise no_decision(answer)
+        return answer is False
 
     @property
     def has_after_disconnect(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from flask import Flask, abort, redirect, request, session
 from flask_socketio import join_room
+from werkzeug.exceptions import Unauthorized
 
 from flask_rooms import ConfigurationError, InvalidRoom, Outcome, Refused, Rooms, sockets
 from flask_rooms.membership.guarded import MAX_ROUNDS
@@ -217,7 +218,9 @@ def test_a_generator_is_not_taken_for_a_yes(cluster: LocalCluster) -> None:
 
 
 RESPONSES = pytest.mark.parametrize(
-    "response", [redirect("/login"), ("Forbidden", 403), ({"message": "no"}, 403, {})], ids=str
+    "response",
+    [redirect("/login"), ("Forbidden", 403), ({"message": "no"}, 403, {}), Unauthorized()],
+    ids=str,
 )
 
 
@@ -241,7 +244,7 @@ class Row(NamedTuple):
 
 
 def test_whatever_else_is_true_is_a_yes(cluster: LocalCluster) -> None:
-    """A user, the row of a database, or a dictionary."""
+    """A user, the row of a database, or a dictionary; a guard answers a question."""
     worker = cluster.worker()
     answers = iter([Row(7), {"id": 7}, "ann", object()])
     worker.rooms.guard("<app>:<int:args>")(lambda app, args: next(answers))

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import flask_socketio
 import pytest
 from flask import Request, abort, redirect, request, session
 from flask.sessions import SecureCookieSession, SessionInterface, SessionMixin
+from markupsafe import Markup
+from werkzeug.exceptions import Unauthorized
 
 from flask_rooms import ConfigurationError
 from flask_rooms.globals import parts_of
 from tests.support.apps import LocalCluster, Worker, make_app
 from tests.support.raw import RawClient, Refused
 from tests.support.workers import cluster
+
+
+class Row(NamedTuple):
+    """As SQLAlchemy's rows are tuples, too."""
+
+    name: str
 
 
 @pytest.fixture
@@ -55,8 +63,8 @@ def test_before_connect_knows_auth_and_handshake(worker: Worker) -> None:
     assert client.is_connected()
 
 
-@pytest.mark.parametrize("returned", [None, True, 0, "", "no"])
-def test_only_false_refuses(worker: Worker, returned: Any) -> None:
+@pytest.mark.parametrize("returned", [None, True, 0, 7, frozenset(), Row("Ada")], ids=str)
+def test_what_is_neither_false_nor_a_response_lets_in(worker: Worker, returned: Any) -> None:
     worker.rooms.before_connect(lambda auth: returned)
 
     assert worker.connect().is_connected()
@@ -118,7 +126,11 @@ def test_an_async_hook_is_run_and_not_taken_for_a_yes(worker: Worker) -> None:
     assert not worker.connect().is_connected()
 
 
-@pytest.mark.parametrize("response", [redirect("/login"), ("Forbidden", 403)], ids=str)
+RESPONSES = [redirect("/login"), ("Forbidden", 403), ("Please log in",), Unauthorized()]
+PAGES = ["Please log in", Markup("<h1>Please log in</h1>"), "", b"no", bytearray(b"no")]
+
+
+@pytest.mark.parametrize("response", [*RESPONSES, *PAGES, {"message": "no"}, {}, ["no"]], ids=repr)
 def test_a_response_refuses(
     worker: Worker, response: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
