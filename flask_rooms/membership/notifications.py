@@ -46,10 +46,12 @@ PATIENCE = 1.0
 class _Signal:
     signal: NamedSignal
     about: dict[str, Any]
+    is_muted: bool  # by `with signal.muted()`, when it happened
     then: Callable[..., object] | None = None  # called as one more receiver, the last
 
     def receivers(self, app: Flask) -> Iterable[Callable[..., object]]:
-        yield from self.signal.receivers_for(app)
+        if not self.is_muted:
+            yield from self.signal.receivers_for(app)
         if self.then is not None:
             yield self.then
 
@@ -185,7 +187,8 @@ class SignalQueue:
     ) -> None:
         """Queue that a person has joined or left a room; *then* is called after the receivers."""
         signal = user_joined if has_joined else user_left
-        self._put(_Signal(signal, about, lambda app, **about: then()), self._waiting)
+        sent = _Signal(signal, about, signal.is_muted, lambda app, **about: then())
+        self._put(sent, self._waiting)
 
     def _announce(self, event: MembershipEvent, origin: Origin) -> None:
         about = {
@@ -208,8 +211,8 @@ class SignalQueue:
         return "request" if own else origin.reason
 
     def _add(self, signal: NamedSignal, about: dict[str, Any]) -> None:
-        if signal.has_receivers_for(self._app):
-            self._put(_Signal(signal, about), self._waiting)
+        if signal.has_receivers_for(self._app) and not signal.is_muted:
+            self._put(_Signal(signal, about, is_muted=False), self._waiting)
 
     def _put(self, one: _Signal | WorkerMessage | _Call, queue: deque[Any]) -> bool:
         if len(queue) < WAITING:

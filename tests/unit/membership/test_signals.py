@@ -345,6 +345,20 @@ def test_without_receivers_nothing_is_kept(here: Worker) -> None:
     assert ear.heard(last) == []
 
 
+def test_a_signal_that_is_muted_is_not_sent(here: Worker) -> None:
+    ear, client, last = Ear(here), here.connect(), here.connect()
+
+    with signals.joined.muted():
+        here.sockets.join(client.sid, "red").result(PATIENCE)
+    here.sockets.join(client.sid, "blue").result(PATIENCE)
+
+    assert ear.short(last) == [
+        ("room-created", "red", "call"),
+        ("room-created", "blue", "call"),
+        ("joined", "blue", "call"),
+    ]
+
+
 class InPlace:
     """Runs in place what is meant for the background."""
 
@@ -363,6 +377,25 @@ class InPlace:
         return threading.Event()
 
 
+def events(*rooms: str) -> list[MembershipEvent]:
+    return [MembershipEvent("/", "a", None, room, joined=True, edge=False) for room in rooms]
+
+
+def test_whether_a_signal_is_muted_is_known_when_it_happens() -> None:
+    """And not when it is sent, which may be later."""
+    app, heard = Flask("application"), []
+    queue = SignalQueue(app, InPlace())
+
+    with signals.joined.connected_to(lambda app, room, **about: heard.append(room), app):
+        queue.add(events("before"), Origin("call"))
+        with signals.joined.muted():
+            queue.flush()
+            queue.add(events("muted"), Origin("call"))
+        queue.flush()
+
+    assert heard == ["before"]
+
+
 def test_what_waits_for_receivers_that_do_not_return_is_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -371,9 +404,6 @@ def test_what_waits_for_receivers_that_do_not_return_is_bounded(
     app = Flask("application")
     queue = SignalQueue(app, InPlace())
     heard: list[str] = []
-
-    def events(*rooms: str) -> list[MembershipEvent]:
-        return [MembershipEvent("/", "a", None, room, joined=True, edge=False) for room in rooms]
 
     def hear(app: Any, room: str, **about: Any) -> None:
         heard.append(room)

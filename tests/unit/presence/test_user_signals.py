@@ -126,6 +126,19 @@ def test_when_the_worker_that_tells_dies_another_one_goes_on(
     until(lambda: told.log[4:] == [("left", stays)])
 
 
+def test_a_signal_that_is_muted_is_not_sent_later(workers: LocalCluster, told: Told) -> None:
+    with user_joined.muted():
+        ann = enter(workers[0], "ann")
+        enter(workers[1], "bob")
+        until(lambda: all(len(worker.sockets.presence(ROOM).value) == 2 for worker in workers))
+        ann.disconnect()
+        until(lambda: told.log == [("left", "ann")])
+
+    enter(workers[1], "eve")
+
+    until(lambda: told.log[1:] == [("joined", "eve")])
+
+
 def test_a_receiver_that_raises_is_not_asked_again(workers: LocalCluster, told: Told) -> None:
     told.fails = True
     ann = enter(workers[0], "ann")
