@@ -209,8 +209,9 @@ class Rooms:
         If it raises, the join is refused.
 
         Args:
-            rule: As in `app.route()`, over the whole name: `"team:<int:id>"`. The rule `"*"`
-                is for the names that no other rule matches; its guard is called with `room`.
+            rule: As in `app.route()`, over the whole name and with Werkzeug's own converters:
+                `"team:<int:id>"`. The rule `"*"` is for the names that no other rule matches; its
+                guard is called with `room`.
 
         Raises:
             ConfigurationError: *rule* is not a rule or has another guard, or the guard is not a
