@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -64,8 +64,11 @@ class Cookies:
         given, jar = self._kept
         # The handshake does not tell the paths of its cookies, so the name identifies them:
         # otherwise the old session cookie would survive a logout.
-        given, jar = _without(given, set_now), jar or CookieJar(_OneHost())
-        jar.extract_cookies(_Response(headers), _request(path))  # type: ignore[arg-type]
+        given, jar = _without(given, set_now), _copy(jar or ())
+        request = _request(path)
+        # One by one: of several headers at once a CookieJar carries out the deletions first.
+        for header in headers:
+            jar.extract_cookies(_Response(header), request)  # type: ignore[arg-type]
         for cookie in list(jar)[:-COOKIES]:
             jar.clear(cookie.domain, cookie.path, cookie.name)
         self._kept = given, jar
@@ -94,13 +97,19 @@ class _OneHost(DefaultCookiePolicy):
 class _Response:
     """The part of urllib's response that a CookieJar reads."""
 
-    def __init__(self, headers: list[str]) -> None:
+    def __init__(self, header: str) -> None:
         self._message = Message()
-        for header in headers:
-            self._message["Set-Cookie"] = header
+        self._message["Set-Cookie"] = header
 
     def info(self) -> Any:
         return self._message
+
+
+def _copy(cookies: Iterable[Cookie]) -> CookieJar:
+    jar = CookieJar(_OneHost())
+    for cookie in cookies:
+        jar.set_cookie(cookie)
+    return jar
 
 
 def _fits(header: str) -> bool:

@@ -96,6 +96,27 @@ def test_what_a_response_sets_is_sent_with_the_next_request(
 
 
 @pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (["a=b; Path=/", "a=; Max-Age=0; Path=/"], "given=1"),
+        (["a=b; Path=/", f"a=; Expires={GONE}; Path=/"], "given=1"),
+        (["a=; Max-Age=0; Path=/", "a=b; Path=/"], "a=b; given=1"),
+        (["a=b; Path=/", "a=; Max-Age=0; Path=/", "a=c; Path=/"], "a=c; given=1"),
+        (["given=2; Path=/", "given=; Max-Age=0; Path=/"], ""),
+    ],
+)
+def test_of_what_one_response_says_of_a_cookie_the_last_counts(
+    headers: list[str], expected: str
+) -> None:
+    """Such as an after_request function that deletes what a view has set."""
+    jar = Cookies("given=1")
+
+    jar.update(headers, "/")
+
+    assert jar.header("/") == expected
+
+
+@pytest.mark.parametrize(
     ("path", "sent"),
     [
         *[("/below", True), ("/below/", True), ("/below/deeper", True)],
