@@ -15,7 +15,7 @@ from flask_rooms.membership.namespace import Socket
 from flask_rooms.membership.registry import Registry
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.cookies import Cookies
-from flask_rooms.socket_requests.environ import Template, mark_socket, socket_environ
+from flask_rooms.socket_requests.environ import Template, mark_socket, path_of, socket_environ
 from flask_rooms.socket_requests.serial_queue import SerialQueue
 
 
@@ -56,9 +56,16 @@ class SocketContext:
             if socket.state is None:
                 config = self._config
                 queue = SerialQueue(config.waiting_requests, config.waiting_request_bytes)
-                socket.state = SocketState(queue, Cookies(handshake.get("HTTP_COOKIE", "")))
+                cookies = Cookies(handshake.get("HTTP_COOKIE", ""), self._paths(handshake))
+                socket.state = SocketState(queue, cookies)
             state: SocketState = socket.state
             return state
+
+    def _paths(self, handshake: dict[str, Any]) -> list[str]:
+        """Return the paths that the cookies of a handshake may have been sent for."""
+        # A proxy may have taken a prefix off, of which the session cookie's path alone tells.
+        config = self._app.config
+        return [path_of(handshake), config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"]]
 
     def template(self, socket: Socket, handshake: dict[str, Any]) -> Template:
         """Return what the requests of a socket have in common."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -18,6 +18,8 @@ COOKIE_BYTES = 4096
 # What browsers ignore, and for which a CookieJar would ignore the cookie: a float, for instance.
 _NO_MAX_AGE = re.compile(r";\s*max-age\s*(?=[=;]|$)(?!=\s*-?\d+\s*(;|$))[^;]*", re.IGNORECASE)
 
+_PATH = re.compile(r";\s*path\s*=\s*(/[^;]*)", re.IGNORECASE)
+
 # Never fetched; https, so that the jar returns Secure cookies, too.
 _HOST = "https://socket.invalid"
 
@@ -28,9 +30,12 @@ class Cookies:
 
     Args:
         handshake: The `Cookie` header of the handshake.
+        paths: Those that it may have been for, percent-encoded: a cookie whose path matches none
+            of them was not in it.
     """
 
-    def __init__(self, handshake: str) -> None:
+    def __init__(self, handshake: str, paths: Collection[str]) -> None:
+        self._paths = paths
         # One string: a client may send thousands of them, and each socket has a jar. Both are
         # replaced in one step, as a guard may look at them in the middle of an update.
         self._kept: tuple[str, CookieJar | None] = _without(handshake, ()), None
@@ -60,11 +65,8 @@ class Cookies:
         headers = [_NO_MAX_AGE.sub("", header) for header in headers if _fits(header)]
         if not headers:
             return
-        set_now = {_name(header.partition(";")[0]) for header in headers}
         given, jar = self._kept
-        # The handshake does not tell the paths of its cookies, so the name identifies them:
-        # otherwise the old session cookie would survive a logout.
-        given, jar = _without(given, set_now), _copy(jar or ())
+        given, jar = _without(given, self._given_names(headers, path)), _copy(jar or ())
         request = _request(path)
         # One by one: of several headers at once a CookieJar carries out the deletions first.
         for header in headers:
@@ -72,6 +74,16 @@ class Cookies:
         for cookie in list(jar)[:-COOKIES]:
             jar.clear(cookie.domain, cookie.path, cookie.name)
         self._kept = given, jar
+
+    def _given_names(self, headers: list[str], path: str) -> set[str]:
+        """Return the names of the cookies that are set, as far as the handshake may have them."""
+        # It does not tell the paths of its cookies, so the name identifies them: otherwise the old
+        # session cookie would survive a logout.
+        return {
+            _name(header.partition(";")[0])
+            for header in headers
+            if any(_matches(one, _path(header, path)) for one in self._paths)
+        }
 
 
 class _Anywhere(Request):
@@ -115,6 +127,17 @@ def _copy(cookies: Iterable[Cookie]) -> CookieJar:
 def _fits(header: str) -> bool:
     name, _, value = header.partition(";")[0].partition("=")
     return len(name.strip()) + len(value.strip()) <= COOKIE_BYTES
+
+
+def _path(header: str, path: str) -> str:
+    """Return the path of a cookie that a response to a request for *path* sets."""
+    match = _PATH.search(header)
+    return match[1].strip() if match else path[: path.rfind("/")] or "/"
+
+
+def _matches(path: str, cookie_path: str) -> bool:
+    # https://www.rfc-editor.org/rfc/rfc6265#section-5.1.4
+    return path == cookie_path or path.startswith(cookie_path.removesuffix("/") + "/")
 
 
 def _request(path: str) -> Request:

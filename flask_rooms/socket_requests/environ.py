@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from flask_rooms.socket_requests.payload import Payload
+from flask_rooms.socket_requests.payload import Payload, encode_path
 
 #: Has the Arrival of a request, in its environment.
 ARRIVAL = "flask_rooms.arrival"
@@ -89,6 +89,12 @@ def socket_of(environ: Mapping[str, Any]) -> tuple[str, str] | None:
     marked: tuple[str, str] | None = environ.get(_SOCKET)
     body = environ.get("wsgi.input")
     return body.socket if marked is None and isinstance(body, _Body) else marked
+
+
+def path_of(environ: Mapping[str, Any]) -> str:
+    """Return the path of a request as a browser sees it, percent-encoded."""
+    path = _script_name(environ) + str(environ.get("PATH_INFO", ""))
+    return encode_path(path.encode("latin-1"))  # as in PEP 3333
 
 
 class Template:

@@ -107,6 +107,11 @@ def parse(verb: str, args: tuple[Any, ...]) -> Payload:
     return Payload(path, query, headers)
 
 
+def encode_path(path: str | bytes) -> str:
+    """Return a path with its non-ASCII characters percent-encoded, as browsers do."""
+    return quote(path, safe="!$%&'()*+,/:;=@~")
+
+
 def _url(url: Any) -> tuple[str, str]:
     if not isinstance(url, str):
         raise Malformed("`url` is required and has to be a string.")
@@ -116,8 +121,7 @@ def _url(url: Any) -> tuple[str, str]:
         raise Malformed('`url` has to be a path that starts with one "/".')
     if _ENCODED_SLASH.search(path) or _NOT_IN_A_PATH.search(unquote_to_bytes(path)):
         raise Malformed("The path of `url` may not have `.`, `..` or encoded slashes in it.")
-    # Encode non-ASCII characters as browsers do.
-    path, query = quote(path, safe="!$%&'()*+,/:;=@~"), quote(query, safe="!$%&'()*+,/:;=?@~[]")
+    path, query = encode_path(path), quote(query, safe="!$%&'()*+,/:;=?@~[]")
     _refuse_long(path, query)
     return path, query
 

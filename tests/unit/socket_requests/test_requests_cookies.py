@@ -53,6 +53,10 @@ def make_session_app() -> Flask:
     return app
 
 
+def make_jar(cookies: str = "") -> Cookies:
+    return Cookies(cookies, ["/shop/socket.io/", "/account"])
+
+
 def cookies_of(client: Client, path: str = "/cookies") -> Any:
     return client.ask("get", path)["body"]
 
@@ -76,7 +80,6 @@ def cookies_of(client: Client, path: str = "/cookies") -> Any:
         (["given=new"], "given=new; other=2"),
         (["given=; Max-Age=0"], "other=2"),
         ([f"given=; Expires={GONE}"], "other=2"),
-        ([f"given=; Expires={GONE}; Path=/elsewhere"], "other=2"),
         (["a=b", "a=; Max-Age=0"], "given=1; other=2"),
         (["a=b", "a=c"], "a=c; given=1; other=2"),
         (["a"], "a; given=1; other=2"),
@@ -86,7 +89,7 @@ def cookies_of(client: Client, path: str = "/cookies") -> Any:
 def test_what_a_response_sets_is_sent_with_the_next_request(
     headers: list[str], expected: str
 ) -> None:
-    jar = Cookies("given=1; ;other=2;")
+    jar = make_jar("given=1; ;other=2;")
     assert jar.header("/") == "given=1; other=2"
 
     for header in headers:
@@ -109,7 +112,7 @@ def test_of_what_one_response_says_of_a_cookie_the_last_counts(
     headers: list[str], expected: str
 ) -> None:
     """Such as an after_request function that deletes what a view has set."""
-    jar = Cookies("given=1")
+    jar = make_jar("given=1")
 
     jar.update(headers, "/")
 
@@ -124,28 +127,60 @@ def test_of_what_one_response_says_of_a_cookie_the_last_counts(
     ],
 )
 def test_a_cookie_is_sent_below_its_path(path: str, sent: bool) -> None:
-    jar = Cookies("")
+    jar = make_jar("")
     jar.update(["a=b; Path=/below"], "/")
 
     assert jar.header(path) == ("a=b" if sent else "")
 
 
+# Those of the handshake, of which it had a cookie, and of sessions.
+@pytest.mark.parametrize("path", ["/", "/shop", "/shop/", "/shop/socket.io/", "/account"])
+def test_a_cookie_that_the_handshake_may_have_had_is_replaced(path: str) -> None:
+    jar = make_jar("given=1; other=2")
+
+    jar.update([f"given=; Max-Age=0; Secure; Path={path} ; HttpOnly"], "/")
+
+    assert jar.header("/shop/x") == "other=2"
+
+
+@pytest.mark.parametrize("path", ["/old", "/sho", "/shopping", "/shop/x", "/shop/socket.io/x"])
+def test_a_cookie_for_another_path_is_another_one(path: str) -> None:
+    """As it was not sent with the handshake; a browser keeps both."""
+    jar = make_jar("given=1; other=2")
+
+    jar.update([f"given=; Max-Age=0; Path={path}"], "/")
+    assert jar.header(path) == "given=1; other=2"
+    jar.update([f"given=new; Path={path}"], "/")
+
+    assert jar.header("/") == "given=1; other=2"
+    assert jar.header(path) == "given=new; given=1; other=2"
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/shop/set", ""), ("/below/set", "given=1")])
+def test_without_a_path_the_directory_of_its_request_counts(path: str, expected: str) -> None:
+    jar = make_jar("given=1")
+
+    jar.update(["given=; Max-Age=0"], path)
+
+    assert jar.header("/") == expected
+
+
 def test_the_closest_path_comes_first() -> None:
-    jar = Cookies("")
+    jar = make_jar("")
     jar.update(["a=root; Path=/", "a=deep; Path=/x/y", "a=middle; Path=/x"], "/")
 
     assert jar.header("/x/y/z") == "a=deep; a=middle; a=root"
 
 
 def test_outside_any_request_there_are_those_of_all_paths() -> None:
-    jar = Cookies("given=1")
+    jar = make_jar("given=1")
     jar.update(["a=root; Path=/", "a=deep; Path=/x/y", "b=2; Path=/z", "c=3; Max-Age=0"], "/")
 
     assert jar.header(None) == "a=deep; b=2; a=root; given=1"
 
 
 def test_without_a_path_a_cookie_belongs_to_the_directory_of_its_request() -> None:
-    jar = Cookies("")
+    jar = make_jar("")
     jar.update(["a=b"], "/below/set")
 
     assert (jar.header("/below/x"), jar.header("/beside")) == ("a=b", "")
@@ -161,7 +196,7 @@ def test_a_value_comes_back_as_it_was_set(worker: Worker, value: str) -> None:
 
 def test_a_cookie_that_is_replaced_is_there_at_every_moment() -> None:
     """A guard may look in another thread, and would take the socket for one without a login."""
-    jar, seen = Cookies("a=old"), set()
+    jar, seen = make_jar("a=old"), set()
 
     class Watched(list[str]):
         def __iter__(self) -> Iterator[str]:
@@ -176,7 +211,7 @@ def test_a_cookie_that_is_replaced_is_there_at_every_moment() -> None:
 
 
 def test_a_jar_is_as_large_as_a_browsers() -> None:
-    jar = Cookies("")
+    jar = make_jar("")
     for number in range(3 * COOKIES):
         jar.update([f"cookie{number}=1; Path=/{number % 7}", "big=" + "x" * COOKIE_BYTES], "/")
 
@@ -187,7 +222,7 @@ def test_a_jar_is_as_large_as_a_browsers() -> None:
 @pytest.mark.parametrize("excess", [0, 1])
 def test_a_cookie_is_as_long_as_a_browsers(excess: int) -> None:
     """Name and value together."""
-    jar = Cookies("")
+    jar = make_jar("")
     cookie = "a=" + "x" * (COOKIE_BYTES - len("a") + excess)
 
     jar.update([cookie], "/")
@@ -197,7 +232,7 @@ def test_a_cookie_is_as_long_as_a_browsers(excess: int) -> None:
 
 def test_a_cookie_that_is_too_long_replaces_none() -> None:
     """Else a session that grows would end its login."""
-    jar, long = Cookies("given=1"), "x" * COOKIE_BYTES
+    jar, long = make_jar("given=1"), "x" * COOKIE_BYTES
     jar.update(["set=2; Path=/"], "/")
 
     jar.update([f"given={long}; Path=/", f"set={long}; Path=/"], "/")
@@ -212,7 +247,7 @@ def test_a_jar_takes_no_more_than_the_cookies_of_its_handshake(pair: str) -> Non
     handshake = pair * 100_000
     tracemalloc.start()
     try:
-        jar = Cookies(handshake)
+        jar = make_jar(handshake)
         jar.update(["c=d"], "/")
         kept = tracemalloc.get_traced_memory()[0]
     finally:
@@ -294,6 +329,30 @@ def test_a_session_with_a_path_below_a_prefix(worker: Worker) -> None:
 
     assert client.ask("get", "/shop/session")["body"] == {"user": "Ada"}
     assert client.ask("get", "/session")["body"] == {"user": "Ada"}
+
+
+def test_a_session_outlasts_the_deletion_of_one_for_another_path(worker: Worker) -> None:
+    """As an application deletes it that has once had another path."""
+    browser = worker.app.test_client()
+    browser.put("/session", json={"user": "Ada"})
+    client = worker.connect(flask_test_client=browser)
+
+    client.ask("post", "/set", [f"session=; Expires={GONE}; Path=/old"])
+
+    assert client.ask("get", "/session")["body"] == {"user": "Ada"}
+
+
+def test_a_logout_ends_a_session_below_a_prefix_that_a_proxy_takes_off(worker: Worker) -> None:
+    """The application knows it from its configuration alone."""
+    worker.app.config["SESSION_COOKIE_PATH"] = "/shop"
+    browser = worker.app.test_client()
+    sent = browser.put("/session", json={"user": "Ada"}).headers["Set-Cookie"]
+    client = worker.connect(headers={"Cookie": sent.partition(";")[0]})
+    assert client.ask("get", "/session")["body"] == {"user": "Ada"}
+
+    client.ask("post", "/set", [f"session=; Expires={GONE}; Path=/shop"])
+
+    assert client.ask("get", "/session")["body"] == {}
 
 
 # -- Flask-Login ------------------------------------------------------------------------------
