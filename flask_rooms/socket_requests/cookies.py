@@ -7,6 +7,7 @@ from collections.abc import Collection, Container, Iterable
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import Any
+from urllib.parse import unquote
 from urllib.request import Request
 
 # The limits are those of browsers.
@@ -94,7 +95,7 @@ class _OneHost(DefaultCookiePolicy):
     """Ignores the domain of a cookie: all requests go to the application that has set it."""
 
     def path_return_ok(self, path: str, request: Request) -> bool:
-        return isinstance(request, _Anywhere) or super().path_return_ok(path, request)
+        return isinstance(request, _Anywhere) or _matches(request.selector, path)
 
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
         return True
@@ -137,6 +138,7 @@ def _path(header: str, path: str) -> str:
 
 def _matches(path: str, cookie_path: str) -> bool:
     # https://www.rfc-editor.org/rfc/rfc6265#section-5.1.4
+    path, cookie_path = unquote(path), unquote(cookie_path)  # each may be encoded differently
     return path == cookie_path or path.startswith(cookie_path.removesuffix("/") + "/")
 
 

@@ -33,8 +33,8 @@ _UNLESS_IN_HANDSHAKE = frozenset(["authorization"])
 # The verbs of which clients say a length also without a body.
 # https://www.rfc-editor.org/rfc/rfc9110#name-content-length
 _WITH_LENGTH = frozenset({"post", "put"})
-# How servers name the URL of a request, as it came.
-_URIS = ("REQUEST_URI", "RAW_URI")
+# How servers name the URL of a request, as it came, and its path.
+_URIS = ("REQUEST_URI", "RAW_URI", "RAW_PATH_INFO")
 # The names of one request or one trace, and when it began, for logs and agents; and what browsers
 # send with each handshake, so that no cache answers it.
 _OF_ONE_REQUEST = re.compile(
@@ -93,8 +93,7 @@ def socket_of(environ: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def path_of(environ: Mapping[str, Any]) -> str:
     """Return the path of a request as a browser sees it, percent-encoded."""
-    path = _script_name(environ) + str(environ.get("PATH_INFO", ""))
-    return encode_path(path.encode("latin-1"))  # as in PEP 3333
+    return _encoded(_script_name(environ) + str(environ.get("PATH_INFO", "")))
 
 
 class Template:
@@ -122,7 +121,8 @@ class Template:
         before, after = str(original.get("PATH_INFO", "")), str(handshake.get("PATH_INFO", ""))
         self._mount = before.removesuffix(after) if after and before.endswith(after) else ""
         # What the path of the application begins with: as it says, and as it was mounted.
-        self._prefixes = _script_name(handshake), _script_name(original) + self._mount
+        mounted = _script_name(original) + self._mount
+        self._prefixes = _encoded(_script_name(handshake)), _encoded(mounted)
 
     def environ(self, verb: str, payload: Payload, allowed: Collection[str]) -> dict[str, Any]:
         """
@@ -134,7 +134,8 @@ class Template:
             allowed: Headers that clients may set besides the usual ones, in lower case.
         """
         # With the mount that middleware takes off the path: it sees what it does over HTTP.
-        path = self._mount + unquote_to_bytes(self._below_prefix(payload)).decode("latin-1")
+        below = self._below_prefix(payload)
+        path = self._mount + unquote_to_bytes(below).decode("latin-1")
         environ = self._common | {
             "REQUEST_METHOD": verb.upper(),
             "PATH_INFO": path,  # as in PEP 3333
@@ -142,8 +143,8 @@ class Template:
             "HTTP_ACCEPT": "application/json",
         }
         for name in self._uris:
-            url = self._prefixes[1] + self._below_prefix(payload)
-            environ[name] = url + (payload.query and f"?{payload.query}")
+            query = f"?{payload.query}" if payload.query and name != "RAW_PATH_INFO" else ""
+            environ[name] = self._prefixes[1] + below + query
         if payload.body:
             environ["CONTENT_LENGTH"] = str(len(payload.body[0]))
             environ["CONTENT_TYPE"] = payload.body[1]
@@ -166,9 +167,11 @@ class Template:
 
     def _below_prefix(self, payload: Payload) -> str:
         """Return the path below the application, whether or not the client has given the prefix."""
-        for prefix in self._prefixes:
-            if _is_below(payload.path, prefix):
-                return payload.path[len(prefix) :] or "/"
+        parts = payload.path.split("/")  # no part has an encoded slash in it
+        for prefix in filter(None, self._prefixes):
+            length = prefix.count("/") + 1
+            if unquote_to_bytes("/".join(parts[:length])) == unquote_to_bytes(prefix):
+                return "/" + "/".join(parts[length:])
         return payload.path
 
 
@@ -200,5 +203,6 @@ def _script_name(environ: Mapping[str, Any]) -> str:
     return str(environ.get("SCRIPT_NAME", "")).rstrip("/")
 
 
-def _is_below(path: str, prefix: str) -> bool:
-    return bool(prefix) and (path == prefix or path.startswith(prefix + "/"))
+def _encoded(path: str) -> str:
+    """Return a path of the environment as it is in a URL."""
+    return encode_path(path.encode("latin-1"))  # as in PEP 3333

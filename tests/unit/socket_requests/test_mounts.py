@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 import pytest
 from flask import Flask, make_response, request, session, url_for
@@ -33,6 +34,11 @@ Middleware = Callable[[Application], Application]
 def dispatcher(inner: Application) -> Application:
     """As werkzeug's documentation mounts an application."""
     return DispatcherMiddleware(NotFound(), {"/app": inner})
+
+
+def accented(inner: Application) -> Application:
+    """Its prefix has to be percent-encoded in URLs, and is decoded in the environment."""
+    return DispatcherMiddleware(NotFound(), {"/café & co".encode().decode("latin-1"): inner})
 
 
 def strict_prefix(inner: Application) -> Application:
@@ -166,6 +172,13 @@ MOUNTS = {
     "nowhere": Mount(),
     "dispatcher inside": Mount("/app", inside=(dispatcher,)),
     "dispatcher outside": Mount("/app", outside=(dispatcher,)),
+    "encoded inside": Mount("/caf%C3%A9%20&%20co", inside=(accented,)),
+    "encoded outside": Mount("/caf%C3%A9%20&%20co", outside=(accented,)),
+    "encoded tenant inside": Mount("/%E6%97%A5%3B%2Bb", inside=(tenants,)),
+    "encoded tenant outside": Mount("/%E6%97%A5%3B%2Bb", outside=(tenants,)),
+    "encoded prefix of a proxy": Mount(
+        inside=(proxy_fix,), headers=FORWARDED | {"X-Forwarded-Prefix": "/a%20b"}, browser="/a%20b"
+    ),
     "prefix inside": Mount("/app", inside=(strict_prefix,)),
     "prefix outside": Mount("/app", outside=(strict_prefix,)),
     "tenant inside": Mount("/t1", inside=(tenants,)),
@@ -275,11 +288,37 @@ def test_a_socket_request_sees_what_a_request_over_http_sees(
     over_http = site.get(f"{mount.path}/where").json
     client = site.connect()
 
-    assert over_http["here"].endswith(f"{mount.prefix}/where")
+    assert unquote(over_http["here"]).endswith(unquote(f"{mount.prefix}/where"))
     for url in ("/where", f"{mount.prefix}/where", over_http["here"]):
         path = url.removeprefix("https://shop.example").removeprefix("http://localhost")
         answer = client.request("get", path)
         assert (answer["statusCode"], answer["body"]) == (200, over_http), path
+
+
+@pytest.mark.parametrize("name", ["inside", "outside", "tenant inside", "tenant outside"])
+def test_what_servers_call_the_url_is_the_one_over_http(cluster: LocalCluster, name: str) -> None:
+    """With the prefix that middleware takes off, percent-encoded."""
+    mount = MOUNTS[f"encoded {name}"]
+    site = Site(cluster, mount)
+    names = ("REQUEST_URI", "RAW_URI")
+    site.app.add_url_rule("/urls", view_func=lambda: [request.environ[name] for name in names])
+    over_http = site.get(f"{mount.path}/urls?a=b").json
+    client = site.connect()
+
+    for url in ("/urls?a=b", f"{mount.prefix}/urls?a=b"):
+        answer = client.request("get", url)["body"]
+        assert [unquote(one) for one in answer] == [unquote(one) for one in over_http]
+        assert all(map(str.isascii, answer))
+
+
+def test_what_eventlet_calls_the_path_is_that_of_the_request(cluster: LocalCluster) -> None:
+    """It has no query string, and is percent-encoded."""
+    site = Site(cluster, Mount("/t%201", inside=(tenants,)))
+    site.app.add_url_rule("/é", "path", lambda: [request.environ["RAW_PATH_INFO"]])
+    raw = {"RAW_PATH_INFO": "/t%201/socket.io/"}
+    client = PollingClient(site.app, "/t%201", environ_overrides=raw).connect()
+
+    assert client.request("get", "/é?x=1")["body"] == ["/t%201/%C3%A9"]
 
 
 @mounts
@@ -443,7 +482,8 @@ def test_a_path_that_middleware_guards_is_not_got_around(
     """However the URL is written, the middleware sees the path that it sees over HTTP."""
     # Inside the application: no socket request comes past what is around a mount outside of it.
     within = place == "within the mount" or bool(mount.outside)
-    guarded = "/admin" if within else f"{mount.path}/admin"
+    path = unquote_to_bytes(mount.path).decode("latin-1")
+    guarded = "/admin" if within else f"{path}/admin"
 
     def guard(inner: Application) -> Application:
         def call(environ: Environ, start_response: Any) -> Iterable[bytes]:

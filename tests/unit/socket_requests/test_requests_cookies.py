@@ -165,6 +165,16 @@ def test_without_a_path_the_directory_of_its_request_counts(path: str, expected:
     assert jar.header("/") == expected
 
 
+@pytest.mark.parametrize("path", ["/caf%C3%A9/a+b", "/caf%c3%a9/a%2Bb", "/café/a+b"])
+@pytest.mark.parametrize("url", ["/caf%C3%A9/a+b/x", "/caf%c3%a9/a%2Bb"])
+def test_a_path_is_the_same_however_it_is_encoded(path: str, url: str) -> None:
+    jar = make_jar()
+    jar.update([f"a=b; Path={path}"], "/")
+
+    assert jar.header(url) == "a=b"
+    assert jar.header("/caf%C3%A9/a") == ""
+
+
 def test_the_closest_path_comes_first() -> None:
     jar = make_jar("")
     jar.update(["a=root; Path=/", "a=deep; Path=/x/y", "a=middle; Path=/x"], "/")
