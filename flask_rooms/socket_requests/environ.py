@@ -35,6 +35,9 @@ _UNLESS_IN_HANDSHAKE = frozenset(["authorization"])
 _WITH_LENGTH = frozenset({"post", "put"})
 # How servers name the URL of a request, as it came, and its path.
 _URIS = ("REQUEST_URI", "RAW_URI", "RAW_PATH_INFO")
+# How servers and proxies name the scheme. Some say that of a WebSocket, for which no route is.
+_SCHEMES = ("wsgi.url_scheme", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SCHEME", "HTTP_X_SCHEME")
+_OF_A_WEBSOCKET = re.compile(r"\bws(s?)\b", re.IGNORECASE)
 # The names of one request or one trace, and when it began, for logs and agents; and what browsers
 # send with each handshake, so that no cache answers it.
 _OF_ONE_REQUEST = re.compile(
@@ -89,6 +92,13 @@ def socket_of(environ: Mapping[str, Any]) -> tuple[str, str] | None:
     marked: tuple[str, str] | None = environ.get(_SOCKET)
     body = environ.get("wsgi.input")
     return body.socket if marked is None and isinstance(body, _Body) else marked
+
+
+def use_http_scheme(environ: dict[str, Any]) -> None:
+    """Replace the scheme of a WebSocket in an environment by that of HTTP."""
+    for key in _SCHEMES:
+        if key in environ:
+            environ[key] = _OF_A_WEBSOCKET.sub(r"http\1", environ[key])
 
 
 def path_of(environ: Mapping[str, Any]) -> str:
@@ -188,7 +198,7 @@ def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
         environ.setdefault("HTTP_REFERER", f"{origin}/")
     if "REMOTE_PORT" in handshake:  # a number, from werkzeug's server
         environ["REMOTE_PORT"] = handshake["REMOTE_PORT"]
-    return environ | {
+    environ |= {
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": handshake.get("wsgi.url_scheme", "http"),
         "wsgi.input": io.BytesIO(),
@@ -197,6 +207,8 @@ def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
+    use_http_scheme(environ)
+    return environ
 
 
 def _script_name(environ: Mapping[str, Any]) -> str:

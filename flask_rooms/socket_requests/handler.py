@@ -28,7 +28,7 @@ from flask_rooms.server.pace import Pauses
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.server.upgrading import is_upgrade
 from flask_rooms.socket_requests.context import SocketContext
-from flask_rooms.socket_requests.environ import mark_socket, socket_of
+from flask_rooms.socket_requests.environ import mark_socket, socket_of, use_http_scheme
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
 from flask_rooms.socket_requests.serial_queue import Admission
 from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call
@@ -261,6 +261,7 @@ def guard_http(
     """Return the server's *handle_request*, refusing requests that no honest client makes."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        use_http_scheme(environ)  # python-engineio compares it with the origin's; hooks see it
         message = _refusal(app, environ)
         if message is None and environ["REQUEST_METHOD"] == "POST":
             refuse = _refuse_of(environ, internals, refusals)

@@ -549,6 +549,37 @@ def test_a_login_over_http_holds_over_the_socket_below_a_prefix(
     assert client.request("get", "/who")["body"] == ["bob"]
 
 
+@pytest.mark.parametrize("name", ["proxy", "proxy outside", "proxy, wsgi_app"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_may_say_the_scheme_of_a_websocket(
+    cluster: LocalCluster, name: str, scheme: str
+) -> None:
+    """As Traefik does; URLs, and the origin of its pages, are those of HTTP."""
+    origin = f"{scheme}://shop.example"
+    said = {"X-Forwarded-Proto": scheme.replace("http", "ws"), "Origin": origin}
+    site = Site(cluster, replace(MOUNTS[name], headers=FORWARDED | said))
+    seen: list[Any] = []
+
+    def look(*_: Any, **__: Any) -> bool:
+        seen.append((request.headers["X-Forwarded-Proto"], url_for("where", _external=True)))
+        return True
+
+    site.worker.rooms.guard("red")(look)
+    site.worker.rooms.before_connect(look)
+    site.worker.rooms.after_disconnect(look)
+    site.worker.socketio.on("look")(look)
+    client = site.connect()
+    answer = client.request("get", "/where")
+    joined = site.worker.rooms.sockets.join(client.sid, "red")
+
+    assert joined.result(PATIENCE) == Outcome(1)
+    assert (answer["statusCode"], answer["body"]["here"]) == (200, f"{origin}/where")
+    client.send('42["look"]')
+    client.send("41")
+    eventually(site.worker, lambda: len(seen) == 4)
+    assert seen == [(scheme, f"{origin}/where")] * 4
+
+
 # -- orders ---------------------------------------------------------------------------------------
 
 #: Middleware, and below which path it has the application.

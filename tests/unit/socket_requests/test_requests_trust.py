@@ -449,10 +449,11 @@ def url() -> Iterator[str]:
         yield worker.url
 
 
-def test_a_header_that_a_proxy_has_set_in_the_handshake_stands(url: str) -> None:
+@pytest.mark.parametrize("scheme", ["https", "wss"])
+def test_a_header_that_a_proxy_has_set_in_the_handshake_stands(url: str, scheme: str) -> None:
     sent = {
         "X-Forwarded-For": "198.51.100.1, 192.0.2.1",
-        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Proto": scheme,
         "X-Forwarded-Host": "example.com",
         "X-Forwarded-Prefix": "/shop",
     }
