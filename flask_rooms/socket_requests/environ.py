@@ -45,11 +45,17 @@ _OF_ONE_REQUEST = re.compile(
     r"BAGGAGE|(.*_)?TRACEPARENT|TRACESTATE|B3|X_B3_.*|X_DATADOG_.*|(X_)?NEWRELIC(_.*)?|"
     r"X_CLOUD_TRACE_CONTEXT|CACHE_CONTROL|PRAGMA)"
 )
+# What servers and libraries keep with one request, such as its connection or the headers as sent.
+_OF_THE_SERVER = re.compile(
+    r"(wsgi|x-wsgiorg|werkzeug|gunicorn|eventlet|gevent|uwsgi|flask|flask_rooms|"
+    r"opentelemetry-\w+)\..*|headers_raw|saved_session"
+)
 # What describes the handshake itself, and no socket request.
 _HANDSHAKE_ONLY = re.compile(
     r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
     r"ACCEPT_ENCODING|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
-    rf"CONTENT_TYPE|CONTENT_LENGTH|{'|'.join(_URIS)}|{_OF_ONE_REQUEST.pattern}"
+    rf"CONTENT_TYPE|CONTENT_LENGTH|{'|'.join(_URIS)}|{_OF_ONE_REQUEST.pattern}|"
+    rf"{_OF_THE_SERVER.pattern}"
 )
 
 
@@ -188,16 +194,12 @@ class Template:
 def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
     """Return the environment that all requests of a connection have in common, without cookies."""
     environ: dict[str, Any] = {
-        key: value
-        for key, value in handshake.items()
-        if isinstance(value, str) and not _HANDSHAKE_ONLY.fullmatch(key)
+        key: value for key, value in handshake.items() if not _HANDSHAKE_ONLY.fullmatch(key)
     }
     origin = environ.get("HTTP_ORIGIN", "null")
     if origin != "null":
         # Browsers send no Referer with a WebSocket, and CSRF protection requires one over https.
         environ.setdefault("HTTP_REFERER", f"{origin}/")
-    if "REMOTE_PORT" in handshake:  # a number, from werkzeug's server
-        environ["REMOTE_PORT"] = handshake["REMOTE_PORT"]
     environ |= {
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": handshake.get("wsgi.url_scheme", "http"),

@@ -411,16 +411,60 @@ def test_a_token_that_middleware_takes_or_gives_is_not_replaced_by_a_clients(
     assert answer["body"]["tenant"] == expected
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *["wsgi.input_terminated", "wsgi.file_wrapper", "wsgi.websocket", "werkzeug.other"],
+        *["gunicorn.sock", "eventlet.posthooks", "headers_raw", "uwsgi.core", "flask.other"],
+        *["x-wsgiorg.fdevent.readable", "opentelemetry-flask.starttime_key", "saved_session"],
+    ],
+)
 def test_what_the_server_keeps_with_a_handshake_is_not_that_of_a_request(
-    cluster: LocalCluster,
+    cluster: LocalCluster, key: str
 ) -> None:
     """Such as its socket, or that it marks the end of the body, which is the handshake's."""
-    kept = {"server.socket": object(), "wsgi.input_terminated": True}
+    kept = object()
     site = Site(cluster, Mount())
-    site.app.add_url_rule("/kept", view_func=lambda: sorted(kept.keys() & request.environ.keys()))
-    client = PollingClient(site.app, environ_overrides=kept).connect()
+    site.app.add_url_rule("/kept", view_func=lambda: [request.environ.get(key) is kept])
+    client = PollingClient(site.app, environ_overrides={key: kept}).connect()
 
-    assert client.request("get", "/kept")["body"] == []
+    assert client.request("get", "/kept")["body"] == [False]
+
+
+def finds_a_tenant(inner: Application) -> Application:
+    """What is found is no text."""
+
+    def call(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        environ["app.tenant"] = {"id": 7}
+        return inner(environ, start_response)
+
+    return call
+
+
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_what_middleware_has_found_is_there_wherever_the_socket_is(
+    cluster: LocalCluster, place: str
+) -> None:
+    """A number, a dictionary or an object, as well as a text."""
+    middleware: Any = {place: (finds_a_tenant,)}
+    site = Site(cluster, Mount(**middleware))
+    rooms, seen = site.worker.rooms, []
+
+    def look(*_: Any, **__: Any) -> bool:
+        seen.append(request.environ.get("app.tenant"))
+        return True
+
+    rooms.before_connect(look)
+    rooms.guard("red")(look)
+    rooms.presence("red")(lambda: {"seen": look()})
+    rooms.after_disconnect(look)
+    client = site.connect()
+    rooms.sockets.join(client.sid, "red").result(PATIENCE)
+
+    assert client.request("get", "/where")["body"]["tenant"] == {"id": 7}
+    client.send("41")
+    eventually(site.worker, lambda: len(seen) == 4)
+    assert seen == [{"id": 7}] * 4
 
 
 @mounts

@@ -468,6 +468,15 @@ def test_a_header_that_a_proxy_has_set_in_the_handshake_stands(url: str, scheme:
             }
 
 
+def test_a_request_has_no_object_of_the_server_and_its_handshake(url: str) -> None:
+    """Such as the connection, or the headers as they came."""
+    own = {"wsgi.version", "wsgi.input", "wsgi.errors", "flask_rooms.socket", "flask.app"}
+    with RawClient(url) as client:
+        kept = client.request("get", "/kept")["body"]
+
+    assert set(kept) == own | {"werkzeug.request", "werkzeug.proxy_fix.orig"}
+
+
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1", "file://"]
 )
