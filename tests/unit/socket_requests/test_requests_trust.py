@@ -121,6 +121,13 @@ def test_a_cache_may_answer_a_request_although_none_may_answer_its_handshake(
     assert headers_of(client, {"Cache-Control": "no-store"})["cache-control"] == "no-store"
 
 
+def test_nothing_is_compressed_for_a_socket(worker: Worker) -> None:
+    """What browsers accept in the handshake they decompress over HTTP alone."""
+    gzip = {"Accept-Encoding": "gzip"}
+
+    assert "accept-encoding" not in headers_of(worker.connect(headers=gzip), gzip)
+
+
 @pytest.mark.parametrize("name", OF_ONE_REQUEST)
 def test_a_request_is_not_taken_for_the_handshake(
     worker: Worker, local: LocalCluster, name: str
