@@ -37,7 +37,8 @@ def admit(check: Check) -> None:
     Let the current request through if it is of an operator, who is then `g.rooms_operator`.
 
     Raises:
-        ConfigurationError: *check* has returned neither a name nor None or False.
+        ConfigurationError: *check* has returned neither a name nor None or False. A page that asks
+            for a login is no name.
     """
     current_parts()  # or there is no is_socket
     if request.is_socket:  # type: ignore[attr-defined]
@@ -45,10 +46,10 @@ def admit(check: Check) -> None:
     who = check()
     if who is None or who is False or who == "":
         abort(403)
-    if not isinstance(who, str):
+    if not isinstance(who, str) or who.lstrip().startswith("<") or "\n" in who:
         raise ConfigurationError(
             "The check of the admin page returns the name of the operator, for the log of acts, "
-            f"or None; it has returned {type(who).__name__}."
+            f"or None; it has returned {'a page' if isinstance(who, str) else type(who).__name__}."
         )
     if request.method not in ("GET", "HEAD", "OPTIONS") and not is_own(request):
         abort(403, "This request does not come from the admin page.")

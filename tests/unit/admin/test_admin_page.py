@@ -177,6 +177,18 @@ def test_without_rooms_the_page_says_what_is_missing() -> None:
         app.test_client().get("/")
 
 
+@pytest.mark.parametrize("page", ["\n<!doctype html>", "Please log in.\n", b"Eve", ["Eve"]])
+def test_a_page_that_the_check_returns_is_no_name(page: Any) -> None:
+    """As that of a decorator for views, which asks for a login."""
+    app = make_app()
+    app.testing = True
+    Rooms(app)
+    app.register_blueprint(admin.blueprint(lambda: page))
+
+    with pytest.raises(ConfigurationError, match="returns the name of the operator"):
+        app.test_client().get("/")
+
+
 # -- what it shows ----------------------------------------------------------------------------
 
 
