@@ -175,9 +175,7 @@ class Bus:
 
     def _fan_out(self, sender: str, frame: Frame, key: int) -> None:
         now = self._clock()
-        for receiver, number in self._receivers.items():
-            if frame.to and self.addresses and receiver != host_of(frame.to):
-                continue
+        for receiver, number in self._addressees(frame):
             if self.away.get(receiver, 0.0) > now:
                 self.missed[sender, receiver] = now
             elif self._is_cut(sender, receiver, now):
@@ -186,6 +184,12 @@ class Bus:
                 self._carry(sender, receiver, frame, now)
             else:
                 self._carry_through_weather(sender, receiver, frame, chances(key, number))
+
+    def _addressees(self, frame: Frame) -> Iterable[tuple[str, int]]:
+        if not (frame.to and self.addresses):
+            return self._receivers.items()
+        host = host_of(frame.to)
+        return [(host, self._receivers[host])] if host in self._receivers else []
 
     def _is_cut(self, sender: str, receiver: str, now: float) -> bool:
         return (
