@@ -81,11 +81,12 @@ class KombuBackend(Backend):
         """
         self.close()
         self._process = os.getpid()
-        self._subscriber = _Subscriber(self._connect, self._where, self.address)
-        self._publisher = _Publisher(self._connect, self._where)
+        # Another thread may close this meanwhile.
+        subscriber = self._subscriber = _Subscriber(self._connect, self._where, self.address)
+        publisher = self._publisher = _Publisher(self._connect, self._where)
         try:
-            self._subscriber.connect()
-            self._publisher.connect()
+            subscriber.connect()
+            publisher.connect()
         except BaseException:  # also a green Timeout: no half of the two connections stays
             self.close()
             raise

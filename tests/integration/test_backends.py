@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from flask_rooms.backends import MemoryBackend, from_url
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.kombu import KombuBackend
 from flask_rooms.backends.memory import _hubs
-from flask_rooms.backends.sessions import QUEUE_BYTES, TIMEOUT
+from flask_rooms.backends.sessions import QUEUE_BYTES, TIMEOUT, Session
 from flask_rooms.errors import BackendError, ConfigurationError
 from flask_rooms.testing import (
     BackendContract,
@@ -378,6 +379,26 @@ def test_rabbitmq_keeps_no_queue_after_close(amqp_broker: Broker) -> None:
             worker.close()
         eventually(lambda: workers.channel not in "".join(broker.names("queue")))
         eventually(lambda: not broker.connections())
+
+
+class ClosedMeanwhile(KombuBackend):
+    """Is closed by another thread while it connects."""
+
+    def _connect(self) -> Session:
+        if self._publisher is not None:
+            in_thread(self.close)
+            eventually(lambda: self._publisher is None)
+        return super()._connect()
+
+
+@pytest.mark.mode_independent
+def test_what_is_closed_while_it_opens_is_closed(redis_broker: Broker) -> None:
+    """As by a script that ends while it connects again."""
+    backend = ClosedMeanwhile([redis_broker.url], channel="closed-meanwhile")
+    with suppress(BackendError):  # as the other thread goes on before or after it connects
+        backend.open()
+    with pytest.raises(BackendError, match="closed"):
+        backend.publish(b"")
 
 
 # Addresses
