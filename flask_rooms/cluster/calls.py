@@ -84,13 +84,6 @@ class Unanswered:
     changes: dict[int, Confirmation] = field(default_factory=dict)
     queries: dict[int, Future[Completed | TimedOut]] = field(default_factory=dict)
 
-    def fail(self, seconds: float) -> None:
-        """Resolve every call as unanswered after so many seconds."""
-        for change in self.changes.values():
-            change.fail(Unconfirmed((), seconds))
-        for number, query in self.queries.items():
-            query.set_result(TimedOut(number, ()))
-
 
 class Calls:
     """
@@ -369,10 +362,28 @@ class Calls:
             else:
                 change.fail(Unconfirmed(self.infos(event.missing), self._confirm))
 
-    def forget_all(self) -> Unanswered:
-        """Return the calls that no answer will reach any more; call it under the node's lock."""
+    def end_all(self) -> Callable[[], None]:
+        """
+        Stop waiting for all answers, as none reaches this worker under its next name.
+
+        Call it under the node's lock, before the node is renewed.
+
+        Returns:
+            What completes the futures, with the workers that have not answered.
+        """
+        node = self._shared.node
         unanswered, self._unanswered = self._unanswered, Unanswered()
-        return unanswered
+        numbers = (*unanswered.changes, *unanswered.queries)
+        ended = {event.number: event for one in numbers for event in node.time_out(one)}
+
+        def complete() -> None:
+            for number, change in unanswered.changes.items():
+                missing = ended[number].missing if number in ended else ()
+                change.fail(Unconfirmed(self.infos(missing), self._confirm))
+            for number, query in unanswered.queries.items():
+                query.set_result(ended.get(number, TimedOut(number, ())))
+
+        return complete
 
     def fail_all(self) -> None:
         """Resolve every call as unanswered, since nothing is received any more."""

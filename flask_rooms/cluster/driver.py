@@ -501,14 +501,14 @@ class Cluster:
             if self._said_goodbye:
                 return  # the others rightly count it as dead, and it must not join again
             self._former_peers |= self._shared.node.peers
+            complete_calls = self._calls.end_all()
             node = self._shared.renew()
             self.backend.address, self._has_new_name = node.name, True
             self._listening.clear()
             self._unheard = True  # until its hello has come back, as at the start
-            unanswered = self._calls.forget_all()
             self.dispatcher.forget_held()
         # Not under the lock: a handler of the application's logging may make calls, or hang.
-        unanswered.fail(self._timing.confirm)
+        complete_calls()
         self._worker.on_restart()
         self._worker.disconnect_all()
         with safe_logging():

@@ -42,6 +42,7 @@ from flask_rooms.protocol.messages import (
     Succeeds,
     Tell,
 )
+from flask_rooms.protocol.pending import TimedOut
 from flask_rooms.protocol.quarantine import Quarantine
 from flask_rooms.protocol.reception import Reception
 from flask_rooms.protocol.resolution import Resolution
@@ -235,9 +236,9 @@ class Node:
         """Return the workers that have not answered operation *number* yet."""
         return self._calls.unanswered_by(number)
 
-    def time_out(self, number: int) -> list[Event]:
+    def time_out(self, number: int) -> list[TimedOut]:
         """Stop waiting for the answers to operation *number*, as if its deadline had passed."""
-        return [*self._calls.time_out(number)]
+        return self._calls.time_out(number)
 
     def is_ruled_out(self, worker: str) -> bool:
         """Whether no live worker can have this name, so that its socket IDs are unknown."""

@@ -205,7 +205,9 @@ def test_a_socket_that_is_named_and_not_asked_is_in_no_field(
 @pytest.mark.mode_independent
 def test_a_worker_that_starts_over_says_whose_answers_it_has_lost(workers: LocalCluster) -> None:
     """They are sent to its former name."""
-    name, here, there = workers[1].name, connect(workers, 0), connect(workers, 1)
+    asked, unheard = workers[1].name, workers[2].name
+    here, there = connect(workers, 0), connect(workers, 1)
+    workers[2].cut()
     future = workers[0].sockets.ask("red", 1, timeout=PATIENCE)
     workers[0].sockets.leave(there.sid, "none").result(PATIENCE)  # it has said whom it has asked
 
@@ -216,7 +218,7 @@ def test_a_worker_that_starts_over_says_whose_answers_it_has_lost(workers: Local
         silent=frozenset({there.sid}),
         left=frozenset({here.sid}),
         complete=False,
-        missing=(name,),
+        missing=(unheard, asked),
     )
 
 

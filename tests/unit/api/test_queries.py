@@ -29,7 +29,7 @@ from flask_rooms import (
 from flask_rooms.api.sockets import Sockets
 from flask_rooms.protocol.codec import encode_operation
 from flask_rooms.protocol.ids import new_sid, new_worker_name
-from flask_rooms.protocol.messages import FENCE, Reply, Room
+from flask_rooms.protocol.messages import FENCE, Query, Reply, Room
 from flask_rooms.protocol.paging import replies
 from flask_rooms.protocol.pending import TimedOut
 from flask_rooms.protocol.stream import Limits
@@ -492,13 +492,15 @@ def test_a_worker_that_stops_waits_for_no_answer(cluster: LocalCluster) -> None:
 def test_a_worker_that_restarts_waits_for_no_answer(cluster: LocalCluster) -> None:
     network = FaultyNetwork(cluster, confirm_timeout=FOR_EVER)
     network.backend.mute = True
-    asking = in_thread(lambda: network.here.rooms.sockets.members("red"))
+    _, asking = network.here.cluster.calls.send(Query("members", "/", "red"), None)
     fence(network.here, network.clients[2])
 
     network.here.cluster.restart("a test says so")
 
-    answer = asking.result(PATIENCE)
-    assert (answer.complete, set(answer.value)) == (False, {network.sids[0]})
+    ended = asking.result(PATIENCE)
+    assert isinstance(ended, TimedOut)
+    assert ended.missing == (network.there.name,)
+    assert [reply.names for reply in ended.replies] == [(network.sids[2],)]
 
 
 # -- the first moment of a life -------------------------------------------------------------------

@@ -380,7 +380,9 @@ def test_a_worker_that_restarts_with_a_full_outbox_fails_its_calls(cluster: Loca
     backend.answer.set()
     under_way.result(PATIENCE)
     backend.deaf = False
-    assert isinstance(errors.get(timeout=PATIENCE), Unconfirmed)
+    error = errors.get(timeout=PATIENCE)
+    assert isinstance(error, Unconfirmed)
+    assert error.workers == (there.name,)
 
     backend.down = False
     _wait_for(lambda: here.name in there.cluster.peers)
