@@ -39,6 +39,10 @@ _LEAVES = (
     "No confirmation, because this worker has left the cluster meanwhile; the change may still be "
     "carried out. Wait for result() before the process ends, and check the broker."
 )
+_STARTED_OVER = (
+    "No confirmation, because this worker has started over: {reason}. The change may still be "
+    "carried out. Look for what has held this worker up."
+)
 _NO_PLACE = (
     "This worker has no place for the message: too many wait for functions of on_tell() that do "
     "not return. The other workers may have it."
@@ -362,15 +366,19 @@ class Calls:
             else:
                 change.fail(Unconfirmed(self.infos(event.missing), self._confirm))
 
-    def end_all(self) -> Callable[[], None]:
+    def end_all(self, reason: str) -> Callable[[], None]:
         """
         Stop waiting for all answers, as none reaches this worker under its next name.
 
         Call it under the node's lock, before the node is renewed.
 
+        Args:
+            reason: Why this worker starts over.
+
         Returns:
             What completes the futures, with the workers that have not answered.
         """
+        why = _STARTED_OVER.format(reason=reason)
         node = self._shared.node
         unanswered, self._unanswered = self._unanswered, Unanswered()
         numbers = (*unanswered.changes, *unanswered.queries)
@@ -379,7 +387,7 @@ class Calls:
         def complete() -> None:
             for number, change in unanswered.changes.items():
                 missing = ended[number].missing if number in ended else ()
-                change.fail(Unconfirmed(self.infos(missing), self._confirm))
+                change.fail(Unconfirmed(self.infos(missing), 0.0, why))
             for number, query in unanswered.queries.items():
                 query.set_result(ended.get(number, TimedOut(number, ())))
 

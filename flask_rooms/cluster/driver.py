@@ -501,7 +501,7 @@ class Cluster:
             if self._said_goodbye:
                 return  # the others rightly count it as dead, and it must not join again
             self._former_peers |= self._shared.node.peers
-            complete_calls = self._calls.end_all()
+            complete_calls = self._calls.end_all(reason)
             node = self._shared.renew()
             self.backend.address, self._has_new_name = node.name, True
             self._listening.clear()

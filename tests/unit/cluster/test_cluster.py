@@ -358,6 +358,24 @@ def test_a_leave_that_hangs_until_its_worker_restarts_comes_before_the_next_broa
     assert there.rooms_of(client) == set()
 
 
+def test_a_call_that_a_restart_ends_says_so_and_names_who_has_not_answered(
+    cluster: LocalCluster,
+) -> None:
+    backend = FaultyBackend(cluster.hub)
+    here, there = cluster.worker(confirm_timeout=3600.0), cluster.worker(backend=backend)
+    sid, name = there.connect().sid, there.name
+    fence(here, there.connect())
+    backend.mute = True
+    future = here.sockets.leave(sid, "red")
+
+    here.cluster.restart("a test says so")
+
+    error = future.exception(PATIENCE)
+    assert isinstance(error, Unconfirmed)
+    assert error.workers == (name,)
+    assert "this worker has started over: a test says so." in str(error)
+
+
 @pytest.mark.slow
 def test_a_worker_that_restarts_with_a_full_outbox_fails_its_calls(cluster: LocalCluster) -> None:
     """What was under way comes back to an outbox that is full, and is more than that holds."""
@@ -380,9 +398,7 @@ def test_a_worker_that_restarts_with_a_full_outbox_fails_its_calls(cluster: Loca
     backend.answer.set()
     under_way.result(PATIENCE)
     backend.deaf = False
-    error = errors.get(timeout=PATIENCE)
-    assert isinstance(error, Unconfirmed)
-    assert error.workers == (there.name,)
+    assert isinstance(errors.get(timeout=PATIENCE), Unconfirmed)
 
     backend.down = False
     _wait_for(lambda: here.name in there.cluster.peers)
