@@ -9,6 +9,7 @@ from inspect import getattr_static
 from typing import Any, TypeAlias
 
 from flask import Flask, Request
+from werkzeug.exceptions import HTTPException
 from werkzeug.local import LocalProxy
 
 from flask_rooms.errors import ConfigurationError
@@ -48,6 +49,7 @@ class SocketRequest(Request):
     # Unset over HTTP. With None, Flask-SocketIO's emit() would send to all clients.
     sid: str = _OfASocket()  # type: ignore[assignment]  # an instance has the string
     namespace: str = _OfASocket()  # type: ignore[assignment]
+    _routing_exception: HTTPException | None = None
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(environ, *args, **kwargs)
@@ -59,6 +61,20 @@ class SocketRequest(Request):
     def is_socket(self) -> bool:
         """True in a socket request and in a Socket.IO event handler, False over HTTP."""
         return socket_of_request(self) is not None
+
+    # Of every event, as no route has the URL of its connection.
+    @property
+    def routing_exception(self) -> HTTPException | None:
+        """Why no route was found, or None; without a traceback before it is raised."""
+        return self._routing_exception
+
+    @routing_exception.setter
+    def routing_exception(self, error: HTTPException | None) -> None:
+        # Flask's frame that has caught it is in the traceback, and has this request: what its
+        # callers have on their stacks would stay until the garbage collector comes by.
+        if error is not None:
+            error.__traceback__ = error.__context__ = None
+        self._routing_exception = error
 
 
 class _Adapted(Flask):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from functools import cached_property
@@ -14,6 +16,7 @@ import flask_socketio
 import pytest
 from flask import Flask, Request, got_request_exception, request
 from flask.wrappers import Response
+from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.utils import environ_property
 
@@ -232,6 +235,21 @@ def test_a_request_class_may_be_patched_for_a_while(cluster: LocalCluster) -> No
     assert ask(worker) == [[None, False], [None, True]]
     with pytest.raises(AttributeError):
         del app.request_class
+
+
+def test_a_request_without_a_route_is_gone_with_its_context() -> None:
+    """As that of every event: in Flask it and all frames of its callers are a cycle."""
+    app = Flask("application")
+    app.config["SECRET_KEY"] = "of the tests"
+    Rooms(app)
+    gc.disable()
+    try:
+        with app.test_request_context("/socket.io/"):
+            assert isinstance(request.routing_exception, NotFound)
+            seen = weakref.ref(request._get_current_object())  # type: ignore[attr-defined]
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_function_that_makes_requests_is_refused_with_the_remedy() -> None:
