@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -48,8 +49,8 @@ _INSTEAD = {ACK: _FAILED, BINARY_ACK: _FAILED, CONNECT_ERROR: _REFUSED}
 ATTACHMENTS = 1000
 ATTACHMENT_BYTES = 16 * 2**20
 
-# By which a socket request is recognised that is not JSON.
-_REQUEST = re.compile(r'\["(get|post|put|patch|delete|options|head)"')
+# How a socket request begins, also one that is not JSON.
+_REQUEST = re.compile(r'[^\["]*\["(get|post|put|patch|delete|options|head)"')
 _WITH_DATA = (EVENT, ACK, BINARY_EVENT, BINARY_ACK)
 _FROM_CLIENTS = (CONNECT, DISCONNECT, *_WITH_DATA)
 
@@ -123,7 +124,9 @@ class Checked:
     def decode(self, encoded_packet: Any) -> Any:
         """Decode a packet, and raise MalformedPacket whatever is wrong with it."""
         if isinstance(encoded_packet, str):
-            self.is_request = _REQUEST.search(encoded_packet[:200]) is not None
+            self.is_request = _REQUEST.match(encoded_packet[:200]) is not None
+        if self.is_request and not self.any_text:
+            self.json = json  # its data goes on as JSON, whatever the application's module makes
         try:
             count = self._decode(encoded_packet)
         except Exception as error:  # the serializer may be the application's

@@ -15,6 +15,7 @@ from werkzeug.local import LocalProxy
 from flask_rooms.errors import ConfigurationError
 from flask_rooms.server.context import socket_of_request
 from flask_rooms.socket_requests.environ import ARRIVAL, Arrival, socket_of
+from flask_rooms.socket_requests.error_stream import error_stream
 
 _WSGI: TypeAlias = "Callable[..., Iterable[bytes]]"
 
@@ -24,7 +25,15 @@ _arriving: ContextVar[tuple[Arrival, ...]] = ContextVar("flask_rooms.arriving", 
 
 
 class _OfASocket:
-    """An attribute that a request has over a socket alone: one that is set comes before this."""
+    """
+    An attribute that a request has over a socket alone: one that is set comes before this.
+
+    Args:
+        index: Which part of what is known of the socket it is.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._index = index
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -32,6 +41,9 @@ class _OfASocket:
     def __get__(self, instance: Request | None, owner: type) -> Any:
         if instance is None:
             return self
+        socket: tuple[str, str] | None = vars(instance).get("_rooms_socket")
+        if socket is not None:
+            return socket[self._index]
         raise AttributeError(
             f"There is no `{self._name}`, as this request came over HTTP and not over a socket: "
             "check `request.is_socket` first."
@@ -47,13 +59,13 @@ class SocketRequest(Request):
     """
 
     # Unset over HTTP. With None, Flask-SocketIO's emit() would send to all clients.
-    sid: str = _OfASocket()  # type: ignore[assignment]  # an instance has the string
-    namespace: str = _OfASocket()  # type: ignore[assignment]
+    sid: str = _OfASocket(0)  # type: ignore[assignment]  # an instance has the string
+    namespace: str = _OfASocket(1)  # type: ignore[assignment]
     _routing_exception: HTTPException | None = None
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        self._rooms_socket = socket_of(environ)  # the constructor of the own class may ask
         super().__init__(environ, *args, **kwargs)
-        self._rooms_socket = socket_of(environ)
         if self._rooms_socket is not None:
             self.sid, self.namespace = self._rooms_socket
 
@@ -155,6 +167,7 @@ def _pass(
 ) -> Iterable[bytes]:
     """Call *application* with what has arrived, and let those inside it know."""
     environ[ARRIVAL] = arrival
+    error_stream(arrival.app).follow(environ.get("wsgi.errors"))
     token = _arriving.set((arrival, *_arriving.get()))
     try:
         return application(environ, start_response)

@@ -16,6 +16,7 @@ from flask_rooms.membership.registry import Registry
 from flask_rooms.server.private import ServerInternals
 from flask_rooms.socket_requests.cookies import Cookies
 from flask_rooms.socket_requests.environ import Template, mark_socket, path_of, socket_environ
+from flask_rooms.socket_requests.error_stream import error_stream
 from flask_rooms.socket_requests.serial_queue import SerialQueue
 
 
@@ -71,12 +72,12 @@ class SocketContext:
         """Return what the requests of a socket have in common."""
         state = self.state(socket, handshake)
         if state.template is None:
-            state.template = Template(handshake)
+            state.template = Template(handshake, error_stream(self._app))
         return state.template
 
     def environ(self, socket: Socket, namespace: str, handshake: dict[str, Any]) -> dict[str, Any]:
         """Return the environment of a socket outside any request, with all its cookies."""
-        environ = socket_environ(handshake)
+        environ = socket_environ(handshake, error_stream(self._app))
         mark_socket(environ, socket.sid, namespace)
         if cookies := self.state(socket, handshake).cookies.header(None):
             environ["HTTP_COOKIE"] = cookies

@@ -12,12 +12,14 @@ from urllib.request import Request
 
 # The limits are those of browsers.
 #: How many cookies a socket keeps.
-COOKIES = 50
+COOKIES = 180
 #: How long the name and value of a cookie may be together, in bytes.
 COOKIE_BYTES = 4096
 
 # What browsers ignore, and for which a CookieJar would ignore the cookie: a float, for instance.
 _NO_MAX_AGE = re.compile(r";\s*max-age\s*(?=[=;]|$)(?!=\s*-?\d+\s*(;|$))[^;]*", re.IGNORECASE)
+
+_NO_PATH = re.compile(r";\s*path\s*=\s*(?![/\s])[^;]*", re.IGNORECASE)
 
 _PATH = re.compile(r";\s*path\s*=\s*(/[^;]*)", re.IGNORECASE)
 
@@ -63,7 +65,7 @@ class Cookies:
             headers: Their values.
             path: The path of the request, percent-encoded.
         """
-        headers = [_NO_MAX_AGE.sub("", header) for header in headers if _fits(header)]
+        headers = [_NO_PATH.sub("", _NO_MAX_AGE.sub("", one)) for one in headers if _fits(one)]
         if not headers:
             return
         given, jar = self._kept
@@ -72,7 +74,8 @@ class Cookies:
         # One by one: of several headers at once a CookieJar carries out the deletions first.
         for header in headers:
             jar.extract_cookies(_Response(header), request)  # type: ignore[arg-type]
-        for cookie in list(jar)[:-COOKIES]:
+        names = {_name(header.partition(";")[0]) for header in headers}
+        for cookie in sorted(jar, key=lambda one: one.name in names)[:-COOKIES]:
             jar.clear(cookie.domain, cookie.path, cookie.name)
         self._kept = given, jar
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from io import TextIOBase
+from typing import Any
 from urllib.parse import unquote_to_bytes
+
+from flask import Flask
 
 from flask_rooms.socket_requests.payload import Payload, encode_path
 
@@ -41,27 +43,34 @@ _OF_A_WEBSOCKET = re.compile(r"\bws(s?)\b", re.IGNORECASE)
 # The names of one request or one trace, and when it began, for logs and agents; and what browsers
 # send with each handshake, so that no cache answers it.
 _OF_ONE_REQUEST = re.compile(
-    r"HTTP_((.*_)?(REQUEST|CORRELATION|TRACE)_ID|CF_RAY|X_(REQUEST|QUEUE)_START|SENTRY_TRACE|"
-    r"BAGGAGE|(.*_)?TRACEPARENT|TRACESTATE|B3|X_B3_.*|X_DATADOG_.*|(X_)?NEWRELIC(_.*)?|"
-    r"X_CLOUD_TRACE_CONTEXT|CACHE_CONTROL|PRAGMA)"
+    r"HTTP_((.*_)?(REQUEST|CORRELATION|TRACE|TRANSACTION|UNIQUE)_ID|CF_RAY|X_(REQUEST|QUEUE)_START|"
+    r"SENTRY_TRACE|BAGGAGE|(.*_)?TRACEPARENT|TRACESTATE|B3|X_B3_.*|X_DATADOG_.*|X_INSTANA_.*|"
+    r"X_DYNATRACE(_.*)?|(X_)?NEWRELIC(_.*)?|X_CLOUD_TRACE_CONTEXT|X_AMZ_CF_ID|X_AZURE_REF|"
+    r"IDEMPOTENCY_KEY|CACHE_CONTROL|PRAGMA)|(REQUEST|UNIQUE)_ID"
 )
 # What servers and libraries keep with one request, such as its connection or the headers as sent.
 _OF_THE_SERVER = re.compile(
     r"(wsgi|x-wsgiorg|werkzeug|gunicorn|eventlet|gevent|uwsgi|flask|flask_rooms|"
     r"opentelemetry-\w+)\..*|headers_raw|saved_session"
 )
+# In which proxies say the URL and the method of a request.
+_OF_A_PROXY = re.compile(
+    r"HTTP_X_((ORIGINAL|REWRITE|FORWARDED)_(URI|URL|PATH|METHOD)|ENVOY_ORIGINAL_(PATH|METHOD))"
+)
 # What describes the handshake itself, and no socket request.
 _HANDSHAKE_ONLY = re.compile(
     r"HTTP_(CONNECTION|UPGRADE|KEEP_ALIVE|TE|TRAILER|TRANSFER_ENCODING|EXPECT|ACCEPT|"
     r"ACCEPT_ENCODING|COOKIE|CONTENT_.*|SEC_WEBSOCKET_.*|IF_.*|RANGE)|"
     rf"CONTENT_TYPE|CONTENT_LENGTH|{'|'.join(_URIS)}|{_OF_ONE_REQUEST.pattern}|"
-    rf"{_OF_THE_SERVER.pattern}"
+    rf"{_OF_A_PROXY.pattern}|{_OF_THE_SERVER.pattern}"
 )
 
 
-class Arrival(NamedTuple):
+class Arrival:
     """
     Where a request has come to an application, before any middleware inside it.
+
+    No tuple and no dataclass: what reports errors walks through these, and would send the cookies.
 
     Args:
         app: The application.
@@ -69,12 +78,15 @@ class Arrival(NamedTuple):
         environ: The environment as it came.
     """
 
-    app: Any
-    entry: Callable[..., Any]
-    environ: Mapping[str, Any]
+    __slots__ = ("app", "entry", "environ")
+
+    def __init__(self, app: Flask, entry: Callable[..., Any], environ: Mapping[str, Any]) -> None:
+        self.app = app
+        self.entry = entry
+        self.environ = environ
 
     def __repr__(self) -> str:
-        return f"<Arrival at {self.app}>"  # cookies stay out of it
+        return f"<Arrival at {self.app}>"
 
 
 class _Body(io.BytesIO):
@@ -118,6 +130,7 @@ class Template:
 
     Args:
         handshake: The environment of the handshake.
+        errors: Their `wsgi.errors`.
 
     Attributes:
         entry: What the server has called with the handshake; None if no server has.
@@ -125,13 +138,13 @@ class Template:
 
     __slots__ = ("_common", "_handshake", "_mount", "_original", "_prefixes", "_uris", "entry")
 
-    def __init__(self, handshake: Mapping[str, Any]) -> None:
+    def __init__(self, handshake: Mapping[str, Any], errors: TextIOBase) -> None:
         arrival: Arrival | None = handshake.get(ARRIVAL)
         self.entry = arrival.entry if arrival else None
         self._handshake = handshake
         # As it was before any middleware inside the application.
         self._original = original = arrival.environ if arrival else handshake
-        self._common = socket_environ(original)
+        self._common = socket_environ(original, errors)
         self._uris = [name for name in _URIS if name in original]
         # What middleware inside the application has taken off the path of the handshake.
         before, after = str(original.get("PATH_INFO", "")), str(handshake.get("PATH_INFO", ""))
@@ -168,6 +181,10 @@ class Template:
             environ["CONTENT_LENGTH"] = "0"
         for name, value in payload.headers.items():
             lower, key = name.lower(), "HTTP_" + name.upper().replace("-", "_")
+            if lower == "content-type":
+                if payload.body and lower in allowed:
+                    environ["CONTENT_TYPE"] = value
+                continue
             may_add = lower in _UNLESS_IN_HANDSHAKE or lower in allowed
             if lower in _PER_REQUEST or (may_add and not self._in_handshake(key)):
                 environ[key] = value
@@ -191,7 +208,7 @@ class Template:
         return payload.path
 
 
-def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
+def socket_environ(handshake: Mapping[str, Any], errors: TextIOBase) -> dict[str, Any]:
     """Return the environment that all requests of a connection have in common, without cookies."""
     environ: dict[str, Any] = {
         key: value for key, value in handshake.items() if not _HANDSHAKE_ONLY.fullmatch(key)
@@ -204,7 +221,7 @@ def socket_environ(handshake: Mapping[str, Any]) -> dict[str, Any]:
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": handshake.get("wsgi.url_scheme", "http"),
         "wsgi.input": io.BytesIO(),
-        "wsgi.errors": handshake.get("wsgi.errors", sys.stderr),
+        "wsgi.errors": errors,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,

@@ -29,9 +29,10 @@ from flask_rooms.server.private import ServerInternals
 from flask_rooms.server.upgrading import is_upgrade
 from flask_rooms.socket_requests.context import SocketContext
 from flask_rooms.socket_requests.environ import mark_socket, socket_of, use_http_scheme
+from flask_rooms.socket_requests.error_stream import error_stream
 from flask_rooms.socket_requests.payload import Malformed, Payload, parse
 from flask_rooms.socket_requests.serial_queue import Admission
-from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call
+from flask_rooms.socket_requests.wsgi import acknowledgement, acknowledgement_of, call, values_of
 
 logger = logging.getLogger("flask_rooms.socket_requests")
 
@@ -189,8 +190,12 @@ class SocketRequests:
         try:
             # Where the handshake came in, so that what is put around that sees the request.
             entry = template.entry or self._app
-            response = call(entry, environ, lambda: event.socket.connected)
-            state.cookies.update(response.all("set-cookie"), path)
+            response = call(
+                entry,
+                environ,
+                lambda: event.socket.connected,
+                lambda headers: state.cookies.update(values_of("set-cookie", headers), path),
+            )
             reply = acknowledgement_of(response)
         except KeyboardInterrupt:
             raise
@@ -262,6 +267,7 @@ def guard_http(
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         use_http_scheme(environ)  # python-engineio compares it with the origin's; hooks see it
+        environ["wsgi.errors"] = error_stream(app)  # that of all events on the connection
         message = _refusal(app, environ)
         if message is None and environ["REQUEST_METHOD"] == "POST":
             refuse = _refuse_of(environ, internals, refusals)

@@ -21,8 +21,8 @@ DEPTH = 100
 # The verbs whose data goes into the query string.
 _WITHOUT_BODY = frozenset({"get", "head", "delete"})
 
-# https://www.rfc-editor.org/rfc/rfc9110#name-tokens, less "_", which WSGI cannot tell from "-"
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
+# https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\]")
 # Forbidden in a decoded path, because servers and browsers interpret these differently.
@@ -146,12 +146,14 @@ def _headers(given: Any) -> dict[str, str]:
         named = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
         if not named or not isinstance(value, str | int | float):
             raise Malformed("`headers` has to be an object of names and strings.")
-        headers[name] = text = str(value)
+        text = str(value)
         if _CONTROL.search(text) or not text.isascii():
             raise Malformed("A header has to be a single line of ASCII.")
         size += len(name) + len(text)
         if size > HEADER_BYTES:
             raise Malformed(f"The headers have {HEADER_BYTES} bytes at most, all together.", 431)
+        if "_" not in name:  # WSGI cannot tell it from "-", so servers leave such headers out
+            headers[name] = text
     return headers
 
 

@@ -45,15 +45,17 @@ class Response(NamedTuple):
     def __repr__(self) -> str:
         return f"<Response {self.status}>"  # cookies stay out of it
 
-    def all(self, name: str) -> list[str]:
-        """Return all values of the header *name*, which is in lower case."""
-        return [value for key, value in self.headers if key.lower() == name]
+
+def values_of(name: str, headers: list[tuple[str, str]]) -> list[str]:
+    """Return all values of the header *name*, which is in lower case."""
+    return [value for key, value in headers if key.lower() == name]
 
 
 class _Call:
     """One call of a WSGI application: provides start_response() and collects its arguments."""
 
-    def __init__(self) -> None:
+    def __init__(self, begin: Callable[[list[tuple[str, str]]], object]) -> None:
+        self._begin: Callable[[list[tuple[str, str]]], object] | None = begin
         self.status = ""
         self.headers: list[tuple[str, str]] = []
         self.body = bytearray()
@@ -65,13 +67,26 @@ class _Call:
         self.status, self.headers = status, headers
         return self.write
 
+    def begin(self) -> None:
+        """Do once what a server does when it sends the headers: with the first bytes."""
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            begin(self.headers)
+
     def write(self, chunk: bytes) -> None:
+        if chunk:
+            self.begin()
         self.body += chunk
         if len(self.body) > RESPONSE_BYTES:
             raise ValueError(f"A response over a socket has {RESPONSE_BYTES} bytes at most.")
 
 
-def call(app: Any, environ: dict[str, Any], is_wanted: Callable[[], bool]) -> Response:
+def call(
+    app: Any,
+    environ: dict[str, Any],
+    is_wanted: Callable[[], bool],
+    begin: Callable[[list[tuple[str, str]]], object],
+) -> Response:
     """
     Call a WSGI application, and return its whole response.
 
@@ -80,17 +95,19 @@ def call(app: Any, environ: dict[str, Any], is_wanted: Callable[[], bool]) -> Re
         environ: The WSGI environment of the request.
         is_wanted: Whether the client still waits; called after each chunk of the body, and False
             ends the response there.
+        begin: Called once with the headers when they would be sent, also if the rest then fails.
 
     Raises:
         ValueError: The response is larger than `RESPONSE_BYTES`, or a proxy is to send its body.
     """
-    result = _Call()
+    result = _Call(begin)
     chunks: Iterable[bytes] = app(environ, result.start_response)
     try:
         for chunk in chunks:
             result.write(chunk)
             if not is_wanted():
                 break
+        result.begin()
     finally:
         _close(chunks)
     response = Response(int(result.status.partition(" ")[0]), result.headers, bytes(result.body))
@@ -111,7 +128,7 @@ def _close(chunks: Iterable[bytes]) -> None:
 
 def _check_has_body(response: Response) -> None:
     for name in _LEFT_TO_A_PROXY:
-        if response.all(name):
+        if values_of(name, response.headers):
             raise ValueError(f"The body is left to a proxy by {name}, and no proxy sees this.")
 
 
@@ -122,7 +139,9 @@ def acknowledgement_of(response: Response) -> dict[str, Any]:
         key = name.lower()
         if key not in _NOT_FOR_THE_CLIENT:
             kept[key] = f"{kept[key]}, {value}" if key in kept else value
-    return acknowledgement(response.status, _decoded(response.body, kept.get("content-type")), kept)
+    is_plain = kept.get("content-encoding", "identity").strip().lower() == "identity"
+    body = _decoded(response.body, kept.get("content-type")) if is_plain else response.body
+    return acknowledgement(response.status, body, kept)
 
 
 def acknowledgement(

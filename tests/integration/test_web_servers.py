@@ -24,6 +24,7 @@ from tests.support.apps import in_thread
 from tests.support.brokers import Broker
 from tests.support.networks import TwoWebWorkers
 from tests.support.outside import SLOW, peers
+from tests.support.raw import RawClient
 from tests.support.web_servers import COMMANDS, TIMEOUT, eventually, serving
 from tests.support.workers import ROOMS_APP, Worker, cluster
 
@@ -310,6 +311,33 @@ def test_the_clients_of_a_worker_that_is_replaced_connect_to_the_next_one(
         client.join()
         assert len(others.new() - former) == 1
         client.close()
+
+
+@gunicorn
+def test_what_a_socket_logs_is_in_the_log_after_that_was_rotated(
+    web: Worker, tmp_path: Path
+) -> None:
+    log = tmp_path / "errors.log"
+    with (
+        serving("gunicorn gthread", web, tmp_path, "--error-logfile", str(log)) as server,
+        RawClient(server.url) as client,
+    ):
+
+        def said_over_http() -> bool:
+            """Whether the worker has opened a new log, as gunicorn's main process tells it to."""
+            urlopen(f"{server.url}/say/http").close()
+            return log.exists() and "in a request: http" in log.read_text(encoding="utf-8")
+
+        log.rename(tmp_path / "errors.log.1")
+        server.signal(signal.SIGUSR1)
+        eventually(said_over_http)
+
+        answer = client.answer(client.ask("get", {"url": "/say/socket"}))
+        assert answer["statusCode"] == 200
+        assert client.answer(client.ask("say", "event")) == "event"
+        said = log.read_text(encoding="utf-8")
+        assert "in a request: socket" in said
+        assert "in an event: event" in said
 
 
 # -- drain() ----------------------------------------------------------------------------------

@@ -88,6 +88,20 @@ def slow(sid: str) -> str:
     return str(sockets.leave(sid, "fence").result())
 
 
+@app.get("/say/<word>")
+def say(word: str) -> str:
+    """Log a word, as an application that reports an error does."""
+    app.logger.warning("in a request: %s", word)
+    return word
+
+
+@rooms.socketio.on("say")
+def on_say(word: str) -> str:
+    """Do the same in an event handler."""
+    app.logger.warning("in an event: %s", word)
+    return word
+
+
 @app.get("/")
 def index() -> str:
     """Answer."""

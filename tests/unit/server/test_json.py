@@ -14,7 +14,7 @@ from uuid import UUID
 import flask
 import flask_socketio
 import pytest
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 from flask.json.provider import DefaultJSONProvider
 from flask_socketio import SocketIO
 from werkzeug.routing import Rule
@@ -214,6 +214,26 @@ def test_a_json_module_of_the_application_stays(cluster: LocalCluster) -> None:
 
     assert client.received() == [("said", ["own: 1969-07-20"])] * len(CALLS)
     assert client.emit("ask") == "own: 1969-07-20"
+
+
+class Decimals(OwnJSON):
+    """Makes of numbers what json does not encode."""
+
+    @staticmethod
+    def loads(text: str | bytes, **options: Any) -> Any:
+        """Decode."""
+        return json.loads(text, parse_float=Decimal)
+
+
+def test_a_json_module_does_not_change_the_data_of_a_socket_request(cluster: LocalCluster) -> None:
+    """It is JSON to the route, which decodes it as over HTTP; that of an event is not."""
+    worker = worker_with(cluster, json=Decimals)
+    worker.app.add_url_rule("/data", view_func=lambda: request.get_data(), methods=["PUT"])
+    worker.socketio.on("type")(lambda data: type(data[1]).__name__)
+    client = worker.connect()
+
+    assert client.ask("put", "/data", ["get", 1.5])["body"] == '["get", 1.5]'
+    assert client.emit("type", ["get", 1.5]) == "Decimal"
 
 
 def test_a_json_module_is_that_of_its_own_application_alone(cluster: LocalCluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -235,6 +236,38 @@ def test_a_request_class_may_be_patched_for_a_while(cluster: LocalCluster) -> No
     assert ask(worker) == [[None, False], [None, True]]
     with pytest.raises(AttributeError):
         del app.request_class
+
+
+def test_a_request_knows_its_socket_in_the_constructor_of_its_own_class(
+    cluster: LocalCluster,
+) -> None:
+    class Knowing(Request):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.about = [self.is_socket, self.sid] if self.is_socket else False  # type: ignore[attr-defined]
+
+    app = add_route(make_app())
+    worker = cluster.worker(app)
+    app.request_class = Knowing
+    client = worker.connect()
+
+    assert client.ask("get", "/request")["body"] == [[True, client.sid], True]
+    assert app.test_client().get("/request").json == [False, False]
+
+
+def test_what_walks_through_the_environment_finds_no_token_that_it_has_left_out() -> None:
+    """As what reports errors does, to which tokens and cookies are to be unknown."""
+    app = Flask("application")
+    app.config["SECRET_KEY"] = "of the tests"
+    Rooms(app)
+
+    @app.get("/")
+    def report() -> str:
+        shown = {name: one for name, one in request.environ.items() if name != "HTTP_AUTHORIZATION"}
+        return json.dumps(shown, default=str)
+
+    token = {"Authorization": "Bearer the token"}
+    assert "the token" not in app.test_client().get("/", headers=token).text
 
 
 def test_a_request_without_a_route_is_gone_with_its_context() -> None:

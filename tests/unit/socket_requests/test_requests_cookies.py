@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from werkzeug.http import dump_cookie
 
 from flask_rooms import Refused
 from flask_rooms.socket_requests.cookies import COOKIE_BYTES, COOKIES, Cookies
+from flask_rooms.socket_requests.wsgi import RESPONSE_BYTES
 from tests.support.apps import Client, LocalCluster, Worker, eventually, make_app
 
 pytestmark = pytest.mark.oldest_dependencies
@@ -49,8 +50,31 @@ def make_session_app() -> Flask:
         session.update(request.get_json())
         return dict(session)
 
+    @app.put("/session/<how>")
+    def put_session_and_fail(how: str) -> Response:
+        session.update(request.get_json())
+        return Response(FAILING[how]())
+
     app.add_url_rule("/session", view_func=lambda: dict(session), endpoint="get_session")
     return app
+
+
+def fail_late() -> Iterator[bytes]:
+    yield b"the first part"
+    raise RuntimeError("in the middle")
+
+
+def fail_at_once() -> Iterator[bytes]:
+    yield b""
+    raise RuntimeError("before anything")
+
+
+#: Bodies that a socket is not sent, by what is wrong with them.
+FAILING: dict[str, Callable[[], Any]] = {
+    "late": fail_late,
+    "at-once": fail_at_once,
+    "too-large": lambda: [b"x" * (RESPONSE_BYTES + 1)],
+}
 
 
 def make_jar(cookies: str = "") -> Cookies:
@@ -229,6 +253,23 @@ def test_a_jar_is_as_large_as_a_browsers() -> None:
     assert sum(header.count("=") for header in kept) == COOKIES
 
 
+def test_a_cookie_that_is_set_each_time_is_kept() -> None:
+    """Such as that of a session, which is the oldest of them."""
+    jar = make_jar("")
+    for number in range(2 * COOKIES):
+        jar.update(["session=1; Path=/", f"cookie{number}=1; Path=/"], "/")
+
+    assert "session=1" in jar.header("/").split("; ")
+
+
+def test_a_path_that_is_none_is_that_of_the_request() -> None:
+    """https://www.rfc-editor.org/rfc/rfc6265#section-5.2.4"""
+    jar = make_jar("")
+    jar.update(["a=b; Path=below; Secure"], "/here/page")
+
+    assert (jar.header("/here/other"), jar.header("/elsewhere")) == ("a=b", "")
+
+
 @pytest.mark.parametrize("excess", [0, 1])
 def test_a_cookie_is_as_long_as_a_browsers(excess: int) -> None:
     """Name and value together."""
@@ -298,6 +339,17 @@ def test_a_session_that_a_request_has_written_is_there_in_the_next(worker: Worke
 
     assert client.ask("get", "/session")["body"] == {"user": "Ada", "colour": "red"}
     assert other.ask("get", "/session")["body"] == {}
+
+
+@pytest.mark.parametrize(("how", "kept"), [("late", True), ("too-large", True), ("at-once", False)])
+def test_a_session_is_written_with_the_first_bytes_of_a_body_that_fails(
+    worker: Worker, how: str, kept: bool
+) -> None:
+    """As over HTTP, where the headers are sent with them."""
+    client = worker.connect()
+
+    assert client.ask("put", f"/session/{how}", {"user": "Ada"})["statusCode"] == 500
+    assert client.ask("get", "/session")["body"] == ({"user": "Ada"} if kept else {})
 
 
 def test_a_session_that_began_over_http_goes_on(worker: Worker) -> None:

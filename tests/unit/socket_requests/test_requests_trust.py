@@ -107,7 +107,13 @@ OF_ONE_REQUEST = [
     *["X-Request-ID", "X-Correlation-ID", "Request-Id", "X-Amzn-Trace-Id", "traceparent"],
     *["tracestate", "baggage", "sentry-trace", "b3", "X-B3-TraceId", "x-datadog-trace-id"],
     *["elastic-apm-traceparent", "newrelic", "X-Cloud-Trace-Context", "uber-trace-id", "CF-Ray"],
-    *["Fly-Request-Id", "X-Request-Start", "X-Queue-Start", "Pragma"],
+    *["Fly-Request-Id", "X-Request-Start", "X-Queue-Start", "Pragma", "X-Unique-ID"],
+    *["X-Amz-Cf-Id", "X-Azure-Ref", "X-Instana-T", "X-Dynatrace", "X-Transaction-Id"],
+]
+# In which proxies say the URL and the method of a request.
+OF_ITS_URL = [
+    *["X-Original-URI", "X-Original-URL", "X-Original-Method", "X-Rewrite-URL"],
+    *["X-Forwarded-Uri", "X-Forwarded-Path", "X-Forwarded-Method", "X-Envoy-Original-Path"],
 ]
 
 
@@ -119,6 +125,35 @@ def test_a_cache_may_answer_a_request_although_none_may_answer_its_handshake(
 
     assert "cache-control" not in headers_of(client, {})
     assert headers_of(client, {"Cache-Control": "no-store"})["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("name", OF_ITS_URL)
+def test_the_url_that_a_proxy_has_seen_is_that_of_the_handshake_alone(
+    worker: Worker, name: str
+) -> None:
+    """Else a guard that goes by it would let each request of a socket pass."""
+    client = worker.connect(headers={name: "/socket.io/"})
+
+    assert name.lower() not in headers_of(client, {name: "/socket.io/"})
+
+
+def test_a_media_type_may_be_allowed(local: LocalCluster) -> None:
+    client = local.worker(make_echo_app(), request_headers=["content-type"]).connect()
+    sent = {"url": "/", "data": {"n": 1}, "headers": {"Content-Type": "application/vnd.api+json"}}
+
+    of_json = client.emit("put", sent)["body"]
+    without = client.emit("put", {"url": "/", "headers": sent["headers"]})["body"]
+
+    assert of_json["headers"]["content-type"] == "application/vnd.api+json"
+    assert of_json["json"] == {"n": 1}
+    assert "content-type" not in without["headers"]
+
+
+def test_a_header_with_an_underscore_is_left_out(worker: Worker) -> None:
+    """As servers do: WSGI cannot tell X_Api_Key from X-Api-Key."""
+    headers = headers_of(worker.connect(), {"X_Api_Key": "mine", "accept_language": "en"})
+
+    assert not {"x-api-key", "accept-language"} & headers.keys()
 
 
 def test_nothing_is_compressed_for_a_socket(worker: Worker) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flask_rooms.socket_requests import wsgi
-from flask_rooms.socket_requests.wsgi import Response, acknowledgement_of, call
+from flask_rooms.socket_requests.wsgi import Response, acknowledgement_of, call, values_of
 
 pytestmark = pytest.mark.mode_independent
 
@@ -32,6 +32,10 @@ class Body:
         self.is_closed = True
 
 
+def ignore(headers: list[tuple[str, str]]) -> None:
+    """Do nothing where a response begins."""
+
+
 def respond(body: Any, is_wanted: bool = True) -> Response:
     """Return the response of an application that returns this body."""
 
@@ -39,7 +43,7 @@ def respond(body: Any, is_wanted: bool = True) -> Response:
         start_response("200 OK", [])
         return body
 
-    return call(app, {}, lambda: is_wanted)
+    return call(app, {}, lambda: is_wanted, ignore)
 
 
 def test_a_body_may_be_a_list_and_may_be_written() -> None:
@@ -50,12 +54,14 @@ def test_a_body_may_be_a_list_and_may_be_written() -> None:
         write(b"first, ")
         return [b"then ", b"this"]
 
-    response = call(app, {}, lambda: True)
+    begun: list[Any] = []
+    response = call(app, {}, lambda: True, begun.append)
 
+    assert begun == [response.headers]
     assert response == Response(
         201, [("X-A", "1"), ("x-a", "2"), ("X-B", "3")], b"first, then this"
     )
-    assert response.all("x-a") == ["1", "2"]
+    assert values_of("x-a", response.headers) == ["1", "2"]
 
 
 def test_a_body_that_is_as_large_as_it_may_be_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +87,7 @@ def test_no_more_is_written_than_a_body_may_have(monkeypatch: pytest.MonkeyPatch
         return []
 
     with pytest.raises(ValueError, match=r"^A response over a socket has 6 bytes at most\.$"):
-        call(app, {}, lambda: True)
+        call(app, {}, lambda: True, ignore)
 
     assert written == [b"one", b"two", b"3"]
 
@@ -92,6 +98,12 @@ def test_no_more_is_taken_of_a_body_that_nobody_waits_for() -> None:
     respond(body, is_wanted=False)
 
     assert (body.taken, body.is_closed) == (1, True)
+
+
+def test_a_body_that_is_compressed_is_bytes_whatever_its_media_type() -> None:
+    headers = [("Content-Type", "text/plain; charset=iso-8859-1"), ("Content-Encoding", "gzip")]
+
+    assert acknowledgement_of(Response(200, headers, b"\x1f\x8b"))["body"] == b"\x1f\x8b"
 
 
 def test_a_representation_has_no_cookie() -> None:
