@@ -11,7 +11,7 @@ from flask_rooms.membership.registry import Registry
 from flask_rooms.protocol.messages import Emit, Present, Room, User
 from flask_rooms.protocol.presence import Person, Place, Replica
 from flask_rooms.server.delivery import Delivery
-from flask_rooms.server.packets import encode_event
+from flask_rooms.server.packets import Encoded, encode_event
 from flask_rooms.server.private import ServerInternals
 
 #: The events that clients get.
@@ -124,8 +124,15 @@ class Feed:
 
     def deliver(self, event: FeedEvent) -> None:
         """Send an event to the clients of this worker; encodes it, which may take its time."""
-        packet = encode_event(self._internals.packet_class, event.name, event.data, event.namespace)
+        packet = self._encode(event.name, event.namespace, event.data)
         self._delivery.deliver(Emit(event.namespace, packet, (event.room,), (), 0), None)
+
+    def require_sendable(self, data: View) -> None:
+        """Raise InvalidData for data of a member that the server cannot send."""
+        self._encode(STATE, "/", data)
+
+    def _encode(self, name: str, namespace: str, data: View) -> Encoded:
+        return encode_event(self._internals.packet_class, name, data, namespace)
 
     def _difference(self, place: Place, board: _Board, replica: Replica) -> View | None:
         touched, board.touched = board.touched, {}

@@ -70,6 +70,13 @@ class _Step(NamedTuple):
     stays: bool
 
 
+class _Own(threading.local):
+    """The memberships that a thread has noted for a call, and not waited for."""
+
+    def __init__(self) -> None:
+        self.serials: list[int] = []
+
+
 class Tracker:
     """
     Who is present in the tracked rooms, as this worker knows it.
@@ -116,6 +123,8 @@ class Tracker:
         self._telling = threading.Lock()
         self._taking = threading.Lock()
         self._steps: deque[_Step] = deque()
+        self._unfinished: dict[int, list[Any]] = {}  # serial -> the events of those that wait
+        self._own = _Own()
         self._memberships: dict[Key, int] = {}  # written under the lock of the registry
         self._is_watching = False
         self._has_announced = False
@@ -163,25 +172,55 @@ class Tracker:
                     self._steps.append(_Step(key, event.user, 0, dict, stays))
             elif event.room != event.sid and (found := self._rules.match(event.room)):
                 serial = self._memberships[key] = next(self._serials)
+                self._unfinished[serial] = []
+                if origin.reason == "call":
+                    self._own.serials.append(serial)
                 describe = partial(_describe, *found)
                 self._steps.append(_Step(key, event.user, serial, describe, False))
         return len(self._steps) > steps
 
     def flush(self) -> None:
-        """Carry on what was noted; called outside any lock, as it asks functions."""
+        """
+        Carry on what was noted; called outside any lock, as it asks functions.
+
+        Returns when the memberships are listed that were noted in this thread, for a call.
+        """
+        serials, self._own.serials = self._own.serials, []
         # What is nested too deeply leaves it to what is around it, which flushes when it is done.
         with contextlib.suppress(RecursionError):
             while (leave := self._take_step(only_leave=True)) is not None:
                 self._leave(leave)  # here, as it asks no function
             if self._steps:
                 self._tasks.run_apart(self._carry_on, "presence")
+            for serial in serials:
+                self._wait_for(serial)
 
     def _carry_on(self) -> None:
         while (step := self._take_step()) is not None:
-            if step.serial:
-                self._enter(step)
-            else:
+            if not step.serial:
                 self._leave(step)
+                continue
+            try:
+                self._enter(step)
+            finally:
+                with self._taking:
+                    waiting = self._unfinished.pop(step.serial, [])
+                for event in waiting:
+                    event.set()
+
+    def _wait_for(self, serial: int) -> None:
+        """
+        Wait for a step that another thread may have taken.
+
+        No two wait for each other: a function that is running waits for later ones alone.
+        """
+        with self._taking:
+            waiting = self._unfinished.get(serial)
+            if waiting is None:
+                return
+            event = self._tasks.create_event()
+            waiting.append(event)
+        event.wait()
 
     def _take_step(self, *, only_leave: bool = False) -> _Step | None:
         """Return the next step, if it is of a membership that has ended where only that is for."""
@@ -234,7 +273,7 @@ class Tracker:
             raise _not_a_dictionary(data)
         try:
             text = self._app.json.dumps(dict(data))
-            json.loads(text, parse_constant=_refuse_constant)
+            parsed = json.loads(text, parse_constant=_refuse_constant)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidData(f"Presence data have to be data of JSON: {error}.") from error
         size = len(text.encode(errors="replace"))
@@ -243,6 +282,7 @@ class Tracker:
                 f"These presence data take {size} bytes of JSON, and {self._data_bytes} are "
                 "allowed: tell less, or raise ROOMS_PRESENCE_BYTES on every worker."
             )
+        self._feed.require_sendable(parsed)  # msgpack has less than JSON
         return text
 
     # -- what callers ask --------------------------------------------------------------------
@@ -431,12 +471,19 @@ class Tracker:
                 return  # that thread looks again
             try:
                 while (event := self._next()) is not None:
-                    self._feed.deliver(event)
+                    self._deliver(event)
             finally:
                 self._telling.release()
             with self._lock:
                 if not self._feed.has_due:
                     return
+
+    def _deliver(self, event: FeedEvent) -> None:
+        try:
+            self._feed.deliver(event)
+        except Exception:  # of the data of another worker; the next event is not to be missed
+            with safe_logging():
+                logger.exception("Clients could not be told who is present.")
 
     def _next(self) -> FeedEvent | None:
         with self._lock:

@@ -60,6 +60,10 @@ class PresenceLists {
   constructor(socket) {
     socket.on("presence_state", (state) => this.#replace(state));
     socket.on("presence_diff", (difference) => this.#change(difference));
+    // Versions are those of one worker: what comes over the next connection begins with the list.
+    socket.on("disconnect", () => {
+      for (const list of this.#lists.values()) list.version = undefined;
+    });
   }
 
   people(room) {
@@ -103,31 +107,52 @@ class PresenceLists {
   }
 }
 
-// How many numbers of the latest events of a room are sent to the server, from the first gap on.
-// Numbers of two workers may arrive in another order than they were given; all before the first of
-// these count as had.
-const LATEST = 100;
+// How many numbers of a room are sent to the server, which takes no more: the last one before the
+// first gap, and the latest. Those of two workers may arrive in another order than they were given,
+// and one is missing where a worker has died; all up to the first count as had.
+const NUMBERS = 1000;
 
 /** Which events this client has got of the rooms with a history. */
 class Positions {
-  #rooms = new Map(); // kept while the socket is disconnected
+  #rooms = new Map(); // room -> its epoch, and ranges of numbers; kept while disconnected
 
   constructor(socket) {
     socket.on("history_offset", (number) => this.#note(number));
   }
 
   of(room) {
-    return this.#rooms.get(room) ?? null;
+    const had = this.#rooms.get(room);
+    if (!had) return null;
+    const [[, first], ...later] = had.ranges;
+    const latest = [];
+    for (const [start, last] of later.reverse()) {
+      for (let one = last; one >= start && latest.length < NUMBERS - 1; one--) latest.push(one);
+    }
+    return { epoch: had.epoch, offsets: [first, ...latest.reverse()] };
   }
 
   #note({ room, epoch, offset, gone }) {
-    const before = this.#rooms.get(room);
-    const known = gone || before?.epoch !== epoch ? [] : before.offsets;
-    if (offset <= known[0]) return;
-    const offsets = [...new Set([...known, offset])].sort((one, other) => one - other);
-    while (offsets[1] === offsets[0] + 1) offsets.shift(); // the next one says the same
-    this.#rooms.set(room, { epoch, offsets: offsets.slice(-LATEST) });
+    const had = this.#rooms.get(room);
+    if (!had || gone || (had.epoch !== epoch && gone !== undefined)) {
+      this.#rooms.set(room, { epoch, ranges: [[offset, offset]] });
+    } else if (had.epoch === epoch && offset > had.ranges[0][1]) {
+      had.ranges = withNumber(had.ranges, offset);
+    }
+    // Else it is had, or of another epoch: catching up, which has failed or is to come, is to tell
+    // what is gone with the former one.
   }
+}
+
+// Ranges of numbers, and another number, which closes a gap, or begins or extends a range.
+function withNumber(ranges, number) {
+  const merged = [];
+  for (const [first, last] of [...ranges, [number, number]].sort(([a], [b]) => a - b)) {
+    const before = merged.at(-1);
+    if (before && first <= before[1] + 1) before[1] = Math.max(last, before[1]);
+    else merged.push([first, last]);
+  }
+  const [first, ...later] = merged;
+  return [first, ...later.slice(1 - NUMBERS)];
 }
 
 // How many requests may be unanswered at once; the rest waits here, where it costs the server
@@ -138,7 +163,7 @@ const WINDOW = 64;
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
 function requireTimeout(timeout) {
-  if (timeout >= 0 && timeout <= MAX_TIMEOUT) return timeout; // nor NaN
+  if (typeof timeout === "number" && timeout >= 0 && timeout <= MAX_TIMEOUT) return timeout;
   throw new RangeError(
     `A timeout is a number of milliseconds from 0 to ${MAX_TIMEOUT}, not ${timeout}.`,
   );
@@ -204,6 +229,9 @@ function isFinal(error) {
 
 /** Return the HTTP verbs as functions. */
 export function rooms(socket, { timeout = 10_000, headers } = {}) {
+  if (typeof socket?.emitWithAck !== "function") {
+    throw new TypeError("rooms() takes a socket of socket.io-client, as io() returns it.");
+  }
   requireTimeout(timeout);
   // Requests that wait for the connection or for a place in the window, in order. The buffer of
   // socket.io-client would also send requests that have timed out or were aborted.
@@ -293,11 +321,16 @@ export function rooms(socket, { timeout = 10_000, headers } = {}) {
         made = { ...payload };
         try {
           if (typeof made.data === "function") made.data = made.data();
+          if (typeof made.data?.then === "function") {
+            throw new TypeError(`The data of ${name} are a promise: await it first.`);
+          }
         } catch (error) {
           return end(reject, error);
         }
         if (made.data === undefined) delete made.data; // msgpack has a value for it
         socket.once("disconnect", disconnected);
+        // With its option `retries` socket.io-client would send it again over the next connection.
+        socket.flags = { ...socket.flags, fromQueue: true };
         // Rejects at once if the data cannot be encoded; else only after this request has ended, or
         // if socket.io-client's `ackTimeout` expires.
         const failed = (error) => (error.message === ACK_TIMEOUT ? late() : end(reject, error));

@@ -268,6 +268,62 @@ def test_options_of_socket_io_client_go_together_with_it(console: Console, worke
     assert late["name"] == "RequestTimeout"
 
 
+def test_with_retries_what_has_failed_is_not_sent_again(console: Console, worker: Worker) -> None:
+    """It would come before the standing requests."""
+    name = f"retried-{type(console).__name__}"
+    failed, sent = console.run(f"""(async () => {{
+      const socket = connect({{ retries: 3, ackTimeout: 9000 }}), sent = [];
+      const api = module.rooms(socket);
+      await api.put("/echo", 1, {{ standing: true }});
+      const failing = [outcome(api.get("/wait/{name}")), outcome(api.post("/echo", 2))];
+      socket.onAnyOutgoing((verb) => sent.push(verb));
+      socket.disconnect().connect();
+      const failed = await Promise.all(failing);
+      await api.get("/echo");
+      return [failed.map(({{ name }}) => name), sent];
+    }})()""")
+    worker.post(f"/release/{name}")
+
+    assert failed == ["Disconnected", "Disconnected"]
+    assert sent == ["put", "get"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("module.rooms()", "TypeError"),
+        ("module.rooms('http://localhost')", "TypeError"),
+        ("module.rooms(socket, { timeout: null })", "RangeError"),
+    ],
+)
+def test_what_is_no_socket_or_timeout_is_refused(console: Console, code: str, error: str) -> None:
+    assert console.run(f"(() => {{ try {{ {code}; }} catch (e) {{ return e.name; }} }})()") == error
+
+
+def test_a_promise_is_no_data(console: Console) -> None:
+    """It would be sent as an empty object."""
+    assert outcome(console, "api.post('/echo', async () => 1)")["name"] == "TypeError"
+
+
+def test_the_versions_of_a_list_end_with_their_connection(console: Console) -> None:
+    """The next worker may have gone on from where this one was."""
+    called = console.run("""(async () => {
+      await api.get("/echo"); // it is connected
+      const [state] = socket.listeners("presence_state"), called = [];
+      const [change] = socket.listeners("presence_diff");
+      const room = "of two workers", one = (user) => ({ user, since: 0, data: [] });
+      api.presence(room, (people) => called.push(people.map(({ user }) => user)));
+      state({ room, version: 3, people: [one("ann")] });
+      socket.io.engine.close();
+      await api.get("/echo");
+      change({ room, version: 4, joined: [one("bob")], changed: [], left: [] });
+      state({ room, version: 4, people: [one("bob")] });
+      return called;
+    })()""")
+
+    assert called == [["ann"], ["bob"]]
+
+
 def test_nothing_is_left_behind_by_a_request(console: Console) -> None:
     before, left = console.run(
         """(async () => {
@@ -601,6 +657,39 @@ def test_a_client_gets_what_was_said_while_it_was_away(console: Console, worker:
     before, now = console.run(f"[...had, api.since('talk:{room}')]")
     assert before is None
     assert now["offsets"] == [2]
+
+
+def test_an_event_of_another_epoch_is_no_position_until_that_was_told(console: Console) -> None:
+    """It comes where catching up has failed: what was missed of the former epoch is not had."""
+    former, present = console.run("""(() => {
+      const [note] = socket.listeners("history_offset");
+      const room = "of an epoch";
+      note({ room, epoch: "former", offset: 3 });
+      note({ room, epoch: "present", offset: 1 });
+      const former = api.since(room);
+      note({ room, epoch: "present", offset: 1, gone: true });
+      note({ room, epoch: "present", offset: 2 });
+      return [former, api.since(room)];
+    })()""")
+
+    assert former == {"epoch": "former", "offsets": [3]}
+    assert present == {"epoch": "present", "offsets": [2]}
+
+
+def test_the_first_gap_stays_among_the_numbers(console: Console) -> None:
+    offsets, closed = console.run("""(() => {
+      const [note] = socket.listeners("history_offset");
+      const room = "long gap";
+      for (const offset of [15, ...Array(2000).fill().map((_, one) => one + 17)]) {
+        note({ room, epoch: "x", offset });
+      }
+      const { offsets } = api.since(room);
+      note({ room, epoch: "x", offset: 16 });
+      return [offsets, api.since(room).offsets];
+    })()""")
+
+    assert offsets == [15, *range(2017 - 999, 2017)]
+    assert closed == [2016]
 
 
 def test_numbers_are_sent_from_the_first_gap_on(console: Console) -> None:

@@ -743,11 +743,40 @@ def test_a_client_sends_the_numbers_from_the_first_gap_on() -> None:
         positions.note({"room": NEWS, "epoch": "x", "offset": offset})
     assert positions.of(NEWS) == {"epoch": "x", "offsets": [13, 15]}
 
-    for offset in range(17, 116):
+    for offset in range(17, 2017):
         positions.note({"room": NEWS, "epoch": "x", "offset": offset})
-    assert positions.of(NEWS) == {"epoch": "x", "offsets": [15, *range(17, 116)]}  # the latest 100
+    latest = range(2017 - 999, 2017)
+    assert positions.of(NEWS) == {"epoch": "x", "offsets": [13, *latest]}  # and the gap before
+    for offset in (16, 14):
+        positions.note({"room": NEWS, "epoch": "x", "offset": offset})
+    assert positions.of(NEWS) == {"epoch": "x", "offsets": [2016]}
     positions.note({"room": NEWS, "epoch": "x", "offset": 7, "gone": True})
     assert positions.of(NEWS) == {"epoch": "x", "offsets": [7]}
+
+
+@pytest.mark.mode_independent
+def test_many_gaps_are_bounded_and_the_first_one_stays() -> None:
+    positions = Positions()
+    for offset in range(0, 20_000, 2):
+        positions.note({"room": NEWS, "epoch": "x", "offset": offset})
+
+    position = positions.of(NEWS)
+
+    assert position == {"epoch": "x", "offsets": [0, *range(20_000 - 2 * 999, 20_000, 2)]}
+
+
+@pytest.mark.mode_independent
+def test_an_event_of_another_epoch_is_no_position_until_that_was_told() -> None:
+    """It comes where catching up has failed: what was missed of the former epoch is not had."""
+    positions = Positions()
+    positions.note({"room": NEWS, "epoch": "former", "offset": 3})
+
+    positions.note({"room": NEWS, "epoch": "present", "offset": 1})
+    assert positions.of(NEWS) == {"epoch": "former", "offsets": [3]}
+
+    positions.note({"room": NEWS, "epoch": "present", "offset": 1, "gone": True})
+    positions.note({"room": NEWS, "epoch": "present", "offset": 2})
+    assert positions.of(NEWS) == {"epoch": "present", "offsets": [2]}
 
 
 @pytest.mark.mode_independent

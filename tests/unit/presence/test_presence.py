@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from flask import Flask, request
+from flask_socketio import SocketIO
+from socketio.packet import Packet
 
 from flask_rooms import (
     InvalidArgument,
@@ -27,7 +29,7 @@ from flask_rooms.testing import cluster
 from flask_rooms.testing.client import Client
 from flask_rooms.testing.local_cluster import LocalCluster
 from flask_rooms.testing.worker import Worker
-from tests.support.apps import PATIENCE, SECRET
+from tests.support.apps import PATIENCE, SECRET, in_thread
 
 ROOM = "team:1"
 
@@ -302,6 +304,85 @@ def test_who_leaves_while_its_data_are_asked_for_is_not_listed() -> None:
         workers[0].sockets.leave(client.sid, "slow").result(PATIENCE)
 
         until(lambda: not workers[1].sockets.presence("slow").value)
+
+
+def test_on_return_of_a_call_it_is_so_whichever_thread_asks_for_the_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rooms, asked, may_answer = Rooms(), threading.Event(), threading.Event()
+
+    @rooms.presence("slow")
+    def describe() -> None:
+        asked.set()
+        assert may_answer.wait(PATIENCE)
+
+    def create_app() -> Flask:
+        app = Flask(__name__)
+        app.config["SECRET_KEY"] = SECRET
+        rooms.init_app(app)
+        return app
+
+    with cluster(create_app, 1) as (worker,):
+        tracker = worker.sockets.presence._tracker
+        client, wait_for = worker.connect(), tracker._wait_for
+        change = Change("join", "/", (client.sid,), ("slow",))
+        parts_of(worker.app).registry.apply(change)
+        other = in_thread(tracker.flush)
+        assert asked.wait(PATIENCE)
+
+        def wait(serial: int) -> None:
+            may_answer.set()  # not before this thread waits for the other one
+            wait_for(serial)
+
+        monkeypatch.setattr(tracker, "_wait_for", wait)
+        tracker.flush()
+
+        assert len(worker.sockets.presence("slow").value) == 1
+        may_answer.set()
+        other.result(PATIENCE)
+
+
+class Without(Packet):
+    """A serializer that does not have all of JSON, as msgpack has no number of 65 bits."""
+
+    def encode(self) -> Any:
+        """Encode."""
+        text = super().encode()
+        if "wrong" in text:
+            raise ValueError("That cannot be expressed.")
+        return text
+
+
+@pytest.mark.mode_independent
+def test_data_that_a_serializer_does_not_have_hide_no_one() -> None:
+    """Else no member of the room, on any worker, would get the list any more."""
+
+    def describe(id: str) -> dict[str, Any]:
+        return {"name": request.headers.get("X-Name")}
+
+    def join(room: str) -> dict[str, Any]:
+        sockets.join(request, room).result()
+        return {}
+
+    def create_app() -> Flask:
+        app = Flask(__name__)
+        app.config["SECRET_KEY"] = SECRET
+        rooms = Rooms(app, SocketIO(serializer=Without))
+        rooms.user_loader(lambda auth: auth["user"])
+        rooms.presence("team:<id>")(describe)
+        app.add_url_rule("/rooms/<room>", methods=["PUT"], view_func=join)
+        return app
+
+    with cluster(create_app, 1) as (worker,):
+        page = Page(enter(worker, "ann", headers={"X-Name": "Ann"}))
+        enter(worker, "eve", headers={"X-Name": "wrong"})
+        enter(worker, "bob", headers={"X-Name": "Bob"})
+        with pytest.raises(InvalidData):
+            worker.sockets.presence.update(page.client.sid, ROOM, {"name": "wrong"})
+
+        assert page.read() == ["ann", "bob", "eve"]
+        shown = {user: person["data"] for user, person in page.people.items()}
+        assert shown == {"ann": [{"name": "Ann"}], "bob": [{"name": "Bob"}], "eve": [{}]}
 
 
 class Leaving(UserDict[str, Any]):
