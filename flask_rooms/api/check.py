@@ -104,7 +104,7 @@ _BROKER: tuple[tuple[str, str, str], ...] = (
         "Redis Cluster is not supported: use one Redis, or Sentinel.",
     ),
     (r"Connection refused|ConnectionRefused", "refused", "no broker listens there: start it."),
-    (r"[Tt]imed? ?out|TimeoutError", "timeout", "the broker does not answer in time."),
+    (r"\b[Tt]imed? ?out|TimeoutError", "timeout", "the broker does not answer in time."),
 )
 
 

@@ -50,7 +50,7 @@ def split_urls(url: str | Sequence[str]) -> list[str]:
     listed: Sequence[Any] = url.split(";") if isinstance(url, str) else url
     if not isinstance(listed, (list, tuple)):
         listed = [listed]
-    urls = [one.strip() for one in listed if isinstance(one, str)]
+    urls = [_with_lower_scheme(one.strip()) for one in listed if isinstance(one, str)]
     # The URL itself stays out of the message: it may hold a password.
     if len(urls) != len(listed) or not urls or not all("://" in one for one in urls):
         raise ConfigurationError(
@@ -58,3 +58,8 @@ def split_urls(url: str | Sequence[str]) -> list[str]:
             "amqp://user:password@host:5672//; several are given as a list or separated by `;`."
         )
     return urls
+
+
+def _with_lower_scheme(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return scheme.lower() + separator + rest

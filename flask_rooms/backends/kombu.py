@@ -8,12 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from textwrap import shorten
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from flask_rooms.backends.base import Backend
 from flask_rooms.backends.forks import reset_in_children
 from flask_rooms.backends.sessions import CLOSE_TIMEOUT, TIMEOUT, Session, connect, prepare
+from flask_rooms.backends.tls import check_options, check_together
 from flask_rooms.errors import BackendError, ConfigurationError
 
 T = TypeVar("T")
@@ -25,6 +27,9 @@ CLOSED_INTERVAL = 0.25
 #: Seconds for which a thread waits for a connection that another one uses, and still connects anew
 #: where that one has lost it.
 BEHIND = 0.5
+
+#: How many characters of a driver's error are shown.
+REASON = 300
 
 #: Transport options unless the user sets others; a transport ignores those it does not know.
 DEFAULT_OPTIONS: Mapping[str, Any] = {
@@ -64,6 +69,7 @@ class KombuBackend(Backend):
             raise ConfigurationError("A channel is a name of 1 to 200 characters.")
         self._options = {**DEFAULT_OPTIONS, **(options or {})}
         self._where = " or ".join(check_url(url, self._options) for url in urls)
+        check_together(urls)
         self._urls = urls
         self._process = 0
         self._publisher: _Publisher | None = None
@@ -238,7 +244,8 @@ class _Link:
                 self._discard()
                 if isinstance(error, BackendError) or not isinstance(error, Exception):
                     raise
-                reason = f"{type(error).__name__}: {error}"
+                # redis-py shows its objects in some of them, each of which takes a kilobyte.
+                reason = shorten(f"{type(error).__name__}: {error}", REASON, placeholder=" ...")
                 raise BackendError(f"No connection to {self._where}: {reason}") from error
             finally:
                 self._used_by = 0
@@ -320,10 +327,13 @@ class _Subscriber(_Link):
 def check_url(url: str, options: Mapping[str, Any]) -> str:
     """Return *url* without user and password, or raise ConfigurationError."""
     where, scheme = _without_password(url), url.partition("://")[0]
+    check_options(scheme, options.get("ssl"))
     if "fanout" not in _exchange_types(url, options):
         raise ConfigurationError(
             f"Kombu cannot broadcast over {scheme}://: use redis:// or amqp://."
         )
+    if not isinstance(options.get("sentinel_kwargs", {}), Mapping):
+        raise ConfigurationError('The option "sentinel_kwargs" is a dictionary.')
     if scheme == "sentinel" and "master_name" not in options:
         raise ConfigurationError(
             'sentinel:// needs the name of the group: ROOMS_BACKEND_OPTIONS = {"master_name": ...}.'
@@ -345,8 +355,10 @@ def _without_password(url: str) -> str:
         raise ConfigurationError(
             f"The port of the {scheme}:// URL is not a number from 0 to 65535."
         ) from None
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host  # of IPv6
     # The path is the database or virtual host.
-    return f"{scheme}://{parts.hostname or ''}" + (f":{port}" if port else "") + parts.path
+    return f"{scheme}://{host}" + (f":{port}" if port else "") + parts.path
 
 
 def _malformed(scheme: str) -> ConfigurationError:

@@ -25,10 +25,14 @@ from kombu.messaging import Consumer
 from flask_rooms.backends.amqp_frames import Inbound, publish_arguments, read_ahead
 from flask_rooms.backends.resp import Replies
 from flask_rooms.backends.rolls import Rolls
+from flask_rooms.backends.tls import check_files, tls_options
 from flask_rooms.errors import BackendError
 
 #: Seconds that one operation on a broker may take: a connect, a write, a reply.
 TIMEOUT = 5.0
+
+#: Seconds that a Sentinel may take to connect, or to answer: there are others.
+SENTINEL_TIMEOUT = 1.0
 
 #: Seconds that closing a connection may take.
 CLOSE_TIMEOUT = 1.0
@@ -42,12 +46,6 @@ QUEUE_BYTES = 64 * 2**20
 
 #: The routing key of RabbitMQ with which all subscribers are bound.
 _EVERYONE = ""
-
-#: The options of redis-py and of py-amqp for TLS that name files.
-_TLS_FILES = {
-    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
-    *("ca_certs", "certfile", "keyfile"),
-}
 
 #: Called with each payload that arrives.
 Take = Callable[[bytes], object]
@@ -344,7 +342,7 @@ def connect(urls: Sequence[str], options: Mapping[str, Any], name: str) -> Sessi
         name: The channel's name at the broker.
     """
     connection = prepare(";".join(urls), options)
-    _check_files(connection.ssl)
+    check_files(connection.ssl)
     fill_in = isinstance(connection.ssl, dict) and connection.ssl.get("server_hostname", "") is None
     hosts = iter([urlsplit(url).hostname for url in urls])
 
@@ -373,7 +371,10 @@ def connect(urls: Sequence[str], options: Mapping[str, Any], name: str) -> Sessi
 def prepare(urls: str, options: Mapping[str, Any]) -> Any:
     """Return a Kombu connection that is not established yet."""
     options = dict(options)
-    ssl = _tls(urls, options.pop("ssl", None))
+    scheme = urls.partition("://")[0]
+    ssl = tls_options(scheme, options.pop("ssl", None))
+    if scheme == "sentinel":
+        options["sentinel_kwargs"] = _sentinel_options(options.get("sentinel_kwargs"))
     # amqp:// would select librabbitmq where it is installed, a C library that supports neither
     # timeouts nor green threads.
     urls = ";".join("py" + url if url.startswith("amqp://") else url for url in urls.split(";"))
@@ -395,28 +396,18 @@ def prepare(urls: str, options: Mapping[str, Any]) -> Any:
     return connection
 
 
-def _tls(urls: str, chosen: Any) -> Any:
-    """Return Kombu's `ssl` option: the broker is verified unless *chosen* says how else."""
-    if chosen is not None and not isinstance(chosen, Mapping):
-        return chosen
-    chosen = dict(chosen or {})  # Kombu modifies it
-    if "ssl_cert_reqs" in chosen or "cert_reqs" in chosen:
-        return chosen
-    if urls.startswith("rediss://"):
-        # Kombu's default is no verification, and a warning; that of old redis-py any host.
-        return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **chosen}
-    if urls.startswith("amqps://"):
-        return {"server_hostname": None, **chosen}  # connect() fills in that of the URL
-    return chosen or False
+def _sentinel_options(chosen: Mapping[str, Any] | None) -> dict[str, Any]:
+    """
+    Return the options of the connections to Sentinels, which are not those to Redis.
 
+    By itself redis-py tries each one several times, with pauses, before it asks the next.
+    """
+    from redis.backoff import NoBackoff  # an extra
+    from redis.retry import Retry
 
-def _check_files(ssl: Any) -> None:
-    """Raise an error that names a file for TLS which cannot be read: Python's own does not."""
-    chosen = ssl if isinstance(ssl, dict) else {}
-    for option in _TLS_FILES & chosen.keys():
-        if isinstance(chosen[option], str):
-            try:
-                open(chosen[option], "rb").close()
-            except OSError as error:
-                text = f"The file of the ssl option {option!r} cannot be read: {error}"
-                raise BackendError(text) from None
+    return {
+        "socket_timeout": SENTINEL_TIMEOUT,
+        "socket_connect_timeout": SENTINEL_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        **(chosen or {}),
+    }

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from flask_rooms.backends.kombu import DEFAULT_OPTIONS, check_url
 from flask_rooms.backends.sessions import TIMEOUT, RedisSession, connect
+from flask_rooms.backends.tls import check_together
 from flask_rooms.errors import BackendError
 from flask_rooms.history.base import NUMBERS_KEPT, Bounds, HistoryStore, Kept
 
@@ -95,6 +96,7 @@ class RedisHistory(HistoryStore):
     ) -> None:
         self._options = {**DEFAULT_OPTIONS, **(options or {})}
         self._where = " or ".join(check_url(url, self._options) for url in urls)
+        check_together(urls)
         self._urls = urls
         self._name = quote(channel, safe="")
         self._down_until = 0.0

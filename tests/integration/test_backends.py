@@ -301,7 +301,36 @@ def test_tls_is_verified_unless_configured_otherwise() -> None:
     assert ssl("amqps://host") == {"server_hostname": None}  # filled in by Kombu
     assert ssl("amqps://host", ca_certs="x") == {"server_hostname": None, "ca_certs": "x"}
     assert ssl("amqps://host", cert_reqs=0) == {"cert_reqs": 0}
+    assert ssl("amqps://host", cert_reqs=2) == {"server_hostname": None, "cert_reqs": 2}
+    assert ssl("rediss://host", ssl_cert_reqs="required") == verified
     assert ssl("redis://host") is False
+    for chosen in (True, False, None):
+        assert prepare("rediss://host", {"ssl": chosen}).ssl == verified
+        assert prepare("amqps://host", {"ssl": chosen}).ssl == {"server_hostname": None}
+    group = {"master_name": "group"}
+    assert prepare("sentinel://host", {"ssl": True, **group}).ssl == verified
+    assert prepare("sentinel://host", group).ssl is False
+
+
+def test_a_scheme_may_be_in_capitals() -> None:
+    """Else its certificate would not be verified."""
+    backend = from_url("REDISS://host:1/0", channel="capitals", options={})
+    assert repr(backend) == "<KombuBackend 'capitals' on rediss://host:1/0>"
+
+
+@pytest.mark.parametrize(
+    ("url", "ssl", "message"),
+    [
+        ("redis://a;rediss://b", None, "All backend URLs have TLS, or none has"),
+        ("redis://a", True, "needs a URL that begins with rediss://"),
+        ("rediss://a", "/authority.pem", "is a dictionary"),
+        ("rediss://a", {"ca_certs": "x"}, "'ca_certs' is called 'ssl_ca_certs' for rediss://"),
+        ("amqps://a", {"ssl_ca_certs": "x"}, "'ssl_ca_certs' is called 'ca_certs' for amqps://"),
+    ],
+)
+def test_what_tls_does_not_have_is_refused(url: str, ssl: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        from_url(url, channel="tls", options={"ssl": ssl})
 
 
 # With a broker

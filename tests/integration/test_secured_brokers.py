@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -111,6 +112,26 @@ def test_workers_follow_sentinel_to_another_master(start: Callable[..., RedisWit
         deadline = time.monotonic() + PATIENCE
         while not (is_heard(one, other) and is_heard(other, one)):
             assert time.monotonic() < deadline
+
+
+def test_a_sentinel_that_hangs_is_asked_once_and_passed_over(
+    start: Callable[..., RedisWithSentinel],
+) -> None:
+    """redis-py would ask it several times for each connection, with pauses."""
+    broker = start(RedisWithSentinel)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"sentinel://127.0.0.1:{mute.getsockname()[1]};{broker.url}"
+        with closing(from_url(url, channel="x", options=broker.options)) as backend:
+            backend.open()
+            backend.publish(b"x")
+            assert backend.receive(PATIENCE) == b"x"
+        mute.setblocking(False)
+        asked = 0
+        with suppress(BlockingIOError):
+            while True:
+                mute.accept()[0].close()
+                asked += 1
+    assert asked == 4  # Kombu and the session, each for the publisher and for the subscriber
 
 
 def is_heard(by: Backend, publisher: Backend) -> bool:

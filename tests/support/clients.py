@@ -18,6 +18,7 @@ from typing import Any
 import socketio
 
 from example_app.visitor import OrderedClient
+from flask_rooms.client.connecting import notice_early_end
 
 #: Seconds for anything that is waited for.
 TIMEOUT = 20.0
@@ -52,6 +53,7 @@ class Client:
         for namespace in self._namespaces:
             self._received[namespace] = Queue()
             self._listen(namespace)
+        notice_early_end(self._client)
         self._client.connect(
             url,
             auth=auth,
