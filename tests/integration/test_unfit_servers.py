@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.support.brokers import free_port
+from tests.support.web_servers import eventually
 
 pytestmark = [pytest.mark.mode_independent, pytest.mark.program]
 
@@ -83,7 +84,7 @@ def test_what_does_not_fit_of_uwsgis_options_is_named_at_the_start(
     if program is None:
         pytest.skip("uWSGI is not installed.")
     command = [program, "--http-socket", PORT, "--module", "unfit_app:app", *options]
-    log = first_request([*command, "--master", "--die-on-term"], tmp_path)
+    log = first_request([*command, "--master", "--die-on-term"], tmp_path, "GET / ")
 
     assert log.index(words) < log.index("GET / ")
 
@@ -98,8 +99,8 @@ def test_gunicorn_has_no_worker_for_eventlet(tmp_path: Path) -> None:
     assert "class uri 'eventlet' invalid or not found" in done.stderr
 
 
-def first_request(command: list[str], directory: Path) -> str:
-    """Run a server until it has answered a request; return what it has logged."""
+def first_request(command: list[str], directory: Path, logged: str = "") -> str:
+    """Run a server until it has answered a request, and logged that; return what it has logged."""
     (directory / "unfit_app.py").write_text(APP, encoding="utf-8")
     (directory / "wrapped_app.py").write_text(WRAPPED, encoding="utf-8")
     port, log = free_port(), directory / "log"
@@ -112,6 +113,7 @@ def first_request(command: list[str], directory: Path) -> str:
         )
     try:
         assert request(f"http://127.0.0.1:{port}/", process) == b"served", log.read_text("utf-8")
+        eventually(lambda: logged in log.read_text("utf-8"))  # uWSGI logs it after the answer
         process.send_signal(signal.SIGTERM)
         process.wait(TIMEOUT)
     finally:
