@@ -279,21 +279,23 @@ def test_a_function_that_fails_hides_no_member(
     assert "presence data" in caplog.text
 
 
-def test_who_leaves_while_its_data_are_asked_for_is_not_listed() -> None:
-    rooms, asked, may_answer = Rooms(), threading.Event(), threading.Event()
+def make_slow(asked: threading.Event, may_answer: threading.Event) -> Flask:
+    """Return an application whose function for the room "slow" waits."""
+    app = Flask(__name__)
+    app.config["SECRET_KEY"] = SECRET
+    rooms = Rooms(app)
 
     @rooms.presence("slow")
     def describe() -> None:
         asked.set()
         assert may_answer.wait(PATIENCE)
 
-    def create_app() -> Flask:
-        app = Flask(__name__)
-        app.config["SECRET_KEY"] = SECRET
-        rooms.init_app(app)
-        return app
+    return app
 
-    with cluster(create_app, 2) as workers:
+
+def test_who_leaves_while_its_data_are_asked_for_is_not_listed() -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+    with cluster(lambda: make_slow(asked, may_answer), 2) as workers:
         client = workers[0].connect()
         workers[1].sockets.join(client.sid, "slow").result(PATIENCE)
         assert asked.wait(PATIENCE)
@@ -309,20 +311,8 @@ def test_who_leaves_while_its_data_are_asked_for_is_not_listed() -> None:
 def test_on_return_of_a_call_it_is_so_whichever_thread_asks_for_the_data(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rooms, asked, may_answer = Rooms(), threading.Event(), threading.Event()
-
-    @rooms.presence("slow")
-    def describe() -> None:
-        asked.set()
-        assert may_answer.wait(PATIENCE)
-
-    def create_app() -> Flask:
-        app = Flask(__name__)
-        app.config["SECRET_KEY"] = SECRET
-        rooms.init_app(app)
-        return app
-
-    with cluster(create_app, 1) as (worker,):
+    asked, may_answer = threading.Event(), threading.Event()
+    with cluster(lambda: make_slow(asked, may_answer), 1) as (worker,):
         tracker = worker.sockets.presence._tracker
         client, wait_for = worker.connect(), tracker._wait_for
         change = Change("join", "/", (client.sid,), ("slow",))
