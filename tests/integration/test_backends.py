@@ -318,6 +318,11 @@ def test_a_scheme_may_be_in_capitals() -> None:
     assert repr(backend) == "<KombuBackend 'capitals' on rediss://host:1/0>"
 
 
+def test_the_host_of_ipv6_is_shown_as_in_a_url() -> None:
+    backend = from_url("redis://user:secret@[::1]:1/0", channel="ipv6", options={})
+    assert repr(backend) == "<KombuBackend 'ipv6' on redis://[::1]:1/0>"
+
+
 @pytest.mark.parametrize(
     ("url", "ssl", "message"),
     [
