@@ -74,7 +74,7 @@ class SocketRequest(Request):
         """True in a socket request and in a Socket.IO event handler, False over HTTP."""
         return socket_of_request(self) is not None
 
-    # Of every event, as no route has the URL of its connection.
+    # Every event of Socket.IO has one, as no route has the URL of its connection.
     @property
     def routing_exception(self) -> HTTPException | None:
         """Why no route was found, or None; without a traceback before it is raised."""

@@ -23,8 +23,8 @@ from tests.support.apps import PATIENCE
 pytestmark = pytest.mark.every_python
 
 NEWS = "news:1"
-#: How many of the latest numbers a client keeps.
-LATEST = 100
+#: How many numbers a client keeps, besides the last one before the first gap.
+LATEST = 999
 
 
 def create_app() -> Flask:
@@ -99,11 +99,18 @@ class Page:
         return events
 
     def _note(self, told: dict[str, Any]) -> None:
-        before = self.had.get(told["room"])
-        anew = told.get("gone") or before is None or before["epoch"] != told["epoch"]
-        offsets = [] if anew or before is None else before["offsets"]
-        offsets = sorted([*offsets, told["offset"]])[-LATEST:]
-        self.had[told["room"]] = {"epoch": told["epoch"], "offsets": offsets}
+        room, epoch, offset = told["room"], told["epoch"], told["offset"]
+        before = self.had.get(room)
+        is_next = before is not None and before["epoch"] == epoch
+        if before is not None and not is_next and "gone" not in told:
+            return
+        goes_on = before is not None and is_next and not told.get("gone")
+        first, *rest = before["offsets"] if before is not None and goes_on else [offset]
+        if offset > first:
+            rest = sorted({*rest, offset})
+        while rest and rest[0] == first + 1:
+            first = rest.pop(0)
+        self.had[room] = {"epoch": epoch, "offsets": [first, *rest[-LATEST:]]}
 
     def go(self) -> None:
         assert self.client is not None
